@@ -1,0 +1,1 @@
+"""The light client of Gradwire: a remote function together with its derivatives."""

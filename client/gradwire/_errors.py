@@ -1,0 +1,112 @@
+"""What can go wrong, as one tree.
+
+    GradwireError
+    ├── UsageError                the caller asked for something that cannot be: mend the call
+    │   ├── InputError            the input arrays do not fit the signature
+    │   │   ├── InputNameError    names missing, extra or twice
+    │   │   ├── ShapeError        a shape that the contract does not allow
+    │   │   └── DTypeError        a dtype that cannot be cast without losing digits
+    │   ├── SignatureNotFound     the package has no such signature
+    │   ├── DataError             samples or a table of points that cannot be used
+    │   └── MissingExtra          an optional dependency is not installed
+    ├── ServerUnreachable         nothing answered at the address
+    ├── DeadlineExceeded          the answer did not come in time
+    ├── ModelNotFound             the server has no such model, version or label
+    ├── ServerError               the server refused or failed; carries its code and message
+    ├── PackageError              a directory is not a package, is corrupt, exists already, or cannot be written
+    ├── CheckFailed               a package's derivatives or values are not what they should be
+    └── ConversionError           a model cannot be exported with its derivatives
+
+Every message says what was got, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GradwireError(Exception):
+    """Base of everything that Gradwire raises on purpose.
+
+    Attributes:
+        exit_code: what the command returns for it: 1 for a fault, 2 for misuse.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(GradwireError, ValueError):
+    """The call cannot be carried out as it was made."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class InputError(UsageError):
+    """The input arrays do not fit the signature."""
+
+
+class InputNameError(InputError):
+    """An input is missing, unknown, or given twice."""
+
+
+class ShapeError(InputError):
+    """An array's shape does not fit the signature."""
+
+
+class DTypeError(InputError):
+    """An array's dtype would lose digits in the signature's dtype."""
+
+
+class SignatureNotFound(UsageError):
+    """The package has no such signature."""
+
+
+class DataError(UsageError):
+    """Samples, or a table of points, cannot be used as they are."""
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class ServerUnreachable(GradwireError):
+    """Nothing answered at the address."""
+
+
+class DeadlineExceeded(GradwireError):
+    """The answer did not come within the timeout."""
+
+
+class ModelNotFound(GradwireError):
+    """The server has no such model, version or label."""
+
+
+class ServerError(GradwireError):
+    """The server refused the call or failed.
+
+    Attributes:
+        code: name of the gRPC status code, such as ``"INVALID_ARGUMENT"``.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore_server_error, (str(self), self.code)
+
+
+def _restore_server_error(message: str, code: str) -> ServerError:
+    return ServerError(message, code=code)
+
+
+class PackageError(GradwireError):
+    """A directory is not a package, is corrupt, exists already, or cannot be written."""
+
+
+class CheckFailed(GradwireError):
+    """A check found values or derivatives that are not what they should be."""
+
+
+class ConversionError(GradwireError):
+    """A model cannot be exported together with its derivatives."""
