@@ -99,14 +99,18 @@ class Card:
         try:
             raw = json.loads(text)
             if raw["format"] > CARD_FORMAT:
-                raise PackageError(f"card of format {raw['format']}, expected at most {CARD_FORMAT}: update gradwire")
+                raise PackageError(
+                    f"card of format {raw['format']}, expected at most {CARD_FORMAT}: update gradwire"
+                )
             known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
             known["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
             known["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
             known["signatures"] = tuple(raw["signatures"])
             return cls(**known)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
+            raise PackageError(
+                f"not a package's card: {error!r}; expected the JSON that export writes"
+            ) from error
 
 
 def _tensor(raw: Mapping[str, Any]) -> CardTensor:
@@ -121,12 +125,10 @@ def _tensor(raw: Mapping[str, Any]) -> CardTensor:
 
 
 def _finite(value: Any) -> Any:
-    match value:
-        case dict():
-            return {str(key): _finite(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownArgumentType]
-        case list() | tuple():
-            return [_finite(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType]
-        case float() if not math.isfinite(value):
-            return None
-        case _:
-            return value
+    if isinstance(value, dict):
+        entries: dict[Any, Any] = {**value}
+        return {str(key): _finite(entry) for key, entry in entries.items()}
+    if isinstance(value, (list, tuple)):
+        items: list[Any] = [*value]
+        return [_finite(item) for item in items]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -32,11 +32,18 @@ class TensorSpec:
         name: name in the signature.
         dtype: NumPy's name of the dtype, such as ``"float32"``; ``"string"`` for bytes.
         shape: sizes with the batch axis first; None stands for any size.
+        any_rank: the signature leaves even the rank open; ``shape`` is then ``()`` and says nothing.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+    any_rank: bool = False
+
+    @property
+    def is_batch_first(self) -> bool:
+        """Whether the first axis is a batch of any size."""
+        return self.shape[:1] == (None,)
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
@@ -57,11 +64,13 @@ class Signature:
         name: the signature's name.
         inputs: by name, in the model's order where a card is at hand, else sorted.
         outputs: by name.
+        optional: inputs for which the signature holds a default value.
     """
 
     name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    optional: frozenset[str] = frozenset()
 
 
 def derivative_name(output: str, *inputs: str) -> str:
@@ -86,7 +95,7 @@ def derivative_name(output: str, *inputs: str) -> str:
             raise UsageError(f"derivative of {output!r} by {len(inputs)} inputs: expected one or two")
 
 
-def derivative_shape(output: Sequence[int | None], wrt: Sequence[int | None]) -> tuple[int | None, ...]:
+def derivative_shape(output: Sequence[int], wrt: Sequence[int]) -> tuple[int, ...]:
     """Gives the row shape of a first derivative.
 
     Args:
@@ -119,7 +128,9 @@ def check_names(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, dict
             if not name.isidentifier():
                 raise UsageError(f"{role} {name!r} is not a name: use letters, digits and underscores")
             if name.endswith(RESERVED_SUFFIXES):
-                raise UsageError(f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it")
+                raise UsageError(
+                    f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it"
+                )
             _claim(taken, name, f"{role} {name!r}")
     derivatives = {output: {wrt: derivative_name(output, wrt) for wrt in inputs} for output in outputs}
     pairs = [(first, second) for i, first in enumerate(inputs) for second in inputs[i:]]
@@ -127,11 +138,17 @@ def check_names(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, dict
         for wrt in inputs:
             _claim(taken, derivatives[output][wrt], f"the derivative of {output!r} by {wrt!r}")
         for first, second in pairs:
-            _claim(taken, derivative_name(output, first, second), f"the derivative of {output!r} by {first!r}, {second!r}")
+            _claim(
+                taken,
+                derivative_name(output, first, second),
+                f"the derivative of {output!r} by {first!r}, {second!r}",
+            )
     return derivatives
 
 
 def _claim(taken: dict[str, str], name: str, owner: str) -> None:
     if name in taken:
-        raise UsageError(f"the name {name!r} would stand for {taken[name]} and for {owner}: rename one of them")
+        raise UsageError(
+            f"the name {name!r} would stand for {taken[name]} and for {owner}: rename one of them"
+        )
     taken[name] = owner

@@ -57,7 +57,7 @@ class DTypeError(InputError):
     """An array's dtype would lose digits in the signature's dtype."""
 
 
-class SignatureNotFound(UsageError):
+class SignatureNotFound(UsageError):  # noqa: N818 - it says what happened
     """The package has no such signature."""
 
 
@@ -65,19 +65,19 @@ class DataError(UsageError):
     """Samples, or a table of points, cannot be used as they are."""
 
 
-class MissingExtra(UsageError):
+class MissingExtra(UsageError):  # noqa: N818 - it says what happened
     """An optional dependency is not installed; the message names the extra that brings it."""
 
 
-class ServerUnreachable(GradwireError):
+class ServerUnreachable(GradwireError):  # noqa: N818 - it says what happened
     """Nothing answered at the address."""
 
 
-class DeadlineExceeded(GradwireError):
+class DeadlineExceeded(GradwireError):  # noqa: N818 - it says what happened
     """The answer did not come within the timeout."""
 
 
-class ModelNotFound(GradwireError):
+class ModelNotFound(GradwireError):  # noqa: N818 - it says what happened
     """The server has no such model, version or label."""
 
 
@@ -104,7 +104,7 @@ class PackageError(GradwireError):
     """A directory is not a package, is corrupt, exists already, or cannot be written."""
 
 
-class CheckFailed(GradwireError):
+class CheckFailed(GradwireError):  # noqa: N818 - it says what happened
     """A check found values or derivatives that are not what they should be."""
 
 

@@ -1,1 +1,6 @@
-"""…"""
+"""Packages a learnt function with its derivatives, so that stock TensorFlow Serving serves both."""
+
+from gradwire_export._digest import digest
+from gradwire_export._export import Exported, export
+
+__all__ = ["Exported", "digest", "export"]

@@ -1,1 +1,32 @@
-"""…"""
+"""Serves packages: the embedded server, and the launcher of TensorFlow Serving.
+
+servable = Servable.load(Path("models/log/1"))  # one version, in process
+server = EmbeddedServer(ServerOptions(directory=Path("models"), port=0))  # all of them, over gRPC
+launch(find_engine("auto"), ServerOptions(directory=Path("models")), say=print)  # whatever this machine has
+"""
+
+from __future__ import annotations
+
+from gradwire_serving._config import ModelConfig, models_of
+from gradwire_serving._engines import AUTO, ENGINES, TF_SERVING_VERSION, find_engine
+from gradwire_serving._launcher import launch
+from gradwire_serving._options import ServerOptions
+from gradwire_serving._plan import Plan, command, plan
+from gradwire_serving._servable import Servable
+from gradwire_serving._server import EmbeddedServer
+
+__all__ = [
+    "AUTO",
+    "ENGINES",
+    "TF_SERVING_VERSION",
+    "EmbeddedServer",
+    "ModelConfig",
+    "Plan",
+    "Servable",
+    "ServerOptions",
+    "command",
+    "find_engine",
+    "launch",
+    "models_of",
+    "plan",
+]

@@ -1,0 +1,114 @@
+"""The caller's values in the dtype that a signature wants, or a refusal that says what would be lost.
+
+Rounding a float64 to a float32 input is allowed, for it is what every caller means; whatever changes a value beyond
+rounding is not: overflow to infinity, integers longer than the mantissa, complex numbers, booleans and text as numbers.
+NaN, infinities, negative zeros and denormals keep their bits where the dtype stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gradwire._dtypes import BFLOAT16, BY_NAME, STRING
+from gradwire._errors import DTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MANTISSA_BITS: Final = {BFLOAT16: 8, "float16": 11, "float32": 24, "float64": 53}  # the hidden bit counted
+_BFLOAT16_MAX: Final = float.fromhex("0x1.ffp127")  # from here on, rounding goes to infinity
+
+
+def cast(value: Any, dtype: str, name: str) -> NDArray[Any]:
+    """Gives an array of the NumPy form of a dtype.
+
+    Args:
+        value: a number, nested lists, or anything with ``__array__``.
+        dtype: the dtype that the signature names.
+        name: of the input, for messages.
+
+    Returns:
+        The array; ``value`` itself when nothing had to be done.
+
+    Raises:
+        DTypeError: the values cannot be had in ``dtype`` without changing them beyond rounding.
+        ShapeError: the lists are ragged.
+    """
+    array = _array(value, name)
+    if dtype not in BY_NAME:
+        raise DTypeError(f"input {name!r} has the dtype {dtype} in the signature: it cannot be sent")
+    target = BY_NAME[dtype].numpy
+    if array.dtype == target and dtype not in (STRING, BFLOAT16):
+        return array
+    if dtype == STRING:
+        return _to_strings(array, name)
+    if dtype in _MANTISSA_BITS:
+        return _to_floats(array, dtype, target, name)
+    if target.kind == "c" and array.dtype.kind in "fc" and array.dtype.itemsize <= target.itemsize:
+        return array.astype(target)
+    if target.kind in "iu" and array.dtype.kind in "iu":
+        return _to_integers(array, target, name)
+    raise _refusal(name, array, dtype)
+
+
+def _array(value: Any, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(value):
+        raise DTypeError(f"input {name!r} has masked values, expected plain numbers: fill them first")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(
+            f"input {name!r} is no regular array ({error}): give rows of equal length"
+        ) from error
+
+
+def _refusal(name: str, array: NDArray[Any], dtype: str) -> DTypeError:
+    got = "objects" if array.dtype == object else array.dtype.name
+    return DTypeError(
+        f"input {name!r} holds {got}, expected {dtype}: convert it first, so that the loss is your choice"
+    )
+
+
+def _to_strings(array: NDArray[Any], name: str) -> NDArray[Any]:
+    out = np.empty(array.shape, dtype=object)
+    for index, entry in np.ndenumerate(array):
+        if not isinstance(entry, str | bytes):
+            raise _refusal(name, array, STRING)
+        out[index] = entry.encode() if isinstance(entry, str) else bytes(entry)
+    return out
+
+
+def _to_floats(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str) -> NDArray[Any]:
+    if array.dtype.kind in "iu":
+        limit = 1 << _MANTISSA_BITS[dtype]
+        if array.size and (int(array.max()) > limit or int(array.min()) < -limit):
+            raise DTypeError(
+                f"input {name!r} has integers beyond ±{limit}, which {dtype} cannot hold to the last digit"
+            )
+        return array.astype(target)
+    if array.dtype.kind != "f":
+        raise _refusal(name, array, dtype)
+    narrows = array.dtype.itemsize > target.itemsize or dtype == BFLOAT16
+    with np.errstate(over="ignore"):  # looked for right below
+        out = array.astype(target, copy=False)
+    if narrows and _overflows(array, out, dtype):
+        raise DTypeError(
+            f"input {name!r} has finite values that become infinite in {dtype}: scale them, or use float64"
+        )
+    return out
+
+
+def _overflows(array: NDArray[Any], out: NDArray[Any], dtype: str) -> bool:
+    ends = np.abs(out) >= _BFLOAT16_MAX if dtype == BFLOAT16 else np.isinf(out)
+    return bool((ends & np.isfinite(array)).any())
+
+
+def _to_integers(array: NDArray[Any], target: np.dtype[Any], name: str) -> NDArray[Any]:
+    info = np.iinfo(target)
+    if array.size and (int(array.max()) > info.max or int(array.min()) < info.min):
+        raise DTypeError(
+            f"input {name!r} has integers out of {target.name}'s range, {info.min} to {info.max}"
+        )
+    return array.astype(target)

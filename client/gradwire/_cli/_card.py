@@ -1,0 +1,95 @@
+"""``gradwire card``: what a package says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from gradwire._cli._arguments import open_model
+from gradwire._cli._console import number, say, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gradwire._card import Card, CardTensor
+
+NAME: Final = "card"
+
+
+def command(
+    target: Annotated[
+        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
+    ],
+    name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the card as it is stored.")] = False,
+) -> None:
+    """Show a model's card: inputs, domain, units, errors, checks.
+
+    Example: [bold]gradwire card localhost:8500 log[/bold]   or   [bold]gradwire card models/log[/bold]
+    """
+    with open_model(target, name) as model:
+        card = model.card
+    if json:
+        say(card.to_json().rstrip())
+    else:
+        show_card(card)
+
+
+def show_card(card: Card) -> None:
+    """Prints a card as tables."""
+    table(
+        card.name,
+        ("input", "dtype", "a row", "unit", "domain"),
+        (_input_row(tensor) for tensor in card.inputs),
+    )
+    table(
+        "",
+        ("output", "dtype", "a row", "unit", "derivatives"),
+        (_output_row(card, tensor) for tensor in card.outputs),
+    )
+    show_errors(card)
+    for title, entries in (("trained", card.trained), ("checks", card.checks), ("versions", card.versions)):
+        if entries:
+            table("", (title, ""), _flat(entries))
+    say(f"signatures: {', '.join(card.signatures)}")
+    say(f"created {card.created}, {card.digest}")
+
+
+def show_errors(card: Card) -> None:
+    """Prints the errors of the trained function against the truth, if the card has them."""
+    if not card.errors:
+        say("errors against the truth: not known")
+        return
+    tensors: dict[str, dict[str, Any]] = {
+        name: entry for name, entry in card.errors.items() if isinstance(entry, dict)
+    }
+    measures = list(dict.fromkeys(measure for entry in tensors.values() for measure in entry))
+    rows = (
+        [name, *(_measure(entry.get(measure)) for measure in measures)] for name, entry in tensors.items()
+    )
+    table(
+        f"trained function against {card.errors.get('against', 'the truth')}", ("error of", *measures), rows
+    )
+
+
+def _measure(value: Any) -> str:
+    return number(value) if isinstance(value, (int, float)) else "-"
+
+
+def _input_row(tensor: CardTensor) -> list[str]:
+    domain = "unknown" if tensor.domain is None else f"{tensor.domain.lower} to {tensor.domain.upper}"
+    return [tensor.name, tensor.dtype, str(list(tensor.shape)), tensor.unit or "-", domain]
+
+
+def _output_row(card: Card, tensor: CardTensor) -> list[str]:
+    derivatives = ", ".join(card.derivatives.get(tensor.name, {}).values())
+    return [tensor.name, tensor.dtype, str(list(tensor.shape)), tensor.unit or "-", derivatives]
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")  # pyright: ignore[reportUnknownArgumentType] - JSON is untyped
+        else:
+            yield f"{prefix}{key}", number(value) if isinstance(value, float) else str(value)

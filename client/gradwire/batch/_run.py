@@ -1,0 +1,129 @@
+"""The loop of a batch job: block in, one call, block out, so that memory stays flat whatever the file's size."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from gradwire import _contract as contract
+from gradwire._errors import DataError
+from gradwire._results import result_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from gradwire._contract import Signature, TensorSpec
+    from gradwire._model import Model
+
+Arrays = dict[str, "npt.NDArray[np.generic]"]
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the columns."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all."""
+        ...
+
+    def blocks(self) -> Iterator[Any]:
+        """Yields the rows, in order, a block at a time."""
+        ...
+
+    def read(self, block: Any, spec: TensorSpec, first_row: int) -> npt.NDArray[np.generic]:
+        """Gives a block's column as the array ``(rows, *input)`` of an input.
+
+        Raises:
+            DataError: the column cannot be read as that; names column and row.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Where results go: complete or not at all."""
+
+    def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Appends a block of rows and their results."""
+        ...
+
+    def commit(self) -> None:
+        """Puts the finished result in its place."""
+        ...
+
+    def discard(self) -> None:
+        """Removes what was written; does nothing after ``commit``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch job did.
+
+    Attributes:
+        rows: number of rows computed.
+        columns: names of the columns that were added, in order.
+        seconds: wall time.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    seconds: float
+
+
+def run(
+    model: Model,
+    source: Source,
+    sink: Sink,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> BatchResult:
+    """Computes outputs and first derivatives for every row of a source.
+
+    Args:
+        model: in process (``gradwire.load``) or remote (``gradwire.connect``).
+        source: has a column for each input, by name; other columns pass through.
+        sink: gets every block with the results as further columns, ``f`` and ``df_dx`` by the contract's names.
+        on_progress: called with rows done and rows in all after each block.
+
+    Returns:
+        Rows, columns and seconds.
+
+    Raises:
+        DataError: a column is missing, cannot be read, or has a result's name. Nothing is left of the result then.
+    """
+    started = time.perf_counter()
+    signature = model.signatures[contract.SERVING_DEFAULT]
+    added = result_names(model)
+    try:
+        _require_columns(source.columns, signature, added)
+        done = 0
+        for block in source.blocks():
+            arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
+            found = model.predict(contract.SERVING_DEFAULT, **arrays)
+            sink.write(block, {name: found[name] for name in added})
+            done += len(next(iter(arrays.values())))
+            if on_progress is not None:
+                on_progress(done, source.rows)
+        sink.commit()
+    finally:
+        sink.discard()
+    return BatchResult(done, added, time.perf_counter() - started)
+
+
+def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:
+    if missing := [name for name in signature.inputs if name not in columns]:
+        raise DataError(
+            f"missing columns {missing}; the file has {list(columns)}: name a column for each input"
+        )
+    if taken := [name for name in added if name in columns]:
+        raise DataError(f"the file has columns {taken} already, where results would go: drop or rename them")

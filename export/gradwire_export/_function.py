@@ -1,0 +1,187 @@
+"""What is exported, whatever it was before: a function of named, batched tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import tensorflow as tf
+
+from gradwire._contract import check_names
+from gradwire._errors import ConversionError, UsageError
+
+Tensors = dict[str, Any]  # tf.Tensor; TensorFlow types what a tape gives as a wider union
+
+DEFAULT_INPUT: Final = "x"
+DEFAULT_OUTPUT: Final = "f"
+GENERATED_NAMES: Final = (
+    "keras_tensor",
+    "input_layer",
+    "input_",
+)  # what Keras calls inputs that nobody named
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of named tensors with the batch as their first axis.
+
+    Attributes:
+        call: from ``{input: tensor}`` to ``{output: tensor}``, traceable by ``tf.function``.
+        inputs: specs by name, in the model's order, batch axis None.
+        outputs: specs by name, in the model's order, batch axis None.
+        variables: what the function reads, sorted by name.
+        holder: an object that owns further resources (tables), or None.
+    """
+
+    call: Callable[[Tensors], Tensors]
+    inputs: dict[str, tf.TensorSpec]
+    outputs: dict[str, tf.TensorSpec]
+    variables: tuple[tf.Variable, ...]
+    holder: tf.Module | None = None
+
+
+def row_shape(spec: tf.TensorSpec) -> tuple[int, ...]:
+    """Gives the sizes of one row, which a Function's specs always know."""
+    return tuple(size or 0 for size in spec.shape.as_list()[1:])
+
+
+def function_of(
+    source: Callable[..., Any],
+    *,
+    inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Function:
+    """Makes a Function of a Keras model or of any callable that TensorFlow can trace.
+
+    Args:
+        source: a Keras model with known inputs; or a callable that takes one tensor an input, in order, and returns
+            a tensor, a sequence of tensors, or a dict of tensors.
+        inputs: specs by name (needed for plain callables), or for a Keras model new names, in its order.
+        outputs: names for the outputs where the source gives none; a single one is ``f`` by default.
+
+    Raises:
+        UsageError: inputs are missing or not batched, or names do not fit.
+        ConversionError: the callable cannot be traced, or an output is not batched.
+    """
+    if isinstance(source, keras.Model) and source.inputs and not isinstance(inputs, Mapping):
+        specs = _keras_specs(source, inputs)
+        called = _keras_call(source)
+        outputs = outputs or _keras_outputs(source)
+    elif isinstance(inputs, Mapping):
+        specs = _given_specs(inputs)
+        called = source
+    else:
+        raise UsageError(
+            f"export of {source!r} needs inputs, such as "
+            'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models know their own'
+        )
+    check_names(specs, ())
+    return _trace(called, specs, outputs, holder=source if isinstance(source, tf.Module) else None)
+
+
+def _trace(
+    source: Callable[..., Any],
+    specs: dict[str, tf.TensorSpec],
+    names: Sequence[str] | None,
+    holder: tf.Module | None,
+) -> Function:
+    def ordered(tensors: Tensors) -> Any:
+        return source(*(tensors[name] for name in specs))
+
+    def call(tensors: Tensors) -> Tensors:
+        return _named(ordered(tensors), names)
+
+    try:
+        traced = tf.function(ordered).get_concrete_function(specs)
+    except Exception as error:  # a user's function may raise anything
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ConversionError(
+            f"the function cannot be traced with inputs {_brief(specs)}: {reason}"
+        ) from error
+    outputs = {
+        name: _output_spec(name, tensor) for name, tensor in _named(traced.structured_outputs, names).items()
+    }
+    check_names(specs, outputs)
+    # The variables come from a set; sorted, two exports of one model write them in the same order.
+    variables = tuple(sorted(traced.graph.variables, key=lambda variable: variable.name))
+    return Function(call, specs, outputs, variables, holder)
+
+
+def _named(result: Any, names: Sequence[str] | None) -> Tensors:
+    if isinstance(result, Mapping):
+        return {str(name): tensor for name, tensor in result.items()}
+    tensors = list(result) if isinstance(result, (list, tuple)) else [result]
+    names = names or ([DEFAULT_OUTPUT] if len(tensors) == 1 else [])
+    if len(names) != len(tensors):
+        raise UsageError(
+            f"the function has {len(tensors)} outputs and {len(names)} names {list(names)}: name each"
+        )
+    return dict(zip(names, tensors, strict=True))
+
+
+def _given_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
+    if not inputs:
+        raise UsageError("export got no inputs: a derivative needs at least one")
+    for name, spec in inputs.items():
+        if spec.shape.rank in (None, 0) or spec.shape[0] is not None:
+            raise UsageError(
+                f"input {name!r} has shape {spec.shape}, expected (None, …): the batch comes first, any size"
+            )
+        _require_known_row("input", name, spec.shape)
+    return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
+
+
+def _keras_specs(model: keras.Model, names: Sequence[str] | None) -> dict[str, tf.TensorSpec]:
+    if names is not None and len(names) != len(model.inputs):
+        raise UsageError(
+            f"got names {list(names)} for a model of {len(model.inputs)} inputs: name each, in its order"
+        )
+    specs = {}
+    for index, tensor in enumerate(model.inputs):
+        generated = len(model.inputs) == 1 and tensor.name.startswith(GENERATED_NAMES)
+        name = names[index] if names is not None else DEFAULT_INPUT if generated else tensor.name
+        shape = tf.TensorShape((None, *tensor.shape[1:]))
+        _require_known_row("input", name, shape)
+        specs[name] = tf.TensorSpec(shape, tensor.dtype, name=name)
+    return specs
+
+
+def _keras_call(model: keras.Model) -> Callable[..., Any]:
+    # Keras flattens whatever structure it was built with in the order of model.inputs.
+    if len(model.inputs) == 1:
+        return lambda tensor: model(tensor, training=False)
+    return lambda *tensors: model(_in_structure(model, tensors), training=False)
+
+
+def _in_structure(model: keras.Model, tensors: Sequence[tf.Tensor]) -> Any:
+    by_name = {reference.name: tensor for reference, tensor in zip(model.inputs, tensors, strict=True)}
+    structure = model.input
+    return {key: by_name[key] for key in structure} if isinstance(structure, dict) else list(tensors)
+
+
+def _keras_outputs(model: keras.Model) -> list[str] | None:
+    return list(model.output_names) if len(model.outputs) > 1 else None
+
+
+def _output_spec(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
+    if tensor.shape.rank in (None, 0) or tensor.shape[0] is not None:
+        raise ConversionError(
+            f"output {name!r} has shape {tensor.shape}, expected (None, …): every output needs the batch first, "
+            "or a server that batches refuses it; return one row of it for each row of the inputs"
+        )
+    _require_known_row("output", name, tensor.shape)
+    return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+
+
+def _require_known_row(role: str, name: str, shape: tf.TensorShape) -> None:
+    if not shape[1:].is_fully_defined():
+        raise ConversionError(
+            f"{role} {name!r} has shape {shape}: sizes after the batch must be known, for its derivative's shape "
+            "depends on them; fix them in the spec or with tf.ensure_shape"
+        )
+
+
+def _brief(specs: Mapping[str, tf.TensorSpec]) -> str:
+    return ", ".join(f"{name} {spec.shape} {spec.dtype.name}" for name, spec in specs.items())

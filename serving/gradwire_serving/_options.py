@@ -1,0 +1,92 @@
+"""What a server is started with: TensorFlow Serving's flags, by its names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gradwire._errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_PORT: Final = 8500
+DEFAULT_HOST: Final = (
+    "127.0.0.1"  # a server with no password is for this machine, unless its owner says otherwise
+)
+DEFAULT_MODEL_NAME: Final = "default"
+THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Flags of a server; defaults are TensorFlow Serving's.
+
+    Exactly one of ``directory``, ``model_base_path`` and ``model_config_file`` says what is served.
+
+    Attributes:
+        directory: every model below it is served under its directory's name (ours; Serving is given a config for it).
+        host: address to listen on (ours: TensorFlow Serving always listens on every interface).
+        port: TCP port of gRPC; 0 takes any free one (embedded server only).
+        grpc_socket_path: path of a Unix socket to listen on as well; empty for none.
+        model_name: name of the model at ``model_base_path``.
+        model_base_path: absolute directory that holds one model's versions.
+        model_config_file: a ``ModelServerConfig`` as text.
+        file_system_poll_wait_seconds: between looks for new versions; 0 looks once.
+        max_num_load_retries: how often a failed load is tried again.
+        load_retry_interval_micros: wait between those tries.
+        grpc_max_threads: one fewer calls run at once, the others are refused; None for four a CPU.
+        enable_model_warmup: run a package's recorded requests before it serves.
+        enable_grpc_healthcheck_service: answer ``grpc.health.v1``.
+        enable_serialization_as_tensor_content: answer in ``tensor_content`` instead of typed fields.
+        allow_version_labels_for_unavailable_models: let a config name labels, which at start always comes too early.
+        enable_batching: join concurrent requests (TensorFlow Serving only).
+        batching_parameters_file: ``BatchingParameters`` as text (TensorFlow Serving only).
+        monitoring_config_file: ``MonitoringConfig`` as text (TensorFlow Serving only).
+        rest_api_port: port of REST and of the metrics page; 0 for none (TensorFlow Serving only).
+        per_process_gpu_memory_fraction: share of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
+    """
+
+    directory: Path | None = None
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    grpc_socket_path: str = ""
+    model_name: str = DEFAULT_MODEL_NAME
+    model_base_path: str = ""
+    model_config_file: str = ""
+    file_system_poll_wait_seconds: int = 1
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    grpc_max_threads: int | None = None
+    enable_model_warmup: bool = True
+    enable_grpc_healthcheck_service: bool = False
+    enable_serialization_as_tensor_content: bool = False
+    allow_version_labels_for_unavailable_models: bool = False
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    monitoring_config_file: str = ""
+    rest_api_port: int = 0
+    per_process_gpu_memory_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        chosen = [
+            name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)
+        ]
+        if len(chosen) != 1:
+            raise UsageError(
+                f"what to serve was said by {', '.join(chosen) or 'nothing'}; expected exactly one of a directory of "
+                "models, --model_base_path and --model_config_file"
+            )
+        for name in ("port", "rest_api_port", "file_system_poll_wait_seconds", "max_num_load_retries"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{name} is {getattr(self, name)}, expected 0 or more")
+        if self.grpc_max_threads is not None and self.grpc_max_threads < 2:  # noqa: PLR2004 - one fewer calls run
+            raise UsageError(
+                f"--grpc_max_threads is {self.grpc_max_threads}, expected 2 or more: one fewer calls run"
+            )
+
+    @property
+    def max_calls(self) -> int:
+        """How many calls run at once: one fewer than the threads, as measured on the real server."""
+        return (self.grpc_max_threads or THREADS_PER_CPU * (os.cpu_count() or 1)) - 1

@@ -1,0 +1,54 @@
+"""Protocol Buffers' wire form, as far as an answer needs it (protobuf.dev/programming-guides/encoding).
+
+Arrays go from TensorFlow's memory into the answer with one copy. Filling a ``PredictResponse`` and serialising it copies
+them four times, and costs 5 ms instead of 0.5 for 262,144 doubles twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+Part: TypeAlias = bytes | memoryview  # of bytes, so that len() is its size
+
+_LENGTH_DELIMITED: Final = 2
+_LOW_BITS: Final = 0x7F  # of a byte, the seven that carry digits
+_MORE: Final = 0x80  # the bit that says that another byte follows
+
+
+def varint(value: int) -> bytes:
+    """Encodes a number of at least zero in groups of seven bits, lowest first."""
+    encoded = bytearray()
+    while value > _LOW_BITS:
+        encoded.append(value & _LOW_BITS | _MORE)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """Decodes a number.
+
+    Returns:
+        The number, and where the next byte is.
+
+    Raises:
+        IndexError: the data ends within it.
+    """
+    value, shift = 0, 0
+    while True:
+        byte = data[start]
+        value |= (byte & _LOW_BITS) << shift
+        start, shift = start + 1, shift + 7
+        if not byte & _MORE:
+            return value, start
+
+
+def field(number: int, *content: Part) -> list[Part]:
+    """Frames content as a length-delimited field: a string, a message, or a packed repeated field.
+
+    Args:
+        number: the field's number.
+        *content: pieces that follow one another.
+    """
+    tag = varint(number << 3 | _LENGTH_DELIMITED)
+    return [tag + varint(sum(len(part) for part in content)), *content]

@@ -1,0 +1,63 @@
+"""A trained, exported and served logarithm, made once by the commands that a user types."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("gradwire")
+STOP_SECONDS = 60
+
+
+def gradwire(*arguments, cwd, expect=0, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Runs the command; fails the test with its output when the exit code is another."""
+    words = [str(COMMAND), *(str(argument) for argument in arguments)]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, **kwargs)
+    assert done.returncode == expect, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@contextmanager
+def serve(*arguments, cwd):
+    """Runs `gradwire serve` on a free port; yields the process with its address, and stops it as Ctrl-C would."""
+    words = [str(COMMAND), "serve", *(str(a) for a in arguments), "--engine", "embedded", "--port", "0"]
+    server = subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        lines = []
+        for line in server.stdout:
+            lines.append(line)
+            if found := re.search(r"serving on (\S+)", line):
+                server.address = found[1]
+                break
+        else:
+            pytest.fail(f"the server did not start:\n{''.join(lines)}")
+        yield server
+    finally:
+        if server.poll() is None:
+            os.kill(server.pid, signal.SIGINT)
+        server.rest, _ = server.communicate(timeout=STOP_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """A directory with build/log (trained) and models/log/1 (exported)."""
+    place = tmp_path_factory.mktemp("workplace")
+    gradwire(
+        "train", "log", "--loss", "sobolev", "--samples", 19, "--seed", 0, "--to", "build/log", cwd=place
+    )
+    gradwire("export", "build/log", "--to", "models/log", cwd=place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def address(workplace):
+    """Where the package is served."""
+    with serve("models", cwd=workplace) as server:
+        yield server.address

@@ -1,0 +1,42 @@
+"""TensorFlow functions compiled by XLA, where XLA can."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@final
+class Compiled:
+    """A function of tensors that runs as one compiled program.
+
+    XLA fuses the small operations of small networks: the post's problem takes 7 µs a step with it, 150 without. It
+    does not know every operation (text, Python callbacks); a function with such a one runs as a plain graph.
+
+    Args:
+        function: of tensors and variables; traced once for each shape of its arguments.
+
+    Attributes:
+        xla: whether XLA compiles it, as far as known.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._graph = tf.function(function, jit_compile=True, autograph=False)
+        self.xla = True
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs the function; compiles it first where needed."""
+        if not self.xla:
+            return self._graph(*arguments)
+        try:
+            return self._graph(*arguments)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            # Raised before anything has run, so that no variable has moved; another fault comes again below.
+            self._graph = tf.function(self._function, autograph=False)
+            self.xla = False
+            return self._graph(*arguments)

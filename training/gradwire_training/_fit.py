@@ -1,0 +1,148 @@
+"""Fitting a Keras model to values and derivatives."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import keras
+import numpy as np
+
+from gradwire._errors import UsageError
+from gradwire_training import optimizers
+from gradwire_training._losses import Loss, Sobolev
+from gradwire_training._measure import errors_of
+from gradwire_training._monitor import Callback, Monitor
+from gradwire_training._objective import Objective
+from gradwire_training._ports import Ports
+from gradwire_training._precision import with_dtype
+from gradwire_training._result import Request, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradwire_training._samples import Samples
+
+DTYPE: Final = "float32"  # of packages: what GPUs are fast in
+SOBOLEV: Final = Sobolev()
+RANDOM_STATE: Final = (
+    "seed_generator_state"  # Keras's name of the variable that layers draw random numbers from
+)
+
+
+def fit(
+    model: keras.Model,
+    samples: Samples,
+    *,
+    loss: Loss = SOBOLEV,
+    optimizer: str | optimizers.Optimizer = "auto",
+    steps: int | None = None,
+    seed: int = 0,
+    dtype: str = DTYPE,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
+    """Fits a model to samples of a function and of its derivatives.
+
+    Steps run inside one compiled TensorFlow function, in chunks of about a quarter of a second; between chunks,
+    callbacks run and Ctrl-C is heard: it ends the fit and keeps the best weights so far.
+
+    Args:
+        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is.
+        samples: rows with a column for each of them.
+        loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
+        optimizer: ``"auto"``, ``"adam"``, ``"lbfgs"``, ``"sgd"``, or one with settings, such as
+            ``optimizers.Sgd(learning_rate=0.05)``.
+        steps: at most; the optimiser's own number by default.
+        seed: of layers that draw random numbers, such as dropout; the initial weights are the model's.
+        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto and lbfgs compute in float64 either way.
+        callbacks: each gets a ``Progress``; one that returns True stops the fit.
+
+    Returns:
+        The result: it has a status even when the fit was stopped, interrupted or diverged.
+
+    Raises:
+        DataError: the samples do not fit the model, or lack labels that the loss needs.
+        UsageError: a model of another kind, or an argument out of range.
+    """
+    chosen = optimizers.get(optimizer) if isinstance(optimizer, str) else optimizer
+    request = Request(
+        samples=samples,
+        loss=loss,
+        optimizer=chosen,
+        steps=chosen.steps if steps is None and isinstance(chosen, optimizers.Optimizer) else steps or 0,
+        seed=seed,
+        dtype=dtype,
+    )
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"model is {model!r}, expected a Keras model")
+    ports = Ports.of(model, samples)
+    monitor = Monitor(request.steps, callbacks)
+    twin = _seeded(with_dtype(model, request.precision), seed)
+    objective = Objective(twin, ports, samples, loss, dtype=request.precision)
+    _minimize(request, objective, monitor)
+    seconds = monitor.seconds
+    final = _settle(objective, monitor)
+    fitted = twin if request.precision == dtype else with_dtype(twin, dtype)
+    return Result(
+        status=monitor.status,
+        message=_message(monitor, request, final),
+        steps=monitor.step,
+        seconds=seconds,
+        loss=final,
+        history=monitor.history(),
+        errors=errors_of(fitted, ports, samples),
+        model=fitted,
+        request=request,
+        ports=ports,
+        start=[np.array(weight) for weight in model.weights],
+        xla=monitor.xla,
+    )
+
+
+def _seeded(model: keras.Model, seed: int) -> keras.Model:
+    generators = [variable for variable in model.variables if variable.name == RANDOM_STATE]
+    for index, generator in enumerate(generators):
+        generator.assign([seed, index])
+    return model
+
+
+def _minimize(request: Request, objective: Objective, monitor: Monitor) -> None:
+    try:
+        request.optimizer.minimize(objective, monitor, steps=request.steps)
+    except KeyboardInterrupt:
+        monitor.status = "interrupted"
+
+
+def _settle(objective: Objective, monitor: Monitor) -> float:
+    """Leaves the objective with the weights that the result is to have, and gives their loss."""
+    weights = objective.snapshot()
+    loss = float(objective.loss_and_mae()[0])
+    objective.restore(weights)  # the evaluation moved the averages of batch normalisation
+    if not math.isfinite(loss):
+        monitor.status = "diverged"
+    if monitor.status == "completed":
+        return loss
+    monitor.offer(loss, weights)
+    if monitor.best is None:
+        return loss
+    loss, weights = monitor.best
+    objective.restore(weights)
+    return loss
+
+
+def _message(monitor: Monitor, request: Request, loss: float) -> str:
+    done = f"after {monitor.step:,} of {request.steps:,} steps"
+    kept = f"kept the best weights seen, loss {loss:.3g}"
+    match monitor.status:
+        case "completed" if monitor.step < request.steps:
+            return f"completed: nothing left to gain {done}"
+        case "completed":
+            return f"completed {monitor.step:,} steps"
+        case "stopped":
+            return f"stopped by a callback {done}; {kept}"
+        case "interrupted":
+            return f"interrupted {done}; {kept}"
+        case "diverged" if math.isfinite(loss):
+            return f"diverged {done}: the loss is not finite any more; {kept}; try a smaller learning rate"
+        case "diverged":
+            return f"diverged {done}: not even the initial weights give a finite loss; look at the samples' scale"

@@ -1,0 +1,93 @@
+"""How far a fitted model is from the truth, or from its own samples where no truth is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import tensorflow as tf
+
+from gradwire._contract import derivative_name
+from gradwire_training._derivatives import values_and_derivatives
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+    from gradwire_training._ports import Ports
+    from gradwire_training._samples import Derivatives, Samples, Table
+    from gradwire_training.problems._problem import Problem
+
+POINTS: Final = 1_000  # of the domain: the targets are stated on as many
+
+
+def errors_of(model: keras.Model, ports: Ports, samples: Samples) -> dict[str, Any]:
+    """Measures a model's values and derivatives.
+
+    Args:
+        model: in the precision of the package.
+        ports: how its names and the samples' match.
+        samples: made by a problem, which then gives the truth all over its domain; else they are the truth.
+
+    Returns:
+        ``{tensor: {"max": …, "rmse": …}, "points": …, "against": …}``, tensors named as in a package; None where a
+        model's answer is not finite.
+    """
+    if samples.origin is None:
+        x, y, dydx = samples.x, samples.y, samples.dydx
+        against = f"the {samples.count} samples that it was fitted to (no other truth is known)"
+    else:
+        problem = samples.origin.problem
+        x = problem.test_points(POINTS)
+        y, dydx = problem.f(x), problem.df(x)
+        against = _domain_text(problem)
+    values, derivatives = evaluate(model, ports, x, dydx)
+    tensors = {name: _sizes(values[name], y[name]) for name in values}
+    for output, by in derivatives.items():
+        for wrt, derivative in by.items():
+            tensors[derivative_name(output, wrt)] = _sizes(derivative, dydx[output][wrt])
+    return {**tensors, "points": len(next(iter(x.values()))), "against": against}
+
+
+def evaluate(model: keras.Model, ports: Ports, x: Table, wanted: Derivatives) -> tuple[Table, Derivatives]:
+    """Computes a model's values and derivatives as arrays.
+
+    Args:
+        model: in any precision.
+        ports: how its names and the caller's match.
+        x: name -> ``(rows, *row shape)``.
+        wanted: output -> input -> anything: the pairs to differentiate.
+
+    Returns:
+        Values by output, and derivatives by output and input.
+    """
+    floats = model.variable_dtype
+    inputs = {
+        port.name: tf.constant(
+            x[port.name].reshape(-1, *port.shape), floats if port.is_floating else port.dtype
+        )
+        for port in ports.inputs
+    }
+    values, derivatives = values_and_derivatives(
+        lambda columns: ports.call(model, columns, training=False),
+        inputs,
+        {output: list(by) for output, by in wanted.items() if by},
+        {port.name: port.shape for port in ports.outputs},
+    )
+    return (
+        {name: np.asarray(value) for name, value in values.items()},
+        {output: {wrt: np.asarray(value) for wrt, value in by.items()} for output, by in derivatives.items()},
+    )
+
+
+def _sizes(given: NDArray[Any], truth: NDArray[np.float64]) -> dict[str, float | None]:
+    errors = given.reshape(truth.shape) - truth
+    errors = errors[~np.isnan(truth)]  # missing labels
+    if not errors.size or not np.isfinite(errors).all():
+        return {"max": None, "rmse": None}
+    return {"max": float(np.abs(errors).max()), "rmse": float(np.sqrt(np.mean(errors**2)))}
+
+
+def _domain_text(problem: Problem) -> str:
+    box = " x ".join(f"[{lower:g}, {upper:g}]" for lower, upper in problem.domain.values())
+    return f"{problem.formula} on {POINTS} points of {box}"

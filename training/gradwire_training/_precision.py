@@ -1,0 +1,85 @@
+"""Copies of a Keras model that compute in another precision."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import keras
+
+from gradwire._errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DTYPES: Final = ("float32", "float64")  # what fits compute in, and packages too
+FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_bfloat16", "mixed_float16"})
+
+
+def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
+    """Builds a copy of a model that computes in another precision, with the same weights.
+
+    The model is built again from its own configuration, in which every floating dtype is replaced; integer inputs
+    keep theirs.
+
+    Args:
+        model: a Functional or Sequential Keras model, built.
+        dtype: ``"float32"`` or ``"float64"``.
+
+    Returns:
+        A model that shares nothing with the given one.
+
+    Raises:
+        UsageError: another dtype, a model that cannot be built from its configuration, or one whose layers keep
+            weights in a precision of their own.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
+    with _default_dtype(dtype):
+        twin = _rebuilt(model, dtype)
+    for source, target in zip(model.weights, twin.weights, strict=True):
+        if target.dtype in FLOATS and target.dtype != dtype:
+            raise UsageError(
+                f"the weight {target.path!r} stays {target.dtype} where {dtype} was asked for: "
+                "let its layer pass dtype on to the layers inside it"
+            )
+        target.assign(keras.ops.cast(source, target.dtype))
+    return twin
+
+
+def _rebuilt(model: keras.Model, dtype: str) -> keras.Model:
+    try:
+        return type(model).from_config(_recast(model.get_config(), dtype))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the model {model.name!r} cannot be built from its configuration ({error}): register its custom "
+            "layers with keras.saving.register_keras_serializable and give them get_config"
+        ) from error
+
+
+def _recast(config: Any, dtype: str) -> Any:
+    match config:
+        case {"class_name": "DTypePolicy", **rest}:
+            return {**rest, "class_name": "DTypePolicy", "config": {"name": dtype}}
+        case dict():
+            return {
+                key: dtype
+                if key == "dtype" and isinstance(value, str) and value in FLOATS
+                else _recast(value, dtype)
+                for key, value in config.items()
+            }
+        case list() | tuple():
+            return type(config)(_recast(value, dtype) for value in config)
+        case _:
+            return config
+
+
+@contextmanager
+def _default_dtype(dtype: str) -> Iterator[None]:
+    """Makes layers that custom layers create without a dtype compute in it, too."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

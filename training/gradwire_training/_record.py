@@ -1,0 +1,169 @@
+"""The record of a fit on disk: everything needed to export it, to judge it, and to repeat it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gradwire._card import CardTensor, Domain
+from gradwire_training._directory import replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    from numpy.typing import NDArray
+
+    from gradwire_training._ports import Port
+    from gradwire_training._result import Result
+    from gradwire_training._samples import Samples
+
+FORMAT: Final = 1  # raised when a reader of the old format would go wrong
+RECORD: Final = "fit.json"
+MODEL: Final = "model.keras"
+HISTORY: Final = "history.csv"
+SAMPLES: Final = "samples.npz"
+START: Final = "start.npz"
+
+SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
+
+
+def write(result: Result, path: Path) -> Path:
+    """Writes a result as a directory (see ``Result.save``)."""
+    with replacing(path, mark=RECORD) as directory:
+        result.model.save(directory / MODEL)
+        _write_history(result, directory / HISTORY)
+        np.savez(directory / SAMPLES, **_arrays(result), allow_pickle=False)
+        np.savez(directory / START, *result.start, allow_pickle=False)
+        text = json.dumps(_finite(_record(result, path.name)), indent=2, allow_nan=False)
+        (directory / RECORD).write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def column_name(role: str, *names: str) -> str:
+    """Names a column in ``samples.npz``: ``x:spot``, ``y:price``, ``dydx:price:spot``, ``pins.x:spot``."""
+    return ":".join((role, *names))
+
+
+def _record(result: Result, directory: str) -> dict[str, Any]:
+    origin = result.request.samples.origin
+    return {
+        "format": FORMAT,
+        "name": directory if origin is None else origin.problem.name,
+        "inputs": [asdict(_input(result, port)) for port in result.ports.inputs],
+        "outputs": [asdict(_tensor(result, port)) for port in result.ports.outputs],
+        "trained": _trained(result),
+        "errors": result.errors,
+    }
+
+
+def _trained(result: Result) -> dict[str, Any]:
+    request = result.request
+    origin = request.samples.origin
+    return {
+        "problem": None if origin is None else origin.problem.name,
+        "source": None if origin is None else origin.problem.source,
+        "samples": {
+            "count": request.samples.count,
+            "spacing": None if origin is None else origin.spacing,
+            "seed": None if origin is None else origin.seed,
+            "values": request.samples.value_labels,
+            "derivatives": request.samples.derivative_labels,
+            "file": SAMPLES,
+        },
+        "network": _network(result.model),
+        "loss": request.loss.settings(),
+        "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
+        "seed": request.seed,
+        "dtype": request.dtype,
+        "training_dtype": request.precision,
+        "xla": result.xla,
+        "start": {"file": START, "dtypes": sorted({str(weight.dtype) for weight in result.start})},
+        "status": result.status,
+        "message": result.message,
+        "steps": result.steps,
+        "steps_asked": request.steps,
+        "seconds": round(result.seconds, 3),
+        "final_loss": result.loss,
+        "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},
+    }
+
+
+def _network(model: keras.Model) -> dict[str, Any]:
+    layers = [
+        {
+            "name": layer.name,
+            "class": type(layer).__name__,
+            "parameters": layer.count_params(),
+            **{key: layer.get_config()[key] for key in ("units", "activation") if key in layer.get_config()},
+        }
+        for layer in model.layers
+    ]
+    return {
+        "class": type(model).__name__,
+        "parameters": model.count_params(),
+        "layers": layers,
+        "file": MODEL,
+    }
+
+
+def _tensor(result: Result, port: Port) -> CardTensor:
+    dtype = result.request.dtype if port.is_floating else port.dtype
+    return CardTensor(
+        name=port.name, dtype=dtype, shape=port.shape, unit=_unit(result.request.samples, port.name)
+    )
+
+
+def _input(result: Result, port: Port) -> CardTensor:
+    tensor = _tensor(result, port)
+    column = result.request.samples.x[port.name].reshape(-1, *port.shape)
+    domain = Domain(lower=column.min(axis=0).tolist(), upper=column.max(axis=0).tolist())
+    return CardTensor(
+        name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, unit=tensor.unit, domain=domain
+    )
+
+
+def _unit(samples: Samples, name: str) -> str | None:
+    if samples.origin is None:
+        return None
+    quantities = (*samples.origin.problem.inputs, *samples.origin.problem.outputs)
+    return next(quantity.unit for quantity in quantities if quantity.name == name)
+
+
+def _arrays(result: Result) -> dict[str, NDArray[np.float64]]:
+    arrays: dict[str, NDArray[np.float64]] = {}
+    pins = result.request.loss.pins
+    for prefix, samples in (("", result.request.samples), ("pins.", pins)):
+        if samples is not None:
+            arrays |= {column_name(f"{prefix}x", name): column for name, column in samples.x.items()}
+            arrays |= {column_name(f"{prefix}y", name): column for name, column in samples.y.items()}
+    for output, by in result.request.samples.dydx.items():
+        arrays |= {column_name("dydx", output, wrt): column for wrt, column in by.items()}
+    return arrays
+
+
+def _write_history(result: Result, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(result.history)
+        writer.writerows(zip(*(column.tolist() for column in result.history.values()), strict=True))
+
+
+def _finite(value: Any) -> Any:
+    """Replaces numbers that JSON does not have by null."""
+    match value:
+        case dict():
+            return {key: _finite(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_finite(entry) for entry in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value

@@ -1,0 +1,115 @@
+"""Fitting once more what a record describes."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any, cast
+
+import keras
+import numpy as np
+
+from gradwire._errors import PackageError
+from gradwire_training import optimizers, problems
+from gradwire_training._fit import fit
+from gradwire_training._losses import Derivative, Loss, Sobolev, Value
+from gradwire_training._precision import with_dtype
+from gradwire_training._record import FORMAT, MODEL, RECORD, SAMPLES, START
+from gradwire_training._samples import Origin, Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gradwire_training._monitor import Callback
+    from gradwire_training._result import Result
+
+Arrays = dict[str, "NDArray[Any]"]
+
+
+def repeat(path: Path, *, callbacks: Sequence[Callback] = ()) -> Result:
+    """Fits again from a saved result: the same samples, initial weights, loss, optimiser, settings and seed.
+
+    On the same machine and versions a completed fit ends at the same loss.
+
+    Args:
+        path: a directory that ``Result.save`` wrote.
+        callbacks: as in ``fit``.
+
+    Returns:
+        The new result.
+
+    Raises:
+        PackageError: the directory is not a result, is corrupt, or of a newer format.
+    """
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        if record["format"] > FORMAT:
+            raise PackageError(
+                f"{path / RECORD} has format {record['format']}, expected at most {FORMAT}: update gradwire"
+            )
+        arrays, start = _arrays(path / SAMPLES), _arrays(path / START)
+        model = keras.models.load_model(path / MODEL, compile=False, safe_mode=True)
+        trained = record["trained"]
+        settings = dict(trained["optimizer"])
+        samples, loss = _samples(arrays, trained), _loss(arrays, trained["loss"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise PackageError(
+            f"{path} is not the result of a fit ({error!r}): give a directory that a fit saved"
+        ) from error
+    return fit(
+        _started(cast("keras.Model", model), list(start.values())),
+        samples,
+        loss=loss,
+        optimizer=optimizers.get(settings.pop("name"), **settings),
+        steps=trained["steps_asked"],
+        seed=trained["seed"],
+        dtype=trained["dtype"],
+        callbacks=callbacks,
+    )
+
+
+def _arrays(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _samples(arrays: Arrays, trained: dict[str, Any]) -> Samples:
+    dydx: dict[str, Arrays] = {}
+    for name, column in arrays.items():
+        match name.split(":"):
+            case ["dydx", output, wrt]:
+                dydx.setdefault(output, {})[wrt] = column
+    origin = None
+    if trained["problem"] in problems.names():
+        made = trained["samples"]
+        origin = Origin(problem=problems.get(trained["problem"]), spacing=made["spacing"], seed=made["seed"])
+    return Samples(_columns(arrays, "x"), _columns(arrays, "y"), dydx, origin=origin)
+
+
+def _loss(arrays: Arrays, settings: dict[str, Any]) -> Loss:
+    match settings["name"]:
+        case Value.name:
+            return Value()
+        case Derivative.name:
+            return Derivative(Samples(_columns(arrays, "pins.x"), _columns(arrays, "pins.y")))
+        case Sobolev.name:
+            return Sobolev(
+                value_weight=settings["value_weight"], derivative_weight=settings["derivative_weight"]
+            )
+        case other:
+            raise ValueError(f"unknown loss {other!r}")
+
+
+def _columns(arrays: Arrays, role: str) -> Arrays:
+    return {name.split(":")[1]: column for name, column in arrays.items() if name.split(":")[0] == role}
+
+
+def _started(model: keras.Model, start: list[NDArray[Any]]) -> keras.Model:
+    """Gives the model its initial weights, in the precision that it had then."""
+    floats = {str(weight.dtype) for weight in start if weight.dtype.kind == "f"}
+    model = with_dtype(model, "float64" if "float64" in floats else "float32")
+    model.set_weights(start)
+    return model

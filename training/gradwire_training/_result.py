@@ -1,0 +1,120 @@
+"""What a fit was asked for, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from gradwire._errors import UsageError
+from gradwire_training._losses import Loss
+from gradwire_training._precision import DTYPES
+from gradwire_training._samples import Samples
+from gradwire_training.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import keras
+    from numpy.typing import NDArray
+
+    from gradwire_training._monitor import Status
+    from gradwire_training._objective import Weights
+    from gradwire_training._ports import Ports
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Everything that decides how a fit goes, but for the model that it starts from.
+
+    Attributes:
+        samples: what is fitted.
+        loss: what is made small.
+        optimizer: how.
+        steps: at most.
+        seed: of layers that draw random numbers.
+        dtype: precision of the package.
+
+    Raises:
+        UsageError: one of them is of the wrong kind or out of range.
+    """
+
+    samples: Samples
+    loss: Loss
+    optimizer: Optimizer
+    steps: int
+    seed: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        kinds = {"samples": Samples, "loss": Loss, "optimizer": Optimizer}
+        for name, kind in kinds.items():
+            if not isinstance(given := getattr(self, name), kind):
+                raise UsageError(
+                    f"{name} is {given!r}, expected an instance of gradwire_training's {kind.__name__}"
+                )
+        if self.steps < 1:
+            raise UsageError(f"{self.steps} steps, expected 1 or more")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}, expected 0 or more")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"dtype {self.dtype!r}, expected one of {', '.join(DTYPES)}")
+
+    @property
+    def precision(self) -> str:
+        """The dtype that the fit computes in."""
+        return self.optimizer.precision or self.dtype
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a fit.
+
+    Attributes:
+        status: ``"completed"`` (the model has the last step's weights), or ``"stopped"`` by a callback,
+            ``"interrupted"`` by Ctrl-C, ``"diverged"`` (it then has the best weights that were seen).
+        message: the status in a sentence.
+        steps: steps done.
+        seconds: from the call to the last step, compilation included.
+        loss: of the model's weights, in the precision of the fit; not finite if no weights gave a finite one.
+        history: by step: ``step`` from 1, ``loss``, ``mae``, and the ``optimizer`` at work. Loss and mae are those
+            before the step's update, but after it for L-BFGS, whose steps try several updates.
+        errors: of the model's values and derivatives, ``{tensor: {"max", "rmse"}, "points", "against"}``.
+        model: a Keras model in the dtype of the package; the model given to ``fit`` is left as it was.
+        request: what was asked for.
+        ports: how names of samples and model match.
+        start: the weights that the fit started from.
+        xla: whether XLA compiled every step.
+    """
+
+    status: Status
+    message: str
+    steps: int
+    seconds: float
+    loss: float
+    history: dict[str, NDArray[Any]]
+    errors: dict[str, Any]
+    model: keras.Model
+    request: Request
+    ports: Ports
+    start: Weights
+    xla: bool
+
+    def save(self, path: Path) -> Path:
+        """Writes the result as a directory: ``model.keras``, ``fit.json``, ``history.csv``, ``samples.npz``, ``start.npz``.
+
+        It is written beside its place and renamed into it when complete. A result that is there already is replaced.
+
+        Args:
+            path: the directory.
+
+        Returns:
+            The directory.
+
+        Raises:
+            PackageError: something else is there, or it cannot be written.
+        """
+        from gradwire_training._record import write  # the record knows results, not the other way round
+
+        return write(self, path)

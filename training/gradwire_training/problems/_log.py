@@ -1,0 +1,47 @@
+"""The logarithm on [0.1, 1.9], with its derivative 1/x: the problem that the project grew from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gradwire_training._networks import mlp
+from gradwire_training._samples import Samples
+from gradwire_training.problems._problem import Problem, Quantity
+
+if TYPE_CHECKING:
+    import keras
+
+    from gradwire_training._samples import Derivatives, Table
+
+WIDTHS: Final = (20, 20)  # the post's Sequential 1-20-20-1, 481 parameters
+ROWS: Final = 19  # the post's arange(0.1, 2, 0.1)
+
+
+def _values(x: Table) -> Table:
+    return {"f": np.log(x["x"])}
+
+
+def _derivatives(x: Table) -> Derivatives:
+    return {"f": {"x": 1.0 / x["x"]}}
+
+
+def _network(seed: int) -> keras.Model:
+    return mlp(inputs={"x": 1}, outputs={"f": 1}, widths=WIDTHS, activation="sigmoid", seed=seed)
+
+
+LOG: Final = Problem(
+    name="log",
+    inputs=(Quantity("x"),),
+    outputs=(Quantity("f"),),
+    domain={"x": (0.1, 1.9)},
+    f=_values,
+    df=_derivatives,
+    formula="log x",
+    derivative_formula="1/x",
+    count=ROWS,
+    pins=Samples([1.0], [0.0]),  # log 1 = 0
+    build=_network,
+    source="a blog post on serving a network of log x: x = arange(0.1, 2, 0.1), SGD 0.1, 10,000 epochs",
+)
