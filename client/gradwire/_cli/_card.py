@@ -38,16 +38,10 @@ def command(
 
 def show_card(card: Card) -> None:
     """Prints a card as tables."""
-    table(
-        card.name,
-        ("input", "dtype", "a row", "unit", "domain"),
-        (_input_row(tensor) for tensor in card.inputs),
-    )
-    table(
-        "",
-        ("output", "dtype", "a row", "unit", "derivatives"),
-        (_output_row(card, tensor) for tensor in card.outputs),
-    )
+    of_inputs = ("input", "dtype", "a row", "unit", "domain")
+    of_outputs = ("output", "dtype", "a row", "unit", "derivatives")
+    table(card.name, of_inputs, (_input_row(tensor) for tensor in card.inputs), text=True)
+    table("", of_outputs, (_output_row(card, tensor) for tensor in card.outputs), text=True)
     show_errors(card)
     for title, entries in (("trained", card.trained), ("checks", card.checks), ("versions", card.versions)):
         if entries:
@@ -91,5 +85,11 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
     for key, value in entries.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")  # pyright: ignore[reportUnknownArgumentType] - JSON is untyped
-        else:
+        elif value is not None and not _is_list_of_records(value):
             yield f"{prefix}{key}", number(value) if isinstance(value, float) else str(value)
+
+
+def _is_list_of_records(value: Any) -> bool:
+    """Whether it is too deep for a table of keys and values; --json shows it."""
+    entries: list[Any] = [*value] if isinstance(value, list) else []
+    return any(isinstance(entry, dict) for entry in entries)

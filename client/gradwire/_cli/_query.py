@@ -55,11 +55,7 @@ def _print_table(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 def _print_json(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     squeezed = {name: _squeeze(array) for name, array in arrays.items()}
-    say(
-        json.dumps(
-            {name: _strict(array.tolist()) for name, array in squeezed.items()}, indent=1, allow_nan=False
-        )
-    )
+    say(json.dumps({name: _strict(_shortest(array)) for name, array in squeezed.items()}, allow_nan=False))
 
 
 def _print_csv(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -80,7 +76,12 @@ def _squeeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _cell(row: npt.NDArray[Any]) -> str:
-    return str(row.item()) if row.size == 1 else np.array2string(row, separator=", ", threshold=16)
+    return str(row.reshape(-1)[0]) if row.size == 1 else np.array2string(row, separator=", ", threshold=16)
+
+
+def _shortest(array: npt.NDArray[Any]) -> Any:
+    """The doubles with the fewest digits that stand for the array's own numbers: 0.1 for the float32 next to it."""
+    return array.astype(np.str_).astype(np.float64).tolist()
 
 
 def _labels(name: str, row_shape: Sequence[int]) -> list[str]:

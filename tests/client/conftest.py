@@ -1,0 +1,260 @@
+"""Models in closed form, and a small gRPC server that answers them as TensorFlow Serving does, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import gradwire
+from gradwire import _proto
+from gradwire._dtypes import BY_NAME
+from gradwire._tensor import encode
+
+LABELS = {"stable": 1, "canary": 2}
+STATES = {"AVAILABLE": 30, "END": 50}
+
+
+def log_card(dtype: str = "float64") -> gradwire.Card:
+    """The card of log x on [0.1, 1.9]."""
+    return gradwire.Card(
+        name="log",
+        inputs=(gradwire.CardTensor("x", dtype, (1,), domain=gradwire.Domain([0.1], [1.9])),),
+        outputs=(gradwire.CardTensor("f", dtype, (1,)),),
+        derivatives={"f": {"x": "df_dx"}},
+        signatures=("serving_default", "value", "card"),
+    )
+
+
+def multi_card(dtype: str = "float64") -> gradwire.Card:
+    """The card of two inputs, two outputs of one number and one of three; x before t, against the alphabet.
+
+    The derivatives' names are of no known form: nobody may parse them.
+    """
+    outputs = {"f": (1,), "g": (1,), "w": (3,)}
+    return gradwire.Card(
+        name="multi",
+        inputs=(
+            gradwire.CardTensor("x", dtype, (3,), domain=gradwire.Domain([-1.0, 0.0, 1.0], [1.0, 2.0, 3.0])),
+            gradwire.CardTensor("t", dtype, (1,), domain=gradwire.Domain([0.5], [2.0])),
+        ),
+        outputs=tuple(gradwire.CardTensor(name, dtype, shape) for name, shape in outputs.items()),
+        derivatives={name: {"x": f"{name}_by_space", "t": f"{name}_by_time"} for name in outputs},
+        signatures=("serving_default", "value", "card"),
+    )
+
+
+def log_both(x: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives log x and 1/x."""
+    with np.errstate(all="ignore"):
+        return {"f": np.log(x), "df_dx": 1 / x}
+
+
+def multi_both(x: np.ndarray, t: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives f = |x|² t, g = sin x0 exp x1 + x2 t, w = (f, g, x1), and their derivatives."""
+    f, g = (x * x).sum(1, keepdims=True) * t, np.sin(x[:, :1]) * np.exp(x[:, 1:2]) + x[:, 2:] * t
+    zero = np.zeros_like(x[:, :1])
+    f_x, f_t = 2 * x * t, (x * x).sum(1, keepdims=True)
+    g_x = np.concatenate([np.cos(x[:, :1]) * np.exp(x[:, 1:2]), np.sin(x[:, :1]) * np.exp(x[:, 1:2]), t], 1)
+    return {
+        "f": f,
+        "g": g,
+        "w": np.concatenate([f, g, x[:, 1:2]], 1),
+        "f_by_space": f_x,
+        "f_by_time": f_t,
+        "g_by_space": g_x,
+        "g_by_time": x[:, 2:],
+        "w_by_space": np.stack([f_x, g_x, np.concatenate([zero, zero + 1, zero], 1)], 1),
+        "w_by_time": np.stack([f_t, x[:, 2:], zero], 1),
+    }
+
+
+def only(names: tuple[str, ...], function: Callable[..., Mapping[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The same function with fewer outputs."""
+    return lambda **inputs: {name: function(**inputs)[name] for name in names}
+
+
+def log_fake(dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = log_both) -> gradwire.FakeTransport:
+    """The logarithm without a server."""
+    functions = {"serving_default": both, "value": only(("f",), both)}
+    return gradwire.FakeTransport(functions, card=log_card(dtype))
+
+
+def multi_fake(
+    dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = multi_both
+) -> gradwire.FakeTransport:
+    """Several inputs and outputs without a server."""
+    functions = {"serving_default": both, "value": only(("f", "g", "w"), both)}
+    return gradwire.FakeTransport(functions, card=multi_card(dtype))
+
+
+def same_fake(dtype: str) -> gradwire.FakeTransport:
+    """A signature `same` that gives back what it gets, without a card."""
+    tensors = [gradwire.TensorSpec(name, dtype, (None, 2)) for name in ("x", "y")]
+    signature = gradwire.Signature("same", {"x": tensors[0]}, {"y": tensors[1]})
+    return gradwire.FakeTransport({"same": lambda x: {"y": x}}, signatures=[signature])
+
+
+def packed(array: np.ndarray, dtype: str, message: Any) -> None:
+    """Writes an array as the stock server does: into the typed field, never into tensor_content."""
+    encode(array, dtype, message)
+    known = BY_NAME[dtype]
+    if message.tensor_content:
+        raw, message.tensor_content = message.tensor_content, b""
+        words = np.frombuffer(raw, "<u2" if known.field == "half_val" else known.raw)
+        getattr(message, known.field).extend([raw] if known.is_fixed_width else words.tolist())
+
+
+@dataclass
+class StandIn:
+    """A server of closed forms.
+
+    Attributes:
+        models: by name and version.
+        write: how arrays are encoded in answers.
+        requests: the PredictRequests that came.
+        hook: called with each of them before it is answered; may refuse with ``context.abort``.
+    """
+
+    models: dict[str, dict[int, gradwire.FakeTransport]] = field(
+        default_factory=lambda: {
+            "log": {1: log_fake()},
+            "log32": {1: log_fake("float32")},
+            "multi": {1: multi_fake()},
+            "same32": {1: same_fake("float32")},
+            "same64": {1: same_fake("float64")},
+            "versions": {1: log_fake(), 2: log_fake(both=lambda x: {k: 2 * v for k, v in log_both(x).items()})},
+        }
+    )
+    write: Callable[[np.ndarray, str, Any], None] = packed
+    requests: list[Any] = field(default_factory=list)
+    hook: Callable[[Any, grpc.ServicerContext], None] = lambda request, context: None
+    target: str = ""
+
+    def choose(self, spec: Any, context: grpc.ServicerContext) -> tuple[int, gradwire.FakeTransport]:
+        """Finds the version asked for, in Serving's words where there is none."""
+        if spec.version_label:
+            if spec.name != "versions" or spec.version_label not in LABELS:
+                text = f"Unrecognized servable version label: {spec.version_label}"
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+            return LABELS[spec.version_label], self.models[spec.name][LABELS[spec.version_label]]
+        versions = self.models.get(spec.name, {})
+        number = spec.version.value if spec.HasField("version") else max(versions, default=0)
+        if number not in versions:
+            asked = f"Specific({spec.name}, {number})" if spec.HasField("version") else f"Latest({spec.name})"
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+        return number, versions[number]
+
+    def predict(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        """Answers Predict."""
+        request = _proto.PredictRequest.FromString(data)
+        self.requests.append(request)
+        self.hook(request, context)
+        number, fake = self.choose(request.model_spec, context)
+        signature = fake.signatures(timeout=0)[request.model_spec.signature_name]
+        inputs = {name: gradwire._tensor.decode(tensor, name) for name, tensor in request.inputs.items()}
+        outputs = fake.predict(signature, inputs, outputs=list(request.output_filter) or None, timeout=0)
+        answer = _proto.PredictResponse(model_spec=request.model_spec)
+        answer.model_spec.ClearField("version_label")
+        answer.model_spec.version.value = number
+        for name, array in outputs.items():
+            self.write(np.asarray(array), signature.outputs[name].dtype, answer.outputs[name])
+        return answer.SerializeToString()
+
+    def metadata(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        """Answers GetModelMetadata, with the pseudo-signature that every SavedModel has."""
+        _, fake = self.choose(_proto.MetadataRequest.FromString(data).model_spec, context)
+        found = _proto.SignatureDefMap()
+        found.signature_def["__saved_model_init_op"].outputs["init"].tensor_shape.unknown_rank = True
+        for name, signature in fake.signatures(timeout=0).items():
+            entry = found.signature_def[name]
+            for specs, tensors in ((signature.inputs, entry.inputs), (signature.outputs, entry.outputs)):
+                for spec in specs.values():
+                    tensors[spec.name].dtype = BY_NAME[spec.dtype].number
+                    for size in spec.shape:
+                        tensors[spec.name].tensor_shape.dim.add(size=-1 if size is None else size)
+        answer = _proto.MetadataResponse()
+        answer.metadata["signature_def"].value = found.SerializeToString()
+        return answer.SerializeToString()
+
+    def status(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        """Answers GetModelStatus: every version is available, and the one above could not be loaded."""
+        name = _proto.StatusRequest.FromString(data).model_spec.name
+        if name not in self.models:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
+        answer = _proto.StatusResponse()
+        bad = answer.model_version_status.add(version=max(self.models[name]) + 1, state=STATES["END"])
+        bad.status.error_code, bad.status.error_message = 15, "truncated"
+        for version in sorted(self.models[name], reverse=True):
+            answer.model_version_status.add(version=version, state=STATES["AVAILABLE"])
+        return answer.SerializeToString()
+
+    def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> grpc.Server:
+        """Serves on an address; port 0 takes a free one, which ``target`` then names."""
+        server = grpc.server(
+            futures.ThreadPoolExecutor(8),
+            options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)],
+        )
+        for path, method in (
+            (_proto.PREDICT, self.predict),
+            (_proto.GET_MODEL_METADATA, self.metadata),
+            (_proto.GET_MODEL_STATUS, self.status),
+        ):
+            service, name = path[1:].split("/")
+            handlers = {name: grpc.unary_unary_rpc_method_handler(method)}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        add = server.add_insecure_port
+        port = add(address) if credentials is None else server.add_secure_port(address, credentials)
+        self.target = address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        server.start()
+        return server
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    """A running server, a fresh one for each test."""
+    server = StandIn()
+    running = server.start()
+    yield server
+    running.stop(None).wait()
+
+
+@pytest.fixture
+def make_stand_in() -> type[StandIn]:
+    """The class, for tests that start servers of their own."""
+    return StandIn
+
+
+@pytest.fixture
+def log() -> gradwire.Model:
+    """The logarithm, without a server."""
+    return gradwire.Model(log_fake())
+
+
+@pytest.fixture
+def multi() -> gradwire.Model:
+    """Inputs x (3 numbers) and t (1), outputs f, g (1) and w (3), without a server."""
+    return gradwire.Model(multi_fake())
+
+
+@pytest.fixture
+def make_log() -> Callable[..., gradwire.Model]:
+    """Makes a logarithm: ``make_log(dtype, both)``."""
+    return lambda *args, **kwargs: gradwire.Model(log_fake(*args, **kwargs))
+
+
+@pytest.fixture
+def make_multi() -> Callable[..., gradwire.Model]:
+    """Makes the model of several inputs: ``make_multi(dtype, both)``."""
+    return lambda *args, **kwargs: gradwire.Model(multi_fake(*args, **kwargs))
+
+
+@pytest.fixture
+def closed_forms() -> dict[str, Callable[..., dict[str, np.ndarray]]]:
+    """The functions behind the models."""
+    return {"log": log_both, "multi": multi_both}
