@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path("build/demo")
-FIT, MODELS = ROOT / "log", ROOT / "models"
+FIT, MODELS, PICTURE = ROOT / "log", ROOT / "models", ROOT / "served.png"
 COMMAND = Path(sys.executable).with_name("gradwire")
 START_SECONDS = 60.0
 VALUE_LIMIT, DERIVATIVE_LIMIT = 5e-4, 2e-2  # what the demo promises on all of [0.1, 1.9]
@@ -61,17 +62,12 @@ def _address(server: subprocess.Popen[str]) -> str:
 
 
 def show(address: str) -> bool:
-    """Asks the server for f and df/dx, prints them beside the truth, and says whether the promise holds."""
+    """Asks the server for f and df/dx, prints and draws them beside the truth, and says whether the promise holds."""
     with gradwire.connect(address, "log") as log:
-        x = np.linspace(0.1, 1.9, 10)
+        x, everywhere = np.linspace(0.1, 1.9, 10), np.linspace(0.1, 1.9, 1000)
         f, df_dx = log.value_and_grad(x)
-        everywhere = np.linspace(0.1, 1.9, 1000)
-        worst_f, worst_df = (
-            float(np.abs(found - truth).max())
-            for found, truth in zip(
-                log.value_and_grad(everywhere), (np.log(everywhere), 1 / everywhere), strict=True
-            )
-        )
+        all_f, all_df = log.value_and_grad(everywhere)
+    draw(everywhere, all_f, all_df)
     table = Table(title=f"log at {address}, over gRPC", title_justify="left")
     for column in ("x", "f", "log x", "|f - log x|", "df_dx", "1/x", "|df_dx - 1/x|"):
         table.add_column(column, justify="right")
@@ -79,10 +75,28 @@ def show(address: str) -> bool:
         cells = f"{x_:.1f}", f"{f_:.6f}", f"{np.log(x_):.6f}", f"{abs(f_ - np.log(x_)):.1e}"
         table.add_row(*cells, f"{d_:.5f}", f"{1 / x_:.5f}", f"{abs(d_ - 1 / x_):.1e}")
     console.print(table)
+    worst_f, worst_df = np.abs(all_f - np.log(everywhere)).max(), np.abs(all_df - 1 / everywhere).max()
     console.print(
         f"worst of 1,000 points of [0.1, 1.9]: |f - log x| {worst_f:.1e}, |df_dx - 1/x| {worst_df:.1e}"
     )
-    return worst_f <= VALUE_LIMIT and worst_df <= DERIVATIVE_LIMIT
+    return bool(worst_f <= VALUE_LIMIT and worst_df <= DERIVATIVE_LIMIT)
+
+
+def draw(x: np.ndarray, f: np.ndarray, df_dx: np.ndarray) -> None:
+    """Draws what the server answered over the truth."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, found, truth, name, formula, colour in (
+        (panels[0], f, np.log(x), "f", "log x", "#0072b2"),
+        (panels[1], df_dx, 1 / x, "df_dx", "1/x", "#d55e00"),
+    ):
+        axes.plot(x, truth, color="#b0b0b0", linewidth=6, solid_capstyle="round", label=formula)
+        axes.plot(x, found, color=colour, linewidth=1.8, label=f"{name}, as served")
+        axes.set_xlabel("x")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        axes.set_title(f"|{name} - {formula}| ≤ {np.abs(found - truth).max():.1e}", loc="left", fontsize=11)
+    figure.savefig(PICTURE, dpi=150)
 
 
 def main() -> int:

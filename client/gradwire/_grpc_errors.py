@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _UNKNOWN_LABEL: Final = "Unrecognized servable version label"
 _UNKNOWN_SIGNATURE: Final = "Serving signature key"
 _FULL_QUEUE: Final = "batch scheduling queue"  # a server that answers, but has too many requests waiting
+_NOT_GRPC: Final = ("Failed parsing HTTP/2", "http1")  # gRPC's words for a server that speaks HTTP/1.1
 _HINTS: Final = {
     "Server Threadpool Exhausted": "raise --grpc_max_threads of the server, or send fewer calls at once",
     _FULL_QUEUE: "raise max_enqueued_batches of the server's batching parameters, or send fewer calls at once",
@@ -64,7 +65,7 @@ def translate(error: grpc.RpcError, address: Address, timeout: float) -> Gradwir
 
 
 def _unreachable(address: Address, details: str) -> ServerUnreachable:
-    if "http1" in details:  # gRPC's own words for a server that speaks HTTP/1.1
+    if any(words in details for words in _NOT_GRPC):
         return ServerUnreachable(
             f"{address.target} speaks HTTP, not gRPC ({details}): give Serving's gRPC port, 8500 by default (8501 is REST)"
         )

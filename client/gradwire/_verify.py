@@ -182,9 +182,10 @@ class _Drawn:
         f = _numbers(self.answer[output])
         usable = np.isfinite(values).all(axis=(1, 2)) & np.isfinite(f).all(axis=1)
         df = _numbers(self.answer[self.model.card.derivatives[output][wrt]]).reshape(*f.shape, -1)[usable]
-        values, f, taken = values[usable], f[usable], (moved.astype(np.float64) - x[:, None])[usable]
+        taken = (moved.astype(np.float64) - x[:, None]).reshape(*moved.shape[:2], -1)[usable]
+        values, f = values[usable], f[usable]
         with np.errstate(all="ignore"):  # a df that is not finite is told by its remainders
-            r = values - f[:, None] - np.einsum("pmn,pdn->pdm", df, taken.reshape(*taken.shape[:2], -1))
+            r = values - f[:, None] - np.einsum("pmn,pdn->pdm", df, taken)
             rounding = eps * np.einsum("pmn,pn->pm", np.abs(df), np.abs(_numbers(v)[usable]))
         steps = (longest[:, None] * 0.5 ** np.arange(count + 1))[usable]
         found = Remainders(r, steps, eps * np.abs(f).max(axis=0, initial=0.0), rounding)

@@ -67,7 +67,8 @@ def export(
         source: a training result's directory, a .keras file, a Keras model, or a callable of one tensor an input
             that returns a tensor, a sequence, or a dict of tensors.
         to: the model's directory, such as ``models/log``; the package becomes ``models/log/1``, then 2, ….
-        inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for Keras models new names, in their order.
+        inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for Keras models their own
+            names in the order that the package is to have (a single input may be renamed).
         outputs: names of the outputs where the source gives none; a single one is ``f``.
         name: the model's name on the card; that of ``to`` by default.
         domain: ``{input: (lower, upper)}``, where the source has none. Unknown domains are checked on [-1, 1].

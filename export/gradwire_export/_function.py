@@ -58,7 +58,8 @@ def function_of(
     Args:
         source: a Keras model with known inputs; or a callable that takes one tensor an input, in order, and returns
             a tensor, a sequence of tensors, or a dict of tensors.
-        inputs: specs by name (needed for plain callables), or for a Keras model new names, in its order.
+        inputs: specs by name (needed for plain callables), or for a Keras model its own names in the order
+            that the package is to have (a single input may be renamed).
         outputs: names for the outputs where the source gives none; a single one is ``f`` by default.
 
     Raises:
@@ -66,8 +67,7 @@ def function_of(
         ConversionError: the callable cannot be traced, or an output is not batched.
     """
     if isinstance(source, keras.Model) and source.inputs and not isinstance(inputs, Mapping):
-        specs = _keras_specs(source, inputs)
-        called = _keras_call(source)
+        called, specs = _keras_function(source, inputs)
         outputs = outputs or _keras_outputs(source)
     elif isinstance(inputs, Mapping):
         specs = _given_specs(inputs)
@@ -133,32 +133,50 @@ def _given_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec
     return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
 
 
-def _keras_specs(model: keras.Model, names: Sequence[str] | None) -> dict[str, tf.TensorSpec]:
-    if names is not None and len(names) != len(model.inputs):
-        raise UsageError(
-            f"got names {list(names)} for a model of {len(model.inputs)} inputs: name each, in its order"
-        )
+def _keras_function(
+    model: keras.Model, names: Sequence[str] | None
+) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
+    """Gives the model as a callable of one tensor an input, and the inputs' specs in the same order."""
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    own = _keras_inputs(structure)
+    names = _keras_names(list(own), names)
+    order = names if len(names) > 1 else list(own)  # the model's own names, in the package's order
+
+    def call(*tensors: tf.Tensor) -> Any:
+        by_own = dict(zip(order, tensors, strict=True))
+        if isinstance(structure, Mapping):
+            return model(by_own, training=False)
+        several = isinstance(structure, (list, tuple))
+        return model([by_own[name] for name in own] if several else tensors[0], training=False)
+
     specs = {}
-    for index, tensor in enumerate(model.inputs):
-        generated = len(model.inputs) == 1 and tensor.name.startswith(GENERATED_NAMES)
-        name = names[index] if names is not None else DEFAULT_INPUT if generated else tensor.name
-        shape = tf.TensorShape((None, *tensor.shape[1:]))
+    for name, key in zip(names, order, strict=True):
+        shape = tf.TensorShape((None, *own[key].shape[1:]))
         _require_known_row("input", name, shape)
-        specs[name] = tf.TensorSpec(shape, tensor.dtype, name=name)
-    return specs
+        specs[name] = tf.TensorSpec(shape, own[key].dtype, name=name)
+    return call, specs
 
 
-def _keras_call(model: keras.Model) -> Callable[..., Any]:
-    # Keras flattens whatever structure it was built with in the order of model.inputs.
-    if len(model.inputs) == 1:
-        return lambda tensor: model(tensor, training=False)
-    return lambda *tensors: model(_in_structure(model, tensors), training=False)
+def _keras_inputs(structure: Any) -> dict[str, Any]:
+    """The model's symbolic inputs by its own names: the keys of the dict that it takes, else the tensors' names."""
+    if isinstance(structure, Mapping):
+        return dict(structure)
+    tensors = structure if isinstance(structure, (list, tuple)) else [structure]
+    return {tensor.name: tensor for tensor in tensors}
 
 
-def _in_structure(model: keras.Model, tensors: Sequence[tf.Tensor]) -> Any:
-    by_name = {reference.name: tensor for reference, tensor in zip(model.inputs, tensors, strict=True)}
-    structure = model.input
-    return {key: by_name[key] for key in structure} if isinstance(structure, dict) else list(tensors)
+def _keras_names(own: list[str], names: Sequence[str] | None) -> list[str]:
+    if len(own) == 1:
+        generated = own[0].startswith(GENERATED_NAMES)
+        names = names or ([DEFAULT_INPUT] if generated else own)
+    if names is None:
+        return own
+    if len(names) != len(own) or (len(own) > 1 and set(names) != set(own)):
+        raise UsageError(
+            f"inputs names {list(names)}, and the model's own are {own}: give those, in the order you want; only a "
+            "single input can be renamed"
+        )
+    return list(names)
 
 
 def _keras_outputs(model: keras.Model) -> list[str] | None:

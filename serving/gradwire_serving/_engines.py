@@ -58,10 +58,9 @@ def _docker_answers(*arguments: str) -> bool:
     program = shutil.which(DOCKER)
     if program is None:
         return False
+    command = [program, *arguments]
     try:
-        asked = subprocess.run(
-            [program, *arguments], capture_output=True, check=False, timeout=DOCKER_TIMEOUT
-        )  # noqa: S603 - fixed arguments
+        asked = subprocess.run(command, capture_output=True, check=False, timeout=DOCKER_TIMEOUT)  # noqa: S603 - ours
     except subprocess.TimeoutExpired:
         return False
     return asked.returncode == 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from gradwire._errors import UsageError
 from gradwire_serving._engines import EMBEDDED
+from gradwire_serving._manager import SIGNAL_INTERVAL
 from gradwire_serving._plan import plan
 from gradwire_serving._server import DEFAULT_GRACE, EmbeddedServer
 
@@ -71,7 +72,8 @@ def _serve(
     try:
         server.start()
         ready(server)
-        threading.Event().wait()
+        while True:
+            time.sleep(SIGNAL_INTERVAL)
     except KeyboardInterrupt:
         say(f"stopping: calls in flight have {grace:g} s to end")
     finally:

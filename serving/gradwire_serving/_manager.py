@@ -22,6 +22,9 @@ log: Final = logging.getLogger("gradwire_serving")
 
 LOAD_THREADS: Final = 4  # models load side by side: half of a load waits for the disk or runs without the GIL
 
+# A wait without a limit may sleep through a signal that came just before it began: seen once in 25 starts under load.
+SIGNAL_INTERVAL: Final = 0.5  # seconds
+
 Loader: TypeAlias = "Callable[[Path], Servable | Status]"
 
 
@@ -152,11 +155,8 @@ class Manager:
         """Lists the versions of a model that are or were, highest first; empty for an unknown model."""
         with self._changed:
             model = self._models.get(name)
-            return (
-                []
-                if model is None
-                else [model.versions[number] for number in sorted(model.versions, reverse=True)]
-            )
+            versions = {} if model is None else model.versions
+            return [versions[number] for number in sorted(versions, reverse=True)]
 
     def wait_until_settled(self, names: Sequence[str]) -> dict[str, list[Version]]:
         """Waits, for ever if need be, until every model has loaded what is wanted of it, or has failed to.
@@ -165,12 +165,10 @@ class Manager:
             The versions that failed, by model; empty when all are available.
         """
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    self._stopping
-                    or all(name in self._models and self._models[name].settled for name in names)
-                )
-            )
+            while not self._changed.wait_for(
+                lambda: self._stopping or self._all_settled(names), SIGNAL_INTERVAL
+            ):
+                pass
             failed = {
                 model.name: [
                     model.versions[number] for number in model.wanted if model.versions[number].failure
@@ -189,6 +187,9 @@ class Manager:
             for version in model.versions.values():
                 if version.servable is not None:
                     self._end(version)
+
+    def _all_settled(self, names: Sequence[str]) -> bool:
+        return all(name in self._models and self._models[name].settled for name in names)
 
     def _find(self, name: str, number: int | None) -> tuple[Version, Servable]:
         model = self._models.get(name)

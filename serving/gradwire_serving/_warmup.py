@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from gradwire_serving._servable import Servable
 
 WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
+_EAGER_MARKS: Final = re.compile(
+    r"^\{\{.*?\}\} | \[Op:.*$"
+)  # what eager execution adds before and after a text
 MAX_RECORDS: Final = 1000  # TensorFlow Serving's own limit
 
 
@@ -45,7 +49,7 @@ def _records(file: Path) -> Iterator[Any]:
     try:
         yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
     except tf.errors.DataLossError as error:
-        text = error.message.partition(" [Op:")[0]
+        text = _EAGER_MARKS.sub("", error.message)
         message = f"{text}. Please verify your warmup data is in TFRecord format."
         raise ServerError(message, code="DATA_LOSS") from error
 

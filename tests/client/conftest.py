@@ -79,7 +79,9 @@ def only(names: tuple[str, ...], function: Callable[..., Mapping[str, Any]]) -> 
     return lambda **inputs: {name: function(**inputs)[name] for name in names}
 
 
-def log_fake(dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = log_both) -> gradwire.FakeTransport:
+def log_fake(
+    dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = log_both
+) -> gradwire.FakeTransport:
     """The logarithm without a server."""
     functions = {"serving_default": both, "value": only(("f",), both)}
     return gradwire.FakeTransport(functions, card=log_card(dtype))
@@ -128,7 +130,10 @@ class StandIn:
             "multi": {1: multi_fake()},
             "same32": {1: same_fake("float32")},
             "same64": {1: same_fake("float64")},
-            "versions": {1: log_fake(), 2: log_fake(both=lambda x: {k: 2 * v for k, v in log_both(x).items()})},
+            "versions": {
+                1: log_fake(),
+                2: log_fake(both=lambda x: {k: 2 * v for k, v in log_both(x).items()}),
+            },
         }
     )
     write: Callable[[np.ndarray, str, Any], None] = packed
@@ -194,7 +199,9 @@ class StandIn:
             answer.model_version_status.add(version=version, state=STATES["AVAILABLE"])
         return answer.SerializeToString()
 
-    def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> grpc.Server:
+    def start(
+        self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+    ) -> grpc.Server:
         """Serves on an address; port 0 takes a free one, which ``target`` then names."""
         server = grpc.server(
             futures.ThreadPoolExecutor(8),

@@ -69,7 +69,9 @@ def test_reads_what_tensorflow_writes(dtype: str, encoding: Any):
     expected = RAW[dtype].astype(np.float32) if dtype == "bfloat16" else RAW[dtype]
     assert bits(read(proto)) == bits(expected)
     if dtype != "string":
-        assert np.array_equal(read(proto), tf.make_ndarray(proto).astype(expected.dtype), equal_nan=dtype[0] in "fbc")
+        assert np.array_equal(
+            read(proto), tf.make_ndarray(proto).astype(expected.dtype), equal_nan=dtype[0] in "fbc"
+        )
 
 
 @pytest.mark.parametrize("dtype", RAW)
@@ -151,7 +153,9 @@ def test_values_written_one_by_one(dtype: str):
     single = b"".join(key + raw[at : at + width] for at in range(0, len(raw), width))
     message = _proto.Tensor.FromString(tensor(dtype, (2,)).SerializeToString() + single)
     assert bits(decode(message, "y")) == bits(array)
-    mixed = _proto.Tensor.FromString(message.SerializeToString() + tensor(dtype, (), **{known.field: [raw[:16]]}).SerializeToString())
+    mixed = _proto.Tensor.FromString(
+        message.SerializeToString() + tensor(dtype, (), **{known.field: [raw[:16]]}).SerializeToString()
+    )
     mixed.tensor_shape.dim[0].size = 3
     with pytest.raises(gradwire.ServerError, match="packed"):
         decode(mixed, "y")
@@ -164,7 +168,10 @@ def test_values_written_one_by_one(dtype: str):
         (tensor("float32", (2,), float_val=[TWO[:7]]), "has 7 bytes of values, expected a multiple of 4"),
         (tensor("float32", (3,), tensor_content=TWO), "has 8 bytes, expected 3 values of float32"),
         (tensor("float32", (1,), double_val=[b"\0" * 8]), "0 values of float32 and some in double_val"),
-        (tensor("complex64", (2,), scomplex_val=[TWO[:4]]), "has 4 bytes of values, expected a multiple of 8"),
+        (
+            tensor("complex64", (2,), scomplex_val=[TWO[:4]]),
+            "has 4 bytes of values, expected a multiple of 8",
+        ),
         (tensor("int8", (1,), int_val=[128]), "out of range, expected values of int8"),
         (tensor("uint16", (1,), int_val=[-1]), "out of range"),
         (tensor("float16", (1,), half_val=[70000]), "out of range"),

@@ -56,7 +56,10 @@ class Multi(tf.Module):
 
     def __init__(self) -> None:
         super().__init__(name="multi")
-        specs = [tf.TensorSpec([None, 3], tf.float32, name="x"), tf.TensorSpec([None, 1], tf.float32, name="t")]
+        specs = [
+            tf.TensorSpec([None, 3], tf.float32, name="x"),
+            tf.TensorSpec([None, 1], tf.float32, name="t"),
+        ]
         self.serving_default = tf.function(self._go, input_signature=specs)
 
     def _go(self, x: tf.Tensor, t: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -83,7 +86,9 @@ class Slow(tf.Module):
             )
             return {"y": x + 0.0 * a[0, 0]}
 
-        self.serving_default = tf.function(go, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+        self.serving_default = tf.function(
+            go, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")]
+        )
 
 
 class Types(tf.Module):
@@ -114,7 +119,9 @@ class Types(tf.Module):
             lambda s: {"o": tf.strings.join([s, "!"])}, input_signature=spec([None], tf.string, "s")
         )
         self.ints = tf.function(lambda i: {"o": i + 1}, input_signature=spec([None], tf.int32, "i"))
-        self.f64 = tf.function(lambda x: {"y": tf.math.log(x)}, input_signature=spec([None, 1], tf.float64, "x"))
+        self.f64 = tf.function(
+            lambda x: {"y": tf.math.log(x)}, input_signature=spec([None, 1], tf.float64, "x")
+        )
 
 
 def _save(module: Any, path: Path, *signatures: str) -> None:

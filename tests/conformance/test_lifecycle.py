@@ -123,8 +123,10 @@ def test_a_version_that_cannot_be_loaded_ends_and_the_old_one_goes_on(watched: W
     empty = watched.status()[0].status
     assert (empty.error_code, empty.error_message) == (
         5,
-        "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
-        f"`saved_model.pb`)\nSpecified file path: {watched.base_path}/4",
+        (
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`saved_model.pb`)\nSpecified file path: {watched.base_path}/4"
+        ),
     )
     assert watched.answering() == 1
     assert watched.states() == {4: END, 3: END, 1: AVAILABLE}

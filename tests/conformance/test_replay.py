@@ -34,10 +34,23 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
         get_model_metadata_pb2.GetModelMetadataRequest,
         get_model_metadata_pb2.GetModelMetadataResponse,
     ),
-    "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, get_model_status_pb2.GetModelStatusResponse),
+    "GetModelStatus": (
+        get_model_status_pb2.GetModelStatusRequest,
+        get_model_status_pb2.GetModelStatusResponse,
+    ),
 }
-CONTENT = {"DT_FLOAT": np.float32, "DT_DOUBLE": np.float64, "DT_COMPLEX64": np.float32, "DT_COMPLEX128": np.float64}
-FLOATING = {"float_val": np.float32, "double_val": np.float64, "scomplex_val": np.float32, "dcomplex_val": np.float64}
+CONTENT = {
+    "DT_FLOAT": np.float32,
+    "DT_DOUBLE": np.float64,
+    "DT_COMPLEX64": np.float32,
+    "DT_COMPLEX128": np.float64,
+}
+FLOATING = {
+    "float_val": np.float32,
+    "double_val": np.float64,
+    "scomplex_val": np.float32,
+    "dcomplex_val": np.float64,
+}
 ULPS = 4
 LONG_ENOUGH = 60.0  # seconds, for calls that are recorded without a deadline
 
@@ -48,7 +61,9 @@ def _cases() -> list[Any]:
             fixture,
             case,
             id=f"{name}-{case['name']}",
-            marks=[pytest.mark.skip(reason=f"{case['name']}: {case['skipped']}")] if "skipped" in case else [],
+            marks=[pytest.mark.skip(reason=f"{case['name']}: {case['skipped']}")]
+            if "skipped" in case
+            else [],
         )
         for name, fixture in SERVERS.items()
         for case in json.loads((RECORDS / f"{name}.json").read_text())["cases"]
@@ -56,7 +71,9 @@ def _cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("server", "case"), _cases())
-def test_recorded_call_is_answered_as_recorded(server: str, case: dict[str, Any], request: pytest.FixtureRequest):
+def test_recorded_call_is_answered_as_recorded(
+    server: str, case: dict[str, Any], request: pytest.FixtureRequest
+):
     """The embedded server answers a recorded request as TensorFlow Serving did."""
     code, message, answer = _call(request.getfixturevalue(server), case)
     expected = case.get("error", {"code": "OK", "message": ""})

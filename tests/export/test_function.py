@@ -29,9 +29,34 @@ def test_a_single_unnamed_keras_input_is_x_and_its_output_f():
     assert (list(function.inputs), list(function.outputs)) == (["x"], ["f"])
 
 
-def test_keras_inputs_can_be_renamed():
-    """A list of names, in the model's order, replaces the model's."""
-    assert list(function_of(named("a", "b"), inputs=("spot", "vol")).inputs) == ["spot", "vol"]
+def test_a_single_keras_input_can_be_renamed():
+    """One input has no order to get wrong."""
+    assert list(function_of(named("a"), inputs=("spot",)).inputs) == ["spot"]
+
+
+def ratio(structure):
+    """A Keras model of a / b, which takes its inputs in a structure of its own."""
+    a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
+    taken = {"list": [b, a], "dict": {"b": b, "a": a}, "renamed dict": {"under": b, "over": a}}[structure]
+    return keras.Model(taken, keras.ops.divide(a, b))
+
+
+@pytest.mark.parametrize("order", [None, ("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("structure", ["list", "dict"])
+def test_names_go_with_their_tensors_whatever_the_order(structure, order):
+    """The quotient is a / b, however the model takes its inputs and in whatever order they are named."""
+    function = function_of(ratio(structure), inputs=order)
+    assert order is None or tuple(function.inputs) == order
+    found = function.call({"a": tf.constant([[6.0]]), "b": tf.constant([[2.0]])})
+    assert found["f"].numpy() == [[3.0]]
+
+
+def test_the_keys_of_a_dict_are_the_names():
+    """A model that takes a dict names its inputs by the keys, not by the tensors behind them."""
+    with pytest.warns(UserWarning, match="must match the names"):  # Keras's own, when such a model is made
+        model = ratio("renamed dict")
+    found = function_of(model).call({"over": tf.constant([[6.0]]), "under": tf.constant([[2.0]])})
+    assert found["f"].numpy() == [[3.0]]
 
 
 def test_variables_are_the_models_sorted():
@@ -75,7 +100,8 @@ REFUSED = {
         ConversionError,
         "cannot be traced",
     ),
-    "too few names": (named("a", "b"), {"inputs": ("a",)}, UsageError, "model of 2 inputs"),
+    "too few names": (named("a", "b"), {"inputs": ("a",)}, UsageError, "model's own are"),
+    "names of another model": (named("a", "b"), {"inputs": ("spot", "vol")}, UsageError, "model's own are"),
 }
 
 

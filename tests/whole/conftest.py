@@ -16,7 +16,7 @@ COMMAND = Path(sys.executable).with_name("gradwire")
 STOP_SECONDS = 60
 
 
-def gradwire(*arguments, cwd, expect=0, **kwargs) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments, cwd, expect=0, **kwargs) -> subprocess.CompletedProcess[str]:
     """Runs the command; fails the test with its output when the exit code is another."""
     words = [str(COMMAND), *(str(argument) for argument in arguments)]
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, **kwargs)
@@ -25,7 +25,7 @@ def gradwire(*arguments, cwd, expect=0, **kwargs) -> subprocess.CompletedProcess
 
 
 @contextmanager
-def serve(*arguments, cwd):
+def run_server(*arguments, cwd):
     """Runs `gradwire serve` on a free port; yields the process with its address, and stops it as Ctrl-C would."""
     words = [str(COMMAND), "serve", *(str(a) for a in arguments), "--engine", "embedded", "--port", "0"]
     server = subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -46,18 +46,30 @@ def serve(*arguments, cwd):
 
 
 @pytest.fixture(scope="session")
+def gradwire():
+    """The command, as a function."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """`gradwire serve`, as a context manager."""
+    return run_server
+
+
+@pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
     """A directory with build/log (trained) and models/log/1 (exported)."""
     place = tmp_path_factory.mktemp("workplace")
-    gradwire(
+    run_command(
         "train", "log", "--loss", "sobolev", "--samples", 19, "--seed", 0, "--to", "build/log", cwd=place
     )
-    gradwire("export", "build/log", "--to", "models/log", cwd=place)
+    run_command("export", "build/log", "--to", "models/log", cwd=place)
     return place
 
 
 @pytest.fixture(scope="session")
 def address(workplace):
     """Where the package is served."""
-    with serve("models", cwd=workplace) as server:
+    with run_server("models", cwd=workplace) as server:
         yield server.address

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import gradwire
 
 # name: (arguments, exit code, what the line must say). {address} and {free} are filled in.
 TABLE = {
@@ -96,7 +95,7 @@ def ports():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_mistake_gets_one_clear_line(name, place, address, ports):
+def test_a_mistake_gets_one_clear_line(name, place, address, ports, gradwire):
     """The exit code is 2 for misuse and 1 for a fault, the message names the thing, and no file is left."""
     arguments, code, message = TABLE[name]
     words = arguments.format(address=address, **ports).split(" ")
@@ -107,7 +106,7 @@ def test_a_mistake_gets_one_clear_line(name, place, address, ports):
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
-def test_debug_shows_the_traceback(place):
+def test_debug_shows_the_traceback(place, gradwire):
     """--debug, at any place, shows where an error came from."""
     done = gradwire("card", "build", "--debug", cwd=place, expect=1)
     assert "Traceback" in done.stderr

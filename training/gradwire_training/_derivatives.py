@@ -25,9 +25,9 @@ def values_and_derivatives(
 ) -> tuple[Tensors, dict[str, Tensors]]:
     """Evaluates a function of independent rows, and the derivatives that are asked for.
 
-    The rows are repeated once for each number of the outputs to be differentiated, and the r-th copy gets the r-th
-    unit cotangent: one run and one sweep give every derivative, without a loop or a dense Jacobian. It is exact
-    because rows do not depend on one another.
+    The rows are repeated once for each number of the outputs to be differentiated, and the r-th copy gets the
+    r-th unit cotangent: one run and one sweep give every derivative, without a loop or a dense Jacobian. It
+    is exact because rows do not depend on one another.
 
     Args:
         function: name -> tensor in, name -> tensor out, each ``(batch, *row shape)``.

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_training._labels import Rows
 from gradwire_training._measure import POINTS, evaluate
+from gradwire_training._rows import Rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,8 @@ INK: Final = "#333333"
 def draw(result: Result, problem: Problem, *, to: Path) -> list[Path]:
     """Draws a fit of a function of one number.
 
-    Writes ``value.png`` (fit against truth), ``derivative.png`` (the same of the derivative), ``error.png`` (the
-    error of both, logarithmic) and ``history.png`` (loss and mean absolute error by step, logarithmic).
+    Writes ``value.png`` (fit against truth), ``derivative.png`` (the same of the derivative), ``error.png``
+    (the error of both, logarithmic) and ``history.png`` (loss and mean absolute error by step, logarithmic).
 
     Args:
         result: of a fit to samples of the problem.
@@ -113,8 +113,11 @@ def _draw_errors(curve: _Curve) -> Figure:
     _error_line(axes, curve.x, value, f"{curve.output} - {curve.problem.formula}", MODEL_COLOR)
     name = f"d{curve.output}/d{curve.wrt} - {curve.problem.derivative_formula}"
     _error_line(axes, curve.x, slope, name, SLOPE_COLOR)
-    # A curve that crosses the truth dives to zero there: the axis shows all but the deepest hundredth of the dives.
-    axes.set_ylim(bottom=max(np.percentile(np.concatenate([value, slope]), 1), TINY))
+    errors = np.concatenate([value, slope])
+    if np.isfinite(errors).all():
+        # A curve that crosses the truth dives to zero there: all but the deepest hundredth of the dives is
+        # shown.
+        axes.set_ylim(bottom=max(np.percentile(errors, 1), TINY))
     axes.legend(frameon=False)
     return figure
 

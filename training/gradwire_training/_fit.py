@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
-RANDOM_STATE: Final = (
-    "seed_generator_state"  # Keras's name of the variable that layers draw random numbers from
-)
+RANDOM_STATE: Final = "seed_generator_state"  # Keras's name of the variable behind a layer's random numbers
 
 
 def fit(
@@ -43,18 +41,20 @@ def fit(
 ) -> Result:
     """Fits a model to samples of a function and of its derivatives.
 
-    Steps run inside one compiled TensorFlow function, in chunks of about a quarter of a second; between chunks,
-    callbacks run and Ctrl-C is heard: it ends the fit and keeps the best weights so far.
+    Steps run inside one compiled TensorFlow function, in chunks of about a quarter of a second; between
+    chunks, callbacks run and Ctrl-C is heard: it ends the fit and keeps the best weights so far.
 
     Args:
-        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is.
+        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it
+            is.
         samples: rows with a column for each of them.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
         optimizer: ``"auto"``, ``"adam"``, ``"lbfgs"``, ``"sgd"``, or one with settings, such as
             ``optimizers.Sgd(learning_rate=0.05)``.
         steps: at most; the optimiser's own number by default.
         seed: of layers that draw random numbers, such as dropout; the initial weights are the model's.
-        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto and lbfgs compute in float64 either way.
+        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto and lbfgs compute in float64 either
+            way.
         callbacks: each gets a ``Progress``; one that returns True stops the fit.
 
     Returns:
@@ -64,15 +64,9 @@ def fit(
         DataError: the samples do not fit the model, or lack labels that the loss needs.
         UsageError: a model of another kind, or an argument out of range.
     """
-    chosen = optimizers.get(optimizer) if isinstance(optimizer, str) else optimizer
-    request = Request(
-        samples=samples,
-        loss=loss,
-        optimizer=chosen,
-        steps=chosen.steps if steps is None and isinstance(chosen, optimizers.Optimizer) else steps or 0,
-        seed=seed,
-        dtype=dtype,
-    )
+    chosen = _chosen(optimizer)
+    steps = chosen.steps if steps is None else steps
+    request = Request(samples=samples, loss=loss, optimizer=chosen, steps=steps, seed=seed, dtype=dtype)
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
     ports = Ports.of(model, samples)
@@ -97,6 +91,14 @@ def fit(
         start=[np.array(weight) for weight in model.weights],
         xla=monitor.xla,
     )
+
+
+def _chosen(optimizer: str | optimizers.Optimizer) -> optimizers.Optimizer:
+    if isinstance(optimizer, optimizers.Optimizer):
+        return optimizer
+    if isinstance(optimizer, str):
+        return optimizers.get(optimizer)
+    raise UsageError(f"optimizer is {optimizer!r}, expected a name or an instance of optimizers.Optimizer")
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:

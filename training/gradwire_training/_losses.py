@@ -67,8 +67,8 @@ class Value(Loss):
 class Derivative(Loss):
     """Mean square error of the derivatives, with the values pinned at given points.
 
-    A derivative fixes a function only up to a constant: the pins fix the constant. Values at the samples are not
-    fitted, though the metric ``mae`` still measures them where they are known.
+    A derivative fixes a function only up to a constant: the pins fix the constant. Values at the samples are
+    not fitted, though the metric ``mae`` still measures them where they are known.
 
     Args:
         pins: samples whose values are fitted; their derivatives are not looked at.

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._contract import derivative_name
+from gradwire._errors import UsageError
 from gradwire_training._derivatives import values_and_derivatives
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def errors_of(model: keras.Model, ports: Ports, samples: Samples) -> dict[str, A
         samples: made by a problem, which then gives the truth all over its domain; else they are the truth.
 
     Returns:
-        ``{tensor: {"max": …, "rmse": …}, "points": …, "against": …}``, tensors named as in a package; None where a
-        model's answer is not finite.
+        ``{tensor: {"max": …, "rmse": …}, "points": …, "against": …}``, tensors named as in a package; None
+        where the model's answer is not finite, or where it has no such derivative.
     """
     if samples.origin is None:
         x, y, dydx = samples.x, samples.y, samples.dydx
@@ -41,11 +42,12 @@ def errors_of(model: keras.Model, ports: Ports, samples: Samples) -> dict[str, A
         x = problem.test_points(POINTS)
         y, dydx = problem.f(x), problem.df(x)
         against = _domain_text(problem)
-    values, derivatives = evaluate(model, ports, x, dydx)
+    values, derivatives = _evaluate_what_there_is(model, ports, x, dydx)
     tensors = {name: _sizes(values[name], y[name]) for name in values}
-    for output, by in derivatives.items():
-        for wrt, derivative in by.items():
-            tensors[derivative_name(output, wrt)] = _sizes(derivative, dydx[output][wrt])
+    for output, by in dydx.items():
+        for wrt, truth in by.items():
+            derivative = derivatives.get(output, {}).get(wrt, np.full_like(truth, np.nan))
+            tensors[derivative_name(output, wrt)] = _sizes(derivative, truth)
     return {**tensors, "points": len(next(iter(x.values()))), "against": against}
 
 
@@ -78,6 +80,18 @@ def evaluate(model: keras.Model, ports: Ports, x: Table, wanted: Derivatives) ->
         {name: np.asarray(value) for name, value in values.items()},
         {output: {wrt: np.asarray(value) for wrt, value in by.items()} for output, by in derivatives.items()},
     )
+
+
+def _evaluate_what_there_is(
+    model: keras.Model, ports: Ports, x: Table, wanted: Derivatives
+) -> tuple[Table, Derivatives]:
+    """Leaves derivatives out where the model has none: a fit of values alone may end all the same."""
+    floating = {port.name for port in ports.inputs if port.is_floating}
+    possible = {output: {w: c for w, c in by.items() if w in floating} for output, by in wanted.items()}
+    try:
+        return evaluate(model, ports, x, possible)
+    except UsageError:
+        return evaluate(model, ports, x, {})
 
 
 def _sizes(given: NDArray[Any], truth: NDArray[np.float64]) -> dict[str, float | None]:

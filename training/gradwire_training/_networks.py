@@ -32,9 +32,9 @@ def mlp(
 ) -> keras.Model:
     """Builds a multilayer perceptron with linear outputs.
 
-    With one input and one output whose rows are vectors it is a ``keras.Sequential``; otherwise the inputs are
-    flattened and joined, and every output gets a linear layer of its own. Weights start as Glorot and Bengio have
-    them (AISTATS 2010, equation 16), biases at zero.
+    With one input and one output whose rows are vectors it is a ``keras.Sequential``; otherwise the inputs
+    are flattened and joined, and every output gets a linear layer of its own. Weights start as Glorot and
+    Bengio have them (AISTATS 2010, equation 16), biases at zero.
 
     Args:
         inputs: name -> row shape, in the model's order.

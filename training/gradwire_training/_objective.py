@@ -10,7 +10,8 @@ import tensorflow as tf
 from gradwire._contract import derivative_shape
 from gradwire._errors import DataError, UsageError
 from gradwire_training._derivatives import values_and_derivatives
-from gradwire_training._labels import Labels, Rows, mean_over
+from gradwire_training._labels import Labels, mean_over
+from gradwire_training._rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,5 +125,4 @@ class Objective:
             raise DataError(
                 f"dydx[{output!r}][{wrt!r}]: the model's {wrt!r} is an integer: leave it out of dydx"
             )
-        shape = derivative_shape(self._shapes[output], self._shapes[wrt])
-        return self._labels(column, tuple(size for size in shape if size is not None))
+        return self._labels(column, derivative_shape(self._shapes[output], self._shapes[wrt]))

@@ -44,12 +44,13 @@ class Port:
 class Ports:
     """How samples and a model fit together.
 
-    A model's names are the keys of the dicts that it takes and gives; else those of its input tensors, and of the
-    layers that give its outputs. A single input, or output, goes by the samples' name whatever the model calls it.
+    A model's names are the keys of the dicts that it takes and gives; else those of its input tensors, and of
+    the layers that give its outputs. A single input, or output, goes by the samples' name whatever the model
+    calls it.
 
     Attributes:
-        inputs: in the model's order.
-        outputs: in the model's order.
+        inputs: in the order of the model's ``inputs``, which for a dict is that of its sorted keys.
+        outputs: likewise.
     """
 
     inputs: tuple[Port, ...]
@@ -116,7 +117,7 @@ def _flat(structure: Any) -> list[Any]:
 
 def _by_key(structure: Any, names: list[str]) -> dict[str, Any]:
     if isinstance(structure, Mapping):
-        return dict(structure)
+        return {key: structure[key] for key in keras.tree.flatten({key: key for key in structure})}
     return dict(zip(names, _flat(structure), strict=True))
 
 

@@ -19,8 +19,8 @@ FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_b
 def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
     """Builds a copy of a model that computes in another precision, with the same weights.
 
-    The model is built again from its own configuration, in which every floating dtype is replaced; integer inputs
-    keep theirs.
+    The model is built again from its own configuration, in which every floating dtype is replaced; integer
+    inputs keep theirs.
 
     Args:
         model: a Functional or Sequential Keras model, built.
@@ -30,8 +30,8 @@ def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
         A model that shares nothing with the given one.
 
     Raises:
-        UsageError: another dtype, a model that cannot be built from its configuration, or one whose layers keep
-            weights in a precision of their own.
+        UsageError: another dtype, a model that cannot be built from its configuration, or one whose layers
+            keep weights in a precision of their own.
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}, expected one of {', '.join(DTYPES)}")

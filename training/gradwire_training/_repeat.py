@@ -72,7 +72,8 @@ def repeat(path: Path, *, callbacks: Sequence[Callback] = ()) -> Result:
 
 
 def _arrays(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
+    # NumPy leaves a file open that it cannot read: it is opened here.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 

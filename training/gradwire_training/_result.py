@@ -47,7 +47,7 @@ class Request:
     dtype: str
 
     def __post_init__(self) -> None:
-        kinds = {"samples": Samples, "loss": Loss, "optimizer": Optimizer}
+        kinds = {"samples": Samples, "loss": Loss}
         for name, kind in kinds.items():
             if not isinstance(given := getattr(self, name), kind):
                 raise UsageError(
@@ -78,8 +78,8 @@ class Result:
         steps: steps done.
         seconds: from the call to the last step, compilation included.
         loss: of the model's weights, in the precision of the fit; not finite if no weights gave a finite one.
-        history: by step: ``step`` from 1, ``loss``, ``mae``, and the ``optimizer`` at work. Loss and mae are those
-            before the step's update, but after it for L-BFGS, whose steps try several updates.
+        history: by step: ``step`` from 1, ``loss``, ``mae``, and the ``optimizer`` at work. Loss and mae are
+            those before the step's update, but after it for L-BFGS, whose steps try several updates.
         errors: of the model's values and derivatives, ``{tensor: {"max", "rmse"}, "points", "against"}``.
         model: a Keras model in the dtype of the package; the model given to ``fit`` is left as it was.
         request: what was asked for.
@@ -102,9 +102,13 @@ class Result:
     xla: bool
 
     def save(self, path: Path) -> Path:
-        """Writes the result as a directory: ``model.keras``, ``fit.json``, ``history.csv``, ``samples.npz``, ``start.npz``.
+        """Writes the result as a directory.
 
-        It is written beside its place and renamed into it when complete. A result that is there already is replaced.
+        It holds ``model.keras``, ``fit.json`` (how it was trained, and how well), ``history.csv``, ``samples.npz``
+        and ``start.npz`` (the initial weights): all that ``repeat`` needs.
+
+        It is written beside its place and renamed into it when complete. A result that is there already is
+        replaced.
 
         Args:
             path: the directory.

@@ -47,14 +47,15 @@ class Origin:
 class Samples:
     """Rows of inputs, of outputs, and of derivatives of outputs by inputs.
 
-    Missing labels are NaN in ``y`` and ``dydx``. Rows of one number may be given as ``(rows,)``; they are kept
-    as ``(rows, 1)``. All numbers are kept as float64.
+    Missing labels are NaN in ``y`` and ``dydx``. Rows of one number may be given as ``(rows,)``; they are
+    kept as ``(rows, 1)``. All numbers are kept as float64.
 
     Args:
         x: name -> array ``(rows, *row shape)``; a plain array is the input ``"x"``.
         y: name -> array ``(rows, *row shape)``; a plain array is the output ``"f"``.
-        dydx: output -> input -> array ``(rows, *shape)``, where shape is the input's for an output of one number,
-            else the output's followed by the input's; pairs may be left out; a plain array for one input and output.
+        dydx: output -> input -> array ``(rows, *shape)``, where shape is the input's for an output of one
+            number, else the output's followed by the input's; pairs may be left out; a plain array for one
+            input and output.
         origin: the problem that made them, if any.
 
     Attributes:
@@ -65,8 +66,8 @@ class Samples:
         origin: as given.
 
     Raises:
-        DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name, text,
-            infinity anywhere, or NaN among the inputs.
+        DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name,
+            text, infinity anywhere, or NaN among the inputs.
         UsageError: names that a package cannot have.
     """
 

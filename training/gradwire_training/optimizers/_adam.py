@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Adam(Optimizer):
     """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) on all rows.
 
-    The learning rate falls along half a cosine, from ``learning_rate`` at the first step to zero after the last
-    (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts).
+    The learning rate falls along half a cosine, from ``learning_rate`` at the first step to zero after the
+    last (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts).
 
     Attributes:
         learning_rate: default 0.01: ten times Keras's, since gradients of all rows carry no noise.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Sgd(Optimizer):
     """Gradient descent on all rows: w <- w - learning_rate * gradient.
 
-    It follows ``model.fit`` with ``keras.optimizers.SGD`` from the same weights, as long as the samples are one batch.
+    It follows ``model.fit`` with ``keras.optimizers.SGD`` from the same weights, as long as the samples are
+    one batch.
 
     Attributes:
         learning_rate: default 0.1, the post's.

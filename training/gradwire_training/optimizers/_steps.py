@@ -26,8 +26,8 @@ def run_steps(
 ) -> None:
     """Takes steps on all rows at once, in chunks whose length follows the clock.
 
-    The history's loss and mae of a step are those before its update, as ``model.fit`` reports them when there is one
-    batch. The number of steps is an argument of the compiled loop: it compiles once.
+    The history's loss and mae of a step are those before its update, as ``model.fit`` reports them when there
+    is one batch. The number of steps is an argument of the compiled loop: it compiles once.
 
     Args:
         objective: what is made small.

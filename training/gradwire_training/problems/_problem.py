@@ -47,7 +47,8 @@ class Problem:
         outputs: in the model's order.
         domain: input -> lowest and highest value of each of its numbers.
         f: name -> ``(rows, *row shape)`` in, the true outputs out.
-        df: name -> ``(rows, *row shape)`` in, output -> input -> true derivative out, with the contract's shapes.
+        df: name -> ``(rows, *row shape)`` in, output -> input -> true derivative out, with the contract's
+            shapes.
         formula: the truth in words, such as ``"log x"``.
         derivative_formula: of its derivative, such as ``"1/x"``.
         count: samples unless told otherwise.
@@ -74,8 +75,8 @@ class Problem:
 
         Args:
             count: how many rows; the problem's own number by default.
-            spacing: ``"linear"`` or ``"log"`` (evenly over the domain, both ends included; for one input of one
-                number), or ``"random"`` (uniformly over the domain).
+            spacing: ``"linear"`` or ``"log"`` (evenly over the domain, both ends included; for one input of
+                one number), or ``"random"`` (uniformly over the domain).
             seed: of random points.
 
         Returns:
@@ -110,7 +111,7 @@ class Problem:
         return {name: column[:, None]}
 
     def test_points(self, count: int) -> Table:
-        """Places points to measure a fit on: evenly for one input of one number, else at random, always the same."""
+        """Places points to measure a fit on: evenly for a curve, else at random, always the same."""
         return self.points(count) if self.is_curve else self.points(count, spacing="random", seed=TRUTH_SEED)
 
     def network(self, *, seed: int = 0) -> keras.Model:

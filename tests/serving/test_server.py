@@ -1,0 +1,173 @@
+"""The embedded server's start and end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from gradwire._errors import UsageError
+from gradwire_serving import EmbeddedServer, ServerOptions
+
+SERVE = """
+import sys
+from pathlib import Path
+from gradwire_serving import ServerOptions, launch
+options = ServerOptions(port=0, model_name="slow", model_base_path=sys.argv[1])
+launch("embedded", options, say=lambda text: print(text, flush=True), ready=lambda s: print(s.address, flush=True))
+"""
+BECOME = """
+import sys
+from gradwire_serving import ServerOptions, launch
+launch("tensorflow_model_server", ServerOptions(model_base_path=sys.argv[1]), say=print)
+"""
+
+
+def _ask(address: str, model: str, x: float) -> grpc.Future:
+    channel = grpc.insecure_channel(address)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([[x]], np.float32)))
+    call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=60)
+    call.add_done_callback(lambda _: channel.close())
+    return call
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        {"enable_batching": True},
+        {"batching_parameters_file": "b"},
+        {"monitoring_config_file": "m"},
+        {"rest_api_port": 8501},
+        {"per_process_gpu_memory_fraction": 0.5},
+    ],
+    ids=lambda flag: next(iter(flag)),
+)
+def test_flags_that_it_does_not_honour_are_refused(models: Path, flag: dict[str, object]):
+    """A flag that only TensorFlow Serving has is never taken and ignored: the message names an engine that has it."""
+    options = ServerOptions(directory=models, **flag)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match=f"--{next(iter(flag))}: .*--engine tensorflow_model_server"):
+        EmbeddedServer(options)
+
+
+def test_a_port_in_use_is_said_before_anything_is_loaded(models: Path):
+    """The message has the address and what to do; nothing was loaded."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = EmbeddedServer(ServerOptions(port=port, model_base_path=str(models / "log")))
+        with pytest.raises(
+            UsageError, match=f"cannot listen on 127.0.0.1:{port}: the port is in use; choose another"
+        ):
+            server.start()
+    assert server.available() == {"default": []}
+
+
+def test_two_servers_never_share_a_port(models: Path):
+    """A second server on a running one's port is refused."""
+    first = EmbeddedServer(ServerOptions(port=0, model_base_path=str(models / "log")))
+    first.start()
+    try:
+        with pytest.raises(UsageError, match="the port is in use"):
+            EmbeddedServer(ServerOptions(port=first.port, model_base_path=str(models / "log"))).start()
+    finally:
+        first.stop(grace=0)
+
+
+def test_a_foreign_address_is_refused(models: Path):
+    """An address that is not this machine's cannot be listened on."""
+    options = ServerOptions(host="192.0.2.1", port=0, model_base_path=str(models / "log"))
+    with pytest.raises(UsageError, match=r"cannot listen on 192\.0\.2\.1:0"):
+        EmbeddedServer(options).start()
+
+
+def test_a_unix_socket_is_listened_on_as_well(models: Path, tmp_path: Path):
+    """--grpc_socket_path answers what the port answers."""
+    path = Path(os.path.relpath(tmp_path)) / "s"  # short: a socket's path may have 107 characters
+    server = EmbeddedServer(
+        ServerOptions(
+            port=0, model_base_path=str(models / "log"), grpc_socket_path=str(path), model_name="log"
+        )
+    )
+    server.start()
+    try:
+        assert _ask(f"unix:{path}", "log", 1.0).result().outputs["f"].float_val == [0.5]
+    finally:
+        server.stop(grace=0)
+
+
+def test_stopping_lets_calls_in_flight_end(models: Path):
+    """A call that runs when the server stops gets its answer; a later one does not."""
+    server = EmbeddedServer(ServerOptions(port=0, model_name="slow", model_base_path=str(models / "slow")))
+    server.start()
+    _ask(server.address, "slow", 1.0).result()
+    call = _ask(server.address, "slow", 1000.0)
+    while not server._manager.versions("slow")[0].uses:
+        pass
+    server.stop(grace=60)
+    assert call.result().outputs["y"].float_val == [1000]
+    assert _ask(server.address, "slow", 1.0).code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals):
+    """Ctrl-C and SIGTERM end the process cleanly, after the calls in flight."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(models / "slow")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    _ask(address, "slow", 1.0).result()
+    call = _ask(address, "slow", 1000.0)
+    process.send_signal(sent)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert rest == "stopping: calls in flight have 10 s to end\n"
+    assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
+
+
+def test_another_engine_takes_the_process_over(tmp_path: Path, models: Path):
+    """The launched program gets the flags, has this process's number and gives its exit code; the notice comes first."""
+    program = tmp_path / "tensorflow_model_server"
+    program.write_text('#!/bin/sh\necho "$$ $@"\nexit 7\n')
+    program.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BECOME, str(models / "log")],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    output, _ = process.communicate(timeout=60)
+    notice, line = output.splitlines()
+    assert "listens on every interface" in notice
+    assert line == f"{process.pid} --port=8500 --model_base_path={models}/log"
+    assert process.returncode == 7
+
+
+def test_a_directory_of_models_is_served_whole(models: Path, tmp_path: Path):
+    """Every model below the directory answers under its directory's name."""
+    shutil.copytree(models / "log", tmp_path / "log")
+    shutil.copytree(models / "log" / "1", tmp_path / "other" / "5")
+    server = EmbeddedServer(ServerOptions(port=0, directory=tmp_path))
+    server.start()
+    try:
+        assert server.available() == {"log": [1], "other": [5]}
+        assert _ask(server.address, "other", 1.0).result().model_spec.version.value == 5
+    finally:
+        server.stop(grace=0)

@@ -1,0 +1,77 @@
+"""What the tests of training share: the logarithm, small models, and one saved fit."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from gradwire_training import Samples, fit, mlp, problems, with_dtype
+from gradwire_training._objective import Objective
+from gradwire_training._ports import Ports
+
+
+@pytest.fixture(scope="session")
+def log():
+    """The problem that comes along."""
+    return problems.get("log")
+
+
+@pytest.fixture(scope="session")
+def quick(log):
+    """A fit that every optimiser's stage took part in, short of any accuracy."""
+    return fit(log.network(seed=3), log.samples(), steps=70, seed=3)
+
+
+@pytest.fixture
+def objective():
+    """Builds an objective in float64 of a model, samples and a loss."""
+
+    def build(model, samples, loss):
+        return Objective(model, Ports.of(model, samples), samples, loss, dtype="float64")
+
+    return build
+
+
+@pytest.fixture
+def small():
+    """Builds a float64 network of one input and output with a few tanh units."""
+
+    def build(seed=0):
+        model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(4,), activation="tanh", seed=seed)
+        return with_dtype(model, "float64")
+
+    return build
+
+
+@pytest.fixture
+def pair_samples():
+    """Samples of price = a0 * a1 + b and pair = (a0^2, b * a1), with every derivative."""
+    generator = np.random.default_rng(5)
+    a, b = generator.uniform(-1, 1, (12, 2)), generator.uniform(-1, 1, (12, 1))
+    zero, one = np.zeros(12), np.ones(12)
+    return Samples(
+        {"a": a, "b": b},
+        {"price": a[:, :1] * a[:, 1:] + b, "pair": np.stack([a[:, 0] ** 2, b[:, 0] * a[:, 1]], axis=1)},
+        {
+            "price": {"a": a[:, ::-1], "b": one},
+            "pair": {
+                "a": np.stack([np.stack([2 * a[:, 0], zero], 1), np.stack([zero, b[:, 0]], 1)], 1),
+                "b": np.stack([zero, a[:, 1]], 1)[:, :, None],
+            },
+        },
+    )
+
+
+@pytest.fixture
+def line():
+    """Builds f = weight * x + bias in float64."""
+
+    def build(weight, bias):
+        model = keras.Sequential(
+            [keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64", name="f")]
+        )
+        model.set_weights([np.array([[weight]]), np.array([bias])])
+        return model
+
+    return build

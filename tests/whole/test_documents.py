@@ -1,0 +1,114 @@
+"""Every code block of README and docs is run; what needs Docker or another machine is checked as text."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+RUN = {"bash", "python"}
+TEXT = {"console", "text", ""}  # console: commands for another machine, checked word by word below
+
+
+def blocks(document: Path) -> list[tuple[str, str]]:
+    """The fenced blocks of a document: language and text."""
+    return FENCE.findall(document.read_text())
+
+
+def as_script(document: Path, address: str) -> str:
+    """All Python blocks as one program, the shell's in between, asking the server at another address."""
+    lines = ["import subprocess"]
+    for language, block in blocks(document):
+        text = block.replace("localhost:8500", address)
+        if language == "bash":
+            lines.append(f"subprocess.run({text!r}, shell=True, check=True, executable='/bin/bash')")
+        elif language == "python":
+            lines.append(text)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", [path.name for path in DOCUMENTS])
+def test_every_block_has_a_known_language(name):
+    """A block in another language would not be run, and nobody would notice."""
+    document = next(path for path in DOCUMENTS if path.name == name)
+    assert {language for language, _ in blocks(document)} <= RUN | TEXT
+
+
+@pytest.mark.parametrize("name", ["README.md", "guide.md", "serving.md"])
+def test_the_blocks_of_a_document_run(name, workplace, tmp_path, monkeypatch, serve):
+    """In order, in one directory, beside a server of what was exported before."""
+    document = next(path for path in DOCUMENTS if path.name == name)
+    shutil.copytree(workplace / "models", tmp_path / "models")
+    shutil.copytree(workplace / "build", tmp_path / "build")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    shell = [text for language, text in blocks(document) if language == "bash"]
+    if "localhost:8500 price" in "".join(shell):
+        make_price(tmp_path)
+    with serve("models", cwd=tmp_path) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", as_script(document, server.address)],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def make_price(place: Path) -> None:
+    """A package with the guide's two inputs, so that its server can start before the guide exports its own."""
+    code = (
+        "import tensorflow as tf; from gradwire_export import export; spec = tf.TensorSpec((None, 1));"
+        "export(lambda spot, rate: {'price': spot * tf.exp(-rate)}, to='models/price', inputs={'spot': spec, 'rate': spec})"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=place, check=True, capture_output=True)
+
+
+def test_make_targets_in_documents_exist():
+    """Every `make target` in a document is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        named = set(re.findall(r"(?:^|`|    )make ([a-z-]+)", document.read_text(), re.MULTILINE))
+        assert named <= targets, f"{document.name}: {named - targets}"
+
+
+def test_links_between_documents_lead_somewhere():
+    """Every relative link in a document is a file of the repository."""
+    for document in DOCUMENTS:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+@pytest.mark.parametrize("name", ["plain_function.py", "own_model.py"])
+def test_examples_run_and_are_right(name, tmp_path):
+    """An example prints its errors; they are small."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = [float(number) for number in re.findall(r"(?:error|place:|and) ?([0-9.e-]+)", done.stdout)]
+    limit = 1.0 if name == "plain_function.py" else 1e-3
+    assert numbers
+    assert max(numbers) <= limit, done.stdout
+
+
+def test_the_demo_runs(tmp_path):
+    """`make demo` ends with a table from the served package, its errors, its files, and the next command."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "demo.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "over gRPC" in done.stdout
+    assert "worst of 1,000 points" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    for path in re.findall(r"^  (build/\S+)$", done.stdout, re.MULTILINE):
+        assert (tmp_path / path).is_file()
+    assert "gradwire serve" in done.stdout.splitlines()[-1]
+    noise = [line for line in done.stderr.splitlines() if re.match(r"[IWE]\d{4} |WARNING", line)]
+    assert noise == []
