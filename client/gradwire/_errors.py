@@ -15,7 +15,7 @@
     ├── ServerError               the server refused or failed; carries its code and message
     ├── PackageError              a directory is not a package, is corrupt, exists already, or cannot be written
     ├── CheckFailed               a package's derivatives or values are not what they should be
-    └── ConversionError           a model cannot be exported with its derivatives
+    └── ConversionError           a model does not have a derivative, or not row by row
 
 Every message says what was got, what was expected, and what to do.
 """
@@ -109,4 +109,4 @@ class CheckFailed(GradwireError):  # noqa: N818 - it says what happened
 
 
 class ConversionError(GradwireError):
-    """A model cannot be exported together with its derivatives."""
+    """A model does not have a derivative, or not row by row, so it cannot be given out."""

@@ -2,5 +2,6 @@
 
 from gradwire_export._digest import digest
 from gradwire_export._export import Exported, export
+from gradwire_export._row_derivatives import row_derivatives
 
-__all__ = ["Exported", "digest", "export"]
+__all__ = ["Exported", "digest", "export", "row_derivatives"]

@@ -1,24 +1,16 @@
-r"""First derivatives of a batched function, by reverse mode inside the graph.
-
-For rows that do not depend on one another the gradient of :math:`\sum_b f(x_b)` by :math:`x` holds, row by row, the
-gradient of every :math:`f(x_b)`. With one output number that is one plain reverse sweep. With K output numbers the
-rows are repeated K times, the model runs once on them, and one reverse sweep with a tiled identity as cotangent gives
-all K: no loop and no pfor (``batch_jacobian`` fails at zero rows and cannot trace some loops).
-"""
+"""The first derivatives of an exported function, and the refusal of those that it does not have."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import tensorflow as tf
 
 from gradwire._contract import derivative_shape
 from gradwire._errors import ConversionError, UsageError
-from gradwire_export._function import Function, Tensors, row_shape
+from gradwire_export._function import Function, row_shape
+from gradwire_export._row_derivatives import Gradients, Tensors, row_derivatives
 
-Gradients = dict[str, Tensors]
 Pair = tuple[str, str]
 
 
@@ -35,61 +27,17 @@ def value_and_gradients(
     Returns:
         The outputs, ``(batch, *output)``; and ``{output: {input: derivative}}`` with the contract's shapes.
     """
-    sizes = {name: math.prod(row_shape(spec)) for name, spec in function.outputs.items()}
-    total = sum(sizes.values())
-    batch = tf.shape(next(iter(tensors.values())))[0]
-    repeated = tensors if total == 1 else {name: _repeat(tensor, total) for name, tensor in tensors.items()}
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(list(repeated.values()))
-        outputs = function.call(repeated)
-    cotangents = _identity_cotangents(function.outputs, sizes, batch) if total > 1 else None
-    swept = tape.gradient(
-        [outputs[name] for name in function.outputs],
-        repeated,
-        output_gradients=cotangents,
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,  # every pair not in `zeros` was found connected before
-    )
-    values = outputs if total == 1 else {name: tensor[:batch] for name, tensor in outputs.items()}
-    gradients = _by_output(function, sizes, swept, batch)
+    wanted = {
+        output: [wrt for wrt in function.inputs if (output, wrt) not in zeros] for output in function.outputs
+    }
+    shapes = {output: row_shape(spec) for output, spec in function.outputs.items()}
+    asked = {output: inputs for output, inputs in wanted.items() if inputs}
+    values, gradients = row_derivatives(function.call, tensors, asked, shapes)
     for output, wrt in zeros:
-        gradients[output][wrt] = tf.zeros_like(gradients[output][wrt])
+        shape = derivative_shape(shapes[output], row_shape(function.inputs[wrt]))
+        rows = tf.shape(tensors[wrt])[0]
+        gradients.setdefault(output, {})[wrt] = tf.zeros([rows, *shape], function.outputs[output].dtype)
     return values, gradients
-
-
-def _repeat(tensor: tf.Tensor, times: int) -> tf.Tensor:
-    return tf.tile(tensor, [times] + [1] * (tensor.shape.rank - 1))
-
-
-def _identity_cotangents(
-    specs: Mapping[str, tf.TensorSpec], sizes: Mapping[str, int], batch: tf.Tensor
-) -> list[tf.Tensor]:
-    """Gives one cotangent an output, ``(K * batch, *output)``: block k picks output number k."""
-    total, start, cotangents = sum(sizes.values()), 0, []
-    for name, spec in specs.items():
-        picked = tf.eye(total, dtype=spec.dtype)[:, start : start + sizes[name]]
-        rows = tf.repeat(picked, tf.fill([total], batch), axis=0)
-        cotangents.append(tf.reshape(rows, [total * batch, *row_shape(spec)]))
-        start += sizes[name]
-    return cotangents
-
-
-def _by_output(
-    function: Function, sizes: Mapping[str, int], swept: Mapping[str, Any], batch: tf.Tensor
-) -> Gradients:
-    total, start = sum(sizes.values()), 0
-    gradients: Gradients = {}
-    for output, spec in function.outputs.items():
-        gradients[output] = {}
-        for wrt, wrt_spec in function.inputs.items():
-            row = row_shape(wrt_spec)
-            blocks = tf.reshape(tf.convert_to_tensor(swept[wrt]), [total, batch, *row])[
-                start : start + sizes[output]
-            ]
-            rows_first = tf.transpose(blocks, [1, 0, *range(2, 2 + len(row))])
-            shape = derivative_shape(row_shape(spec), row)
-            gradients[output][wrt] = tf.reshape(rows_first, [batch, *shape])
-        start += sizes[output]
-    return gradients
 
 
 def require_derivatives(function: Function, zeros: Collection[Pair]) -> None:

@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from gradwire._contract import check_names
 from gradwire._errors import ConversionError, UsageError
-
-Tensors = dict[str, Any]  # tf.Tensor; TensorFlow types what a tape gives as a wider union
+from gradwire_export._row_derivatives import Tensors
 
 DEFAULT_INPUT: Final = "x"
 DEFAULT_OUTPUT: Final = "f"

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from gradwire import _contract as contract
 from gradwire_export._derivatives import Pair, value_and_gradients
-from gradwire_export._function import Function, Tensors
+from gradwire_export._function import Function
+from gradwire_export._row_derivatives import Tensors
 
 
 class PackageModule(tf.Module):

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._contract import derivative_name
-from gradwire._errors import UsageError
-from gradwire_training._derivatives import values_and_derivatives
+from gradwire._errors import ConversionError
+from gradwire_export import row_derivatives
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +70,7 @@ def evaluate(model: keras.Model, ports: Ports, x: Table, wanted: Derivatives) ->
         )
         for port in ports.inputs
     }
-    values, derivatives = values_and_derivatives(
+    values, derivatives = row_derivatives(
         lambda columns: ports.call(model, columns, training=False),
         inputs,
         {output: list(by) for output, by in wanted.items() if by},
@@ -90,7 +90,7 @@ def _evaluate_what_there_is(
     possible = {output: {w: c for w, c in by.items() if w in floating} for output, by in wanted.items()}
     try:
         return evaluate(model, ports, x, possible)
-    except UsageError:
+    except ConversionError:
         return evaluate(model, ports, x, {})
 
 

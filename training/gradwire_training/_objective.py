@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from gradwire._contract import derivative_shape
 from gradwire._errors import DataError, UsageError
-from gradwire_training._derivatives import values_and_derivatives
+from gradwire_export import row_derivatives
 from gradwire_training._labels import Labels, mean_over
 from gradwire_training._rows import Rows
 
@@ -81,7 +81,7 @@ class Objective:
         Returns:
             Two scalars; the second is zero where no value is known.
         """
-        values, derivatives = values_and_derivatives(
+        values, derivatives = row_derivatives(
             lambda x: self._ports.call(self.model, x, training=True),
             self._x,
             {output: list(by) for output, by in self._slopes.items()},

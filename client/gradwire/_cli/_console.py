@@ -64,6 +64,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     out.print(shown)
 
 
-def number(value: float) -> str:
-    """Formats an error or a duration: three significant digits."""
-    return f"{value:.3g}"
+def number(value: float | None) -> str:
+    """Formats an error or a duration: three significant digits; a dash for one that is not known."""
+    return "-" if value is None else f"{value:.3g}"

@@ -22,11 +22,14 @@ def command(
     problem: Annotated[str, typer.Argument(help="The problem: log.")],
     to: Annotated[Path, typer.Option("--to", help="Directory of the result; one that is there is replaced.")],
     loss: Annotated[Loss, typer.Option(help="What is fitted: values, derivatives, or both.")] = Loss.SOBOLEV,
-    samples: Annotated[int | None, typer.Option(min=1, help="How many; the problem's own number by default.")
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="How many; the problem's own number by default.")
     ] = None,
     spacing: Annotated[Spacing, typer.Option(help="How the samples lie in the domain.")] = Spacing.LINEAR,
     optimizer: Annotated[OptimizerName, typer.Option(help="auto is adam, then lbfgs.")] = OptimizerName.AUTO,
-    steps: Annotated[int | None, typer.Option(min=1, help="At most; the optimiser's own number by default.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="At most; the optimiser's own number by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of random samples.")] = 0,
     dtype: Annotated[DType, typer.Option(help="Of the package.")] = DType.FLOAT32,
 ) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwire._errors import UsageError
-from gradwire_training._derivatives import values_and_derivatives
+from gradwire._errors import ConversionError
+from gradwire_export import row_derivatives
 
 A = np.random.default_rng(0).normal(size=(5, 3))
 B = np.random.default_rng(1).normal(size=(5, 1))
@@ -37,7 +37,7 @@ TRUE = {
 
 
 def _evaluate(wanted):
-    return values_and_derivatives(_function, {"a": tf.constant(A), "b": tf.constant(B)}, wanted, SHAPES)
+    return row_derivatives(_function, {"a": tf.constant(A), "b": tf.constant(B)}, wanted, SHAPES)
 
 
 @pytest.mark.parametrize(("output", "wrt"), TRUE)
@@ -67,5 +67,5 @@ def test_nothing_wanted_calls_the_function_once_on_the_rows_themselves():
 
 def test_an_input_without_influence_is_named():
     """A derivative that does not exist is refused by the input's name."""
-    with pytest.raises(UsageError, match=r"have no derivative by the input 'b'"):
+    with pytest.raises(ConversionError, match=r"have no derivative by input 'b'"):
         _evaluate({"flat": ["b"]})

@@ -1,0 +1,93 @@
+r"""First derivatives of a batched function, row by row, from one reverse sweep; for packages and for losses.
+
+For rows that do not depend on one another the gradient of :math:`\sum_b f(x_b)` by :math:`x` holds, row by row, the
+gradient of every :math:`f(x_b)`. With one output number that is one plain reverse sweep. With K output numbers the
+rows are repeated K times, the model runs once on them, and one reverse sweep with a tiled identity as cotangent gives
+all K: no loop and no pfor (``batch_jacobian`` fails at zero rows and cannot trace some loops).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+from gradwire._contract import derivative_shape
+from gradwire._errors import ConversionError
+
+Tensors: TypeAlias = dict[str, Any]  # tf.Tensor; TensorFlow types what a tape gives as a wider union
+Gradients: TypeAlias = dict[str, Tensors]
+Wanted: TypeAlias = Mapping[str, Sequence[str]]
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+def row_derivatives(
+    call: Callable[[Tensors], Tensors], x: Tensors, wanted: Wanted, shapes: Shapes
+) -> tuple[Tensors, Gradients]:
+    """Evaluates a function of independent rows, and the derivatives that are asked for.
+
+    Args:
+        call: ``{input: tensor}`` in, ``{output: tensor}`` out, each ``(batch, *row shape)``.
+        x: the inputs.
+        wanted: output -> the inputs by which it is differentiated; empty takes no tape.
+        shapes: row shape of every wanted output.
+
+    Returns:
+        The outputs, and output -> input -> derivative ``(batch, *shape)`` with the shapes of the contract.
+
+    Raises:
+        ConversionError: no wanted output depends on an input in a way that TensorFlow can differentiate.
+    """
+    if not wanted:
+        return call(x), {}
+    sizes = {output: math.prod(shapes[output]) for output in wanted}
+    copies = sum(sizes.values())
+    rows = tf.shape(next(iter(x.values())))[0]
+    repeated = x if copies == 1 else {name: _repeat(column, copies) for name, column in x.items()}
+    by = list(dict.fromkeys(wrt for inputs in wanted.values() for wrt in inputs))
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch([repeated[wrt] for wrt in by])
+        outputs = call(repeated)
+    swept = tape.gradient(
+        [outputs[output] for output in wanted],
+        {wrt: repeated[wrt] for wrt in by},
+        output_gradients=None if copies == 1 else _cotangents(outputs, sizes, rows),
+    )
+    if missing := [wrt for wrt in by if swept[wrt] is None]:
+        raise ConversionError(
+            f"outputs {list(wanted)} have no derivative by input {missing[0]!r}: leave it out"
+        )
+    values = outputs if copies == 1 else {name: output[:rows] for name, output in outputs.items()}
+    return values, _split(swept, rows, wanted, shapes)
+
+
+def _repeat(column: Any, copies: int) -> Any:
+    return tf.tile(column, [copies] + [1] * (column.shape.rank - 1))
+
+
+def _cotangents(outputs: Tensors, sizes: Mapping[str, int], rows: Any) -> list[Any]:
+    """Gives one cotangent an output, ``(copies * batch, *output)``: copy k picks output number k."""
+    copies, first, cotangents = sum(sizes.values()), 0, []
+    for name, size in sizes.items():
+        picked = tf.eye(copies, dtype=outputs[name].dtype)[:, first : first + size]
+        by_row = tf.repeat(picked, tf.fill([copies], rows), axis=0)
+        cotangents.append(tf.reshape(by_row, tf.shape(outputs[name])))
+        first += size
+    return cotangents
+
+
+def _split(swept: Mapping[str, Any], rows: Any, wanted: Wanted, shapes: Shapes) -> Gradients:
+    copies, first = sum(math.prod(shapes[output]) for output in wanted), 0
+    gradients: Gradients = {}
+    for output, inputs in wanted.items():
+        size, gradients[output] = math.prod(shapes[output]), {}
+        for wrt in inputs:
+            gradient = tf.convert_to_tensor(swept[wrt])
+            row = [size or 0 for size in gradient.shape.as_list()[1:]]
+            blocks = tf.reshape(gradient, [copies, rows, *row])[first : first + size]
+            rows_first = tf.transpose(blocks, [1, 0, *range(2, 2 + len(row))])
+            gradients[output][wrt] = tf.reshape(rows_first, [rows, *derivative_shape(shapes[output], row)])
+        first += size
+    return gradients
