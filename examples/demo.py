@@ -29,7 +29,9 @@ COMMAND = Path(sys.executable).with_name("gradwire")
 START_SECONDS = 60.0
 VALUE_LIMIT, DERIVATIVE_LIMIT = 5e-4, 2e-2  # what the demo promises on all of [0.1, 1.9]
 
-console = Console(highlight=False)
+SHOWN = (0.1, 0.12, 0.15, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.9)  # ends, samples, and points between samples
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def run(*arguments: object) -> None:
@@ -64,7 +66,7 @@ def _address(server: subprocess.Popen[str]) -> str:
 def show(address: str) -> bool:
     """Asks the server for f and df/dx, prints and draws them beside the truth, and says whether the promise holds."""
     with gradwire.connect(address, "log") as log:
-        x, everywhere = np.linspace(0.1, 1.9, 10), np.linspace(0.1, 1.9, 1000)
+        x, everywhere = np.array(SHOWN), np.linspace(0.1, 1.9, 1000)
         f, df_dx = log.value_and_grad(x)
         all_f, all_df = log.value_and_grad(everywhere)
     draw(everywhere, all_f, all_df)
@@ -72,7 +74,7 @@ def show(address: str) -> bool:
     for column in ("x", "f", "log x", "|f - log x|", "df_dx", "1/x", "|df_dx - 1/x|"):
         table.add_column(column, justify="right")
     for x_, f_, d_ in zip(x, f, df_dx, strict=True):
-        cells = f"{x_:.1f}", f"{f_:.6f}", f"{np.log(x_):.6f}", f"{abs(f_ - np.log(x_)):.1e}"
+        cells = f"{x_:.2f}", f"{f_:.6f}", f"{np.log(x_):.6f}", f"{abs(f_ - np.log(x_)):.1e}"
         table.add_row(*cells, f"{d_:.5f}", f"{1 / x_:.5f}", f"{abs(d_ - 1 / x_):.1e}")
     console.print(table)
     worst_f, worst_df = np.abs(all_f - np.log(everywhere)).max(), np.abs(all_df - 1 / everywhere).max()

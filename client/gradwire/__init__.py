@@ -77,7 +77,7 @@ __version__: str
 
 
 def __getattr__(name: str) -> str:
-    """Reads the version when it is asked for: importlib.metadata takes longer to import than all of this package."""
+    """Reads the version when it is asked for: importlib.metadata takes as long to import as this package."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,8 +1,8 @@
 """The caller's values in the dtype that a signature wants, or a refusal that says what would be lost.
 
-Rounding a float64 to a float32 input is allowed, for it is what every caller means; whatever changes a value beyond
-rounding is not: overflow to infinity, integers longer than the mantissa, complex numbers, booleans and text as numbers.
-NaN, infinities, negative zeros and denormals keep their bits where the dtype stays.
+Rounding a float64 to a float32 input is allowed, for it is what every caller means; whatever changes a value
+beyond rounding is not: overflow to infinity, integers longer than the mantissa, complex numbers, booleans and
+text as numbers. NaN, infinities, negative zeros and denormals keep their bits where the dtype stays.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from gradwire._contract import Signature
 
-# gRPC refuses to receive more than 4 MiB unless told otherwise, and proxies in between keep that default. The slack
-# is for names, shapes and lengths.
+# gRPC refuses to receive more than 4 MiB unless told otherwise, and proxies in between keep that default. The
+# slack is for names, shapes and lengths.
 MESSAGE_LIMIT: Final = 4 * 1024 * 1024 - 64 * 1024
 
-# Two pieces keep the line and the server busy at once, a third covers the time between; a stock Serving runs no more
-# than 4 calls a core, for all of its callers.
+# Two pieces keep the line and the server busy at once, a third covers the time between; a stock Serving runs
+# no more than 4 calls a core, for all of its callers.
 IN_FLIGHT: Final = 3
 
 

@@ -39,7 +39,8 @@ def connect(
         The model.
 
     Raises:
-        UsageError: the arguments cannot be (a target without a port, version and label both, TLS files missing).
+        UsageError: the arguments cannot be (a target without a port, version and label both, TLS files
+        missing).
         ServerUnreachable: nothing answers at the target.
         ModelNotFound: the server has no such model, version or label.
         DeadlineExceeded: no answer within the timeout.

@@ -1,4 +1,4 @@
-"""The dtypes of TensorFlow that travel: their numbers, their NumPy forms, and the field that holds their values."""
+"""The dtypes of TensorFlow that travel: their numbers, their NumPy forms, the fields of their values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class DType:
         number: TensorFlow's (types.proto).
         field: of the TensorProto, where a server puts the values.
         raw: how one element lies in ``tensor_content``.
-        numpy: what callers get: ``raw`` in the machine's byte order; float32 for bfloat16 (widened exactly), an object
-            array of ``bytes`` for strings.
+        numpy: what callers get: ``raw`` in the machine's byte order; float32 for bfloat16 (widened exactly),
+            an object array of ``bytes`` for strings.
         wire_bytes: the most bytes that one element takes in an answer.
     """
 

@@ -48,9 +48,10 @@ class FakeTransport(Transport):
         (array(0.69314718), array(0.5))
 
     Args:
-        functions: by signature name; each takes the inputs by name as ``(batch, …)`` arrays, and gives every output by
-            name.
-        card: gives the signatures ``serving_default`` and ``value`` their tensors by the contract, and answers ``card``.
+        functions: by signature name; each takes the inputs by name as ``(batch, …)`` arrays, and gives every
+            output by name.
+        card: gives the signatures ``serving_default`` and ``value`` their tensors by the contract, and
+        answers ``card``.
         signatures: tensors of further signatures, or of all where there is no card.
 
     Raises:
@@ -71,7 +72,7 @@ class FakeTransport(Transport):
         }
         if set(known) != set(functions):
             raise UsageError(
-                f"functions for {sorted(functions)} and signatures for {sorted(known)}, expected both for the same names: "
+                f"functions for {sorted(functions)} and signatures for {sorted(known)}, expected the same names: "
                 "give a card (for 'serving_default' and 'value') or signatures"
             )
         self._functions: dict[str, Function] = dict(functions)

@@ -69,8 +69,8 @@ def _load(path: Path) -> Any:
 class InProcessTransport(Transport):
     """Runs a package in this process.
 
-    TensorFlow does not survive a fork, so neither does this transport: in the child of a fork it says so. Processes that
-    start afresh (``spawn``) get it by pickling, as its path.
+    TensorFlow does not survive a fork, so neither does this transport: in the child of a fork it says so.
+    Processes that start afresh (``spawn``) get it by pickling, as its path.
 
     Args:
         path: of one version, as from ``find_package``.

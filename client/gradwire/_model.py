@@ -28,11 +28,12 @@ DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits for ever; a m
 class Model:
     """A learnt function together with its derivatives.
 
-    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, ``Model(FakeTransport(…))``. It may be used from several
-    threads, pickles as its address, and works in the child of a fork. As a context manager it closes at the end.
+    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, ``Model(FakeTransport(…))``. It may be used
+    from several threads, pickles as its address, and works in the child of a fork. As a context manager it
+    closes at the end.
 
-    The signatures and the card are asked for once. When a server has moved on to a version with other signatures,
-    connect again.
+    The signatures and the card are asked for once. When a server has moved on to a version with other
+    signatures, connect again.
 
     Args:
         transport: what answers.
@@ -47,19 +48,20 @@ class Model:
         """Computes f(x).
 
         Args:
-            *args: inputs by position, in the card's order. A one-number input takes any array of rank 0 or 1 as points
-                (rank 2 and more must end in 1); an input of n > 1 numbers takes ``(…, n)``. Among several inputs the
-                batch shapes must agree; a single number (rank 0) is used for every point. Floats are rounded to the
-                signature's dtype.
+            *args: inputs by position, in the card's order. A one-number input takes any array of rank 0 or 1
+                as points (rank 2 and more must end in 1); an input of n > 1 numbers takes ``(…, n)``. Among
+                several inputs the batch shapes must agree; a single number (rank 0) is used for every point.
+                Floats are rounded to the signature's dtype.
             **inputs: inputs by name.
 
         Returns:
-            An array in the caller's form: ``(…)`` for a one-number output, ``(…, 1)`` where every input was given with
-            its trailing 1, ``(…, *output)`` for others. Of a model with several inputs or outputs, ``{output: array}``.
-            Arrays are the caller's own, in the server's dtype. No points: empty arrays, and nothing is sent.
+            An array in the caller's form: ``(…)`` for a one-number output, ``(…, 1)`` where every input was
+            given with its trailing 1, ``(…, *output)`` for others. Of a model with several inputs or outputs,
+            ``{output: array}``. Arrays are the caller's own, in the server's dtype. No points: empty arrays,
+            and nothing is sent.
 
         Raises:
-            InputError: names, shapes or dtypes do not fit (``InputNameError``, ``ShapeError``, ``DTypeError``).
+            InputError: names, shapes or dtypes do not fit; a class for each.
             SignatureNotFound: the package has neither a signature `value` nor a card.
             GradwireError: the call failed; see ``gradwire._errors`` for the tree.
         """
@@ -78,12 +80,12 @@ class Model:
             **inputs: as for ``value``.
 
         Returns:
-            The values, as from ``value``, and the derivatives: of a one-number output with the form of the input
-            (``(…, n)``), of others ``(…, *output, *input)``. A single number given for every point gets one derivative a
-            point. Of a model with several inputs or outputs, ``grads[output][input]``.
+            The values, as from ``value``, and the derivatives: of a one-number output with the form of the
+            input (``(…, n)``), of others ``(…, *output, *input)``. A single number given for every point gets
+            one derivative a point. Of a model with several inputs or outputs, ``grads[output][input]``.
 
         Raises:
-            InputError: names, shapes or dtypes do not fit (``InputNameError``, ``ShapeError``, ``DTypeError``).
+            InputError: names, shapes or dtypes do not fit; a class for each.
             SignatureNotFound: the package has no card, so nothing says which tensor is which derivative.
             GradwireError: the call failed.
         """
@@ -109,8 +111,8 @@ class Model:
     def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Calls a signature as it stands: batch-first arrays in, all outputs out.
 
-        Large calls are cut along the batch axis where every input and output has one; as everywhere in Serving, rows are
-        taken to be independent of one another.
+        Large calls are cut along the batch axis where every input and output has one; as everywhere in
+        Serving, rows are taken to be independent of one another.
 
         Args:
             signature: its name, such as ``"serving_default"``.
@@ -121,7 +123,7 @@ class Model:
 
         Raises:
             SignatureNotFound: the package has no such signature.
-            InputError: names, shapes or dtypes do not fit (``InputNameError``, ``ShapeError``, ``DTypeError``).
+            InputError: names, shapes or dtypes do not fit; a class for each.
             GradwireError: the call failed.
         """
         found = self._signature(signature)

@@ -1,7 +1,9 @@
-"""The caller's arrays and the rows that travel: one rule for every transport (docs/contract.md, "The caller's arrays").
+"""The caller's arrays and the rows that travel: one rule for every transport (docs/contract.md, "The caller's
+arrays").
 
-A signature takes ``(batch, *row)``. A caller gives points in any form: a one-number input as an array of rank 0 or 1, or
-of higher rank ending in 1; an input of n > 1 numbers as ``(…, n)``. What comes back has the form of what was given.
+A signature takes ``(batch, *row)``. A caller gives points in any form: a one-number input as an array of rank
+0 or 1, or of higher rank ending in 1; an input of n > 1 numbers as ``(…, n)``. What comes back has the form
+of what was given.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Points:
             array: ``(rows, *output)``.
 
         Returns:
-            ``(…, *output)``; of a one-number output ``(…)``, or ``(…, 1)`` where every input was given with its 1.
+            ``(…, *output)``; of a one-number output ``(…)``, or ``(…, 1)`` where every input was given with
+            its 1.
         """
         part = array.shape[1:]
         if part in ((), (1,)):
@@ -62,8 +65,8 @@ class Points:
             wrt: name of the input.
 
         Returns:
-            For a one-number output, the form of the input; else ``(…, *output, *input)``, where a one-number input that
-            was given without a trailing 1 has no part of its own.
+            For a one-number output, the form of the input; else ``(…, *output, *input)``, where a one-number
+            input that was given without a trailing 1 has no part of its own.
 
         Raises:
             ShapeError: never for an answer whose row shape was checked.
@@ -137,7 +140,8 @@ def read_points(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> P
 
     Raises:
         DTypeError: an array cannot be cast to its spec's dtype without loss beyond rounding.
-        ShapeError: an array has a shape that its spec does not take, or two arrays have different batch shapes.
+        ShapeError: an array has a shape that its spec does not take, or two arrays have different batch
+            shapes.
     """
     arrays = {name: cast(value, specs[name].dtype, name) for name, value in inputs.items()}
     one_number = frozenset(name for name in arrays if specs[name].is_one_number)

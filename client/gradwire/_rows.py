@@ -30,7 +30,7 @@ def read_rows(inputs: Mapping[str, Any], signature: Signature) -> dict[str, NDAr
         Arrays in the signature's dtypes.
 
     Raises:
-        InputError: names, shapes or dtypes do not fit (``InputNameError``, ``ShapeError``, ``DTypeError``).
+        InputError: names, shapes or dtypes do not fit; a class for each.
     """
     check_names(inputs, list(signature.inputs), signature.optional)
     specs = {name: signature.inputs[name] for name in inputs}
@@ -68,7 +68,8 @@ def count_rows(signature: Signature, rows: Mapping[str, NDArray[Any]]) -> int | 
 def no_rows(
     signature: Signature, rows: Mapping[str, NDArray[Any]], outputs: Sequence[str]
 ) -> dict[str, NDArray[Any]] | None:
-    """Answers a call of no rows here: with batching, a server keeps it waiting for ever (TensorFlow Serving does).
+    """Answers a call of no rows here: with batching, a server keeps it waiting for ever (TensorFlow Serving
+    does).
 
     Args:
         signature: what is called.

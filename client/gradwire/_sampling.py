@@ -92,7 +92,8 @@ def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Gen
 
 
 def sample_directions(box: Box, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draws directions as long as the box is wide, in which every number of a row moves by half its width or more.
+    """Draws directions as long as the box is wide, in which every number of a row moves by half its width or
+    more.
 
     Args:
         box: bounds of a row.

@@ -1,4 +1,4 @@
-"""Taylor remainders and what they say of a derivative: how they fall, and how far df is from a central difference."""
+"""Taylor remainders and what they say of a derivative: how they fall, and the distance to a difference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def multiples(count: int, finest: float) -> Floats:
 @final
 @dataclass(frozen=True, slots=True)
 class Remainders:
-    """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales by which they are judged.
+    """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales by which they are
+    judged.
 
     Attributes:
         r: ``(points, multiples, numbers)``, in the order of ``multiples``; finite.

@@ -1,8 +1,9 @@
 """Arrays to the wire and back: TensorProto.
 
-Sent: always ``tensor_content``, the raw bytes (strings: ``string_val``). Read: both encodings. The rules for values that
-do not fill the shape are Serving's own (tensorflow/core/framework/tensor.cc, ``FromProtoField``): fewer, and the last one
-repeats; none, and the tensor is zero. Whatever else does not fit the shape is refused: never a wrong number.
+Sent: always ``tensor_content``, the raw bytes (strings: ``string_val``). Read: both encodings. The rules for
+values that do not fill the shape are Serving's own (tensorflow/core/framework/tensor.cc, ``FromProtoField``):
+fewer, and the last one repeats; none, and the tensor is zero. Whatever else does not fit the shape is
+refused: never a wrong number.
 """
 
 from __future__ import annotations

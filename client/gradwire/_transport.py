@@ -30,8 +30,8 @@ class VersionStatus(NamedTuple):
 class Transport(ABC):
     """Carries calls to a package: over gRPC, in process, or to a test's own function.
 
-    A transport is safe to use from several threads. Its final classes are ``GrpcTransport``, ``InProcessTransport`` and
-    ``FakeTransport``.
+    A transport is safe to use from several threads. Its final classes are ``GrpcTransport``,
+    ``InProcessTransport`` and ``FakeTransport``.
     """
 
     @property

@@ -1,26 +1,27 @@
 """Are the derivatives those of the values? A Taylor test through whatever answers: address, package or fake.
 
-At random points x of the domain, along random directions v, the remainder ``r(h) = f(x + hv) - f(x) - h df·v`` is
-looked at over steps h that halve from a quarter of the domain down to about the square root of the precision. Two
-things must hold, for every output with respect to every input:
+At random points x of the domain, along random directions v, the remainder ``r(h) = f(x + hv) - f(x) - h
+df·v`` is looked at over steps h that halve from a quarter of the domain down to about the square root of the
+precision. Two things must hold, for every output with respect to every input:
 
-1. r(h) falls as h² until it is rounding: the slope of log r over log h, fitted to the smallest steps at which the
-   median remainder is ten times rounding or more, is at least 1.7. With a wrong df it is 1. (The Taylor test of
-   Farrell, Ham, Funke and Rognes, SIAM J. Sci. Comput. 35 (2013) C369, and of every adjoint code.)
+1. r(h) falls as h² until it is rounding: the slope of log r over log h, fitted to the smallest steps at which
+   the median remainder is ten times rounding or more, is at least 1.7. With a wrong df it is 1. (The Taylor
+   test of Farrell, Ham, Funke and Rognes, SIAM J. Sci. Comput. 35 (2013) C369, and of every adjoint code.)
 2. df·v and the central difference ``D(h) = (f(x + hv) - f(x - hv)) / 2h`` disagree by no more than
 
        8 ( |D(2h) - D(h)| / 3  +  s / h  +  eps Σ|df_i v_i| )
 
-   at the step where that is smallest: what truncation leaves (Richardson's estimate; the largest of three steps,
-   scaled by h², so that one lucky difference cannot hide it), what rounding of f makes of it, and rounding of df
-   itself. eps is the dtype's; s is the noise of f, from fourth differences on a grid so fine that f is a cubic there
-   (Hamming's difference table, as in Moré and Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011)
-   1292), at least eps max|f|.
+   at the step where that is smallest: what truncation leaves (Richardson's estimate; the largest of three
+   steps, scaled by h², so that one lucky difference cannot hide it), what rounding of f makes of it, and
+   rounding of df itself. eps is the dtype's; s is the noise of f, from fourth differences on a grid so fine
+   that f is a cubic there (Hamming's difference table, as in Moré and Wild, "Estimating computational noise",
+   SIAM J. Sci. Comput. 33 (2011) 1292), at least eps max|f|.
 
-Everything is computed from r, in float64, with the steps that were really taken after rounding to the input's dtype:
-rounding of x costs nothing. f(x) and df are those of `serving_default`, the other values those of `value`, so the two
-signatures are held against each other as well. No step leaves the domain. Points at a kink of f (a ReLU's), where no
-difference can tell df, are left out; kinks are told from f alone, so no fault of df hides there.
+Everything is computed from r, in float64, with the steps that were really taken after rounding to the input's
+dtype: rounding of x costs nothing. f(x) and df are those of `serving_default`, the other values those of
+`value`, so the two signatures are held against each other as well. No step leaves the domain. Points at a
+kink of f (a ReLU's), where no difference can tell df, are left out; kinks are told from f alone, so no fault
+of df hides there.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class DerivativeCheck:
         tensor: the derivative's name in the signature.
         points: how many points counted: those at which f is finite and has no kink.
         slope: of the remainder; 2 when right, 1 when wrong; None where the remainder is all rounding.
-        disagreement: the worst of df·v and a central difference, in units of what truncation and rounding allow.
+        disagreement: the worst of df·v and a central difference, in units of what truncation and rounding
+        allow.
         steps: median of h over the points, as a multiple of v, which is about as long as the domain is wide.
         remainders: median of ``|f(x + hv) - f(x) - h df·v|`` at each step.
     """
@@ -114,12 +116,13 @@ def verify(
 ) -> Verification:
     """Checks that a package's derivatives are those of its values.
 
-    This is about the wiring. How far the learnt function is from the truth stands on the card, under ``errors``.
+    This is about the wiring. How far the learnt function is from the truth stands on the card, under
+    ``errors``.
 
     Args:
         model: from ``connect``, ``load``, or with a ``FakeTransport``.
-        domain: bounds by input name, each a number or an array of the input's row shape; by default the card's, and
-            [-1, 1] where the card says nothing.
+        domain: bounds by input name, each a number or an array of the input's row shape; by default the
+            card's, and [-1, 1] where the card says nothing.
         points: how many random points, at least one.
         seed: of the points and directions.
 
@@ -211,7 +214,7 @@ def _eps(dtype: str) -> float:
 
 
 def _moved(x: NDArray[Any], v: Floats, steps: Floats, box: Box) -> NDArray[Any]:
-    """The points x + hv, ``(points, multiples, *row)``, rounded to the input's dtype and still in the domain."""
+    """The points x + hv, ``(points, multiples, *row)``, in the input's dtype and still in the domain."""
     steps = steps.reshape(*steps.shape, *(1 for _ in v.shape[1:]))
     return np.clip(x[:, None] + steps * v[:, None], *box).astype(x.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -22,12 +23,13 @@ def test_blocks_cover_the_rows_and_stay_below_the_limit(rows: int, row_bytes: in
     sizes = [block.stop - block.start for block in blocks]
     assert blocks[0].start == 0
     assert blocks[-1].stop == rows
-    assert all(a.stop == b.start for a, b in zip(blocks, blocks[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(blocks))
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) == 1 or max(sizes) * row_bytes <= limit
 
 
 def signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Signature:
+    """A signature of float64 tensors with these shapes."""
     sides = ({n: TensorSpec(n, "float64", s) for n, s in side.items()} for side in (inputs, outputs))
     return Signature("go", *sides)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import pickle
 import shutil
 import subprocess
@@ -85,7 +86,7 @@ def test_versions_and_labels(stand_in: Any, chosen: dict[str, Any], factor: int)
 
 
 def test_little_travels(stand_in: Any):
-    """x travels once, as raw bytes; `value` asks for no derivative."""
+    """X travels once, as raw bytes; `value` asks for no derivative."""
     with gradwire.connect(stand_in.target, "log") as log:
         log.card  # noqa: B018 - asked for now, so that the request of interest is the last
         log.value_and_grad(np.linspace(0.1, 1.9, 4096))
@@ -147,7 +148,7 @@ def test_arguments_that_cannot_be(target: str, kwargs: dict[str, Any], message: 
     "target", ["[::1]:8500", "dns:///localhost:8500", "ipv4:127.0.0.1:1", "unix:/tmp/s", "a-b.c:1"]
 )
 def test_targets_of_every_form(target: str):
-    """gRPC's forms of an address are taken."""
+    """GRPC's forms of an address are taken."""
     assert str(Address(target, "log")) == f"log at {target}"
 
 
@@ -227,7 +228,7 @@ def test_a_grpc_server_of_another_kind():
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with pytest.raises(gradwire.ServerError, match="UNIMPLEMENTED.*expected TensorFlow Serving"):
+    with pytest.raises(gradwire.ServerError, match=r"UNIMPLEMENTED.*expected TensorFlow Serving"):
         gradwire.connect(f"127.0.0.1:{port}", "log")
     server.stop(None).wait()
 
@@ -396,6 +397,21 @@ def test_processes(stand_in: Any, tmp_path: Path, method: str):
     assert found.stdout == "[True, True, True] True [0, 0, 0] True\n", found.stderr
 
 
+def test_a_grpcio_that_does_not_survive_a_fork(stand_in: Any, monkeypatch: pytest.MonkeyPatch):
+    """With a grpcio whose forks fail, the child is told so, not that the server is gone; or gRPC is told of forks."""
+    with gradwire.connect(stand_in.target, "log") as log:
+        own = os.getpid()
+        monkeypatch.setattr(grpc, "__version__", "1.63.0")
+        monkeypatch.delenv("GRPC_ENABLE_FORK_SUPPORT", raising=False)
+        monkeypatch.setattr(os, "getpid", lambda: own + 1)
+        with pytest.raises(
+            gradwire.UsageError, match=r"grpcio 1\.63\.0 does not survive a fork, expected 1\.80"
+        ):
+            log.value(1.0)
+        monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "1")
+        assert log.value(1.0) == 0
+
+
 def test_a_server_that_comes_back(stand_in: Any, make_stand_in: Any):
     """A restarted server is found again by the same model."""
     server = make_stand_in()
@@ -444,8 +460,6 @@ def test_tls(make_stand_in: Any, tmp_path: Path):
             "-nodes",
             "-days",
             "2",
-        ]
-        + [
             "-subj",
             "/CN=localhost",
             "-addext",

@@ -42,20 +42,24 @@ class Recording(gradwire.Transport):
 
 
 def both(x: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives log x and 1/x."""
     return {"f": np.log(x), "df_dx": 1 / x}
 
 
 def card_of(log: Model, **changes: Any) -> gradwire.Card:
+    """The logarithm's card, changed."""
     return replace(log.card, **changes)
 
 
 def spec(name: str, *row: int | None, dtype: str = "float64", batch: int | None = None) -> TensorSpec:
+    """A batch-first tensor with this row shape."""
     return TensorSpec(name, dtype, (batch, *row))
 
 
 def raw(
     inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], function: Any, name: str = "go"
 ) -> Model:
+    """A model of one signature and no card."""
     signature = Signature(name, {s.name: s for s in inputs}, {s.name: s for s in outputs})
     return Model(FakeTransport({name: function}, signatures=[signature]))
 
@@ -72,7 +76,7 @@ def test_value_prefers_its_own_signature(log: Model, make_log: Callable[..., Mod
     """Where there is a signature `value`, it is called, and the card is asked for once."""
     transport = Recording(make_log()._transport)
     model = Model(transport)
-    model.value(2.0), model.value(3.0), model.value_and_grad(1.0)  # noqa: B018 - three calls
+    model.value(2.0), model.value(3.0), model.value_and_grad(1.0)
     assert transport.asked == [("card", None), ("value", None), ("value", None), ("serving_default", None)]
 
 

@@ -11,6 +11,7 @@ import gradwire
 
 
 def run(code: str) -> str:
+    """What a fresh process prints; warnings are errors."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
     ).stdout

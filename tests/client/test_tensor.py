@@ -58,6 +58,7 @@ def in_fields(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def read(proto: tensor_pb2.TensorProto) -> np.ndarray:
+    """Reads a TensorProto of TensorFlow."""
     return decode(_proto.Tensor.FromString(proto.SerializeToString()), "y")
 
 
@@ -109,6 +110,7 @@ def test_layouts(layout: str):
 
 
 def tensor(dtype: str, shape: tuple[int, ...], **fields: Any) -> Any:
+    """A TensorProto with these fields."""
     message = _proto.Tensor(dtype=BY_NAME[dtype].number, **fields)
     for size in shape:
         message.tensor_shape.dim.add(size=size)

@@ -49,6 +49,7 @@ def network(activation: Callable[[Any], Any], slope: Callable[[Any], Any], dtype
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
+    """The logistic function."""
     return 1 / (1 + np.exp(-z))
 
 
@@ -128,14 +129,17 @@ def test_scaled_derivatives_fail(name: str, dtype: str, factor: float):
 
 
 def negated(array: np.ndarray) -> np.ndarray:
+    """The first component with the other sign."""
     return np.concatenate([-array[..., :1], array[..., 1:]], -1)
 
 
 def swapped(array: np.ndarray) -> np.ndarray:
+    """The first two components swapped."""
     return array[..., [1, 0, 2]]
 
 
 def other_row(array: np.ndarray) -> np.ndarray:
+    """Each row's derivative at the next row."""
     return np.roll(array, 1, axis=0)
 
 
@@ -154,7 +158,7 @@ def test_faults_of_one_component_fail(
 
 
 def test_no_step_leaves_the_domain():
-    """f is asked for nothing outside the domain, at its very border included."""
+    """F is asked for nothing outside the domain, at its very border included."""
     seen: list[np.ndarray] = []
 
     def f(x: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwire._errors import DataError, UsageError
+from gradwire._errors import ConversionError, DataError, UsageError
 from gradwire_training import Samples, Sobolev, Value, draw, fit, mlp, optimizers
 
 
@@ -254,7 +254,7 @@ def test_a_fit_of_values_needs_no_derivative(log):
     values = fit(model, log.samples(), loss=Value(), optimizer="sgd", steps=2)
     assert values.errors["f"]["max"] > 0
     assert values.errors["df_dx"] == {"max": None, "rmse": None}
-    with pytest.raises(UsageError, match="have no derivative by the input 'x'"):
+    with pytest.raises(ConversionError, match="have no derivative by input 'x'"):
         fit(model, log.samples(), optimizer="sgd", steps=2)
 
 

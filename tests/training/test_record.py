@@ -12,7 +12,7 @@ import pytest
 from gradwire._card import CardTensor
 from gradwire._errors import PackageError
 from gradwire_training import Derivative, Samples, fit, mlp, optimizers, repeat
-from gradwire_training._record import write
+from gradwire_training._record import require_target, write
 
 
 @pytest.fixture
@@ -99,6 +99,17 @@ def test_a_result_replaces_a_result_alone(saved, quick):
             quick.save(place)
     assert (other / "mine.txt").read_text() == "precious"
     assert {entry.name for entry in saved.parent.iterdir()} == {"quick", "other"}
+
+
+def test_a_place_can_be_asked_for_before_the_fit(saved, tmp_path):
+    """What could not be saved after hours is refused before them, and asking leaves nothing behind."""
+    require_target(saved)
+    require_target(tmp_path / "new")
+    (tmp_path / "file").write_text("")
+    for taken in (tmp_path / "file", tmp_path / "file" / "below", tmp_path):
+        with pytest.raises(PackageError, match="give"):
+            require_target(taken)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", saved.parent.name}
 
 
 def test_a_link_is_not_followed(saved, quick):

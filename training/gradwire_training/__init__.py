@@ -7,6 +7,7 @@ from gradwire_training._losses import Derivative, Loss, Sobolev, Value
 from gradwire_training._monitor import Progress
 from gradwire_training._networks import mlp
 from gradwire_training._precision import with_dtype
+from gradwire_training._record import require_target
 from gradwire_training._repeat import repeat
 from gradwire_training._result import Result
 from gradwire_training._samples import Samples
@@ -25,5 +26,6 @@ __all__ = [
     "optimizers",
     "problems",
     "repeat",
+    "require_target",
     "with_dtype",
 ]

@@ -32,17 +32,7 @@ def replacing(target: Path, *, mark: str) -> Iterator[Path]:
         PackageError: something else is at the target, or it cannot be written. Nothing is left half-written.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link that is to be refused
-    if target.is_symlink() or (target.exists() and not (target / mark).is_file()):
-        raise PackageError(
-            f"{target} exists and is not what is to be written (it has no {mark}): give another place"
-        )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise PackageError(
-            f"cannot write {target}: {error.strerror}; give a place that can be written"
-        ) from error
+    beside = _beside(target, mark)
     try:
         new = beside / "new"
         new.mkdir(mode=READABLE)
@@ -55,6 +45,33 @@ def replacing(target: Path, *, mark: str) -> Iterator[Path]:
         raise PackageError(f"cannot write {target}: {error}; give a place that can be written") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def require_replaceable(target: Path, *, mark: str) -> None:
+    """Refuses, before any work is done, a target that ``replacing`` would refuse after it.
+
+    Args:
+        target: where a directory is to be.
+        mark: a file that tells a directory of this kind.
+
+    Raises:
+        PackageError: something else is at the target, or it cannot be written.
+    """
+    _beside(Path(os.path.abspath(target)), mark).rmdir()  # noqa: PTH100 - as in replacing
+
+
+def _beside(target: Path, mark: str) -> Path:
+    if target.is_symlink() or (target.exists() and not (target / mark).is_file()):
+        raise PackageError(
+            f"{target} exists and is not what is to be written (it has no {mark}): give another place"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise PackageError(
+            f"cannot write {target}: {error.strerror}; give a place that can be written"
+        ) from error
 
 
 def _put_back(old: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gradwire._card import CardTensor, Domain
-from gradwire_training._directory import replacing
+from gradwire_training._directory import replacing, require_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,18 @@ def write(result: Result, path: Path) -> Path:
         text = json.dumps(_finite(_record(result, path.name)), indent=2, allow_nan=False)
         (directory / RECORD).write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def require_target(path: Path) -> None:
+    """Refuses a place where a result could not be saved; ask before a long fit, not after it.
+
+    Args:
+        path: the directory that ``Result.save`` is to write.
+
+    Raises:
+        PackageError: something else is there, or it cannot be written.
+    """
+    require_replaceable(path, mark=RECORD)
 
 
 def column_name(role: str, *names: str) -> str:

@@ -39,6 +39,7 @@ def command(
     """
     training = heavy("gradwire_training")
     chosen = training.problems.get(problem)
+    training.require_target(to)
     points = chosen.samples(samples, spacing=spacing.value, seed=seed)
     model = chosen.network(seed=seed)
     model.summary(print_fn=plain_block, line_length=72)
