@@ -32,7 +32,7 @@ test: setup ## run all tests
 lint: setup ## ruff, basedpyright, hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/basedpyright
+	@$(BIN)/basedpyright --level error
 	@$(BIN)/hadolint Dockerfile
 
 format: setup ## let ruff mend what it can

@@ -11,15 +11,8 @@ from gradwire._errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SCHEMES: Final = (
-    "dns:",
-    "unix:",
-    "unix-abstract:",
-    "vsock:",
-    "ipv4:",
-    "ipv6:",
-    "xds:",
-)  # gRPC resolves these itself
+# What gRPC resolves by itself.
+_SCHEMES: Final = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _MAX_PORT: Final = 65535
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, final
 
 import grpc
@@ -19,7 +18,7 @@ from gradwire._signatures import read_signatures
 from gradwire._transport import Transport, VersionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -140,8 +139,10 @@ class GrpcTransport(Transport):
         return line
 
     def _call(self, method: _Method, request: Any, timeout: float) -> bytes:
-        with self._translated(timeout):
+        try:
             return method(request.SerializeToString(), timeout=timeout)
+        except grpc.RpcError as error:
+            raise translate(error, self._address, timeout) from error
 
     def _in_pieces(
         self, blocks: Sequence[Block], request_for: Callable[[Block], Any], timeout: float
@@ -157,21 +158,16 @@ class GrpcTransport(Transport):
                 left = max(0.0, deadline - time.monotonic())  # none left: gRPC says so itself
                 return method.future(request.SerializeToString(), timeout=left)
 
-            with self._translated(timeout):
+            try:
                 fly(blocks, start, whole.put, in_flight=self._in_flight)
+            except grpc.RpcError as error:
+                raise translate(error, self._address, timeout) from error
             return whole
 
         whole = fetch(None)
         if len(whole.versions) > 1:  # a new version came between two pieces: never a mixture
             whole = fetch(max(whole.versions))
         return whole.arrays
-
-    @contextmanager
-    def _translated(self, timeout: float) -> Generator[None]:
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise translate(error, self._address, timeout) from error
 
 
 def _shown(status: Any) -> str:
@@ -189,7 +185,7 @@ def _check_fork() -> None:
     if (major, minor) < _FORK_SAFE and not told:
         needed = ".".join(str(part) for part in _FORK_SAFE)
         raise UsageError(
-            f"grpcio {grpc.__version__} does not survive a fork, expected {needed} or newer: update it, set "
+            f"grpcio {grpc.__version__} does not survive a fork, expected {needed} or newer: get it, set "
             f"{_FORK_SUPPORT}=1 before Python starts, or start processes with 'spawn'"
         )
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Self, final
 import numpy as np
 
 from gradwire._card import Card
-from gradwire._contract import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE, Signature
-from gradwire._errors import InputNameError, PackageError, ShapeError, SignatureNotFound
-from gradwire._points import Points, bind, read_points
+from gradwire._contract import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE
+from gradwire._errors import InputNameError, SignatureNotFound
+from gradwire._function import function_of
+from gradwire._points import bind, read_points
 from gradwire._rows import check_answer, no_rows, read_rows
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gradwire._contract import Signature
+    from gradwire._function import Function
+    from gradwire._points import Points
     from gradwire._transport import Transport, VersionStatus
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits for ever; a million rows take a few
@@ -65,12 +69,11 @@ class Model:
             SignatureNotFound: the package has neither a signature `value` nor a card.
             GradwireError: the call failed; see ``gradwire._errors`` for the tree.
         """
-        signature = self._value_signature()
-        order, names = self._names(signature)
-        points = self._points(args, inputs, order, signature)
-        found = self._run(signature, points.rows, names)
-        values = {name: points.value(found[name]) for name in names}
-        return values if len(order) > 1 or len(names) > 1 else values[names[0]]
+        function = self._values
+        points = self._points(args, inputs, function)
+        found = self._run(function.signature, points.rows, function.wanted)
+        values = {name: points.value(found[name]) for name in function.outputs}
+        return values[function.outputs[0]] if function.is_plain else values
 
     def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
         """Computes f(x) and its first derivatives in one call.
@@ -89,24 +92,21 @@ class Model:
             SignatureNotFound: the package has no card, so nothing says which tensor is which derivative.
             GradwireError: the call failed.
         """
-        derivatives, signature = self.card.derivatives, self._signature(SERVING_DEFAULT)
-        order, names = self._names(signature)
-        tensors = {name: {wrt: derivatives.get(name, {}).get(wrt, "?") for wrt in order} for name in names}
-        wanted = [*names, *(tensor for of_output in tensors.values() for tensor in of_output.values())]
-        self._check_card(signature, order, wanted)
-        points = self._points(args, inputs, order, signature)
-        found = self._run(signature, points.rows, wanted)
-        values = {name: points.value(found[name]) for name in names}
+        function = self._values_and_grads
+        points = self._points(args, inputs, function)
+        found = self._run(function.signature, points.rows, function.wanted)
+        values = {name: points.value(found[name]) for name in function.outputs}
         grads = {
             name: {
                 wrt: points.derivative(found[tensor], found[name].shape[1:], wrt)
-                for wrt, tensor in of_output.items()
+                for wrt, tensor in by.items()
             }
-            for name, of_output in tensors.items()
+            for name, by in function.derivatives.items()
         }
-        if len(order) > 1 or len(names) > 1:
-            return values, grads
-        return values[names[0]], grads[names[0]][order[0]]
+        if function.is_plain:
+            name = function.outputs[0]
+            return values[name], grads[name][function.inputs[0]]
+        return values, grads
 
     def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Calls a signature as it stands: batch-first arrays in, all outputs out.
@@ -127,7 +127,7 @@ class Model:
             GradwireError: the call failed.
         """
         found = self._signature(signature)
-        return self._run(found, read_rows(inputs, found), None)
+        return self._run(found, read_rows(inputs, found), tuple(found.outputs))
 
     @cached_property
     def signatures(self) -> Mapping[str, Signature]:
@@ -148,7 +148,7 @@ class Model:
                 f"it has {sorted(self.signatures)}: call them with predict(), or export the model with gradwire"
             )
         query = {CARD_QUERY: np.zeros(1, np.int32)}
-        answer = self._run(self.signatures[CARD], query, [CARD_ANSWER])
+        answer = self._run(self.signatures[CARD], query, (CARD_ANSWER,))
         return Card.from_json(answer[CARD_ANSWER].reshape(-1)[0])
 
     def status(self) -> list[VersionStatus]:
@@ -180,52 +180,39 @@ class Model:
             )
         return self.signatures[name]
 
-    def _value_signature(self) -> Signature:
-        if VALUE in self.signatures:
-            return self.signatures[VALUE]
-        if CARD in self.signatures:
-            return self._signature(SERVING_DEFAULT)
-        raise SignatureNotFound(
-            f"{self._transport.address} has neither a signature 'value' nor a card, expected one of them; "
-            f"it has {sorted(self.signatures)}: call them with predict()"
-        )
-
-    def _names(self, signature: Signature) -> tuple[list[str], list[str]]:
-        """Inputs and outputs of the function, in the card's order where there is a card."""
-        if CARD not in self.signatures:
-            return list(signature.inputs), list(signature.outputs)
-        order, names = ([tensor.name for tensor in part] for part in (self.card.inputs, self.card.outputs))
-        self._check_card(signature, order, names)
-        return order, names
-
-    def _check_card(self, signature: Signature, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        strange = [*(set(inputs) ^ set(signature.inputs)), *(set(outputs) - set(signature.outputs))]
-        if strange:
-            raise PackageError(
-                f"the card of {self._transport.address} and its signature {signature.name!r} disagree about "
-                f"{sorted(strange)}: a new version may have come, so connect again; or export the package anew"
+    @cached_property
+    def _values(self) -> Function:
+        """The function for ``value``: of the signature `value`, else the outputs of `serving_default`."""
+        has_card = CARD in self.signatures
+        if VALUE not in self.signatures and not has_card:
+            raise SignatureNotFound(
+                f"{self._transport.address} has neither a signature 'value' nor a card, expected one of them; "
+                f"it has {sorted(self.signatures)}: call them with predict()"
             )
+        signature = self._signature(VALUE if VALUE in self.signatures else SERVING_DEFAULT)
+        card = self.card if has_card else None
+        return function_of(signature, card, derivatives=False, address=self._transport.address)
 
-    def _points(
-        self, args: Sequence[Any], inputs: Mapping[str, Any], order: list[str], signature: Signature
-    ) -> Points:
+    @cached_property
+    def _values_and_grads(self) -> Function:
+        """The function for ``value_and_grad``."""
+        card, signature = self.card, self._signature(SERVING_DEFAULT)
+        return function_of(signature, card, derivatives=True, address=self._transport.address)
+
+    def _points(self, args: Sequence[Any], inputs: Mapping[str, Any], function: Function) -> Points:
         if len(args) > 1 and CARD not in self.signatures:
-            raise InputNameError(f"without a card the order of {order} is unknown: give the inputs by name")
-        for spec in signature.inputs.values():
-            if not spec.is_batch_first:
-                raise ShapeError(
-                    f"input {spec.name!r} of {signature.name!r} has no batch axis: call it with predict()"
-                )
-        return read_points(bind(args, inputs, order), signature.inputs)
+            raise InputNameError(
+                f"without a card the order of {list(function.inputs)} is unknown: give the inputs by name"
+            )
+        return read_points(bind(args, inputs, function.inputs), function.signature.inputs)
 
     def _run(
-        self, signature: Signature, rows: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
+        self, signature: Signature, rows: Mapping[str, NDArray[Any]], names: Sequence[str]
     ) -> dict[str, NDArray[Any]]:
-        names = list(signature.outputs) if outputs is None else list(outputs)
         empty = no_rows(signature, rows, names)
         if empty is not None:
             return empty
-        wanted = None if set(names) == set(signature.outputs) else names
+        wanted = None if len(names) == len(signature.outputs) else names  # they are some of these
         found = self._transport.predict(signature, rows, outputs=wanted, timeout=self._timeout)
         return check_answer(found, signature, rows, names)
 

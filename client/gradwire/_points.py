@@ -1,7 +1,6 @@
-"""The caller's arrays and the rows that travel: one rule for every transport (docs/contract.md, "The caller's
-arrays").
+"""The caller's arrays and the rows that travel: one rule for every transport.
 
-A signature takes ``(batch, *row)``. A caller gives points in any form: a one-number input as an array of rank
+See docs/contract.md, "The caller's arrays". A signature takes ``(batch, *row)``. A caller gives points in any form: a one-number input as an array of rank
 0 or 1, or of higher rank ending in 1; an input of n > 1 numbers as ``(…, n)``. What comes back has the form
 of what was given.
 """
@@ -92,6 +91,8 @@ def bind(positional: Sequence[Any], named: Mapping[str, Any], order: Sequence[st
     Raises:
         InputNameError: an input is missing, unknown, or given twice.
     """
+    if not named and len(positional) == len(order):
+        return dict(zip(order, positional, strict=True))
     twice = set(named) & set(order[: len(positional)])
     if twice:
         raise InputNameError(f"given by position and by name: {_braced(twice)}; give each input once")
@@ -144,19 +145,18 @@ def read_points(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> P
             shapes.
     """
     arrays = {name: cast(value, specs[name].dtype, name) for name, value in inputs.items()}
-    one_number = frozenset(name for name in arrays if specs[name].is_one_number)
-    shapes = {name: _batch_shape(array, specs[name]) for name, array in arrays.items()}
-    single = {name for name in one_number if arrays[name].ndim == 0}  # one number for all points
-    batch = _common({name: shape for name, shape in shapes.items() if name not in single} or shapes)
+    batches = {name: _batch_shape(array, specs[name]) for name, array in arrays.items()}
+    one_number = {name: array for name, array in arrays.items() if specs[name].is_one_number}
+    single = {name for name, array in one_number.items() if array.ndim == 0}  # one number for all points
+    batch = _common({name: batches[name] for name in arrays if name not in single} or batches)
     count = math.prod(batch)
-    rows = {
-        name: np.broadcast_to(array, (count,)) if name in single else array for name, array in arrays.items()
-    }
+    for name in single:
+        arrays[name] = np.broadcast_to(arrays[name], (count,))
     return Points(
-        rows={name: array.reshape(count, *_row(array, specs[name])) for name, array in rows.items()},
+        rows={name: array.reshape(count, *_row(array, specs[name])) for name, array in arrays.items()},
         batch=batch,
-        one_kept=frozenset(name for name in one_number if arrays[name].ndim > 1),
-        one_number=one_number,
+        one_kept=frozenset(name for name, array in one_number.items() if array.ndim > 1),
+        one_number=frozenset(one_number),
     )
 
 

@@ -59,17 +59,16 @@ def count_rows(signature: Signature, rows: Mapping[str, NDArray[Any]]) -> int | 
         signature: what is called.
         rows: its inputs.
     """
-    return next(
-        (len(rows[name]) for name, spec in signature.inputs.items() if name in rows and spec.is_batch_first),
-        None,
-    )
+    for name, array in rows.items():
+        if signature.inputs[name].is_batch_first:
+            return len(array)
+    return None
 
 
 def no_rows(
     signature: Signature, rows: Mapping[str, NDArray[Any]], outputs: Sequence[str]
 ) -> dict[str, NDArray[Any]] | None:
-    """Answers a call of no rows here: with batching, a server keeps it waiting for ever (TensorFlow Serving
-    does).
+    """Answers a call of no rows here, for TensorFlow Serving with batching lets it wait for ever.
 
     Args:
         signature: what is called.

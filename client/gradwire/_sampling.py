@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from gradwire._card import Card, CardTensor
 
 UNKNOWN_BOUND: Final = 1.0  # inputs are taken to lie in [-1, 1] where nothing says otherwise
-_MARGIN: Final = (
-    1 / 64
-)  # of the width: points keep this far from the border, so that a step fits on either side
+_MARGIN: Final = 1 / 64  # of the width: so far from the border, so that a step fits on either side
 
 Box = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
@@ -92,8 +90,7 @@ def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Gen
 
 
 def sample_directions(box: Box, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draws directions as long as the box is wide, in which every number of a row moves by half its width or
-    more.
+    """Draws directions about as long as the box is wide: every number moves by half its width or more.
 
     Args:
         box: bounds of a row.

@@ -43,8 +43,7 @@ def multiples(count: int, finest: float) -> Floats:
 @final
 @dataclass(frozen=True, slots=True)
 class Remainders:
-    """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales by which they are
-    judged.
+    """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales to judge them.
 
     Attributes:
         r: ``(points, multiples, numbers)``, in the order of ``multiples``; finite.

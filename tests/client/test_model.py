@@ -69,7 +69,7 @@ def test_value_asks_for_the_outputs_alone(log: Model):
     transport = Recording(FakeTransport({"serving_default": both}, card=log.card))
     model = Model(transport)
     assert model.value(2.0) == np.log(2.0)
-    assert transport.asked == [("card", None), ("serving_default", ["f"])]
+    assert transport.asked == [("card", None), ("serving_default", ("f",))]
 
 
 def test_value_prefers_its_own_signature(log: Model, make_log: Callable[..., Model]):

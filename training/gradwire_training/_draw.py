@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,8 +14,6 @@ from gradwire_training._measure import POINTS, evaluate
 from gradwire_training._rows import Rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -30,7 +29,7 @@ TINY: Final = 1e-16  # errors of float64: an axis of logarithms cannot begin at 
 INK: Final = "#333333"
 
 
-def draw(result: Result, problem: Problem, *, to: Path) -> list[Path]:
+def draw(result: Result, problem: Problem, *, to: str | Path) -> list[Path]:
     """Draws a fit of a function of one number.
 
     Writes ``value.png`` (fit against truth), ``derivative.png`` (the same of the derivative), ``error.png``
@@ -59,6 +58,7 @@ def draw(result: Result, problem: Problem, *, to: Path) -> list[Path]:
         "error.png": _draw_errors(curve),
         "history.png": _draw_history(result),
     }
+    to = Path(to)
     try:
         to.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():

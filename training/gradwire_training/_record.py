@@ -8,6 +8,7 @@ import math
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,8 +17,6 @@ from gradwire._card import CardTensor, Domain
 from gradwire_training._directory import replacing, require_replaceable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import keras
     from numpy.typing import NDArray
 
@@ -35,8 +34,9 @@ START: Final = "start.npz"
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
 
-def write(result: Result, path: Path) -> Path:
+def write(result: Result, path: str | Path) -> Path:
     """Writes a result as a directory (see ``Result.save``)."""
+    path = Path(path)
     with replacing(path, mark=RECORD) as directory:
         result.model.save(directory / MODEL)
         _write_history(result, directory / HISTORY)
@@ -47,7 +47,7 @@ def write(result: Result, path: Path) -> Path:
     return path
 
 
-def require_target(path: Path) -> None:
+def require_target(path: str | Path) -> None:
     """Refuses a place where a result could not be saved; ask before a long fit, not after it.
 
     Args:
@@ -56,7 +56,7 @@ def require_target(path: Path) -> None:
     Raises:
         PackageError: something else is there, or it cannot be written.
     """
-    require_replaceable(path, mark=RECORD)
+    require_replaceable(Path(path), mark=RECORD)
 
 
 def column_name(role: str, *names: str) -> str:

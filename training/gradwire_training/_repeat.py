@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import keras
@@ -19,7 +20,6 @@ from gradwire_training._samples import Origin, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, "NDArray[Any]"]
 
 
-def repeat(path: Path, *, callbacks: Sequence[Callback] = ()) -> Result:
+def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
     """Fits again from a saved result: the same samples, initial weights, loss, optimiser, settings and seed.
 
     On the same machine and versions a completed fit ends at the same loss.
@@ -44,6 +44,7 @@ def repeat(path: Path, *, callbacks: Sequence[Callback] = ()) -> Result:
     Raises:
         PackageError: the directory is not a result, is corrupt, or of a newer format.
     """
+    path = Path(path)
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         if record["format"] > FORMAT:

@@ -101,7 +101,7 @@ class Result:
     start: Weights
     xla: bool
 
-    def save(self, path: Path) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Writes the result as a directory.
 
         It holds ``model.keras``, ``fit.json`` (how it was trained, and how well), ``history.csv``, ``samples.npz``
