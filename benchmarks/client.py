@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import grpc
@@ -58,7 +59,7 @@ def main(*, write: bool) -> None:
     ).show(write=write)
 
 
-def _start(serve: Callable[[Connection, str], None], folder: str) -> tuple[str, multiprocessing.Process]:
+def _start(serve: Callable[[Connection, str], None], folder: str) -> tuple[str, BaseProcess]:
     """Starts the servers in a process of their own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

@@ -14,7 +14,7 @@ import pytest
 import gradwire
 from gradwire import _proto
 from gradwire._dtypes import BY_NAME
-from gradwire._tensor import encode
+from gradwire._tensor import decode, encode
 
 LABELS = {"stable": 1, "canary": 2}
 STATES = {"AVAILABLE": 30, "END": 50}
@@ -162,7 +162,7 @@ class StandIn:
         self.hook(request, context)
         number, fake = self.choose(request.model_spec, context)
         signature = fake.signatures(timeout=0)[request.model_spec.signature_name]
-        inputs = {name: gradwire._tensor.decode(tensor, name) for name, tensor in request.inputs.items()}
+        inputs = {name: decode(tensor, name) for name, tensor in request.inputs.items()}
         outputs = fake.predict(signature, inputs, outputs=list(request.output_filter) or None, timeout=0)
         answer = _proto.PredictResponse(model_spec=request.model_spec)
         answer.model_spec.ClearField("version_label")

@@ -30,8 +30,8 @@ def test_blocks_cover_the_rows_and_stay_below_the_limit(rows: int, row_bytes: in
 
 def signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Signature:
     """A signature of float64 tensors with these shapes."""
-    sides = ({n: TensorSpec(n, "float64", s) for n, s in side.items()} for side in (inputs, outputs))
-    return Signature("go", *sides)
+    one, other = ({n: TensorSpec(n, "float64", s) for n, s in side.items()} for side in (inputs, outputs))
+    return Signature("go", inputs=one, outputs=other)
 
 
 @pytest.mark.parametrize(

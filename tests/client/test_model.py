@@ -76,7 +76,9 @@ def test_value_prefers_its_own_signature(log: Model, make_log: Callable[..., Mod
     """Where there is a signature `value`, it is called, and the card is asked for once."""
     transport = Recording(make_log()._transport)
     model = Model(transport)
-    model.value(2.0), model.value(3.0), model.value_and_grad(1.0)
+    assert model.value(2.0) == np.log(2.0)
+    assert model.value(3.0) == np.log(3.0)
+    assert model.value_and_grad(1.0) == (0, 1)
     assert transport.asked == [("card", None), ("value", None), ("value", None), ("serving_default", None)]
 
 
@@ -195,7 +197,7 @@ def test_no_rows_where_only_the_server_could_tell():
 def test_an_answer_that_does_not_fit_is_refused(log: Model, answer: Any, message: str):
     """A missing output, or one of another dtype, shape or number of rows, is a server's error, not a result."""
     transport = FakeTransport({"serving_default": lambda x: answer}, card=log.card)
-    with pytest.raises((gradwire.ServerError, KeyError), match=message):
+    with pytest.raises(gradwire.ServerError, match=message):
         Model(transport).value_and_grad([1.0, 2.0])
 
 

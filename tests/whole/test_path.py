@@ -11,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import gradwire as client
 
@@ -47,6 +50,23 @@ def test_a_package_gives_the_same_in_process_and_over_grpc(workplace, address):
     with client.connect(address, "log") as remote, client.load(workplace / "models/log") as local:
         for ours, theirs in zip(remote.value_and_grad(x), local.value_and_grad(x), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_stock_stubs_get_what_the_client_gets(address):
+    """tensorflow_serving.apis, decoded by TensorFlow, and gradwire.connect: the same bits of the same tensors."""
+    x = np.random.default_rng(1).uniform(0.1, 1.9, (50, 1)).astype(np.float32)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "log"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
+    with grpc.insecure_channel(address) as channel:
+        answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
+    with client.connect(address, "log") as log:
+        ours = log.predict("serving_default", x=x)
+    assert ours.keys() == set(answer.outputs)
+    for name, tensor in answer.outputs.items():
+        stock = tf.make_ndarray(tensor)
+        assert stock.dtype == ours[name].dtype
+        np.testing.assert_array_equal(stock, ours[name])
 
 
 @pytest.mark.parametrize("where", ["address", "directory"])
