@@ -5,7 +5,7 @@ The texts are those of TensorFlow Serving (``predict_util.cc``, recorded in test
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import tensorflow as tf
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tensorflow.core.protobuf import meta_graph_pb2
 
     from gradwire_serving._session import LoadedSession
+
+DEADLINE_EXCEEDED: Final = "Deadline Exceeded"
 
 
 @final
@@ -108,6 +110,9 @@ class SignatureCall:
         feeds = {self._inputs[alias]: array for alias, array in (self._defaults | dict(inputs)).items()}
         try:
             results = self._session.run(feeds, [self._fetches[alias] for alias in outputs], timeout)
+        except tf.errors.DeadlineExceededError as error:
+            # In gRPC's words, which the caller sees when its own clock is a little earlier than this one.
+            raise ServerError(DEADLINE_EXCEEDED, code="DEADLINE_EXCEEDED") from error
         except tf.errors.OpError as error:
             status = status_of(error)
             raise ServerError(status.message, code=status.code) from error

@@ -109,7 +109,7 @@ def test_a_timeout_stops_the_computation(models: Path):
     slow = Servable.load(models / "slow" / "1")
     with pytest.raises(ServerError) as caught:
         slow.run("", {"x": np.full((1, 1), 1e8, np.float32)}, timeout=0.05)
-    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert (caught.value.code, str(caught.value)) == ("DEADLINE_EXCEEDED", "Deadline Exceeded")
     slow.close()
 
 
