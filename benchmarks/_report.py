@@ -62,8 +62,20 @@ class Report:
             return
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{self.name}.md").write_text(f"{self.markdown()}\n{_machine_line()}\n", encoding="utf-8")
-        text = json.dumps({**asdict(self), "machine": _machine()}, indent=2)
+        rows = [[_plain(cell) for cell in row] for row in self.rows]
+        text = json.dumps({**asdict(self), "rows": rows, "machine": _machine()}, indent=1)
         (RESULTS / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(cell: str | Measured) -> str | dict[str, Any]:
+    """A cell for JSON: every value measured, to the four digits that mean something."""
+    if isinstance(cell, str):
+        return cell
+    return {
+        "median": cell.median,
+        "unit": cell.unit,
+        "values": [float(f"{value:.4g}") for value in cell.values],
+    }
 
 
 def _machine() -> dict[str, Any]:

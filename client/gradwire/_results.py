@@ -1,13 +1,29 @@
-"""The order in which results are shown and written."""
+"""What ``serving_default`` takes and gives, in the order in which it is shown and written."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gradwire import _contract as contract
+from gradwire._errors import SignatureNotFound
 
 if TYPE_CHECKING:
+    from gradwire._contract import Signature
     from gradwire._model import Model
+
+
+def default_signature(model: Model) -> Signature:
+    """Gives the signature that returns values and derivatives.
+
+    Raises:
+        SignatureNotFound: the package has none.
+    """
+    if contract.SERVING_DEFAULT not in model.signatures:
+        raise SignatureNotFound(
+            f"{model!r} has signatures {sorted(model.signatures)}, expected {contract.SERVING_DEFAULT!r} among them: "
+            "export the model with gradwire"
+        )
+    return model.signatures[contract.SERVING_DEFAULT]
 
 
 def result_names(model: Model) -> tuple[str, ...]:
@@ -15,8 +31,11 @@ def result_names(model: Model) -> tuple[str, ...]:
 
     Args:
         model: with or without a card; without one the names are sorted.
+
+    Raises:
+        SignatureNotFound: the package has no ``serving_default``.
     """
-    signature = model.signatures[contract.SERVING_DEFAULT]
+    signature = default_signature(model)
     if contract.CARD not in model.signatures:
         return tuple(sorted(signature.outputs))
     card = model.card

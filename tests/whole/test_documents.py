@@ -74,6 +74,16 @@ def test_make_targets_in_documents_exist():
         assert named <= targets, f"{document.name}: {named - targets}"
 
 
+def test_the_numbers_of_the_readme_were_measured():
+    """Every time, error and ratio in the README's table stands in a result that `make bench` wrote."""
+    results = "".join(path.read_text() for path in (ROOT / "benchmarks" / "results").glob("*.md"))
+    table = (ROOT / "README.md").read_text().split("## Numbers")[1].split("\n## ")[0]
+    cells = [cell for line in table.splitlines() if line.startswith("| ") for cell in line.split("|")[2:4]]
+    numbers = re.findall(r"\b[\d.]+(?:e-\d+)?(?= (?:s|ms|times)\b)|\b0\.\d+|\b\d\.\d+e-\d+", "\n".join(cells))
+    assert len(numbers) > 12
+    assert [number for number in numbers if number not in results] == []
+
+
 def test_links_between_documents_lead_somewhere():
     """Every relative link in a document is a file of the repository."""
     for document in DOCUMENTS:

@@ -15,7 +15,7 @@ from gradwire import _contract as contract
 from gradwire._cli._arguments import open_model, read_points
 from gradwire._cli._console import say, table
 from gradwire._cli._words import Format
-from gradwire._results import result_names
+from gradwire._results import default_signature, result_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def command(
     Example: [bold]gradwire query localhost:8500 log --input "x=0.5; 1.0; 1.5"[/bold]
     """
     with open_model(target, name, timeout=timeout) as model:
-        points = read_points(inputs or [], model.signatures[contract.SERVING_DEFAULT])
+        points = read_points(inputs or [], default_signature(model))
         found = model.predict(contract.SERVING_DEFAULT, **points)
         shown = dict(points) | {key: found[key] for key in result_names(model)}
     PRINTERS[format](shown)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwire import _contract as contract
 from gradwire._errors import DataError
-from gradwire._results import result_names
+from gradwire._results import default_signature, result_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -100,11 +100,11 @@ def run(
 
     Raises:
         DataError: a column is missing, cannot be read, or has a result's name. Nothing is left of the result then.
+        SignatureNotFound: the package has no ``serving_default``.
     """
     started = time.perf_counter()
-    signature = model.signatures[contract.SERVING_DEFAULT]
-    added = result_names(model)
     try:
+        signature, added = default_signature(model), result_names(model)
         _require_columns(source.columns, signature, added)
         done = 0
         for block in source.blocks():

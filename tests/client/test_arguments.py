@@ -1,0 +1,133 @@
+"""The little languages of the command line."""
+
+import numpy as np
+import pytest
+
+from gradwire import DataError, InputNameError, ShapeError, Signature, TensorSpec, UsageError
+from gradwire._cli._arguments import read_domain, read_points, read_units
+from gradwire._cli._console import number, plain
+from gradwire._cli._flags import usual_flags
+
+ONE = TensorSpec("x", "float64", (None, 1))
+FLAT = TensorSpec("t", "float64", (None,))
+THREE = TensorSpec("v", "float64", (None, 3))
+
+
+def signature(*inputs: TensorSpec) -> Signature:
+    """A signature with these inputs."""
+    return Signature("serving_default", {spec.name: spec for spec in inputs}, {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "expected"),
+    [
+        (ONE, "x=0.5; 1.0; 1.5", [[0.5], [1.0], [1.5]]),
+        (ONE, "x = 2", [[2.0]]),
+        (ONE, "x=nan;inf;-inf;-0.0;1e-310", [[np.nan], [np.inf], [-np.inf], [-0.0], [1e-310]]),
+        (ONE, "x=1;2;", [[1.0], [2.0]]),
+        (FLAT, "t=1;2", [1.0, 2.0]),
+        (THREE, "v=1,2,3; 4, 5,6", [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+    ],
+)
+def test_points_are_read(spec, text, expected):
+    """';' stands between points and ',' within one; what is no finite number is a point, too."""
+    found = read_points([text], signature(spec))[spec.name]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+def test_a_single_point_goes_with_all_points_of_another_input():
+    """One rate for every time."""
+    found = read_points(["x=7", "t=1;2;3"], signature(ONE, FLAT))
+    assert found["x"].tolist() == [[7.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "spec", "expected"),
+    [
+        ("x\n1\n2\n", ONE, [[1.0], [2.0]]),
+        ("id, x \n7,1\n8,2\n", ONE, [[1.0], [2.0]]),
+        ("1\n2\n\n", ONE, [[1.0], [2.0]]),
+        ("v[0],v[1],w,v[2]\n1,2,9,3\n", THREE, [[1.0, 2.0, 3.0]]),
+        ("1,2,3\n4,5,6\n", THREE, [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+    ],
+)
+def test_points_come_from_a_csv_file(tmp_path, content, spec, expected):
+    """By the column's name, or all columns where there is no header."""
+    (tmp_path / "points.csv").write_text(content)
+    found = read_points([f"{spec.name}=@{tmp_path / 'points.csv'}"], signature(spec))
+    assert found[spec.name].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "specs", "kind", "message"),
+    [
+        (["y=1"], [ONE], InputNameError, r"extra: \['y'\]; missing but required: \['x'\]"),
+        ([], [ONE], InputNameError, r"missing but required: \['x'\]"),
+        (["x"], [ONE], UsageError, "expected NAME=VALUE"),
+        (["x="], [ONE], DataError, "has no points"),
+        (["x=1;two"], [ONE], DataError, "point 1: 'two' is not a number"),
+        (["v=1,2"], [THREE], ShapeError, "point 0 has 2 numbers, expected 3"),
+        (["x=1;2", "t=1;2;3"], [ONE, FLAT], ShapeError, "has 2 points, another has 3"),
+    ],
+)
+def test_wrong_points_are_named(texts, specs, kind, message):
+    """The message says which input and which point."""
+    with pytest.raises(kind, match=message):
+        read_points(texts, signature(*specs))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x\n", "has no rows"),
+        ("y\n1\n", "expected one named 'x'"),
+        ("x\n1\ntwo\n", "row 1: 'two'"),
+        ("x,y\n,1\n", "row 0: ''"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, content, message):
+    """The message says which file and which row."""
+    (tmp_path / "points.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_points([f"x=@{tmp_path / 'points.csv'}"], signature(ONE))
+
+
+def test_domains_and_units_are_read():
+    """NAME=LOWER:UPPER, and NAME=UNIT, several with ','."""
+    assert read_domain(["x=0.1:1.9", "t=-1:1"]) == {"x": (0.1, 1.9), "t": (-1.0, 1.0)}
+    assert read_units(["spot=USD,vol=1", "t=year"]) == {"spot": "USD", "vol": "1", "t": "year"}
+    for wrong in ("x=1", "x=1:2:3", "x=2:1", "x=a:b", "x=nan:1"):
+        with pytest.raises(UsageError, match="expected NAME=LOWER:UPPER"):
+            read_domain([wrong])
+
+
+def test_servings_flags_are_understood_as_usual_ones():
+    """Underscores or hyphens, and switches with a value."""
+    switches = frozenset({"enable-batching"})
+    asked = [
+        "serve",
+        "a_b",
+        "--enable_batching=true",
+        "--enable-batching=false",
+        "--enable_batching",
+        "--rest_api_port=1",
+    ]
+    assert usual_flags(asked, switches) == [
+        "serve", "a_b", "--enable-batching", "--no-enable-batching", "--enable-batching", "--rest-api-port=1",
+    ]  # fmt: skip
+
+
+def test_text_from_a_server_cannot_command_the_terminal():
+    """Escape sequences, carriage returns and markup are shown, not obeyed."""
+    shown = plain("\x1b[31mred\x07\r[bold]x[/bold]\n")
+    assert (
+        shown.plain
+        == "\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[bold]x[/bold]\n"
+    )
+    assert shown.spans == []
+
+
+def test_unknown_numbers_are_a_dash():
+    """A card has null where a number was not finite."""
+    assert (number(None), number(0.00012345)) == ("-", "0.000123")

@@ -1,0 +1,148 @@
+"""Batch jobs: blocks of a file through a Model, complete or not at all."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import gradwire
+from gradwire import Card, CardTensor, DataError, FakeTransport, Model, PackageError, SignatureNotFound
+from gradwire.batch import ParquetSink, ParquetSource, run
+
+
+def _answers(v, t):
+    """F = t * sum v^2 (one number), g = t * v (three); with all derivatives."""
+    eye = np.broadcast_to(np.eye(3), (len(v), 3, 3))
+    return {
+        "f": t * np.sum(v**2, axis=1, keepdims=True),
+        "df_dv": 2 * t * v,
+        "df_dt": np.sum(v**2, axis=1, keepdims=True),
+        "g": t * v,
+        "dg_dv": t[:, :, None] * eye,
+        "dg_dt": v[:, :, None],
+    }
+
+
+CARD = Card(
+    name="pair",
+    inputs=(CardTensor("v", "float64", (3,)), CardTensor("t", "float64", (1,))),
+    outputs=(CardTensor("f", "float64", (1,)), CardTensor("g", "float64", (3,))),
+    derivatives={"f": {"v": "df_dv", "t": "df_dt"}, "g": {"v": "dg_dv", "t": "dg_dt"}},
+    signatures=("serving_default",),
+)
+
+
+@pytest.fixture
+def model() -> Model:
+    """A model with two inputs and two outputs, one of them a vector."""
+    return Model(FakeTransport({"serving_default": _answers}, card=CARD))
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Seven rows, in a file of lists and numbers, with a column that passes through."""
+    generator = np.random.default_rng(0)
+    v, t = generator.normal(size=(7, 3)), generator.normal(size=7)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(v.reshape(-1)), 3)
+    pq.write_table(pa.table({"id": list("abcdefg"), "v": lists, "t": t}), tmp_path / "in.parquet")
+    return tmp_path / "in.parquet", v, t
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 7, 100])
+def test_results_stand_beside_their_rows_whatever_the_blocks(model, points, block_rows, tmp_path):
+    """Vectors become lists, other columns pass through, the order is the file's."""
+    path, v, t = points
+    seen: list[tuple[int, int]] = []
+    source, sink = ParquetSource(path, block_rows=block_rows), ParquetSink(tmp_path / "out.parquet")
+    result = run(model, source, sink, on_progress=lambda done, rows: seen.append((done, rows)))
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["id", "v", "t", "f", "df_dv", "df_dt", "g", "dg_dv", "dg_dt"]
+    assert table["id"].to_pylist() == list("abcdefg")
+    expected = _answers(v, t[:, None])
+    for name in result.columns:
+        found = np.array(table[name].to_pylist())
+        shape = (7, *expected[name].shape[1:]) if expected[name].shape[1:] != (1,) else (7,)
+        np.testing.assert_array_equal(found, expected[name].reshape(shape))
+    assert result.rows == 7
+    assert seen[-1] == (7, 7)
+    assert len(seen) == -(-7 // block_rows)
+
+
+def test_what_is_not_finite_and_integers_go_through(tmp_path):
+    """NaN and infinities are numbers like others; an integer column is read as numbers."""
+    card = Card(
+        "log", (CardTensor("x", "float64", (1,)),), (CardTensor("f", "float64", (1,)),), {"f": {}}, ()
+    )
+    double = Model(FakeTransport({"serving_default": lambda x: {"f": 2 * x}}, card=card))
+    for name, column, expected in (
+        ("odd", [np.nan, np.inf, -0.0], [np.nan, np.inf, -0.0]),
+        ("int", [1, 2], [2.0, 4.0]),
+    ):
+        pq.write_table(pa.table({"x": column}), tmp_path / f"{name}.parquet")
+        sink = ParquetSink(tmp_path / f"{name}-out.parquet")
+        run(double, ParquetSource(tmp_path / f"{name}.parquet"), sink)
+        found = pq.read_table(tmp_path / f"{name}-out.parquet")["f"].to_numpy()
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+BAD = {
+    "lists of another length": (
+        {"v": [[1.0, 2.0, 3.0], [1.0, 2.0]], "t": [1.0, 2.0]},
+        "2 numbers in row 1, expected 3",
+    ),
+    "no lists": ({"v": [1.0], "t": [1.0]}, "expected lists of 3"),
+    "null in a list": ({"v": [[1.0, None, 3.0]], "t": [1.0]}, "null in a list"),
+    "null": ({"v": [[1.0, 2.0, 3.0]], "t": pa.array([None], pa.float64())}, "'t' has a null in row 0"),
+    "text": ({"v": [["a", "b", "c"]], "t": [1.0]}, "'v' holds string"),
+    "missing": ({"v": [[1.0, 2.0, 3.0]]}, r"missing columns \['t'\]"),
+    "taken": ({"v": [[1.0, 2.0, 3.0]], "t": [1.0], "dg_dt": [0.0]}, r"\['dg_dt'\] already"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_named_and_leaves_nothing(model, tmp_path, name):
+    """The message says which column and which row, and no file appears."""
+    columns, message = BAD[name]
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match=message):
+        run(model, ParquetSource(tmp_path / "in.parquet"), ParquetSink(tmp_path / "out.parquet"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_the_row_of_a_mistake_is_that_of_the_file_not_of_the_block(model, tmp_path):
+    """Blocks are not the user's business."""
+    columns = {"v": [[1.0, 2.0, 3.0]] * 5, "t": pa.array([1.0, 1.0, 1.0, None, 1.0], pa.float64())}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="null in row 3"):
+        run(
+            model, ParquetSource(tmp_path / "in.parquet", block_rows=2), ParquetSink(tmp_path / "out.parquet")
+        )
+
+
+def test_an_interrupted_job_leaves_the_old_file(model, points, tmp_path):
+    """Ctrl-C in the middle: what was there stays whole, and no temporary file is left."""
+    path, _, _ = points
+    out = tmp_path / "out.parquet"
+    run(model, ParquetSource(path), ParquetSink(out))
+    before = out.read_bytes()
+
+    def stop(done, rows):
+        raise KeyboardInterrupt
+
+    with pytest.raises(PackageError, match="--overwrite"):
+        ParquetSink(out)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, ParquetSource(path, block_rows=2), ParquetSink(out, overwrite=True), on_progress=stop)
+    assert out.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
+
+
+def test_a_package_without_serving_default_is_refused(points, tmp_path):
+    """The message says which signatures there are."""
+    spec = gradwire.TensorSpec("x", "float64", (None, 1))
+    signature = gradwire.Signature("other", {"x": spec}, {"f": spec})
+    other = Model(FakeTransport({"other": lambda x: {"f": x}}, signatures=(signature,)))
+    with pytest.raises(SignatureNotFound, match="other"):
+        run(other, ParquetSource(points[0]), ParquetSink(tmp_path / "out.parquet"))
+    assert not (tmp_path / "out.parquet").exists()
