@@ -141,6 +141,8 @@ def test_a_new_version_is_served_and_ctrl_c_drains(workplace, tmp_path, gradwire
         assert np.isfinite(log.value(1.0))
     assert server.returncode == 0
     assert "calls in flight have" in server.rest
+    asked = re.search(r"gradwire (query \S+ log --input) \"(x=1)\"", server.rest)
+    assert asked, server.rest  # the middle of the domain, to copy and paste
 
 
 def test_print_command_shows_what_would_run(workplace, gradwire):

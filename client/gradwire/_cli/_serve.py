@@ -7,9 +7,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gradwire._cli._console import note, say
+from gradwire._cli._console import note, number, say
 from gradwire._cli._heavy import heavy, restore_stderr
 from gradwire._cli._words import Engine
+from gradwire._connect import connect
+from gradwire._errors import GradwireError
+from gradwire._sampling import boxes_of
 
 NAME: Final = "serve"
 CALL_THREADS: Final = 64  # TensorFlow Serving's default, four a CPU, refuses the eighth call on two cores
@@ -93,7 +96,18 @@ def _announce(server: Any) -> None:
     say(f"serving on {server.address}")
     for name, versions in server.available().items():
         say(f"  {name}: version {', '.join(map(str, versions))}")
-    for name in list(server.available())[:1]:
-        say(f'ask it:  gradwire query {server.address} {name} --input "x=0.5; 1.0; 1.5"')
-        say(f'or:      gradwire.connect("{server.address}", "{name}").value_and_grad(x)')
+    name = next(iter(server.available()))
+    say(f"ask it:  gradwire query {server.address} {name} {_example_inputs(server.address, name)}")
+    say(f'or:      gradwire.connect("{server.address}", "{name}").value_and_grad(…)')
     say("stop it with Ctrl-C")
+
+
+def _example_inputs(address: str, name: str) -> str:
+    """Writes the middle of a model's domain as options of `gradwire query`; just the option where nothing is known."""
+    try:
+        with connect(address, name) as model:
+            boxes = boxes_of(model.card, None)
+    except GradwireError:
+        return "--input …"
+    middles = {wrt: ((lower + upper) / 2).reshape(-1) for wrt, (lower, upper) in boxes.items()}
+    return " ".join(f'--input "{wrt}={",".join(map(number, middle))}"' for wrt, middle in middles.items())
