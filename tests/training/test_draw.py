@@ -35,7 +35,7 @@ def _pixels(path):
 @pytest.fixture(scope="module")
 def drawn(quick, log, tmp_path_factory):
     """The quick fit's pictures."""
-    return draw(quick, log, to=tmp_path_factory.mktemp("drawn") / "deeper")
+    return draw(quick, log.truth, to=tmp_path_factory.mktemp("drawn") / "deeper")
 
 
 def test_four_pictures_are_written(drawn):
@@ -56,8 +56,8 @@ def test_only_labels_that_were_fitted_are_drawn(log, quick, tmp_path):
     """A fit of values alone shows no derivative samples; one of derivatives shows its pins."""
     for loss in ("value", "derivative"):
         result = fit(log.network(), log.samples(), loss=log.loss(loss), optimizer="sgd", steps=5)
-        assert [path.name for path in draw(result, log, to=tmp_path / loss)] == PICTURES
-    draw(quick, log, to=tmp_path / "sobolev")
+        assert [path.name for path in draw(result, log.truth, to=tmp_path / loss)] == PICTURES
+    draw(quick, log.truth, to=tmp_path / "sobolev")
     sizes = {
         loss: (tmp_path / loss / "value.png").stat().st_size for loss in ("value", "derivative", "sobolev")
     }
@@ -68,17 +68,17 @@ def test_a_fit_without_a_finite_value_is_drawn(log, tmp_path):
     """Where there is nothing to show the axes stay empty: a diverged fit has pictures too."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Rescaling(float("inf"))])
     result = fit(model, log.samples(), optimizer="sgd", steps=3)
-    assert [path.name for path in draw(result, log, to=tmp_path)] == PICTURES
+    assert [path.name for path in draw(result, log.truth, to=tmp_path)] == PICTURES
 
 
 def test_what_is_not_a_curve_is_refused(quick, log, tmp_path):
     """A function of two numbers has no such pictures."""
     with pytest.raises(UsageError, match="is not a function of one number: only those are drawn"):
-        draw(quick, replace(log, inputs=(Quantity("x", shape=(2,)),)), to=tmp_path)
+        draw(quick, replace(log.truth, inputs=(Quantity("x", shape=(2,)),)), to=tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_refused(quick, log, tmp_path):
     """A file where the directory should be is named."""
     (tmp_path / "file").write_text("")
     with pytest.raises(PackageError, match=r"cannot write pictures to .*give another place"):
-        draw(quick, log, to=tmp_path / "file")
+        draw(quick, log.truth, to=tmp_path / "file")

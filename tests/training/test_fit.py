@@ -163,7 +163,7 @@ def test_ctrl_c_before_the_first_step_gives_the_model_as_it_was(log, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert {name: len(column) for name, column in result.history.items()} == dict.fromkeys(result.history, 0)
     assert (result.save(tmp_path / "log") / "history.csv").read_text().split() == ["step,loss,mae,optimizer"]
-    assert len(draw(result, log, to=tmp_path)) == 4
+    assert len(draw(result, log.truth, to=tmp_path)) == 4
 
 
 def test_a_diverging_fit_says_so_and_keeps_the_best_weights(log):

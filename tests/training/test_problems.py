@@ -19,7 +19,7 @@ def test_linear_samples_of_the_logarithm_are_the_posts(log):
     np.testing.assert_allclose(samples.x["x"].ravel(), x, rtol=1e-14)
     np.testing.assert_allclose(samples.y["f"].ravel(), np.log(x), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(samples.dydx["f"]["x"].ravel(), 1 / x, rtol=1e-13)
-    assert samples.origin.problem is log
+    assert samples.origin.truth is log.truth
 
 
 def test_spacings_place_points_inside_the_domain(log):
@@ -35,12 +35,12 @@ def test_spacings_place_points_inside_the_domain(log):
 
 def test_truth_and_derivative_of_every_problem_agree():
     """The derivative that a problem gives is that of its function."""
-    for problem in map(problems.get, problems.names()):
-        x = problem.points(20, spacing="random")
+    for truth in (problems.get(name).truth for name in problems.names()):
+        x = truth.points(20, spacing="random")
         for wrt, column in x.items():
             step = 1e-6 * np.abs(column).max()
-            up, down = (problem.f({**x, wrt: column + sign * step}) for sign in (1, -1))
-            for output, by in problem.df(x).items():
+            up, down = (truth.f({**x, wrt: column + sign * step}) for sign in (1, -1))
+            for output, by in truth.df(x).items():
                 np.testing.assert_allclose(by[wrt], (up[output] - down[output]) / (2 * step), rtol=1e-6)
 
 
@@ -64,11 +64,11 @@ REFUSED = {
     ),
     "count": (lambda log: log.samples(0), r"0 points, expected 1 or more"),
     "log of negative": (
-        lambda log: replace(log, domain={"x": (-1.0, 1.0)}).samples(spacing="log"),
+        lambda log: replace(log.truth, domain={"x": (-1.0, 1.0)}).points(5, spacing="log"),
         r"spacing 'log' needs a domain above 0, 'x' begins at -1",
     ),
     "grid": (
-        lambda log: replace(log, inputs=(Quantity("x", shape=(2,)),)).samples(),
+        lambda log: replace(log.truth, inputs=(Quantity("x", shape=(2,)),)).points(5),
         r"spacing 'linear' needs one input of one number, 'log' has more: use 'random'",
     ),
 }

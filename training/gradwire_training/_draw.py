@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._result import Result
-    from gradwire_training.problems import Problem
+    from gradwire_training._truth import Truth
 
 SIZE: Final = (7.2, 4.5)  # inches
 DPI: Final = 150  # 1,080 pixels wide: sharp in a README on a dense screen
@@ -29,29 +29,27 @@ TINY: Final = 1e-16  # errors of float64: an axis of logarithms cannot begin at 
 INK: Final = "#333333"
 
 
-def draw(result: Result, problem: Problem, *, to: str | Path) -> list[Path]:
+def draw(result: Result, truth: Truth, *, to: str | Path) -> list[Path]:
     """Draws a fit of a function of one number.
 
     Writes ``value.png`` (fit against truth), ``derivative.png`` (the same of the derivative), ``error.png``
     (the error of both, logarithmic) and ``history.png`` (loss and mean absolute error by step, logarithmic).
 
     Args:
-        result: of a fit to samples of the problem.
-        problem: with one input and one output of one number.
+        result: of a fit to samples of a known function.
+        truth: that function, with one input and one output of one number.
         to: the directory; it is made, and pictures in it are overwritten.
 
     Returns:
         The pictures.
 
     Raises:
-        UsageError: the problem is not a curve.
+        UsageError: the function is not a curve.
         PackageError: the directory cannot be written.
     """
-    if not (problem.is_curve and len(problem.outputs) == 1 and problem.outputs[0].shape == (1,)):
-        raise UsageError(
-            f"the problem {problem.name!r} is not a function of one number: only those are drawn"
-        )
-    curve = _Curve(result, problem)
+    if not (truth.is_curve and len(truth.outputs) == 1 and truth.outputs[0].shape == (1,)):
+        raise UsageError(f"{truth.name!r} is not a function of one number: only those are drawn")
+    curve = _Curve(result, truth)
     figures = {
         "value.png": _draw_value(curve),
         "derivative.png": _draw_derivative(curve),
@@ -71,12 +69,12 @@ def draw(result: Result, problem: Problem, *, to: str | Path) -> list[Path]:
 class _Curve:
     """Everything that the pictures of a curve show, as flat arrays."""
 
-    def __init__(self, result: Result, problem: Problem) -> None:
-        (self.wrt,), (self.output,) = problem.domain, (quantity.name for quantity in problem.outputs)
-        points, samples = problem.test_points(POINTS), result.request.samples
-        truth, slope = problem.f(points), problem.df(points)
+    def __init__(self, result: Result, known: Truth) -> None:
+        (self.wrt,), (self.output,) = known.domain, (quantity.name for quantity in known.outputs)
+        points, samples = known.test_points(POINTS), result.request.samples
+        truth, slope = known.f(points), known.df(points)
         value, derivative = evaluate(result.model, result.ports, points, slope)
-        self.problem = problem
+        self.known = known
         self.x = points[self.wrt].ravel()
         self.truth, self.value = truth[self.output].ravel(), value[self.output].ravel()
         self.slope = slope[self.output][self.wrt].ravel()
@@ -89,17 +87,17 @@ class _Curve:
 
 
 def _draw_value(curve: _Curve) -> Figure:
-    figure, axes = _axes(f"{curve.output}({curve.wrt}): the fit and {curve.problem.formula}", curve.wrt)
-    _fit_against_truth(axes, curve.x, curve.value, curve.truth, curve.problem.formula, MODEL_COLOR)
+    figure, axes = _axes(f"{curve.output}({curve.wrt}): the fit and {curve.known.formula}", curve.wrt)
+    _fit_against_truth(axes, curve.x, curve.value, curve.truth, curve.known.formula, MODEL_COLOR)
     _samples(axes, curve.sample_x, curve.sample_y)
     axes.legend(frameon=False)
     return figure
 
 
 def _draw_derivative(curve: _Curve) -> Figure:
-    title = f"d{curve.output}/d{curve.wrt}: the fit's derivative and {curve.problem.derivative_formula}"
+    title = f"d{curve.output}/d{curve.wrt}: the fit's derivative and {curve.known.derivative_formula}"
     figure, axes = _axes(title, curve.wrt)
-    formula = curve.problem.derivative_formula
+    formula = curve.known.derivative_formula
     _fit_against_truth(axes, curve.x, curve.derivative, curve.slope, formula, SLOPE_COLOR)
     _samples(axes, curve.sample_x, curve.sample_slope)
     axes.legend(frameon=False)
@@ -110,8 +108,8 @@ def _draw_errors(curve: _Curve) -> Figure:
     figure, axes = _axes("Absolute error against the truth", curve.wrt)
     axes.set_yscale("log")
     value, slope = np.abs(curve.value - curve.truth), np.abs(curve.derivative - curve.slope)
-    _error_line(axes, curve.x, value, f"{curve.output} - {curve.problem.formula}", MODEL_COLOR)
-    name = f"d{curve.output}/d{curve.wrt} - {curve.problem.derivative_formula}"
+    _error_line(axes, curve.x, value, f"{curve.output} - {curve.known.formula}", MODEL_COLOR)
+    name = f"d{curve.output}/d{curve.wrt} - {curve.known.derivative_formula}"
     _error_line(axes, curve.x, slope, name, SLOPE_COLOR)
     errors = np.concatenate([value, slope])
     if np.isfinite(errors).all():

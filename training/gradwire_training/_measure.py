@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._ports import Ports
-    from gradwire_training._samples import Derivatives, Samples, Table
-    from gradwire_training.problems._problem import Problem
+    from gradwire_training._samples import Samples
+    from gradwire_training._truth import Derivatives, Table, Truth
 
 POINTS: Final = 1_000  # of the domain: the targets are stated on as many
 
@@ -38,10 +38,10 @@ def errors_of(model: keras.Model, ports: Ports, samples: Samples) -> dict[str, A
         x, y, dydx = samples.x, samples.y, samples.dydx
         against = f"the {samples.count} samples that it was fitted to (no other truth is known)"
     else:
-        problem = samples.origin.problem
-        x = problem.test_points(POINTS)
-        y, dydx = problem.f(x), problem.df(x)
-        against = _domain_text(problem)
+        known = samples.origin.truth
+        x = known.test_points(POINTS)
+        y, dydx = known.f(x), known.df(x)
+        against = _domain_text(known)
     values, derivatives = _evaluate_what_there_is(model, ports, x, dydx)
     tensors = {name: _sizes(values[name], y[name]) for name in values}
     for output, by in dydx.items():
@@ -102,6 +102,6 @@ def _sizes(given: NDArray[Any], truth: NDArray[np.float64]) -> dict[str, float |
     return {"max": float(np.abs(errors).max()), "rmse": float(np.sqrt(np.mean(errors**2)))}
 
 
-def _domain_text(problem: Problem) -> str:
-    box = " x ".join(f"[{lower:g}, {upper:g}]" for lower, upper in problem.domain.values())
-    return f"{problem.formula} on {POINTS} points of {box}"
+def _domain_text(known: Truth) -> str:
+    box = " x ".join(f"[{lower:g}, {upper:g}]" for lower, upper in known.domain.values())
+    return f"{known.formula} on {POINTS} points of {box}"

@@ -68,7 +68,7 @@ def _record(result: Result, directory: str) -> dict[str, Any]:
     origin = result.request.samples.origin
     return {
         "format": FORMAT,
-        "name": directory if origin is None else origin.problem.name,
+        "name": directory if origin is None else origin.truth.name,
         "inputs": [asdict(_input(result, port)) for port in result.ports.inputs],
         "outputs": [asdict(_tensor(result, port)) for port in result.ports.outputs],
         "trained": _trained(result),
@@ -80,8 +80,8 @@ def _trained(result: Result) -> dict[str, Any]:
     request = result.request
     origin = request.samples.origin
     return {
-        "problem": None if origin is None else origin.problem.name,
-        "source": None if origin is None else origin.problem.source,
+        "problem": None if origin is None else origin.truth.name,
+        "source": None if origin is None else origin.truth.source,
         "samples": {
             "count": request.samples.count,
             "spacing": None if origin is None else origin.spacing,
@@ -145,7 +145,7 @@ def _input(result: Result, port: Port) -> CardTensor:
 def _unit(samples: Samples, name: str) -> str | None:
     if samples.origin is None:
         return None
-    quantities = (*samples.origin.problem.inputs, *samples.origin.problem.outputs)
+    quantities = (*samples.origin.truth.inputs, *samples.origin.truth.outputs)
     return next(quantity.unit for quantity in quantities if quantity.name == name)
 
 

@@ -87,7 +87,9 @@ def _samples(arrays: Arrays, trained: dict[str, Any]) -> Samples:
     origin = None
     if trained["problem"] in problems.names():
         made = trained["samples"]
-        origin = Origin(problem=problems.get(trained["problem"]), spacing=made["spacing"], seed=made["seed"])
+        origin = Origin(
+            truth=problems.get(trained["problem"]).truth, spacing=made["spacing"], seed=made["seed"]
+        )
     return Samples(_columns(arrays, "x"), _columns(arrays, "y"), dydx, origin=origin)
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._losses import Loss
-    from gradwire_training._samples import Derivatives, Samples, Table
+    from gradwire_training._samples import Samples
+    from gradwire_training._truth import Derivatives, Table
 
 
 @final

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from gradwire._errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from gradwire_training.problems._problem import Problem
-
-Table: TypeAlias = "dict[str, NDArray[np.float64]]"
-Derivatives: TypeAlias = "dict[str, Table]"
+    from gradwire_training._truth import Derivatives, Table, Truth
 
 LONE_INPUT: Final = "x"  # the name of an input that is given as a plain array
 LONE_OUTPUT: Final = "f"  # the name of an output that is given as a plain array
@@ -30,15 +27,15 @@ ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 @final
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where samples come from, when a problem made them.
+    """Where samples come from, when the function behind them is known.
 
     Attributes:
-        problem: the problem; it knows the truth and the units.
+        truth: the function behind them, with its units.
         spacing: how the points lie in the domain.
         seed: of randomly placed points.
     """
 
-    problem: Problem
+    truth: Truth
     spacing: str
     seed: int
 

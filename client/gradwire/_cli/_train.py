@@ -55,8 +55,8 @@ def command(
             callbacks=[_reporter(report)],
         )
     result.save(to)
-    if chosen.is_curve:
-        training.draw(result, chosen, to=to)
+    if chosen.truth.is_curve:
+        training.draw(result, chosen.truth, to=to)
     note(f"{result.message}, in {result.seconds:.1f} s, loss {number(result.loss)}")
     _show_errors(result.errors)
     say(str(to))

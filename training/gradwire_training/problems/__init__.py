@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gradwire._errors import UsageError
+from gradwire_training._truth import SPACINGS, Quantity, Truth
 from gradwire_training.problems._log import LOG
-from gradwire_training.problems._problem import LOSSES, SPACINGS, Problem, Quantity
+from gradwire_training.problems._problem import LOSSES, Problem
 
-__all__ = ["LOSSES", "SPACINGS", "Problem", "Quantity", "get", "names"]
+__all__ = ["LOSSES", "SPACINGS", "Problem", "Quantity", "Truth", "get", "names"]
 
 _KNOWN: dict[str, Problem] = {known.name: known for known in (LOG,)}
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from gradwire_training._networks import mlp
 from gradwire_training._samples import Samples
-from gradwire_training.problems._problem import Problem, Quantity
+from gradwire_training._truth import Quantity, Truth
+from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
     import keras
 
-    from gradwire_training._samples import Derivatives, Table
+    from gradwire_training._truth import Derivatives, Table
 
 WIDTHS: Final = (20, 20)  # the post's Sequential 1-20-20-1, 481 parameters
 ROWS: Final = 19  # the post's arange(0.1, 2, 0.1)
@@ -32,16 +33,18 @@ def _network(seed: int) -> keras.Model:
 
 
 LOG: Final = Problem(
-    name="log",
-    inputs=(Quantity("x"),),
-    outputs=(Quantity("f"),),
-    domain={"x": (0.1, 1.9)},
-    f=_values,
-    df=_derivatives,
-    formula="log x",
-    derivative_formula="1/x",
+    truth=Truth(
+        name="log",
+        inputs=(Quantity("x"),),
+        outputs=(Quantity("f"),),
+        domain={"x": (0.1, 1.9)},
+        f=_values,
+        df=_derivatives,
+        formula="log x",
+        derivative_formula="1/x",
+        source="a blog post on serving a network of log x: x = arange(0.1, 2, 0.1), SGD 0.1, 10,000 epochs",
+    ),
     count=ROWS,
     pins=Samples([1.0], [0.0]),  # log 1 = 0
     build=_network,
-    source="a blog post on serving a network of log x: x = arange(0.1, 2, 0.1), SGD 0.1, 10,000 epochs",
 )

@@ -1,82 +1,50 @@
-"""A function that is known, to be learnt: its truth, its samples, its network."""
+"""A known function to be learnt: how it is sampled, by which network, and for which loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final, final
 
 from gradwire._errors import UsageError
 from gradwire_training._losses import Derivative, Loss, Sobolev, Value
-from gradwire_training._samples import Derivatives, Origin, Samples, Table
+from gradwire_training._samples import Origin, Samples
+from gradwire_training._truth import Truth
 
 if TYPE_CHECKING:
     import keras
 
 LOSSES: Final = (Sobolev.name, Value.name, Derivative.name)  # the default first
-SPACINGS: Final = ("linear", "log", "random")
-TRUTH_SEED: Final = 20_261_101  # of the points on which several inputs are measured: the same for every fit
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """An input or output of a problem.
-
-    Attributes:
-        name: in samples, models and packages.
-        unit: physical unit, ``"1"`` for a pure number.
-        shape: row shape.
-    """
-
-    name: str
-    unit: str = "1"
-    shape: tuple[int, ...] = (1,)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A function with a known truth.
+    """A function with a known truth, to be learnt.
 
     Attributes:
-        name: by which ``problems.get`` finds it.
-        inputs: in the model's order.
-        outputs: in the model's order.
-        domain: input -> lowest and highest value of each of its numbers.
-        f: name -> ``(rows, *row shape)`` in, the true outputs out.
-        df: name -> ``(rows, *row shape)`` in, output -> input -> true derivative out, with the contract's
-            shapes.
-        formula: the truth in words, such as ``"log x"``.
-        derivative_formula: of its derivative, such as ``"1/x"``.
+        truth: the function, its derivative, its domain.
         count: samples unless told otherwise.
         pins: points and values that fix the constant which derivatives leave open.
         build: seed -> a fresh Keras model.
-        source: where the problem comes from.
     """
 
-    name: str
-    inputs: tuple[Quantity, ...]
-    outputs: tuple[Quantity, ...]
-    domain: Mapping[str, tuple[float, float]]
-    f: Callable[[Table], Table]
-    df: Callable[[Table], Derivatives]
-    formula: str
-    derivative_formula: str
+    truth: Truth
     count: int
     pins: Samples
     build: Callable[[int], keras.Model]
-    source: str
+
+    @property
+    def name(self) -> str:
+        """By which ``problems.get`` finds it."""
+        return self.truth.name
 
     def samples(self, count: int | None = None, *, spacing: str = "linear", seed: int = 0) -> Samples:
         """Samples the function and its derivatives.
 
         Args:
             count: how many rows; the problem's own number by default.
-            spacing: ``"linear"`` or ``"log"`` (evenly over the domain, both ends included; for one input of
-                one number), or ``"random"`` (uniformly over the domain).
+            spacing: ``"linear"``, ``"log"`` or ``"random"`` (see ``Truth.points``).
             seed: of random points.
 
         Returns:
@@ -85,34 +53,9 @@ class Problem:
         Raises:
             UsageError: fewer than one row, an unknown spacing, or one that the domain does not allow.
         """
-        x = self.points(self.count if count is None else count, spacing=spacing, seed=seed)
-        return Samples(x, self.f(x), self.df(x), origin=Origin(problem=self, spacing=spacing, seed=seed))
-
-    def points(self, count: int, *, spacing: str = "linear", seed: int = 0) -> Table:
-        """Places points in the domain (see ``samples``)."""
-        if count < 1:
-            raise UsageError(f"{count} points, expected 1 or more")
-        if spacing not in SPACINGS:
-            raise UsageError(f"spacing {spacing!r}, expected one of {', '.join(SPACINGS)}")
-        if spacing == "random":
-            return _random(self, count, seed)
-        if not self.is_curve:
-            raise UsageError(
-                f"spacing {spacing!r} needs one input of one number, {self.name!r} has more: use 'random'"
-            )
-        (name, (lower, upper)) = next(iter(self.domain.items()))
-        if spacing == "log" and lower <= 0:
-            raise UsageError(
-                f"spacing 'log' needs a domain above 0, {name!r} begins at {lower}: use 'linear'"
-            )
-        column = (
-            np.linspace(lower, upper, count) if spacing == "linear" else np.geomspace(lower, upper, count)
-        )
-        return {name: column[:, None]}
-
-    def test_points(self, count: int) -> Table:
-        """Places points to measure a fit on: evenly for a curve, else at random, always the same."""
-        return self.points(count) if self.is_curve else self.points(count, spacing="random", seed=TRUTH_SEED)
+        x = self.truth.points(self.count if count is None else count, spacing=spacing, seed=seed)
+        origin = Origin(truth=self.truth, spacing=spacing, seed=seed)
+        return Samples(x, self.truth.f(x), self.truth.df(x), origin=origin)
 
     def network(self, *, seed: int = 0) -> keras.Model:
         """Builds a fresh network of the size that suits the problem.
@@ -140,17 +83,3 @@ class Problem:
                 return Derivative(self.pins)
             case _:
                 raise UsageError(f"loss {name!r}, expected one of {', '.join(LOSSES)}")
-
-    @property
-    def is_curve(self) -> bool:
-        """Whether it is a function of one number, which can be drawn and evenly sampled."""
-        return len(self.inputs) == 1 and self.inputs[0].shape == (1,)
-
-
-def _random(problem: Problem, count: int, seed: int) -> Table:
-    generator = np.random.default_rng(seed)
-    shapes: dict[str, Any] = {quantity.name: quantity.shape for quantity in problem.inputs}
-    return {
-        name: generator.uniform(lower, upper, (count, *shapes[name]))
-        for name, (lower, upper) in problem.domain.items()
-    }  # fmt: skip - as the other tables
