@@ -6,11 +6,11 @@ It is untrusted text when it comes from a server: parse it here, escape it where
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gradwire._errors import PackageError
+from gradwire._json import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +84,7 @@ class Card:
 
     def to_json(self) -> str:
         """Gives the card as JSON text (strict: numbers that are not finite become null)."""
-        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False) + "\n"
+        return strict_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -122,13 +122,3 @@ def _tensor(raw: Mapping[str, Any]) -> CardTensor:
         unit=raw.get("unit"),
         domain=None if domain is None else Domain(lower=domain["lower"], upper=domain["upper"]),
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        entries: dict[Any, Any] = {**value}
-        return {str(key): _finite(entry) for key, entry in entries.items()}
-    if isinstance(value, (list, tuple)):
-        items: list[Any] = [*value]
-        return [_finite(item) for item in items]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,5 +3,14 @@
 from gradwire_export._digest import digest
 from gradwire_export._export import Exported, export
 from gradwire_export._row_derivatives import row_derivatives
+from gradwire_export._source import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 
-__all__ = ["Exported", "digest", "export", "row_derivatives"]
+__all__ = [
+    "MODEL_FILE",
+    "RECORD_FILE",
+    "RECORD_FORMAT",
+    "Exported",
+    "digest",
+    "export",
+    "row_derivatives",
+]

@@ -15,7 +15,7 @@ from gradwire._errors import PackageError
 
 RECORD_FILE: Final = "fit.json"
 MODEL_FILE: Final = "model.keras"
-RECORD_FORMAT: Final = 1
+RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gradwire._card import CardTensor, Domain
+from gradwire._json import strict_json
+from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training._directory import replacing, require_replaceable
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from gradwire_training._result import Result
     from gradwire_training._samples import Samples
 
-FORMAT: Final = 1  # raised when a reader of the old format would go wrong
-RECORD: Final = "fit.json"
-MODEL: Final = "model.keras"
 HISTORY: Final = "history.csv"
 SAMPLES: Final = "samples.npz"
 START: Final = "start.npz"
@@ -37,13 +34,12 @@ SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 def write(result: Result, path: str | Path) -> Path:
     """Writes a result as a directory (see ``Result.save``)."""
     path = Path(path)
-    with replacing(path, mark=RECORD) as directory:
-        result.model.save(directory / MODEL)
+    with replacing(path, mark=RECORD_FILE) as directory:
+        result.model.save(directory / MODEL_FILE)
         _write_history(result, directory / HISTORY)
         np.savez(directory / SAMPLES, **_arrays(result), allow_pickle=False)
         np.savez(directory / START, *result.start, allow_pickle=False)
-        text = json.dumps(_finite(_record(result, path.name)), indent=2, allow_nan=False)
-        (directory / RECORD).write_text(text + "\n", encoding="utf-8")
+        (directory / RECORD_FILE).write_text(strict_json(_record(result, path.name)), encoding="utf-8")
     return path
 
 
@@ -56,7 +52,7 @@ def require_target(path: str | Path) -> None:
     Raises:
         PackageError: something else is there, or it cannot be written.
     """
-    require_replaceable(Path(path), mark=RECORD)
+    require_replaceable(Path(path), mark=RECORD_FILE)
 
 
 def column_name(role: str, *names: str) -> str:
@@ -67,7 +63,7 @@ def column_name(role: str, *names: str) -> str:
 def _record(result: Result, directory: str) -> dict[str, Any]:
     origin = result.request.samples.origin
     return {
-        "format": FORMAT,
+        "format": RECORD_FORMAT,
         "name": directory if origin is None else origin.truth.name,
         "inputs": [asdict(_input(result, port)) for port in result.ports.inputs],
         "outputs": [asdict(_tensor(result, port)) for port in result.ports.outputs],
@@ -122,7 +118,7 @@ def _network(model: keras.Model) -> dict[str, Any]:
         "class": type(model).__name__,
         "parameters": model.count_params(),
         "layers": layers,
-        "file": MODEL,
+        "file": MODEL_FILE,
     }
 
 
@@ -166,16 +162,3 @@ def _write_history(result: Result, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(result.history)
         writer.writerows(zip(*(column.tolist() for column in result.history.values()), strict=True))
-
-
-def _finite(value: Any) -> Any:
-    """Replaces numbers that JSON does not have by null."""
-    match value:
-        case dict():
-            return {key: _finite(entry) for key, entry in value.items()}
-        case list() | tuple():
-            return [_finite(entry) for entry in value]
-        case float() if not math.isfinite(value):
-            return None
-        case _:
-            return value

@@ -11,11 +11,12 @@ import keras
 import numpy as np
 
 from gradwire._errors import PackageError
+from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import optimizers, problems
 from gradwire_training._fit import fit
 from gradwire_training._losses import Derivative, Loss, Sobolev, Value
 from gradwire_training._precision import with_dtype
-from gradwire_training._record import FORMAT, MODEL, RECORD, SAMPLES, START
+from gradwire_training._record import SAMPLES, START
 from gradwire_training._samples import Origin, Samples
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
     """
     path = Path(path)
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-        if record["format"] > FORMAT:
+        record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+        if record["format"] > RECORD_FORMAT:
             raise PackageError(
-                f"{path / RECORD} has format {record['format']}, expected at most {FORMAT}: update gradwire"
+                f"{path / RECORD_FILE} has format {record['format']}, expected at most {RECORD_FORMAT}: update gradwire"
             )
         arrays, start = _arrays(path / SAMPLES), _arrays(path / START)
-        model = keras.models.load_model(path / MODEL, compile=False, safe_mode=True)
+        model = keras.models.load_model(path / MODEL_FILE, compile=False, safe_mode=True)
         trained = record["trained"]
         settings = dict(trained["optimizer"])
         samples, loss = _samples(arrays, trained), _loss(arrays, trained["loss"])
