@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SAFETY: Final = (
-    8.0  # of thousands of samples of rounding the worst lies 4 to 5 deviations out; estimates are estimates
-)
+# Of thousands of samples of rounding the worst lies 4 to 5 deviations out; estimates are estimates.
+SAFETY: Final = 8.0
 ABOVE_ROUNDING: Final = 10.0  # deviations: a remainder this large is not bent by rounding
 _FIT: Final = 5  # steps in the fit: a range of 16, the smallest there are, where the h² law is cleanest
 _LEAST_FIT: Final = 3  # fewer say nothing of a slope: the remainder is all rounding, as for a linear f

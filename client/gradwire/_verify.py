@@ -50,9 +50,8 @@ if TYPE_CHECKING:
 
 DEFAULT_POINTS: Final = 64  # in float64 each needs 63 evaluations: one call of some 4,000 rows a derivative
 LONGEST_STEP: Final = 0.25  # of the domain's width: where there is room, both ends of a step fit
-LEAST_SLOPE: Final = (
-    1.7  # 2 when df is right, 1 when it is wrong; float32 has few clean steps, so some tolerance
-)
+# 2 when df is right, 1 when it is wrong; float32 has few clean steps, so some tolerance.
+LEAST_SLOPE: Final = 1.7
 _BFLOAT16_EPS: Final = 2.0**-7
 
 

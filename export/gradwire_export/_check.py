@@ -28,9 +28,8 @@ MAY_FAIL: Final = ("beside NaN", "no rows")
 
 CHECK_POINTS: Final = 64  # rows; enough to see a wrong component, few enough to run eagerly
 LONE_ROWS: Final = 3  # rows that are run alone and among other neighbours
-ALLOWED_EPS: Final = (
-    32.0  # of the output's scale: good models move by up to 4.3 between batch sizes (measured)
-)
+# Of the output's scale: good models move by up to 4.3 between batch sizes (measured).
+ALLOWED_EPS: Final = 32.0
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_PORT: Final = 8500
-DEFAULT_HOST: Final = (
-    "127.0.0.1"  # a server with no password is for this machine, unless its owner says otherwise
-)
+# A server with no password is for this machine, unless its owner says otherwise.
+DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_MODEL_NAME: Final = "default"
 THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads
 

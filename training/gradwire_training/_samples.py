@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 LONE_INPUT: Final = "x"  # the name of an input that is given as a plain array
 LONE_OUTPUT: Final = "f"  # the name of an output that is given as a plain array
-NUMBER_KINDS: Final = (
-    "iuf"  # NumPy's kinds of real numbers; bool is left out, for it is hardly ever meant as one
-)
+# NumPy's kinds of real numbers; bool is left out, for it is hardly ever meant as one.
+NUMBER_KINDS: Final = "iuf"
 ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 
 

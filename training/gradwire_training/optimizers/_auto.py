@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
 
-ADAM_SHARE: Final = (
-    2 / 7
-)  # of the steps: more of Adam gained nothing, for L-BFGS overtakes it within 100 steps
+# Of the steps: more of Adam gained nothing, for L-BFGS overtakes it within 100 steps.
+ADAM_SHARE: Final = 2 / 7
 
 
 @final
