@@ -43,14 +43,14 @@ def run(*arguments: object) -> None:
 
 @contextmanager
 def serving(models: Path) -> Iterator[str]:
-    """Runs `gradwire serve` on a free port; yields its address and stops it with Ctrl-C's signal."""
+    """Runs `gradwire serve` on a free port; yields its address, and lets it drain at the end."""
     words = ["serve", str(models), "--engine", "embedded", "--port", "0"]
     console.print(f"\n[bold cyan]$ gradwire {' '.join(words)} &[/]", soft_wrap=True)
     server = subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True)
     try:
         yield _address(server)
     finally:
-        server.send_signal(2)
+        server.terminate()  # drains as Ctrl-C does, also where a shell has background jobs ignore Ctrl-C
         server.wait(timeout=START_SECONDS)
 
 
