@@ -11,12 +11,12 @@ from gradwire._errors import ServerError
 from gradwire_serving._rpc import parse, unary
 
 if TYPE_CHECKING:
-    import threading
+    from gradwire_serving._gate import Gate
 
 KNOWN_SERVICES: Final = ("", "ModelService", "PredictionService")
 
 
-def health_handlers(gate: threading.Semaphore) -> dict[str, grpc.RpcMethodHandler]:
+def health_handlers(gate: Gate) -> dict[str, grpc.RpcMethodHandler]:
     """Gives the methods of the health service by their full name.
 
     Args:

@@ -6,7 +6,6 @@ and because answers are written in wire form at once.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, final
 
 import grpc
@@ -16,6 +15,8 @@ from gradwire._errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from gradwire_serving._gate import Gate
 
 Method: TypeAlias = (
     "Callable[[bytes, float | None], bytes]"  # request and seconds left (None: no deadline) to answer
@@ -38,23 +39,20 @@ def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
         raise ServerError("", code="INTERNAL") from error
 
 
-def unary(method: Method, gate: threading.Semaphore) -> grpc.RpcMethodHandler:
+def unary(method: Method, gate: Gate) -> grpc.RpcMethodHandler:
     """Makes a gRPC handler of a method.
 
     Args:
         method: computes the answer; a ServerError becomes the call's status.
-        gate: as many calls as it admits run at once, the others are refused at once.
+        gate: admits the calls; one that it refuses is answered at once.
     """
 
     def behaviour(request: bytes, context: grpc.ServicerContext) -> bytes:
-        if not gate.acquire(blocking=False):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         try:
-            return method(request, _seconds_left(context))
+            with gate.passing():
+                return method(request, _seconds_left(context))
         except ServerError as error:
             context.abort(grpc.StatusCode[error.code], str(error))
-        finally:
-            gate.release()
 
     return grpc.unary_unary_rpc_method_handler(behaviour)
 
