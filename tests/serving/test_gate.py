@@ -13,7 +13,7 @@ def test_one_call_too_many_is_refused_and_a_place_is_given_back():
     """The refusal is immediate and in Serving's words; a call that ended makes room, also when it failed."""
     gate = Gate(2)
     with gate.passing(), gate.passing():
-        with pytest.raises(ServerError, match="^Server Threadpool Exhausted$") as caught, gate.passing():
+        with pytest.raises(ServerError, match=r"^Server Threadpool Exhausted$") as caught, gate.passing():
             pass
         assert caught.value.code == "RESOURCE_EXHAUSTED"
     with pytest.raises(ZeroDivisionError), gate.passing():
