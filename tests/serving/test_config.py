@@ -108,7 +108,7 @@ def test_a_bad_config_is_refused_with_its_reason(tmp_path: Path, text: str, mess
 def test_bad_options_are_refused(options: dict[str, object], message: str):
     """Options that contradict one another, or cannot be, are misuse."""
     with pytest.raises(UsageError, match=message):
-        ServerOptions(**options)  # pyright: ignore[reportArgumentType]
+        ServerOptions(**options)
 
 
 def test_places_without_models_are_refused(tmp_path: Path):

@@ -150,7 +150,7 @@ def test_what_an_engine_cannot_do_is_refused(
 ):
     """The message says which engine, and what to do instead."""
     with pytest.raises(UsageError, match=message):
-        plan(engine, ServerOptions(directory=one, **options))  # pyright: ignore[reportArgumentType]
+        plan(engine, ServerOptions(directory=one, **options))
 
 
 def _program(directory: Path, name: str, script: str) -> None:

@@ -56,7 +56,7 @@ def _ask(address: str, model: str, x: float) -> grpc.Future:
 )
 def test_flags_that_it_does_not_honour_are_refused(models: Path, flag: dict[str, object]):
     """A flag that only TensorFlow Serving has is never taken and ignored: the message names an engine that has it."""
-    options = ServerOptions(directory=models, **flag)  # pyright: ignore[reportArgumentType]
+    options = ServerOptions(directory=models, **flag)
     with pytest.raises(UsageError, match=f"--{next(iter(flag))}: .*--engine tensorflow_model_server"):
         EmbeddedServer(options)
 
