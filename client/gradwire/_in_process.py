@@ -9,7 +9,8 @@ import numpy as np
 
 from gradwire import _proto
 from gradwire._dtypes import BFLOAT16
-from gradwire._errors import DeadlineExceeded, MissingExtra, PackageError, ServerError, UsageError
+from gradwire._errors import DeadlineExceeded, PackageError, ServerError, UsageError
+from gradwire._extras import import_extra
 from gradwire._signatures import read_signatures
 from gradwire._transport import Transport, VersionStatus
 
@@ -55,16 +56,6 @@ def find_package(path: Path) -> Path:
     return newest.resolve()
 
 
-def _load(path: Path) -> Any:
-    try:
-        from gradwire_serving import Servable
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"loading a package in process needs {error.name}, expected the extra: pip install 'gradwire[serve]'"
-        ) from error
-    return Servable.load(path)
-
-
 @final
 class InProcessTransport(Transport):
     """Runs a package in this process.
@@ -82,7 +73,7 @@ class InProcessTransport(Transport):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._servable = _load(path)
+        self._servable = import_extra("gradwire_serving", "serve").Servable.load(path)
         self._pid = os.getpid()
 
     @property

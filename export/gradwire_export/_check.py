@@ -184,12 +184,11 @@ def _where(expected: np.ndarray, found: np.ndarray, flat: int) -> str:
 def _independence(answers: Mapping[str, Answer]) -> dict[str, Any]:
     reference = answers["all rows"].outputs
     worst = 0.0
-    for label in ("beside others", "beside NaN"):
-        if answers[label].failure is None:
-            worst = max(worst, _same_rows(label, reference, answers[label].outputs, range(LONE_ROWS)))
+    tried = [label for label in ("beside others", "beside NaN") if answers[label].failure is None]
+    for label in tried:
+        worst = max(worst, _same_rows(label, reference, answers[label].outputs, range(LONE_ROWS)))
     for row in range(LONE_ROWS):
         worst = max(worst, _same_rows("alone", reference, answers[f"row {row} alone"].outputs, [row]))
-    tried = [label for label in ("beside others", "beside NaN") if answers[label].failure is None]
     return {
         "rows": LONE_ROWS,
         "tried": [*tried, "alone"],
@@ -202,10 +201,9 @@ def _same_rows(label: str, reference: Arrays, found: Arrays, rows: Sequence[int]
     worst = 0.0
     for name, array in found.items():
         # The scale is that of all rows: a single row may happen to be near zero.
-        expected = reference[name].copy()
         replaced = reference[name].copy()
         replaced[list(rows)] = array[: len(rows)]
-        comparison = compare(expected, replaced)
+        comparison = compare(reference[name], replaced)
         if comparison.eps > ALLOWED_EPS:
             raise ConversionError(
                 f"{name!r} of a row depends on the other rows of the batch ({label}): {comparison.text}; such a model has no "

@@ -90,10 +90,11 @@ def export(
     names = contract.check_names(function.inputs, function.outputs)
     require_derivatives(function, zeros)
     bounds = read_domain({**found.domain, **(domain or {})}, function.inputs)
+    known_units = {**found.units, **(units or {})}
     card = Card(
         name=name or found.name or Path(to).name,
-        inputs=_tensors(function.inputs, {**found.units, **(units or {})}, bounds),
-        outputs=_tensors(function.outputs, {**found.units, **(units or {})}, {}),
+        inputs=_tensors(function.inputs, known_units, bounds),
+        outputs=_tensors(function.outputs, known_units, {}),
         derivatives=names,
         signatures=(contract.SERVING_DEFAULT, contract.VALUE, contract.CARD),
         trained=found.trained,

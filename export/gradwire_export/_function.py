@@ -95,7 +95,7 @@ def _trace(
     try:
         traced = tf.function(ordered).get_concrete_function(specs)
     except Exception as error:  # a user's function may raise anything
-        reason = str(error).strip().splitlines()[-1].strip()
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ConversionError(
             f"the function cannot be traced with inputs {_brief(specs)}: {reason}"
         ) from error

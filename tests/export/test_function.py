@@ -67,6 +67,14 @@ def test_variables_are_the_models_sorted():
     assert names == sorted(names)
 
 
+class _Silent(Exception):  # noqa: N818 - the message has to name it
+    """A failure with no text."""
+
+
+def _silent(x):
+    raise _Silent
+
+
 REFUSED = {
     "callable without inputs": (tf.math.log, {}, UsageError, "needs inputs"),
     "no inputs at all": (tf.math.log, {"inputs": {}}, UsageError, "no inputs"),
@@ -100,6 +108,7 @@ REFUSED = {
         ConversionError,
         "cannot be traced",
     ),
+    "fails without a word": (_silent, {"inputs": {"x": FLAT}}, ConversionError, "_Silent"),
     "too few names": (named("a", "b"), {"inputs": ("a",)}, UsageError, "model's own are"),
     "names of another model": (named("a", "b"), {"inputs": ("spot", "vol")}, UsageError, "model's own are"),
 }

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gradwire._contract import Signature, TensorSpec
     from gradwire._model import Model
 
-Floats = "npt.NDArray[np.float64]"
-
 FROM_FILE: Final = "@"
 BOUNDS: Final = 2
 

@@ -9,7 +9,6 @@ import typer
 
 from gradwire._cli._arguments import open_model
 from gradwire._cli._console import note, say
-from gradwire._cli._heavy import heavy
 from gradwire._cli._progress import rows_progress
 from gradwire._errors import UsageError
 
@@ -32,11 +31,12 @@ def command(
     """
     if (model is None) == (server is None) or (server is None) != (name is None):
         raise UsageError("name where the model is: --model models/log, or --server localhost:8500 --name log")
-    files = heavy("gradwire.batch")
-    source = files.ParquetSource(points)
+    from gradwire import batch  # needs pyarrow, and says so
+
+    source = batch.ParquetSource(points)
     with open_model(model or server or "", name) as opened:
-        sink = files.ParquetSink(to, overwrite=overwrite)
+        sink = batch.ParquetSink(to, overwrite=overwrite)
         with rows_progress(source.rows) as progress:
-            result = files.run(opened, source, sink, on_progress=progress)
+            result = batch.run(opened, source, sink, on_progress=progress)
     note(f"{result.rows} rows in {result.seconds:.1f} s, columns added: {', '.join(result.columns)}")
     say(str(to))

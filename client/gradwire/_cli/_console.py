@@ -18,19 +18,14 @@ out = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty(
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else LOG_WIDTH)
 
 
-def say(text: str) -> None:
-    """Prints a line of an answer, as it is: no markup, no control characters."""
-    out.print(plain(text), soft_wrap=True)
+def say(text: str, line_break: bool = True) -> None:
+    """Prints text of an answer, as it is: no markup, no control characters. Also a ``print_fn`` for Keras."""
+    out.print(plain(text), soft_wrap=True, end="\n" if line_break else "")
 
 
 def note(text: str) -> None:
     """Prints a line about the work, to standard error."""
     err.print(plain(text), soft_wrap=True)
-
-
-def plain_block(text: str, line_break: bool = True) -> None:
-    """Prints several lines as they are; the signature is that of Keras's ``print_fn``."""
-    out.print(plain(text), soft_wrap=True, end="\n" if line_break else "")
 
 
 def error_line(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import re
@@ -10,7 +9,7 @@ import sys
 import threading
 from typing import Any, Final
 
-from gradwire._errors import MissingExtra
+from gradwire._extras import import_extra
 
 # Lines of TensorFlow's C++ log ("I0000 00:00:1795401342.973865  2807 port.cc:153] …"), which it writes before any
 # setting of its own could silence it; and the notice that it does so.
@@ -21,7 +20,6 @@ EXTRAS: Final = {
     "gradwire_training": "train",
     "gradwire_export": "train",
     "gradwire_serving": "serve",
-    "gradwire.batch": "batch",
 }
 
 
@@ -37,17 +35,11 @@ def heavy(name: str) -> Any:
     Raises:
         MissingExtra: something that it needs is not installed; says what to install.
     """
-    if name != "gradwire.batch":
-        _silence_tensorflow()
-        # TensorFlow's Python log ("Assets written to …") says nothing that the command does not say itself.
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("gradwire"):
-            raise
-        raise MissingExtra(f"this needs {error.name}: pip install 'gradwire[{EXTRAS[name]}]'") from error
+    _silence_tensorflow()
+    # TensorFlow's Python log ("Assets written to …") says nothing that the command does not say itself.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return import_extra(name, EXTRAS[name])
 
 
 _silenced: list[int] = []

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LINE_EVERY: Final = 5.0  # seconds; a log of an hour has 720 lines
 
-Report = "Callable[[int, int, str], None]"
-
 
 @contextmanager
 def progress(what: str) -> Generator[Callable[[int, int, str], None]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gradwire._cli._console import note, number, plain_block, say, table
+from gradwire._cli._console import note, number, say, table
 from gradwire._cli._heavy import heavy
 from gradwire._cli._progress import progress
 from gradwire._cli._words import DType, Loss, OptimizerName, Spacing
@@ -42,7 +42,7 @@ def command(
     training.require_target(to)
     points = chosen.samples(samples, spacing=spacing.value, seed=seed)
     model = chosen.network(seed=seed)
-    model.summary(print_fn=plain_block, line_length=72)
+    model.summary(print_fn=say, line_length=72)
     with progress("steps") as report:
         result = training.fit(
             model,

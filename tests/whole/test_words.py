@@ -1,0 +1,32 @@
+"""What the command offers without loading TensorFlow is what the heavy folders take."""
+
+import dataclasses
+import inspect
+
+from gradwire._cli import _serve
+from gradwire._cli._words import DType, Engine, Loss, OptimizerName, Spacing
+from gradwire_serving import AUTO, ENGINES, ServerOptions
+from gradwire_training import optimizers, problems
+from gradwire_training._precision import DTYPES
+
+
+def test_the_words_of_the_command_are_those_of_the_folders():
+    """An optimiser, loss, spacing, dtype or engine is added to both or to neither."""
+    assert set(OptimizerName) == set(optimizers.names())
+    assert set(Loss) == set(problems.LOSSES)
+    assert set(Spacing) == set(problems.SPACINGS)
+    assert set(DType) == set(DTYPES)
+    assert set(Engine) == {AUTO, *ENGINES}
+
+
+def test_the_flags_of_serve_are_the_options_of_a_server():
+    """Every option has a flag of its name and default; more call threads is the one difference, documented."""
+    options = {field.name: field.default for field in dataclasses.fields(ServerOptions)}
+    flags = {
+        name: parameter.default for name, parameter in inspect.signature(_serve.command).parameters.items()
+    }
+    assert flags.keys() - {"engine", "print_command"} == options.keys()
+    different = {name for name, default in options.items() if flags[name] != default}
+    assert different == {"grpc_max_threads"}
+    switches = {name.replace("_", "-") for name, default in options.items() if isinstance(default, bool)}
+    assert switches == _serve.SWITCHES
