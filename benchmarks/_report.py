@@ -43,6 +43,7 @@ class Report:
     method: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Measured]]
+    data: Any = None  # what the cells were made of, for the JSON alone
 
     def markdown(self) -> str:
         """The table as Markdown, which is also what is printed."""

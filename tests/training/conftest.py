@@ -19,7 +19,7 @@ def log():
 
 @pytest.fixture(scope="session")
 def quick(log):
-    """A fit that every optimiser's stage took part in, short of any accuracy."""
+    """A short fit with the defaults."""
     return fit(log.network(seed=3), log.samples(), steps=70, seed=3)
 
 

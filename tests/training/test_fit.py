@@ -23,18 +23,18 @@ def test_the_logarithm_is_learnt_with_its_derivative(log):
     assert result.model.dtype == "float32"
     x = np.linspace(0.1, 1.9, 1000, dtype=np.float32)[:, None]
     worst = np.abs(result.model.predict(x, verbose=0) - np.log(x)).max()
-    assert worst == pytest.approx(result.errors["f"]["max"], rel=0.1)
+    assert worst == pytest.approx(result.errors["f"]["max"], abs=2e-6)  # some roundings of values near 2
 
 
 def test_history_has_every_step(quick):
-    """Steps count from 1, the optimisers follow one another, and loss falls."""
+    """Steps count from 1, each names its optimiser, and the loss falls."""
     history = quick.history
     assert list(history) == ["step", "loss", "mae", "optimizer"]
     np.testing.assert_array_equal(history["step"], np.arange(1, quick.steps + 1))
     assert {len(column) for column in history.values()} == {quick.steps}
     assert quick.steps == 70
-    assert list(dict.fromkeys(history["optimizer"].tolist())) == ["adam", "lbfgs"]
-    assert np.all(np.diff(history["loss"][history["optimizer"] == "lbfgs"]) <= 0)
+    assert list(dict.fromkeys(history["optimizer"].tolist())) == ["lm"]
+    assert np.all(np.diff(history["loss"]) <= 0)
     assert quick.loss == pytest.approx(history["loss"][-1])
     assert quick.xla
 
@@ -116,7 +116,13 @@ def test_ctrl_c_keeps_the_work(log, optimizer):
     samples = log.samples()
     interrupt = [_ctrl_c(40)]
     result = fit(
-        log.network(), samples, optimizer=optimizer, steps=3000, dtype="float64", callbacks=interrupt
+        log.network(),
+        samples,
+        loss=Sobolev(balanced=False),
+        optimizer=optimizer,
+        steps=3000,
+        dtype="float64",
+        callbacks=interrupt,
     )
     assert result.status == "interrupted"
     assert result.message.startswith(
@@ -163,7 +169,7 @@ def test_ctrl_c_before_the_first_step_gives_the_model_as_it_was(log, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert {name: len(column) for name, column in result.history.items()} == dict.fromkeys(result.history, 0)
     assert (result.save(tmp_path / "log") / "history.csv").read_text().split() == ["step,loss,mae,optimizer"]
-    assert len(draw(result, log.truth, to=tmp_path)) == 4
+    assert len(draw(result, to=tmp_path)) == 4
 
 
 def test_a_diverging_fit_says_so_and_keeps_the_best_weights(log):
@@ -217,7 +223,7 @@ def test_random_layers_follow_the_seed(log):
 
 
 REFUSED = {
-    "optimizer": ({"optimizer": "newton"}, r"optimizer 'newton', expected one of auto, adam, lbfgs, sgd"),
+    "optimizer": ({"optimizer": "newton"}, r"optimizer 'newton', expected one of auto, lm, lbfgs, adam, sgd"),
     "optimizer kind": (
         {"optimizer": 3},
         r"optimizer is 3, expected a name or an instance of optimizers.Optimizer",

@@ -11,6 +11,9 @@ from gradwire_training import Derivative, Samples, Sobolev, Value, mlp, with_dty
 X = np.linspace(0.2, 1.8, 7)
 LOG = Samples(X, np.log(X), 1 / X)
 PINS = Samples([1.0, 2.0], [0.0, np.log(2.0)])
+RELATIVE = np.var(np.log(X)) / np.mean(
+    X**-2.0
+)  # the balance: slopes in their own size, times the values' spread
 HOLES = np.array([0, 1, 0, 0, 1, 0, 0], bool)
 
 
@@ -23,14 +26,20 @@ def _gradient(objective):
     ("loss", "expected"),
     [
         (Value(), lambda values, slopes, pins: values),
-        (Sobolev(), lambda values, slopes, pins: values + slopes),
+        (Sobolev(balanced=False), lambda values, slopes, pins: values + slopes),
         (
-            Sobolev(value_weight=2.0, derivative_weight=0.5),
+            Sobolev(value_weight=2.0, derivative_weight=0.5, balanced=False),
             lambda values, slopes, pins: 2 * values + slopes / 2,
         ),
-        (Derivative(PINS), lambda values, slopes, pins: pins + slopes),
+        (Sobolev(), lambda values, slopes, pins: (values + slopes * RELATIVE) / 2),
+        (
+            Sobolev(value_weight=2.0, derivative_weight=0.5),
+            lambda values, slopes, pins: 2 * values + slopes * RELATIVE / 2,
+        ),
+        (Derivative(PINS, balanced=False), lambda values, slopes, pins: pins + slopes),
+        (Derivative(PINS), lambda values, slopes, pins: pins + slopes * RELATIVE),
     ],
-    ids=["value", "sobolev", "weighted", "derivative"],
+    ids=["value", "plain", "plain weighted", "sobolev", "weighted", "plain derivative", "derivative"],
 )
 def test_loss_of_a_straight_line(objective, line, loss, expected):
     """For f = 3x - 1 every loss is the closed form; the metric is over all known values, pins included."""
@@ -77,7 +86,7 @@ def test_a_missing_row_counts_as_no_row(objective, small, loss):
 def test_missing_labels_of_one_kind_leave_the_other(objective, line):
     """Values and derivatives may miss in different rows: each mean is over what is there."""
     samples = Samples(X, np.where(HOLES, np.nan, np.log(X)), np.where(HOLES, 1 / X, np.nan))
-    loss, _, _ = _gradient(objective(line(3.0, -1.0), samples, Sobolev()))
+    loss, _, _ = _gradient(objective(line(3.0, -1.0), samples, Sobolev(balanced=False)))
     values = np.mean((3 * X - 1 - np.log(X))[~HOLES] ** 2)
     np.testing.assert_allclose(loss, values + np.mean((3 - 1 / X)[HOLES] ** 2), rtol=1e-13)
 
@@ -87,7 +96,7 @@ def test_means_go_over_every_number_of_every_output(objective, pair_samples):
     model = with_dtype(mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(3,)), "float64")
     for weight in model.weights:
         weight.assign(np.zeros(weight.shape))  # f = 0 and df = 0: the loss is the mean square of the labels
-    loss, mae, _ = _gradient(objective(model, pair_samples, Sobolev()))
+    loss, mae, _ = _gradient(objective(model, pair_samples, Sobolev(balanced=False)))
     values = np.concatenate([column.ravel() for column in pair_samples.y.values()])
     slopes = np.concatenate([column.ravel() for by in pair_samples.dydx.values() for column in by.values()])
     np.testing.assert_allclose(loss, np.mean(values**2) + np.mean(slopes**2), rtol=1e-13)
@@ -127,7 +136,7 @@ def test_samples_without_the_needed_labels_are_refused(objective, line, loss, sa
 
 def test_a_derivative_loss_takes_samples_without_values(objective, line):
     """The derivative loss fits values at its pins alone, so the samples' values may all be missing."""
-    loss, mae, _ = _gradient(objective(line(3.0, -1.0), NO_VALUES, Derivative(PINS)))
+    loss, mae, _ = _gradient(objective(line(3.0, -1.0), NO_VALUES, Derivative(PINS, balanced=False)))
     pins = 3 * PINS.x["x"] - 1 - PINS.y["f"]
     np.testing.assert_allclose(loss, np.mean((3 - 1 / X) ** 2) + np.mean(pins**2), rtol=1e-13)
     np.testing.assert_allclose(mae, np.mean(np.abs(pins)), rtol=1e-13)

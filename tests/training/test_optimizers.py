@@ -60,7 +60,10 @@ def test_settings_make_the_optimizer_again(name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: optimizers.get("rmsprop"), r"optimizer 'rmsprop', expected one of auto, adam, lbfgs, sgd"),
+        (
+            lambda: optimizers.get("rmsprop"),
+            r"optimizer 'rmsprop', expected one of auto, lm, lbfgs, adam, sgd",
+        ),
         (lambda: optimizers.get("sgd", momentum=0.9), r"optimizer 'sgd': .*momentum.*its settings are"),
         (
             lambda: optimizers.Sgd(learning_rate=0.0),

@@ -9,6 +9,7 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_training import Derivative, Sobolev, Value, problems
+from gradwire_training._ports import Ports
 from gradwire_training.problems import Quantity
 
 
@@ -33,15 +34,44 @@ def test_spacings_place_points_inside_the_domain(log):
     assert first.max() <= 1.9
 
 
-def test_truth_and_derivative_of_every_problem_agree():
-    """The derivative that a problem gives is that of its function."""
-    for truth in (problems.get(name).truth for name in problems.names()):
-        x = truth.points(20, spacing="random")
-        for wrt, column in x.items():
-            step = 1e-6 * np.abs(column).max()
-            up, down = (truth.f({**x, wrt: column + sign * step}) for sign in (1, -1))
-            for output, by in truth.df(x).items():
-                np.testing.assert_allclose(by[wrt], (up[output] - down[output]) / (2 * step), rtol=1e-6)
+EVERY = [*problems.names(), "rosenbrock-5", "styblinski-tang-1"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_truth_and_derivative_of_every_problem_agree(name):
+    """The derivatives that a problem gives are those of its function: a complex step of each number, to rounding."""
+    truth = problems.get(name).truth
+    x = truth.points(20, spacing="random", seed=6)
+    exact = truth.df(x)
+    assert list(exact) == [quantity.name for quantity in truth.outputs]
+    for output, by in exact.items():
+        assert list(by) == [quantity.name for quantity in truth.inputs]
+        for wrt, column in by.items():
+            assert column.shape == x[wrt].shape
+            for place in np.ndindex(column.shape[1:]):
+                moved = x[wrt].astype(complex)
+                moved[(slice(None), *place)] += 1e-30j
+                step = truth.f({**x, wrt: moved})[output][:, 0].imag / 1e-30
+                np.testing.assert_allclose(
+                    column[(slice(None), *place)], step, rtol=1e-12, atol=1e-14 * abs(column).max()
+                )
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_problem_is_ready_to_be_fitted(name):
+    """Its name finds it; samples fit the network, which is the seed's; the pins are true."""
+    problem = problems.get(name)
+    assert problem.name == name
+    samples = problem.samples(8 if problem.spacing != "linear" else None, seed=1)
+    model = problem.network(seed=1, samples=samples)
+    ports = Ports.of(model, samples)
+    assert [port.name for port in ports.inputs] == sorted(samples.x)
+    given = ports.call(model, samples.x, training=False)
+    assert {output: tuple(value.shape) for output, value in given.items()} == {
+        output: column.shape for output, column in samples.y.items()
+    }
+    for output, pinned in problem.pins.y.items():
+        np.testing.assert_allclose(pinned, problem.truth.f(problem.pins.x)[output], atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -60,16 +90,16 @@ REFUSED = {
     "loss": (lambda log: log.loss("huber"), r"loss 'huber', expected one of sobolev, value, derivative"),
     "spacing": (
         lambda log: log.samples(spacing="odd"),
-        r"spacing 'odd', expected one of linear, log, random",
+        r"spacing 'odd', expected one of linear, log, random, sobol, chebyshev",
     ),
     "count": (lambda log: log.samples(0), r"0 points, expected 1 or more"),
     "log of negative": (
         lambda log: replace(log.truth, domain={"x": (-1.0, 1.0)}).points(5, spacing="log"),
-        r"spacing 'log' needs a domain above 0, 'x' begins at -1",
+        r"spacing 'log' needs a domain above 0, one begins at -1",
     ),
     "grid": (
         lambda log: replace(log.truth, inputs=(Quantity("x", shape=(2,)),)).points(5),
-        r"spacing 'linear' needs one input of one number, 'log' has more: use 'random'",
+        r"spacing 'linear' lays a grid of k points along each of 2 axes: 5 is none, 4 and 9 are",
     ),
 }
 
@@ -79,3 +109,16 @@ def test_what_a_problem_refuses(log, call, message):
     """Unknown words list the known ones."""
     with pytest.raises(UsageError, match=message):
         call(log)
+
+
+def test_problems_bring_the_optimiser_that_suits_them():
+    """Auto but for noise, which it would fit, and for networks whose Jacobian is slow; batches grow with the samples."""
+    basket = problems.get("basket")
+    assert [basket.optimizer(count).settings()["batch_size"] for count in (1_024, 4_096, 16_384)] == [
+        256,
+        256,
+        1_024,
+    ]
+    assert problems.get("lennard-jones").optimizer(100).name == "lbfgs"
+    auto = [name for name in problems.names() if problems.get(name).optimizer(100).name == "auto"]
+    assert auto == ["log", "black-scholes", "styblinski-tang", "rosenbrock"]

@@ -52,7 +52,14 @@ def test_the_record_tells_how_it_was_trained(saved, quick):
     trained = _record(saved)["trained"]
     expected = {
         "problem": "log",
-        "loss": {"name": "sobolev", "value_weight": 1.0, "derivative_weight": 1.0, "pins": None},
+        "loss": {
+            "name": "sobolev",
+            "value_weight": None,
+            "derivative_weight": None,
+            "balanced": True,
+            "pins": None,
+        },
+        "story": "lm: 481 weights and 38 labels, few enough for it",
         "optimizer": {"name": "auto", **optimizers.Auto().settings()},
         "seed": 3,
         "dtype": "float32",

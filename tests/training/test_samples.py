@@ -7,6 +7,7 @@ import pytest
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Samples
+from gradwire_training._joined import joined
 
 X = np.linspace(1, 2, 4)
 TWO = {"a": np.ones((4, 2)), "b": X}
@@ -72,6 +73,48 @@ BAD = {
     "flat dydx": ((TWO, X, X), r"dydx is a plain array, but there are inputs \['a', 'b'\]"),
     "half dydx": ((X, X, {"f": X}), r"dydx\['f'\] is ndarray, expected a mapping: input -> array"),
 }
+
+BAD_DIRECTIONS = {
+    "unknown input": ({"z": X}, {"f": X}, r"x_dot names 'z', expected one of \['a', 'b'\]"),
+    "unknown output": ({"b": X}, {"g": X}, r"y_dot names 'g', expected one of \['f'\]"),
+    "another shape": ({"a": X}, {"f": X}, r"x_dot 'a' has rows of shape \(1,\), expected \(2,\), as 'a' has"),
+    "plain": (X, {"f": X}, r"x_dot is a plain array, but there are columns \['a', 'b'\]"),
+    "short": ({"b": X[:2]}, {"f": X}, r"x_dot 'b' has 2 rows, the first input has 4"),
+    "no label": ({"b": X}, None, "there is x_dot but no y_dot"),
+    "nan": (
+        {"b": [1, np.nan, 1, 1]},
+        {"f": X},
+        r"x_dot 'b' holds NaN at row 1 .*: a direction must be known",
+    ),
+}
+
+
+@pytest.mark.parametrize(("x_dot", "y_dot", "message"), BAD_DIRECTIONS.values(), ids=BAD_DIRECTIONS)
+def test_bad_directions_are_refused_by_name(x_dot, y_dot, message):
+    """A direction has the input's shape, and is known where the derivative along it is."""
+    with pytest.raises(DataError, match=message):
+        Samples(TWO, X, x_dot=x_dot, y_dot=y_dot)
+
+
+def test_rows_are_taken_with_all_that_belongs_to_them():
+    """Every column, the units and the notes follow."""
+    samples = Samples(
+        TWO, X, {"f": {"a": TWO["a"]}}, x_dot={"b": X}, y_dot=X, units={"a": "m"}, notes=["a line"]
+    )
+    some = samples.take(np.array([3, 1]))
+    assert [name for name, _ in some.arrays()] == [name for name, _ in samples.arrays()]
+    for (_, one), (_, other) in zip(some.arrays(), samples.arrays(), strict=True):
+        np.testing.assert_array_equal(one, other[[3, 1]])
+    assert (some.units, some.notes[0]) == ({"a": "m"}, "a line")
+
+
+def test_samples_are_joined_with_missing_labels_where_some_have_none():
+    """A derivative, or a direction, that only one part has is missing in the other."""
+    one, other = Samples(X, X, 1 / X), Samples(X, X, x_dot=X, y_dot=X)
+    both = joined([one, other])
+    assert both.count == 8
+    assert (both.value_labels, both.derivative_labels, both.directional_labels) == (8, 8, 4)
+    np.testing.assert_array_equal(both.dydx["f"]["x"][:4, 0], 1 / X)
 
 
 @pytest.mark.parametrize(("given", "message"), BAD.values(), ids=BAD)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import keras
@@ -10,6 +12,7 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire_training import optimizers
+from gradwire_training._checkpoint import Checkpoint, asked_of
 from gradwire_training._losses import Loss, Sobolev
 from gradwire_training._measure import errors_of
 from gradwire_training._monitor import Callback, Monitor
@@ -17,27 +20,34 @@ from gradwire_training._objective import Objective
 from gradwire_training._ports import Ports
 from gradwire_training._precision import with_dtype
 from gradwire_training._result import Request, Result
+from gradwire_training._stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gradwire_training._samples import Samples
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
+FINISHED: Final = ("completed", "diverged")  # nothing is gained by going on; other fits keep their checkpoint
 RANDOM_STATE: Final = "seed_generator_state"  # Keras's name of the variable behind a layer's random numbers
 
 
 def fit(
     model: keras.Model,
-    samples: Samples,
+    samples: Samples | Stream,
     *,
     loss: Loss = SOBOLEV,
     optimizer: str | optimizers.Optimizer = "auto",
     steps: int | None = None,
+    seconds: float | None = None,
     seed: int = 0,
     dtype: str = DTYPE,
     callbacks: Sequence[Callback] = (),
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    validation: Samples | None = None,
 ) -> Result:
     """Fits a model to samples of a function and of its derivatives.
 
@@ -47,49 +57,79 @@ def fit(
     Args:
         model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it
             is.
-        samples: rows with a column for each of them.
+        samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is
+            fitted by ``"adam"``.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
-        optimizer: ``"auto"``, ``"adam"``, ``"lbfgs"``, ``"sgd"``, or one with settings, such as
+        optimizer: ``"auto"``, ``"lm"``, ``"lbfgs"``, ``"adam"``, ``"sgd"``, or one with settings, such as
             ``optimizers.Sgd(learning_rate=0.05)``.
         steps: at most; the optimiser's own number by default.
-        seed: of layers that draw random numbers, such as dropout; the initial weights are the model's.
-        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto and lbfgs compute in float64 either
-            way.
+        seconds: that the fit may take; it ends with the step that passes them. No limit by default: how far a
+            limited fit comes depends on the machine, so that it cannot be repeated exactly.
+        seed: of layers that draw random numbers, such as dropout, and of the order of mini-batches; the initial
+            weights are the model's.
+        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto, lm and lbfgs compute in float64
+            either way.
         callbacks: each gets a ``Progress``; one that returns True stops the fit.
+        checkpoint: a file that is written every few seconds, and removed when the fit is completed; None
+            writes none.
+        resume: whether to go on from that file, where it is there: a fit that was killed ends as if it had
+            not been.
+        validation: rows with the samples' columns that are not fitted: errors are measured on them. By
+            default on the truth, where the samples come from a problem, else on the samples themselves.
 
     Returns:
         The result: it has a status even when the fit was stopped, interrupted or diverged.
 
     Raises:
         DataError: the samples do not fit the model, or lack labels that the loss needs.
-        UsageError: a model of another kind, or an argument out of range.
+        UsageError: a model of another kind, an argument out of range, or a checkpoint of another fit.
+        PackageError: the checkpoint is damaged, or cannot be written.
     """
-    chosen = _chosen(optimizer)
-    steps = chosen.steps if steps is None else steps
-    request = Request(samples=samples, loss=loss, optimizer=chosen, steps=steps, seed=seed, dtype=dtype)
+    chosen, stream = _chosen(optimizer), None
+    if isinstance(samples, Stream):
+        chosen, stream = _streaming(chosen), samples
+        samples, validation = stream.samples, stream.validation if validation is None else validation
+    request = Request(
+        samples=samples,
+        stream=stream,
+        loss=loss,
+        optimizer=chosen,
+        steps=steps,
+        seconds=seconds,
+        seed=seed,
+        dtype=dtype,
+        validation=validation,
+    )
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
     ports = Ports.of(model, samples)
-    monitor = Monitor(request.steps, callbacks)
+    began = time.perf_counter()
     twin = _seeded(with_dtype(model, request.precision), seed)
-    objective = Objective(twin, ports, samples, loss, dtype=request.precision)
+    objective = Objective(twin, ports, samples, loss, dtype=request.precision, seed=seed, stream=stream)
+    if steps is None:
+        request = replace(request, steps=chosen.steps_for(objective))
+    monitor = Monitor(request.most_steps, callbacks, seconds=seconds, began=began)
+    kept = _keep(checkpoint, request, model, twin, monitor, resume=resume)
     _minimize(request, objective, monitor)
-    seconds = monitor.seconds
+    taken = monitor.seconds
     final = _settle(objective, monitor)
+    if kept is not None and monitor.status in FINISHED:
+        kept.remove()
     fitted = twin if request.precision == dtype else with_dtype(twin, dtype)
     return Result(
         status=monitor.status,
         message=_message(monitor, request, final),
         steps=monitor.step,
-        seconds=seconds,
+        seconds=taken,
         loss=final,
         history=monitor.history(),
-        errors=errors_of(fitted, ports, samples),
+        errors=errors_of(fitted, ports, samples, validation),
         model=fitted,
         request=request,
         ports=ports,
         start=[np.array(weight) for weight in model.weights],
         xla=monitor.xla,
+        story=monitor.story,
     )
 
 
@@ -101,6 +141,18 @@ def _chosen(optimizer: str | optimizers.Optimizer) -> optimizers.Optimizer:
     raise UsageError(f"optimizer is {optimizer!r}, expected a name or an instance of optimizers.Optimizer")
 
 
+def _streaming(optimizer: optimizers.Optimizer) -> optimizers.Optimizer:
+    match optimizer:
+        case optimizers.Auto():
+            return optimizers.Adam()
+        case optimizers.Adam():
+            return optimizer
+        case _:
+            raise UsageError(
+                f"optimizer {optimizer.name!r} needs all rows in memory: a stream is fitted by 'adam'"
+            )
+
+
 def _seeded(model: keras.Model, seed: int) -> keras.Model:
     generators = [variable for variable in model.variables if variable.name == RANDOM_STATE]
     for index, generator in enumerate(generators):
@@ -108,9 +160,27 @@ def _seeded(model: keras.Model, seed: int) -> keras.Model:
     return model
 
 
+def _keep(
+    path: str | Path | None,
+    request: Request,
+    model: keras.Model,
+    twin: keras.Model,
+    monitor: Monitor,
+    *,
+    resume: bool,
+) -> Checkpoint | None:
+    if path is None:
+        if resume:
+            raise UsageError("resume needs checkpoint, the file to go on from: give it")
+        return None
+    checkpoint = Checkpoint(path, asked_of(request, model), twin.variables)
+    monitor.keep(checkpoint, resume=resume)
+    return checkpoint
+
+
 def _minimize(request: Request, objective: Objective, monitor: Monitor) -> None:
     try:
-        request.optimizer.minimize(objective, monitor, steps=request.steps)
+        request.optimizer.minimize(objective, monitor, steps=request.most_steps)
     except KeyboardInterrupt:
         monitor.status = "interrupted"
 
@@ -133,11 +203,12 @@ def _settle(objective: Objective, monitor: Monitor) -> float:
 
 
 def _message(monitor: Monitor, request: Request, loss: float) -> str:
-    done = f"after {monitor.step:,} of {request.steps:,} steps"
+    done = f"after {monitor.step:,} of {request.most_steps:,} steps"
     kept = f"kept the best weights seen, loss {loss:.3g}"
     match monitor.status:
-        case "completed" if monitor.step < request.steps:
-            return f"completed: nothing left to gain {done}"
+        case "completed" if monitor.step < request.most_steps:
+            why = "the time was up" if monitor.time_was_up else "nothing left to gain"
+            return f"completed: {why} {done}"
         case "completed":
             return f"completed {monitor.step:,} steps"
         case "stopped":

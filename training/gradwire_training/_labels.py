@@ -23,12 +23,12 @@ class Labels:
     Attributes:
         target: ``(rows, *shape)``, zero where it is not known.
         present: bool, the same shape.
-        count: how many numbers are known.
+        count: how many numbers are known; a tensor in a mini-batch.
     """
 
     target: Any
     present: Any
-    count: int
+    count: Any
 
     @classmethod
     def of(cls, column: NDArray[np.float64], dtype: str) -> Labels:
@@ -36,6 +36,16 @@ class Labels:
         present = np.isfinite(column)
         target = tf.constant(np.where(present, column, 0.0), dtype)
         return cls(target=target, present=tf.constant(present), count=int(present.sum()))
+
+    def take(self, rows: Any) -> Labels:
+        """Gives the labels of some rows, by an integer tensor of row numbers."""
+        present = tf.gather(self.present, rows)
+        count = tf.reduce_sum(tf.cast(present, self.target.dtype))
+        return Labels(target=tf.gather(self.target, rows), present=present, count=count)
+
+    def over(self, function: Callable[[Any], Any]) -> Labels:
+        """Applies a function to both tensors."""
+        return Labels(target=function(self.target), present=function(self.present), count=self.count)
 
     def errors(self, output: Any) -> Any:
         """Gives output - target, selected before anything is done to it: a missing label has no gradient."""
@@ -53,4 +63,5 @@ def mean_over(size: Callable[[Any], Any], pairs: list[Pair]) -> Any:
         A scalar; zero where no label is there.
     """
     total = tf.add_n([tf.reduce_sum(size(labels.errors(output))) for labels, output in pairs])
-    return total / max(sum(labels.count for labels, _ in pairs), 1)
+    count = tf.cast(tf.add_n([tf.cast(labels.count, total.dtype) for labels, _ in pairs]), total.dtype)
+    return total / tf.maximum(count, 1)

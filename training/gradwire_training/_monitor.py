@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gradwire_training._checkpoint import Arrays, Checkpoint
     from gradwire_training._objective import Weights
 
 Status: TypeAlias = Literal["completed", "stopped", "interrupted", "diverged"]
@@ -50,27 +51,84 @@ class Monitor:
     Args:
         steps: that may be done in all.
         callbacks: called after each report; one that returns True stops the fit.
+        seconds: that the fit may take in all; None sets no limit.
+        began: when it did, by ``time.perf_counter``; now by default.
 
     Attributes:
         status: why the fit ended; ``"completed"`` unless something stopped it.
         step: steps done.
         xla: whether XLA compiled every step.
+        time_was_up: whether a report came when the fit had taken all its seconds.
+        story: what ``auto`` picked and why, in a line; empty where the optimiser was the caller's choice.
+        resumed: what the optimiser at work gave to ``checkpoint`` before the fit was killed; an optimiser looks
+            for its own entries when it starts, with the weights restored already. None in a fresh fit, and as
+            soon as a step was reported.
     """
 
-    def __init__(self, steps: int, callbacks: Sequence[Callback]) -> None:
+    def __init__(
+        self,
+        steps: int,
+        callbacks: Sequence[Callback],
+        *,
+        seconds: float | None = None,
+        began: float | None = None,
+    ) -> None:
         self.status: Status = "completed"
+        self.time_was_up = False
+        self.story = ""
+        self._limit = math.inf if seconds is None else seconds
         self.step = 0
         self.xla = True
         self._steps = steps
         self._callbacks = tuple(callbacks)
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() if began is None else began
         self._history: list[tuple[NDArray[np.float64], NDArray[np.float64], str]] = []
         self._best: tuple[float, Weights] | None = None
+        self._checkpoint: Checkpoint | None = None
+        self.resumed: Arrays | None = None
+
+    def keep(self, checkpoint: Checkpoint, *, resume: bool) -> None:
+        """Writes checkpoints from now on.
+
+        Args:
+            checkpoint: the file.
+            resume: whether to go on from what it holds; without a file the fit begins at its start.
+
+        Raises:
+            PackageError: the file is damaged, or cannot be written.
+            UsageError: it is of another fit.
+        """
+        checkpoint.require_writable()
+        self._checkpoint = checkpoint
+        found = checkpoint.read() if resume else None
+        if found is not None:
+            books, self.resumed = found
+            self._read_books(books)
+
+    def checkpoint(self, state: Callable[[], Arrays]) -> None:
+        """Lets the fit be taken up again from here; writes a file every few seconds, else does nothing.
+
+        Optimisers call it between two steps, after ``report``: the model has the weights of ``step``.
+
+        Args:
+            state: gives what the optimiser needs to go on, beside the weights and ``step``; names should begin
+                with the optimiser's own. Called only when a file is written.
+
+        Raises:
+            PackageError: the file cannot be written.
+        """
+        if self._checkpoint is not None and self._checkpoint.is_due:
+            self._checkpoint.write(self._books(), state())
 
     @property
     def seconds(self) -> float:
         """Time since the fit began."""
         return time.perf_counter() - self._began
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the fit has taken all the seconds that it may; ``report`` then says so, too."""
+        return self.seconds >= self._limit
 
     @property
     def best(self) -> tuple[float, Weights] | None:
@@ -102,6 +160,7 @@ class Monitor:
         self._history.append((np.asarray(losses, np.float64), np.asarray(maes, np.float64), optimizer))
         self.step += len(losses)
         self.xla &= xla
+        self.resumed = None
         if not np.isfinite(losses).all():
             self.status = "diverged"
             return False
@@ -116,14 +175,47 @@ class Monitor:
         asked = [callback(progress) for callback in self._callbacks]
         if any(answer is True for answer in asked):
             self.status = "stopped"
-        return self.status == "completed"
+        self.time_was_up = self.time_is_up
+        return self.status == "completed" and not self.time_was_up
 
     def history(self) -> dict[str, NDArray[Any]]:
         """Gives ``step`` (from 1), ``loss``, ``mae`` and ``optimizer`` of every step."""
-        none = np.empty(0)
+        counts, names = (
+            [len(losses) for losses, _, _ in self._history],
+            [name for _, _, name in self._history],
+        )
         return {
             "step": np.arange(1, self.step + 1),
+            **self._losses(),
+            "optimizer": np.repeat(np.array(names, dtype=np.str_), counts),
+        }
+
+    def _losses(self) -> Arrays:
+        none = np.empty(0)
+        return {
             "loss": np.concatenate([none, *(losses for losses, _, _ in self._history)]),
             "mae": np.concatenate([none, *(maes for _, maes, _ in self._history)]),
-            "optimizer": np.array([name for losses, _, name in self._history for _ in losses], dtype=np.str_),
         }
+
+    def _books(self) -> Arrays:
+        best = {} if self._best is None else {f"best:{i}": array for i, array in enumerate(self._best[1])}
+        return {
+            **self._losses(),
+            "reports": np.array([len(losses) for losses, _, _ in self._history]),
+            "optimizers": np.array([name for _, _, name in self._history], dtype=np.str_),
+            "seconds": np.array(self.seconds),
+            "xla": np.array(self.xla),
+            "best": np.array(np.nan if self._best is None else self._best[0]),
+            **best,
+        }
+
+    def _read_books(self, books: Arrays) -> None:
+        """Restores what ``_books`` gave; a fit's seconds go on where they were."""
+        ends = np.cumsum(books["reports"])[:-1]
+        parts = (np.split(books[name], ends) for name in ("loss", "mae"))
+        self._history = list(zip(*parts, books["optimizers"].tolist(), strict=True))
+        self.step = len(books["loss"])
+        self.xla = bool(books["xla"])
+        self._began = time.perf_counter() - float(books["seconds"])
+        weights = [books[f"best:{i}"] for i in range(sum(name.startswith("best:") for name in books))]
+        self._best = (float(books["best"]), weights) if weights else None

@@ -11,12 +11,16 @@ import keras
 import numpy as np
 
 from gradwire._contract import check_names
-from gradwire._errors import UsageError
+from gradwire._errors import DataError, UsageError
+from gradwire_training._scaling import SCALED, Scale, input_scales, output_scales
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradwire_training._samples import Samples
+
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
+Rows: TypeAlias = "Mapping[str, tuple[int, ...]]"  # by name
 
 WIDTHS: Final = (20, 20)  # the post's network
 ACTIVATION: Final = "sigmoid"  # the post's, and smooth: a network of ReLUs has no second derivative
@@ -29,6 +33,7 @@ def mlp(
     widths: Sequence[int] = WIDTHS,
     activation: str = ACTIVATION,
     seed: int = 0,
+    scale: Samples | None = None,
 ) -> keras.Model:
     """Builds a multilayer perceptron with linear outputs.
 
@@ -42,12 +47,16 @@ def mlp(
         widths: units of the hidden layers.
         activation: Keras's name of the hidden layers' activation.
         seed: of the initial weights; the same seed gives the same weights.
+        scale: samples with a column for every input and output; layers with their means and standard deviations
+            are then part of the model, so that the network inside sees and gives numbers of mean 0 and spread 1.
+            By default there are none.
 
     Returns:
         A float32 Keras model; inputs and outputs carry the given names.
 
     Raises:
         UsageError: names that a package cannot have, a shape or width below 1, or an unknown activation.
+        DataError: the samples in ``scale`` have other columns.
     """
     check_names(inputs, outputs)
     rows_in = {name: _row(f"input {name!r}", row) for name, row in inputs.items()}
@@ -59,28 +68,49 @@ def mlp(
         )
         for width in widths
     ]
+    scales = None if scale is None else _scales(scale, rows_in, rows_out)
     heads = {
-        name: keras.layers.Dense(math.prod(row), kernel_initializer=next(starts), name=name)
+        name: keras.layers.Dense(
+            math.prod(row),
+            kernel_initializer=next(starts),
+            name=name if scales is None else name + SCALED,
+        )
         for name, row in rows_out.items()
     }
     ports = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):
-        return keras.Sequential([*ports.values(), *hidden, *heads.values()])
-    return _joined(ports, hidden, heads, rows_out)
+        inward = [] if scales is None else [scales[name].inward(name) for name in rows_in]
+        outward = [] if scales is None else [scales[name].outward(name) for name in rows_out]
+        return keras.Sequential([*ports.values(), *inward, *hidden, *heads.values(), *outward])
+    return _joined(ports, hidden, heads, rows_out, scales or {})
+
+
+def _scales(samples: Samples, inputs: Rows, outputs: Rows) -> dict[str, Scale]:
+    for role, table, rows in (("x", samples.x, inputs), ("y", samples.y, outputs)):
+        found = {name: column.shape[1:] for name, column in table.items()}
+        if found != dict(rows):
+            raise DataError(
+                f"scale has {role} {found}, the network {dict(rows)}: give samples of its columns"
+            )
+    return input_scales(samples) | output_scales(samples)
 
 
 def _joined(
     ports: Mapping[str, Any],
     hidden: Sequence[keras.Layer],
     heads: Mapping[str, keras.Layer],
-    rows_out: Mapping[str, tuple[int, ...]],
+    rows_out: Rows,
+    scales: Mapping[str, Scale],
 ) -> keras.Model:
-    flat = [keras.layers.Flatten()(port) for port in ports.values()]
+    scaled = [scales[name].inward(name)(port) if scales else port for name, port in ports.items()]
+    flat = [keras.layers.Flatten()(port) for port in scaled]
     trunk = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     for layer in hidden:
         trunk = layer(trunk)
     outputs = {name: keras.layers.Reshape(row)(heads[name](trunk)) for name, row in rows_out.items()}
+    if scales:
+        outputs = {name: scales[name].outward(name)(output) for name, output in outputs.items()}
     return keras.Model(dict(ports), outputs)
 
 

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
     from gradwire_training._ports import Port
     from gradwire_training._result import Result
-    from gradwire_training._samples import Samples
+    from gradwire_training._stream import Stream
 
 HISTORY: Final = "history.csv"
 SAMPLES: Final = "samples.npz"
 START: Final = "start.npz"
+PINS: Final = "pins."
+HELD_OUT: Final = "held_out."
 
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
@@ -39,7 +41,7 @@ def write(result: Result, path: str | Path) -> Path:
         _write_history(result, directory / HISTORY)
         np.savez(directory / SAMPLES, **_arrays(result), allow_pickle=False)
         np.savez(directory / START, *result.start, allow_pickle=False)
-        (directory / RECORD_FILE).write_text(strict_json(_record(result, path.name)), encoding="utf-8")
+        (directory / RECORD_FILE).write_text(strict_json(record(result, path.name)), encoding="utf-8")
     return path
 
 
@@ -55,12 +57,13 @@ def require_target(path: str | Path) -> None:
     require_replaceable(Path(path), mark=RECORD_FILE)
 
 
-def column_name(role: str, *names: str) -> str:
-    """Names a column in ``samples.npz``: ``x:spot``, ``y:price``, ``dydx:price:spot``, ``pins.x:spot``."""
-    return ":".join((role, *names))
+def record(result: Result, directory: str) -> dict[str, Any]:
+    """Gives what is to be known of a result, as plain data.
 
-
-def _record(result: Result, directory: str) -> dict[str, Any]:
+    Args:
+        result: of a fit.
+        directory: its name, which the result has where its samples come from no problem.
+    """
     origin = result.request.samples.origin
     return {
         "format": RECORD_FORMAT,
@@ -82,10 +85,15 @@ def _trained(result: Result) -> dict[str, Any]:
             "count": request.samples.count,
             "spacing": None if origin is None else origin.spacing,
             "seed": None if origin is None else origin.seed,
+            "simulated": None if origin is None else origin.simulated,
             "values": request.samples.value_labels,
             "derivatives": request.samples.derivative_labels,
+            "directional": request.samples.directional_labels,
+            "held_out": 0 if request.validation is None else request.validation.count,
             "file": SAMPLES,
+            "stream": None if request.stream is None else _stream(request.stream),
         },
+        "units": request.samples.units,
         "network": _network(result.model),
         "loss": request.loss.settings(),
         "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
@@ -97,11 +105,18 @@ def _trained(result: Result) -> dict[str, Any]:
         "status": result.status,
         "message": result.message,
         "steps": result.steps,
-        "steps_asked": request.steps,
+        "steps_asked": request.most_steps,
+        "seconds_asked": request.seconds,
+        "story": result.story,
         "seconds": round(result.seconds, 3),
         "final_loss": result.loss,
         "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},
     }
+
+
+def _stream(stream: Stream) -> dict[str, Any]:
+    """Says where the rows are that are too many for the record; the samples beside it are some of them."""
+    return {"rows": stream.count, **stream.settings()}
 
 
 def _network(model: keras.Model) -> dict[str, Any]:
@@ -125,36 +140,32 @@ def _network(model: keras.Model) -> dict[str, Any]:
 def _tensor(result: Result, port: Port) -> CardTensor:
     dtype = result.request.dtype if port.is_floating else port.dtype
     return CardTensor(
-        name=port.name, dtype=dtype, shape=port.shape, unit=_unit(result.request.samples, port.name)
+        name=port.name, dtype=dtype, shape=port.shape, unit=result.request.samples.units.get(port.name)
     )
 
 
 def _input(result: Result, port: Port) -> CardTensor:
     tensor = _tensor(result, port)
     column = result.request.samples.x[port.name].reshape(-1, *port.shape)
-    domain = Domain(lower=column.min(axis=0).tolist(), upper=column.max(axis=0).tolist())
+    bounds = column.min(axis=0), column.max(axis=0)
+    if (stream := result.request.stream) is not None:
+        bounds = stream.lower[port.name].reshape(port.shape), stream.upper[port.name].reshape(port.shape)
+    domain = Domain(lower=bounds[0].tolist(), upper=bounds[1].tolist())
     return CardTensor(
         name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, unit=tensor.unit, domain=domain
     )
 
 
-def _unit(samples: Samples, name: str) -> str | None:
-    if samples.origin is None:
-        return None
-    quantities = (*samples.origin.truth.inputs, *samples.origin.truth.outputs)
-    return next(quantity.unit for quantity in quantities if quantity.name == name)
-
-
 def _arrays(result: Result) -> dict[str, NDArray[np.float64]]:
-    arrays: dict[str, NDArray[np.float64]] = {}
-    pins = result.request.loss.pins
-    for prefix, samples in (("", result.request.samples), ("pins.", pins)):
-        if samples is not None:
-            arrays |= {column_name(f"{prefix}x", name): column for name, column in samples.x.items()}
-            arrays |= {column_name(f"{prefix}y", name): column for name, column in samples.y.items()}
-    for output, by in result.request.samples.dydx.items():
-        arrays |= {column_name("dydx", output, wrt): column for wrt, column in by.items()}
-    return arrays
+    """Names every column: ``x:spot``, ``dydx:price:spot``, ``pins.x:spot``, ``held_out.y:price``."""
+    request = result.request
+    parts = {"": request.samples, PINS: request.loss.pins, HELD_OUT: request.validation}
+    return {
+        prefix + name: column
+        for prefix, samples in parts.items()
+        if samples is not None
+        for name, column in samples.arrays()
+    }
 
 
 def _write_history(result: Result, path: Path) -> None:

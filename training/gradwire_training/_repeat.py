@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 import keras
 import numpy as np
 
-from gradwire._errors import PackageError
+from gradwire._errors import DataError, PackageError
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import optimizers, problems
+from gradwire_training._checkpoint import digest_of
 from gradwire_training._fit import fit
 from gradwire_training._losses import Derivative, Loss, Sobolev, Value
 from gradwire_training._precision import with_dtype
-from gradwire_training._record import SAMPLES, START
+from gradwire_training._record import HELD_OUT, PINS, SAMPLES, START
 from gradwire_training._samples import Origin, Samples
+from gradwire_training._stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,7 @@ def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
 
     Raises:
         PackageError: the directory is not a result, is corrupt, or of a newer format.
+        DataError: the samples are in a file beside it that is gone, or has changed.
     """
     path = Path(path)
     try:
@@ -57,19 +60,21 @@ def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
         trained = record["trained"]
         settings = dict(trained["optimizer"])
         samples, loss = _samples(arrays, trained), _loss(arrays, trained["loss"])
+        held_out = _part(arrays, HELD_OUT, {}) if f"{HELD_OUT}x:{next(iter(samples.x))}" in arrays else None
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise PackageError(
             f"{path} is not the result of a fit ({error!r}): give a directory that a fit saved"
         ) from error
     return fit(
         _started(cast("keras.Model", model), list(start.values())),
-        samples,
+        _stream(samples, trained["samples"].get("stream")) or samples,
         loss=loss,
         optimizer=optimizers.get(settings.pop("name"), **settings),
         steps=trained["steps_asked"],
         seed=trained["seed"],
         dtype=trained["dtype"],
         callbacks=callbacks,
+        validation=held_out,
     )
 
 
@@ -80,18 +85,44 @@ def _arrays(path: Path) -> Arrays:
 
 
 def _samples(arrays: Arrays, trained: dict[str, Any]) -> Samples:
-    dydx: dict[str, Arrays] = {}
-    for name, column in arrays.items():
-        match name.split(":"):
-            case ["dydx", output, wrt]:
-                dydx.setdefault(output, {})[wrt] = column
     origin = None
-    if trained["problem"] in problems.names():
+    if problems.known(trained["problem"]):
         made = trained["samples"]
         origin = Origin(
-            truth=problems.get(trained["problem"]).truth, spacing=made["spacing"], seed=made["seed"]
+            truth=problems.get(trained["problem"]).truth,
+            spacing=made["spacing"],
+            seed=made["seed"],
+            simulated=made["simulated"],
         )
-    return Samples(_columns(arrays, "x"), _columns(arrays, "y"), dydx, origin=origin)
+    return _part(arrays, "", trained.get("units", {}), origin)
+
+
+def _stream(samples: Samples, settings: dict[str, Any] | None) -> Stream | None:
+    """Opens the files again that were too large for the record, which holds some of their rows."""
+    if settings is None:
+        return None
+    stream = Stream(**{name: value for name, value in settings.items() if name != "rows"})
+    if digest_of(stream.samples.arrays()) != digest_of(samples.arrays()):
+        raise DataError(
+            f"{settings['path']} has other rows than those that were fitted: put the old ones back"
+        )
+    return stream
+
+
+def _part(arrays: Arrays, prefix: str, units: dict[str, str], origin: Origin | None = None) -> Samples:
+    dydx: dict[str, Arrays] = {}
+    for name, column in _columns(arrays, f"{prefix}dydx").items():
+        output, wrt = name.split(":")
+        dydx.setdefault(output, {})[wrt] = column
+    return Samples(
+        _columns(arrays, f"{prefix}x"),
+        _columns(arrays, f"{prefix}y"),
+        dydx,
+        x_dot=_columns(arrays, f"{prefix}x_dot") or None,
+        y_dot=_columns(arrays, f"{prefix}y_dot") or None,
+        units=units,
+        origin=origin,
+    )
 
 
 def _loss(arrays: Arrays, settings: dict[str, Any]) -> Loss:
@@ -99,17 +130,20 @@ def _loss(arrays: Arrays, settings: dict[str, Any]) -> Loss:
         case Value.name:
             return Value()
         case Derivative.name:
-            return Derivative(Samples(_columns(arrays, "pins.x"), _columns(arrays, "pins.y")))
+            return Derivative(_part(arrays, PINS, {}), balanced=settings["balanced"])
         case Sobolev.name:
             return Sobolev(
-                value_weight=settings["value_weight"], derivative_weight=settings["derivative_weight"]
+                value_weight=settings["value_weight"],
+                derivative_weight=settings["derivative_weight"],
+                balanced=settings["balanced"],
             )
         case other:
             raise ValueError(f"unknown loss {other!r}")
 
 
 def _columns(arrays: Arrays, role: str) -> Arrays:
-    return {name.split(":")[1]: column for name, column in arrays.items() if name.split(":")[0] == role}
+    prefix = f"{role}:"
+    return {name.removeprefix(prefix): column for name, column in arrays.items() if name.startswith(prefix)}
 
 
 def _started(model: keras.Model, start: list[NDArray[Any]]) -> keras.Model:

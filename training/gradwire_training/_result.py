@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from gradwire._errors import UsageError
+from gradwire._errors import DataError, UsageError
 from gradwire_training._losses import Loss
 from gradwire_training._precision import DTYPES
 from gradwire_training._samples import Samples
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradwire_training._monitor import Status
     from gradwire_training._objective import Weights
     from gradwire_training._ports import Ports
+    from gradwire_training._stream import Stream
 
 
 @final
@@ -31,9 +32,12 @@ class Request:
         samples: what is fitted.
         loss: what is made small.
         optimizer: how.
-        steps: at most.
+        steps: at most; None until the optimiser was asked for its own number.
+        seconds: at most; None sets no limit.
         seed: of layers that draw random numbers.
         dtype: precision of the package.
+        validation: rows that are measured and not fitted, if any.
+        stream: all rows, where ``samples`` are some of them.
 
     Raises:
         UsageError: one of them is of the wrong kind or out of range.
@@ -42,9 +46,12 @@ class Request:
     samples: Samples
     loss: Loss
     optimizer: Optimizer
-    steps: int
+    steps: int | None
     seed: int
     dtype: str
+    seconds: float | None = None
+    validation: Samples | None = None
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         kinds = {"samples": Samples, "loss": Loss}
@@ -53,12 +60,31 @@ class Request:
                 raise UsageError(
                     f"{name} is {given!r}, expected an instance of gradwire_training's {kind.__name__}"
                 )
-        if self.steps < 1:
+        if self.validation is not None:
+            self._check_validation(self.validation)
+        if self.steps is not None and self.steps < 1:
             raise UsageError(f"{self.steps} steps, expected 1 or more")
+        if self.seconds is not None and not self.seconds > 0:
+            raise UsageError(f"{self.seconds} seconds, expected a number above 0")
         if self.seed < 0:
             raise UsageError(f"seed {self.seed}, expected 0 or more")
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype!r}, expected one of {', '.join(DTYPES)}")
+
+    def _check_validation(self, rows: Samples) -> None:
+        if not isinstance(rows, Samples):
+            raise UsageError(f"validation is {rows!r}, expected an instance of gradwire_training's Samples")
+        ours, theirs = (
+            {name: column.shape[1:] for table in (each.x, each.y) for name, column in table.items()}
+            for each in (self.samples, rows)
+        )
+        if ours != theirs:
+            raise DataError(f"validation has columns {theirs}, the samples {ours}: give the same")
+
+    @property
+    def most_steps(self) -> int:
+        """How many steps may be taken; the optimiser's class says, until it was asked for its own number."""
+        return self.optimizer.steps if self.steps is None else self.steps
 
     @property
     def precision(self) -> str:
@@ -86,6 +112,7 @@ class Result:
         ports: how names of samples and model match.
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.
+        story: what ``auto`` picked and why, in a line; empty where the optimiser was the caller's choice.
     """
 
     status: Status
@@ -100,6 +127,7 @@ class Result:
     ports: Ports
     start: Weights
     xla: bool
+    story: str = ""
 
     def save(self, path: str | Path) -> Path:
         """Writes the result as a directory.

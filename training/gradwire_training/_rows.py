@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -29,12 +29,18 @@ class Rows:
         known: outputs by name, as far as known: what the metric is taken over.
         fitted: outputs by name, those that the loss fits.
         slopes: derivatives by output and input that the loss fits; pairs without any label are left out.
+        directions: directions by input, zero where none is given; empty where no ``tangents`` are fitted.
+        tangents: derivatives along them by output that the loss fits; outputs without any label are left out.
+        pins: how many of the rows, the last ones, are pins.
     """
 
     x: Table
     known: Table
     fitted: Table
     slopes: Derivatives
+    directions: Table = field(default_factory=dict)
+    tangents: Table = field(default_factory=dict)
+    pins: int = 0
 
     @classmethod
     def of(cls, samples: Samples, loss: Loss) -> Rows:
@@ -45,11 +51,24 @@ class Rows:
         """
         slopes = {
             output: {wrt: column for wrt, column in by.items() if np.isfinite(column).any()}
-            for output, by in (samples.dydx if loss.derivative_weight else {}).items()
+            for output, by in (samples.dydx if loss.derivative_weight != 0 else {}).items()
         }
         slopes = {output: by for output, by in slopes.items() if by}
+        tangents = {
+            name: column
+            for name, column in samples.y_dot.items()
+            if loss.derivative_weight != 0 and np.isfinite(column).any()
+        }
+        directions = {name: np.nan_to_num(column) for name, column in samples.x_dot.items() if tangents}
         if loss.pins is None:
-            return cls(x=samples.x, known=samples.y, fitted=samples.y, slopes=slopes)
+            return cls(
+                x=samples.x,
+                known=samples.y,
+                fitted=samples.y,
+                slopes=slopes,
+                directions=directions,
+                tangents=tangents,
+            )
         _check_pins("x", samples.x, loss.pins.x)
         _check_pins("y", samples.y, loss.pins.y)
         hidden = {name: np.full_like(column, np.nan) for name, column in samples.y.items()}
@@ -61,6 +80,9 @@ class Rows:
                 output: {w: _padded(c, loss.pins.count) for w, c in by.items()}
                 for output, by in slopes.items()
             },
+            directions={name: _padded(c, loss.pins.count, 0.0) for name, c in directions.items()},
+            tangents={name: _padded(c, loss.pins.count) for name, c in tangents.items()},
+            pins=loss.pins.count,
         )
 
 
@@ -78,5 +100,5 @@ def _joined(first: Table, second: Table) -> Table:
     return {name: np.concatenate([column, second[name]]) for name, column in first.items()}
 
 
-def _padded(column: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
-    return np.concatenate([column, np.full((rows, *column.shape[1:]), np.nan)])
+def _padded(column: NDArray[np.float64], rows: int, filler: float = np.nan) -> NDArray[np.float64]:
+    return np.concatenate([column, np.full((rows, *column.shape[1:]), filler)])

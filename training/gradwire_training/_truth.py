@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import numpy as np
 
 from gradwire._errors import UsageError
+from gradwire_training._spacings import GRIDS, check_spacing, cloud, grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shape)
 Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes
 
-SPACINGS: Final = ("linear", "log", "random")
 TRUTH_SEED: Final = 20_261_101  # of the points on which several inputs are measured: the same for every fit
+EDGE: Final = 2.0**-31  # numbers for a law stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
 
 
 @final
@@ -37,6 +39,20 @@ class Quantity:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Law:
+    """How the points of a function lie, where they do not fill a box evenly.
+
+    Attributes:
+        place: ``(rows, numbers)`` within (0, 1), as many numbers as the inputs have together -> points.
+        text: in words, such as ``"Gaussian about 1"``.
+    """
+
+    place: Callable[[NDArray[np.float64]], Table]
+    text: str
+
+
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
     """A function with its derivative.
@@ -51,6 +67,7 @@ class Truth:
         formula: in words, such as ``"log x"``.
         derivative_formula: of its derivative, such as ``"1/x"``.
         source: where the problem comes from.
+        law: how points lie; None spreads them evenly over the domain.
     """
 
     name: str
@@ -62,38 +79,37 @@ class Truth:
     formula: str
     derivative_formula: str
     source: str
+    law: Law | None = None
 
     def points(self, count: int, *, spacing: str = "linear", seed: int = 0) -> Table:
-        """Places points in the domain.
+        """Places points in the domain, or by the law.
 
         Args:
             count: how many.
-            spacing: ``"linear"`` or ``"log"`` (evenly over the domain, both ends included; for one input of
-                one number), or ``"random"`` (uniformly over the domain).
-            seed: of random points.
+            spacing: ``"linear"``, ``"log"`` or ``"chebyshev"`` lay a grid over the domain (for several numbers
+                the same number of points along each, so that only whole powers are possible); ``"random"`` and
+                ``"sobol"`` scatter any count over it, or follow the law (see ``_spacings``).
+            seed: of scattered points.
 
         Raises:
-            UsageError: fewer than one point, an unknown spacing, or one that the domain does not allow.
+            UsageError: fewer than one point, an unknown spacing, or one that the domain, the law or the count
+                does not allow.
         """
         if count < 1:
             raise UsageError(f"{count} points, expected 1 or more")
-        if spacing not in SPACINGS:
-            raise UsageError(f"spacing {spacing!r}, expected one of {', '.join(SPACINGS)}")
-        if spacing == "random":
-            return _random(self, count, seed)
-        if not self.is_curve:
-            raise UsageError(
-                f"spacing {spacing!r} needs one input of one number, {self.name!r} has more: use 'random'"
-            )
-        (name, (lower, upper)) = next(iter(self.domain.items()))
-        if spacing == "log" and lower <= 0:
-            raise UsageError(
-                f"spacing 'log' needs a domain above 0, {name!r} begins at {lower}: use 'linear'"
-            )
-        column = (
-            np.linspace(lower, upper, count) if spacing == "linear" else np.geomspace(lower, upper, count)
-        )
-        return {name: column[:, None]}
+        check_spacing(spacing)
+        if spacing in GRIDS:
+            if self.law is not None:
+                raise UsageError(
+                    f"spacing {spacing!r} lays a grid, the points of {self.name!r} follow a law "
+                    f"({self.law.text}): use 'random' or 'sobol'"
+                )
+            return self._split(grid(self._bounds(), count, spacing))
+        numbers = cloud(len(self._bounds()), count, spacing, seed=seed)
+        if self.law is not None:
+            return self.law.place(np.clip(numbers, EDGE, 1 - EDGE))
+        lower, upper = np.array(self._bounds()).T
+        return self._split(lower + (upper - lower) * numbers)
 
     def test_points(self, count: int) -> Table:
         """Places points to measure a fit on: evenly for a curve, else at random, always the same."""
@@ -104,11 +120,29 @@ class Truth:
         """Whether it is a function of one number, which can be drawn and evenly sampled."""
         return len(self.inputs) == 1 and self.inputs[0].shape == (1,)
 
+    @property
+    def where(self) -> str:
+        """Where its points lie, in words: ``"[0.1, 1.9]"``, ``"[-2, 2]^5"``, or the law's."""
+        if self.law is not None:
+            return self.law.text
+        sides: list[str] = []
+        for quantity in self.inputs:
+            (lower, upper), numbers = self.domain[quantity.name], int(np.prod(quantity.shape))
+            sides.append(f"[{lower:g}, {upper:g}]" + (f"^{numbers}" if numbers > 1 else ""))
+        return " x ".join(sides)
 
-def _random(truth: Truth, count: int, seed: int) -> Table:
-    generator = np.random.default_rng(seed)
-    shapes: dict[str, Any] = {quantity.name: quantity.shape for quantity in truth.inputs}
-    return {
-        name: generator.uniform(lower, upper, (count, *shapes[name]))
-        for name, (lower, upper) in truth.domain.items()
-    }  # fmt: skip - as the other tables
+    def _bounds(self) -> list[tuple[float, float]]:
+        """Of every number of the inputs, in order."""
+        return [
+            self.domain[quantity.name]
+            for quantity in self.inputs
+            for _ in range(int(np.prod(quantity.shape)))
+        ]
+
+    def _split(self, numbers: NDArray[np.float64]) -> Table:
+        """Shares ``(rows, numbers)`` out to the inputs."""
+        ends = np.cumsum([0, *(int(np.prod(quantity.shape)) for quantity in self.inputs)])
+        return {
+            quantity.name: numbers[:, begin:end].reshape(-1, *quantity.shape)
+            for quantity, (begin, end) in zip(self.inputs, pairwise(ends), strict=True)
+        }

@@ -8,12 +8,13 @@ from gradwire._errors import UsageError
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._auto import Auto
 from gradwire_training.optimizers._lbfgs import Lbfgs
+from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._sgd import Sgd
 
-__all__ = ["Adam", "Auto", "Lbfgs", "Optimizer", "Sgd", "get", "names"]
+__all__ = ["Adam", "Auto", "Lbfgs", "Lm", "Optimizer", "Sgd", "get", "names"]
 
-_KNOWN: dict[str, type[Optimizer]] = {known.name: known for known in (Auto, Adam, Lbfgs, Sgd)}
+_KNOWN: dict[str, type[Optimizer]] = {known.name: known for known in (Auto, Lm, Lbfgs, Adam, Sgd)}
 
 
 def names() -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradwire_training._objective import Objective
 
 REPORT_SECONDS: Final = 0.1  # between reports: a step takes under a millisecond, a progress bar more
+DONE: Final = "lbfgs.done"  # in checkpoints: steps that were taken
 UNLIMITED: Final = 2**31 - 1  # evaluations: the steps are the limit, and each takes 1.2 of them
 
 
@@ -47,9 +48,10 @@ class Lbfgs(Optimizer):
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
         """Takes the steps (see ``Optimizer.minimize``); the history's loss of a step is the one after it."""
         surface = _Surface(objective)
-        reporter = _Reporter(surface, monitor, self.name)
+        done = int((monitor.resumed or {}).get(DONE, 0))
+        reporter = _Reporter(surface, monitor, self.name, done)
         options = {
-            "maxiter": steps,
+            "maxiter": max(steps - done, 0),
             "maxfun": UNLIMITED,
             "maxcor": self.memory,
             "gtol": self.flat,
@@ -68,6 +70,11 @@ class Lbfgs(Optimizer):
             )
         surface.move(found.x)
         reporter.flush()
+
+    @staticmethod
+    def is_resumed(monitor: Monitor) -> bool:
+        """Says whether a fit was killed while this optimiser was at work, and goes on now."""
+        return DONE in (monitor.resumed or {})
 
 
 @final
@@ -104,7 +111,8 @@ class _Surface:
 class _Reporter:
     """SciPy's callback: gathers steps, and reports them to the monitor several times a second."""
 
-    def __init__(self, surface: _Surface, monitor: Monitor, name: str) -> None:
+    def __init__(self, surface: _Surface, monitor: Monitor, name: str, done: int) -> None:
+        self._done = done
         self._surface = surface
         self._monitor = monitor
         self._name = name
@@ -126,8 +134,11 @@ class _Reporter:
             return self._monitor.status == "completed"
         losses, maes = zip(*self._steps, strict=True)
         self._steps.clear()
+        self._done += len(losses)
         go_on = self._monitor.report(
             np.array(losses), np.array(maes), self._name, xla=self._surface.compiled.xla
         )
+        if go_on:  # the model has the weights of the last step: what calls this has moved there
+            self._monitor.checkpoint(lambda: {DONE: np.array(self._done)})
         self._reported = time.perf_counter()
         return go_on

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Optimizer(ABC):
     """A way to make an objective small.
 
-    Concrete optimisers are frozen dataclasses: their fields are their settings, plain numbers above zero.
+    Concrete optimisers are frozen dataclasses: their fields are their settings, numbers above zero or switches.
 
     Attributes:
         name: how commands and records call it.
@@ -31,7 +31,7 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         for name, value in self.settings().items():
-            if not (math.isfinite(value) and value > 0):
+            if not (value is None or isinstance(value, bool) or (math.isfinite(value) and value > 0)):
                 raise UsageError(f"{self.name}: {name} is {value}, expected a finite number above 0")
 
     @abstractmethod
@@ -43,6 +43,11 @@ class Optimizer(ABC):
             monitor: gets a report several times a second, and may end the fit.
             steps: at most.
         """
+
+    def steps_for(self, objective: Objective) -> int:
+        """Says how many steps it takes at most, unless told."""
+        del objective  # most have one number for all
+        return self.steps
 
     def settings(self) -> dict[str, Any]:
         """Gives the settings as plain data: ``get(name)`` of the same package, with these, repeats it."""

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import tensorflow as tf
 
 from gradwire_training._compiled import Compiled
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
 
+    from gradwire_training._batches import Batches
     from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
 
 FIRST_STEPS: Final = 16  # of the first chunk: even 10 ms a step lets the first report come soon
 MOST_STEPS: Final = 1_000  # of a chunk: the size of the buffer of losses; larger ones save nothing more
+MOST_ROWS: Final = 2**21  # row numbers of a chunk's mini-batches: 8 MB
 GROWTH: Final = 4  # from chunk to chunk, while they stay short
 CHUNK_SECONDS: Final = 0.25  # about how often callbacks run and Ctrl-C is heard
 
 
 def run_steps(
-    objective: Objective, optimizer: keras.optimizers.Optimizer, monitor: Monitor, *, steps: int, name: str
+    objective: Objective,
+    optimizer: keras.optimizers.Optimizer,
+    monitor: Monitor,
+    *,
+    steps: int,
+    name: str,
+    batches: Batches | None = None,
 ) -> None:
-    """Takes steps on all rows at once, in chunks whose length follows the clock.
+    """Takes steps in chunks whose length follows the clock.
 
     The history's loss and mae of a step are those before its update, as ``model.fit`` reports them when there
-    is one batch. The number of steps is an argument of the compiled loop: it compiles once.
+    is one batch. The number of steps is an argument of the compiled loop: it compiles once, and a step's numbers do
+    not depend on where chunks begin and end.
 
     Args:
         objective: what is made small.
@@ -35,35 +47,76 @@ def run_steps(
         monitor: gets a report after each chunk.
         steps: how many.
         name: of the optimiser in reports.
+        batches: the rows of each step; None takes all rows in every one.
     """
-    chunk = Compiled(_chunk(objective, optimizer))
-    done, size, warm = 0, FIRST_STEPS, False
+    width = 0 if batches is None else int(batches.counts.shape[0])
+    most = min(MOST_STEPS, max(1, MOST_ROWS // max(width, 1)))
+    chunk = Compiled(_chunk(objective, optimizer, batches, most))
+    done, size, warm = _resumed(optimizer, monitor, name), min(FIRST_STEPS, most), False
     while done < steps:
-        count = min(size, steps - done)
+        count, order = _order(batches, done, min(size, steps - done), (most, width))
         before = objective.snapshot()
         began = time.perf_counter()
-        losses, maes = (column.numpy()[:count] for column in chunk(tf.constant(count)))
-        size = _next_size(size, time.perf_counter() - began) if warm else size
-        monitor.offer(losses[0], before)
+        losses, maes = (column.numpy()[:count] for column in chunk(tf.constant(count), order))
+        size = min(_next_size(size, time.perf_counter() - began), most) if warm else size
+        if batches is None:
+            monitor.offer(losses[0], before)
+        else:
+            monitor.offer(
+                float(losses.mean()), before
+            )  # a batch's loss is its own; their mean is the weights'
         done, warm = done + count, True
         if not monitor.report(losses, maes, name, xla=chunk.xla):
             break
+        monitor.checkpoint(partial(_state, optimizer, name, done))
 
 
-def _chunk(objective: Objective, optimizer: keras.optimizers.Optimizer) -> Any:
+def _order(batches: Batches | None, done: int, most: int, shape: tuple[int, int]) -> tuple[int, Any]:
+    """Gives the rows of the next steps, in a tensor that always has one shape, and for how many steps it lasts."""
+    buffer = np.zeros(shape, np.int32)
+    if batches is None:
+        return most, tf.constant(buffer)
+    order = batches.order(done, most)
+    buffer[: len(order)] = order
+    return len(order), tf.constant(buffer)
+
+
+def _chunk(
+    objective: Objective, optimizer: keras.optimizers.Optimizer, batches: Batches | None, most: int
+) -> Any:
     optimizer.build(objective.trainable)
 
-    def run(count: Any) -> tuple[Any, Any]:
+    def gradient(order: Any, done: Any) -> tuple[Any, Any, list[Any]]:
+        if batches is None:
+            return objective.gradient()
+        return objective.gradient(batches.data.take(order[done]), batches.counts)
+
+    def run(count: Any, order: Any) -> tuple[Any, Any]:
         def step(done: Any, losses: Any, maes: Any) -> tuple[Any, Any, Any]:
-            loss, mae, gradients = objective.gradient()
+            loss, mae, gradients = gradient(order, done)
             optimizer.apply(gradients, objective.trainable)
             return done + 1, losses.write(done, loss), maes.write(done, mae)
 
-        empty = [tf.TensorArray(objective.dtype, size=MOST_STEPS, element_shape=()) for _ in range(2)]
+        empty = [tf.TensorArray(objective.dtype, size=most, element_shape=()) for _ in range(2)]
         _, losses, maes = tf.while_loop(lambda done, *_: done < count, step, (0, *empty))
         return losses.stack(), maes.stack()
 
     return run
+
+
+def _state(optimizer: keras.optimizers.Optimizer, name: str, done: int) -> dict[str, NDArray[Any]]:
+    moments = {f"{name}.{i}": np.array(variable) for i, variable in enumerate(optimizer.variables)}
+    return {f"{name}.done": np.array(done), **moments}
+
+
+def _resumed(optimizer: keras.optimizers.Optimizer, monitor: Monitor, name: str) -> int:
+    """Gives the optimiser what it had when the fit was killed, and says how many steps it had taken."""
+    state = monitor.resumed
+    if state is None or f"{name}.done" not in state:
+        return 0
+    for index, variable in enumerate(optimizer.variables):
+        variable.assign(state[f"{name}.{index}"])
+    return int(state[f"{name}.done"])
 
 
 def _next_size(size: int, seconds: float) -> int:

@@ -2,30 +2,71 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
 from gradwire._errors import UsageError
-from gradwire_training._truth import SPACINGS, Quantity, Truth
+from gradwire_training._spacings import SPACINGS
+from gradwire_training._truth import Law, Quantity, Truth
+from gradwire_training.problems._basket import BASKET
+from gradwire_training.problems._black_scholes import BLACK_SCHOLES
+from gradwire_training.problems._lennard_jones import LENNARD_JONES
 from gradwire_training.problems._log import LOG
 from gradwire_training.problems._problem import LOSSES, Problem
+from gradwire_training.problems._rosenbrock import rosenbrock
+from gradwire_training.problems._styblinski_tang import styblinski_tang
 
-__all__ = ["LOSSES", "SPACINGS", "Problem", "Quantity", "Truth", "get", "names"]
+__all__ = ["LOSSES", "SPACINGS", "Law", "Problem", "Quantity", "Truth", "get", "known", "names"]
 
-_KNOWN: dict[str, Problem] = {known.name: known for known in (LOG,)}
+DIMENSIONS: Final = 2  # of a family unless its name says another number
+
+_KNOWN: Final[dict[str, Problem]] = {
+    known.name: known for known in (LOG, BLACK_SCHOLES, BASKET, LENNARD_JONES)
+}
+# Functions of any number of numbers: "rosenbrock" is that of DIMENSIONS numbers, "rosenbrock-5" that of five.
+_FAMILIES: Final[dict[str, Callable[[int, str], Problem]]] = {
+    "styblinski-tang": styblinski_tang,
+    "rosenbrock": rosenbrock,
+}
+_MEMBER: Final = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9]\d{{0,3}})")
 
 
 def names() -> list[str]:
-    """Gives the names of the problems."""
-    return list(_KNOWN)
+    """Gives the names of the problems; those with a number of dimensions also take another: ``rosenbrock-5``."""
+    return [*_KNOWN, *_FAMILIES]
 
 
 def get(name: str) -> Problem:
     """Gives a problem by its name.
 
     Args:
-        name: one of ``names()``.
+        name: one of ``names()``; ``"rosenbrock"`` and ``"styblinski-tang"`` are of two dimensions, and with a
+            number at the end of so many.
 
     Raises:
-        UsageError: another name.
+        UsageError: another name, or a number of dimensions that the problem does not have.
     """
-    if name not in _KNOWN:
-        raise UsageError(f"problem {name!r}, expected one of {', '.join(names())}")
-    return _KNOWN[name]
+    if name in _KNOWN:
+        return _KNOWN[name]
+    if name in _FAMILIES:
+        return _member(name, DIMENSIONS)
+    if found := _MEMBER.fullmatch(name):
+        return _member(found[1], int(found[2]))
+    raise UsageError(
+        f"problem {name!r}, expected one of {', '.join(names())}, or with a number of dimensions, as in rosenbrock-5"
+    )
+
+
+def known(name: str | None) -> bool:
+    """Says whether ``get`` finds a problem; a record of a fit has None where there was none."""
+    try:
+        return name is not None and bool(get(name))
+    except UsageError:
+        return False
+
+
+@cache
+def _member(family: str, dimensions: int) -> Problem:
+    return _FAMILIES[family](dimensions, family if dimensions == DIMENSIONS else f"{family}-{dimensions}")

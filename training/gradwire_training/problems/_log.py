@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -28,8 +28,9 @@ def _derivatives(x: Table) -> Derivatives:
     return {"f": {"x": 1.0 / x["x"]}}
 
 
-def _network(seed: int) -> keras.Model:
-    return mlp(inputs={"x": 1}, outputs={"f": 1}, widths=WIDTHS, activation="sigmoid", seed=seed)
+def _network(seed: int, _: Samples, **layers: Any) -> keras.Model:
+    chosen = {"widths": WIDTHS, "activation": "sigmoid", **layers}
+    return mlp(inputs={"x": 1}, outputs={"f": 1}, seed=seed, **chosen)
 
 
 LOG: Final = Problem(

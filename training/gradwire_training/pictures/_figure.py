@@ -1,0 +1,132 @@
+"""How every picture looks, and the two forms that it is kept in: a PNG file, and SVG inside a page."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+SIZE: Final = (7.2, 4.5)  # inches
+DPI: Final = 150  # 1,080 pixels wide: sharp in a README on a dense screen
+# Blue, vermilion, green, purple and grey of Okabe and Ito: told apart by every eye, and on white and black paper.
+VALUE_COLOR: Final = "#0072b2"
+SLOPE_COLOR: Final = "#d55e00"
+COLORS: Final = (VALUE_COLOR, SLOPE_COLOR, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+TRUTH_COLOR: Final = "#9a9a9a"
+INK: Final = "#333333"
+GRID: Final = "#e6e6e6"
+PAPER: Final = "#ffffff"
+# In a page these three follow its light or dark theme: its own variables.
+THEME: Final = {INK: "currentColor", GRID: "var(--grid)", PAPER: "var(--paper)"}
+# Text stays text; and without the date and a random salt a picture is the same every time.
+STYLE: Final[dict[Any, Any]] = {"svg.fonttype": "none", "svg.hashsalt": "gradwire"}
+NO_METADATA: Final[dict[str, Any]] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawn figure.
+
+    Attributes:
+        name: of its file, without the ending.
+        caption: what is to be seen in it, a sentence.
+        figure: the drawing.
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def save(self, directory: Path) -> Path:
+        """Writes it as a PNG file on white.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = directory / f"{self.name}.png"
+        self.figure.savefig(path, dpi=DPI)
+        return path
+
+    def svg(self) -> str:
+        """Gives it as an SVG element whose ink, grid and paper are the page's (``THEME``); its background is clear."""
+        text = io.StringIO()
+        with rc_context(STYLE):
+            self.figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA, dpi=DPI)
+        element = text.getvalue()
+        element = element[element.index("<svg") :]  # without the XML declaration, which HTML has no place for
+        for color, themed in THEME.items():
+            element = element.replace(color, themed)
+        return (
+            element.replace('id="', f'id="{self.name}-')
+            .replace('"#', f'"#{self.name}-')
+            .replace("url(#", f"url(#{self.name}-")
+        )  # fmt: skip - pictures of one page have names of their own
+
+
+def panels(
+    rows: int, columns: int, *, size: tuple[float, float] = SIZE, **options: Any
+) -> tuple[Figure, Any]:
+    """Gives an empty figure and its axes, an array of ``(rows, columns)``, in the common look."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)  # draws into memory: no window, no state that figures share
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        _plain(axes)
+    return figure, grid
+
+
+def single(title: str, x_label: str) -> tuple[Figure, Axes]:
+    """Gives a figure of one panel."""
+    figure, grid = panels(1, 1)
+    axes = grid[0, 0]
+    axes.set_title(title, loc="left", color=INK, parse_math=False)
+    axes.set_xlabel(x_label, parse_math=False)
+    return figure, axes
+
+
+def legend(axes: Axes) -> None:
+    """Adds a legend, where there is something to tell; its box has the paper's colour, so that lines do not disturb."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
+    shown = axes.legend(
+        frameon=True, framealpha=0.8, facecolor=PAPER, edgecolor="none", labelcolor=INK, fontsize=9
+    )
+    for text in shown.get_texts():
+        text.set_parse_math(False)  # names are data: "$" in one is not TeX
+
+
+def thinned(
+    steps: NDArray[Any], columns: Sequence[NDArray[Any]], most: int
+) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    """Leaves out points of long lines, evenly, but never the last.
+
+    Args:
+        steps: along the line.
+        columns: at the steps.
+        most: how many points are left.
+    """
+    every = max(1, -(-len(steps) // most))
+    keep = slice(len(steps) - 1 - (len(steps) - 1) // every * every, None, every)
+    return steps[keep], [column[keep] for column in columns]
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(which="both", colors=INK)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -1,0 +1,83 @@
+"""Rosenbrock's valley in any number of dimensions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gradwire._errors import UsageError
+from gradwire_training._networks import mlp
+from gradwire_training._samples import Samples
+from gradwire_training._truth import Quantity, Truth
+from gradwire_training.problems._problem import Problem
+
+if TYPE_CHECKING:
+    import keras
+
+    from gradwire_training._truth import Derivatives, Table
+
+FEWEST: Final = 2  # each term joins two numbers
+STEEPNESS: Final = 100.0  # Rosenbrock's
+DOMAIN: Final = (-2.0, 2.0)  # where smt's and jenn's examples have it
+ROWS_A_DIMENSION: Final = 50
+WIDTHS: Final = (32, 32)
+
+
+def rosenbrock(dimensions: int, name: str) -> Problem:
+    """Makes the problem: f = sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, with f = 0 at all ones.
+
+    Args:
+        dimensions: of x, 2 or more.
+        name: by which it is known.
+
+    Raises:
+        UsageError: fewer than two dimensions.
+    """
+    if dimensions < FEWEST:
+        raise UsageError(f"rosenbrock in {dimensions} dimensions, expected {FEWEST} or more")
+    x = np.ones((1, dimensions))
+
+    def network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
+        chosen = {"widths": WIDTHS, "activation": "tanh", **layers}
+        return mlp(
+            inputs={"x": dimensions},
+            outputs={"f": 1},
+            seed=seed,
+            scale=samples,
+            **chosen,
+        )
+
+    return Problem(
+        truth=Truth(
+            name=name,
+            inputs=(Quantity("x", shape=(dimensions,)),),
+            outputs=(Quantity("f"),),
+            domain={"x": DOMAIN},
+            f=_values,
+            df=_derivatives,
+            formula=f"Rosenbrock's function of {dimensions} numbers",
+            derivative_formula="its gradient",
+            source="Rosenbrock, The Computer Journal 3, 1960; learnt with derivatives by Czarnecki et al., "
+            "arXiv 1706.04859",
+        ),
+        count=ROWS_A_DIMENSION * dimensions,
+        spacing="sobol",
+        pins=Samples({"x": x}, [0.0]),
+        build=network,
+    )
+
+
+def _values(x: Table) -> Table:
+    here, after = x["x"][:, :-1], x["x"][:, 1:]
+    terms = STEEPNESS * (after - here**2) ** 2 + (1 - here) ** 2
+    return {"f": terms.sum(axis=1, keepdims=True)}
+
+
+def _derivatives(x: Table) -> Derivatives:
+    here, after = x["x"][:, :-1], x["x"][:, 1:]
+    bend = 2 * STEEPNESS * (after - here**2)
+    slope = np.zeros_like(x["x"])
+    slope[:, :-1] = -2 * here * bend - 2 * (1 - here)
+    slope[:, 1:] += bend
+    return {"f": {"x": slope}}
