@@ -1,4 +1,4 @@
-"""The first derivatives of an exported function, and the refusal of those that it does not have."""
+"""The derivatives of a Function: the first as packages have them, and both by the slow way that those are held against."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from collections.abc import Collection, Sequence
 import tensorflow as tf
 
 from gradwire._contract import derivative_shape
-from gradwire._errors import ConversionError, UsageError
-from gradwire_export._function import Function, row_shape
+from gradwire_export._function import Function, Pair, row_shape
 from gradwire_export._row_derivatives import Gradients, Tensors, row_derivatives
-
-Pair = tuple[str, str]
 
 
 def value_and_gradients(
     function: Function, tensors: Tensors, zeros: Collection[Pair]
 ) -> tuple[Tensors, Gradients]:
-    """Computes the outputs and their first derivatives by every input.
+    """Computes the outputs and their first derivatives by every input that is differentiated.
 
     Args:
         function: the batched function; its rows must be independent.
@@ -28,7 +25,7 @@ def value_and_gradients(
         The outputs, ``(batch, *output)``; and ``{output: {input: derivative}}`` with the contract's shapes.
     """
     wanted = {
-        output: [wrt for wrt in function.inputs if (output, wrt) not in zeros] for output in function.outputs
+        output: [wrt for wrt in function.wrt if (output, wrt) not in zeros] for output in function.outputs
     }
     shapes = {output: row_shape(spec) for output, spec in function.outputs.items()}
     asked = {output: inputs for output, inputs in wanted.items() if inputs}
@@ -38,65 +35,6 @@ def value_and_gradients(
         rows = tf.shape(tensors[wrt])[0]
         gradients.setdefault(output, {})[wrt] = tf.zeros([rows, *shape], function.outputs[output].dtype)
     return values, gradients
-
-
-def require_derivatives(function: Function, zeros: Collection[Pair]) -> None:
-    """Refuses a function that lacks a first derivative, naming the output and the input.
-
-    Args:
-        function: the batched function.
-        zeros: pairs (output, input) that may be disconnected.
-
-    Raises:
-        ConversionError: an input or output is not a real floating number, or TensorFlow has no gradient for a pair.
-        UsageError: ``zeros`` names a pair that is not there, or that is connected.
-    """
-    for role, specs in (("input", function.inputs), ("output", function.outputs)):
-        for name, spec in specs.items():
-            if not spec.dtype.is_floating:
-                raise ConversionError(
-                    f"{role} {name!r} is {spec.dtype.name}: only floating numbers have derivatives"
-                )
-    if len({spec.dtype for spec in (*function.inputs.values(), *function.outputs.values())}) > 1:
-        raise ConversionError(
-            "inputs and outputs have different dtypes: cast them to one, float32 or float64"
-        )
-    _require_known_pairs(function, zeros)
-    for output in function.outputs:
-        for wrt, connected in _connections(function, output).items():
-            if connected and (output, wrt) in zeros:
-                raise UsageError(f"the derivative of {output!r} by {wrt!r} was declared zero, and is not")
-            if not connected and (output, wrt) not in zeros:
-                raise ConversionError(
-                    f"output {output!r} has no derivative by input {wrt!r}: TensorFlow finds no differentiable path; "
-                    f"where it is truly zero, declare it: zeros=[({output!r}, {wrt!r})]"
-                )
-
-
-def _require_known_pairs(function: Function, zeros: Collection[Pair]) -> None:
-    for output, wrt in zeros:
-        if output not in function.outputs or wrt not in function.inputs:
-            raise UsageError(
-                f"zeros names ({output!r}, {wrt!r}), expected an output of {sorted(function.outputs)} "
-                f"and an input of {sorted(function.inputs)}"
-            )
-
-
-def _connections(function: Function, output: str) -> dict[str, bool]:
-    found: dict[str, bool] = {}
-
-    def trace(tensors: Tensors) -> None:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(list(tensors.values()))
-            value = function.call(tensors)[output]
-        try:
-            gradients = tape.gradient(value, tensors)
-        except LookupError as error:
-            raise ConversionError(f"output {output!r} cannot be differentiated: {error}") from error
-        found.update({name: gradient is not None for name, gradient in gradients.items()})
-
-    tf.function(trace).get_concrete_function(function.inputs)
-    return found
 
 
 def derivative_by_component(
@@ -113,7 +51,31 @@ def derivative_by_component(
     Returns:
         ``{input: (batch, *input)}``.
     """
+    by = {wrt: tensors[wrt] for wrt in function.wrt}
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(list(tensors.values()))
+        tape.watch(by)
         number = function.call(tensors)[output][(slice(None), *component)]
-    return tape.gradient(number, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tape.gradient(number, by, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def second_derivative_by_component(
+    function: Function, tensors: Tensors, tangents: Tensors, output: str, component: Sequence[int]
+) -> Tensors:
+    """Differentiates the gradient of one number of one output along a tangent, eagerly, one tape over another.
+
+    Args:
+        function: the batched function.
+        tensors: an array for each input, ``(batch, *input)``.
+        tangents: likewise, for each input that is differentiated.
+        output: the output's name.
+        component: index into the output's row shape.
+
+    Returns:
+        ``{input: (batch, *input)}``.
+    """
+    by = {wrt: tensors[wrt] for wrt in function.wrt}
+    with tf.GradientTape(watch_accessed_variables=False) as outer:
+        outer.watch(by)
+        first = derivative_by_component(function, tensors, output, component)
+        slope = tf.add_n([tf.reduce_sum(first[wrt] * tangents[wrt]) for wrt in by])
+    return outer.gradient(slope, by, unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,25 +12,30 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import tensorflow as tf
 
-from gradwire import Verification, load, verify
 from gradwire import _contract as contract
 from gradwire._card import Card, CardTensor, Domain
 from gradwire._errors import PackageError, UsageError
+from gradwire_export._canonical import make_canonical
 from gradwire_export._check import CHECK_POINTS, check_package
-from gradwire_export._derivatives import Pair, require_derivatives
-from gradwire_export._digest import CARD_FILE, digest
-from gradwire_export._function import Function, function_of, row_shape
-from gradwire_export._points import draw_points, read_domain
-from gradwire_export._signatures import PackageModule, signatures
+from gradwire_export._digest import CARD_FILE
+from gradwire_export._function import Pair, function_of, row_shape
+from gradwire_export._jax import JaxFunction
+from gradwire_export._plan import Plan, plan_of
+from gradwire_export._points import draw_points, draw_vectors, read_domain
+from gradwire_export._proof import prove
+from gradwire_export._requirements import DerivativeWarning
+from gradwire_export._signatures import PackageModule, row_signature, trace_signatures
 from gradwire_export._source import Source, read_source
 from gradwire_export._versions import new_version
-from gradwire_export._warmup import write_warmup
+from gradwire_export._warmup import warmup_requests, write_warmup
+from gradwire_export._xla import XLA, compiled_entry, write_batching
 
 POINTS_SEED: Final = 0
 NEIGHBOURS_SEED: Final = 1  # another draw, so that neighbours differ
+# The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
+WITHOUT_GRADIENTS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy")
 
 
@@ -52,10 +58,15 @@ def export(
     to: str | Path,
     inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
+    wrt: Sequence[str] | None = None,
+    signatures: Sequence[str] | None = None,
     name: str | None = None,
     domain: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None,
     zeros: Collection[Pair] = (),
+    signature: str | None = None,
+    unsafe_lambda: bool = False,
+    compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     version: int | None = None,
 ) -> Exported:
     """Writes a model, or any TensorFlow function, as a package that returns its derivatives too.
@@ -64,86 +75,115 @@ def export(
     model in every signature, and only then renamed to its version. If anything differs, nothing is left.
 
     Args:
-        source: a training result's directory, a .keras file, a Keras model, or a callable of one tensor an input
-            that returns a tensor, a sequence, or a dict of tensors.
+        source: a training result's directory, a .keras file, a SavedModel's directory, a Keras model, or a callable of
+            one tensor an input that returns a tensor, a sequence, or a dict of tensors.
         to: the model's directory, such as ``models/log``; the package becomes ``models/log/1``, then 2, ….
         inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for Keras models their own
             names in the order that the package is to have (a single input may be renamed).
-        outputs: names of the outputs where the source gives none; a single one is ``f``.
+        outputs: names for the outputs where the source gives none, one each (a single one is ``f``); where it names
+            them, those that the package is to have.
+        wrt: names of the inputs to differentiate by; all by default. The others are parameters, which may be integers.
+        signatures: which of ``jvp``, ``vjp``, ``hvp`` and ``hessian`` the package has besides ``serving_default``,
+            ``value`` and ``card``. By default all, but ``hessian`` only where 16 numbers or fewer are differentiated by.
         name: the model's name on the card; that of ``to`` by default.
         domain: ``{input: (lower, upper)}``, where the source has none. Unknown domains are checked on [-1, 1].
         units: ``{input or output: unit}``, where the source has none.
         zeros: pairs (output, input) that are not connected and whose derivative is truly zero.
+        signature: of a SavedModel, the one to export; ``serving_default`` by default.
+        unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers): only if you trust its author.
+        compile: ``"xla"`` compiles the signatures with XLA. Quicker on large calls; a CPU server then needs
+            ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         version: number of the version; one more than the highest by default.
 
     Returns:
         Where the package is, and its card.
 
+    Warns:
+        DerivativeWarning: derivatives leave the jumps of an operation out, or a signature had to be left out.
+
     Raises:
-        ConversionError: a derivative is missing, an output is not batched, or rows depend on one another.
+        ConversionError: a derivative is missing, an output is not batched, rows depend on one another, or XLA cannot
+            compile a signature.
         CheckFailed: the package does not give what the model gives.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
         UsageError: inputs, names, domain or units do not fit the model.
     """
-    found = read_source(Path(source)) if isinstance(source, (str, Path)) else Source(model=source)
-    function = function_of(found.model, inputs=inputs or found.inputs, outputs=outputs or found.outputs)
-    names = contract.check_names(function.inputs, function.outputs)
-    require_derivatives(function, zeros)
+    found = _source(source, signature, unsafe_lambda=unsafe_lambda)
+    function = function_of(
+        found.model, inputs=inputs or found.inputs, outputs=outputs, wrt=wrt, named=found.outputs
+    )
+    plan = replace(plan_of(function, zeros, signatures), xla=_asks_for_xla(compile, found))
+    for text in plan.warnings:
+        warnings.warn(text, DerivativeWarning, stacklevel=2)
     bounds = read_domain({**found.domain, **(domain or {})}, function.inputs)
     known_units = {**found.units, **(units or {})}
     card = Card(
         name=name or found.name or Path(to).name,
         inputs=_tensors(function.inputs, known_units, bounds),
         outputs=_tensors(function.outputs, known_units, {}),
-        derivatives=names,
-        signatures=(contract.SERVING_DEFAULT, contract.VALUE, contract.CARD),
+        derivatives=plan.names,
+        signatures=plan.signatures,
+        second_derivatives=plan.seconds if contract.HESSIAN in plan.signatures else {},
         trained=found.trained,
         errors=found.errors,
+        compiled=_compiled(plan),
         versions={package: version_of(package) for package in SOFTWARE}
         | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _require_known_units(card, units or {})
     with new_version(Path(to), version) as (directory, target):
-        card = _write(directory, function, card, list(zeros))
+        card = _write(directory, plan, card)
     return Exported(target, card)
 
 
-def _write(directory: Path, function: Function, card: Card, zeros: list[Pair]) -> Card:
+def _source(given: Callable[..., Any] | str | Path, signature: str | None, *, unsafe_lambda: bool) -> Source:
+    if isinstance(given, (str, Path)):
+        return read_source(Path(given), signature=signature, unsafe_lambda=unsafe_lambda)
+    if signature is not None:
+        raise UsageError(f"signature names {signature!r}, and the source is no SavedModel: leave it out")
+    return Source(model=given)
+
+
+def _asks_for_xla(word: str | None, found: Source) -> bool:
+    if word not in (None, XLA):
+        raise UsageError(f"compile is {word!r}, expected {XLA!r} or nothing")
+    return word == XLA or isinstance(found.model, JaxFunction)  # nothing but XLA runs what JAX wrote
+
+
+def _compiled(plan: Plan) -> dict[str, Any] | None:
+    if not plan.xla:
+        return None
+    found = row_signature(plan, contract.SERVING_DEFAULT)
+    return compiled_entry(found.body, found.inputs, copies=plan.copies(contract.SERVING_DEFAULT))
+
+
+def _write(directory: Path, plan: Plan, card: Card) -> Card:
     bounds = {tensor.name: tensor.domain for tensor in card.inputs if tensor.domain is not None}
-    points = draw_points(function.inputs, bounds, CHECK_POINTS, POINTS_SEED)
-    neighbours = draw_points(function.inputs, bounds, CHECK_POINTS, NEIGHBOURS_SEED)
-    _save(directory, function, card, zeros)
-    checks = check_package(directory, function, card.derivatives, zeros, points=points, neighbours=neighbours)
-    first = {name: rows[:1] for name, rows in points.items()}
-    query = {contract.CARD_QUERY: np.zeros(1, np.int32)}
-    write_warmup(directory, {contract.SERVING_DEFAULT: first, contract.VALUE: first, contract.CARD: query})
-    with load(directory) as model:
-        checks["taylor"] = _taylor(verify(model))
-    card = replace(card, checks=checks, digest=digest(directory))
-    (directory / CARD_FILE).write_text(card.to_json())
-    return card
+    points = draw_points(plan.function.inputs, bounds, CHECK_POINTS, POINTS_SEED)
+    neighbours = draw_points(plan.function.inputs, bounds, CHECK_POINTS, NEIGHBOURS_SEED)
+    _save(directory, plan, card)
+    vectors = draw_vectors(plan, CHECK_POINTS, POINTS_SEED)
+    checks = check_package(directory, plan, points=points, neighbours=neighbours, vectors=vectors)
+    sizes = card.compiled["batch_sizes"] if card.compiled else [1]
+    write_warmup(directory, warmup_requests(plan, points, vectors), sizes)
+    if card.compiled:
+        write_batching(directory, sizes)
+    return prove(directory, card, checks)
 
 
-def _taylor(found: Verification) -> dict[str, Any]:
-    """What the card keeps of a Taylor test; a failure is recorded, not raised, for kinks fail it honestly."""
-    tensors = {
-        check.tensor: {"slope": check.slope, "disagreement": check.disagreement} for check in found.checks
-    }
-    return {"passed": found.passed, "derivatives": tensors}
-
-
-def _save(directory: Path, function: Function, card: Card, zeros: list[Pair]) -> None:
+def _save(directory: Path, plan: Plan, card: Card) -> None:
     with tempfile.TemporaryDirectory(prefix="gradwire-card-") as scratch:
         file = Path(scratch, CARD_FILE.name)  # SavedModel copies the asset and keeps its name
         file.write_text(card.to_json())
-        module = PackageModule(function, file)
+        module = PackageModule(plan.function, file)
         try:
             tf.saved_model.save(
-                module, str(directory), signatures=signatures(function, module, card.derivatives, zeros)
+                module, str(directory), signatures=trace_signatures(plan, module), options=WITHOUT_GRADIENTS
             )
         except (tf.errors.OpError, OSError) as error:
             raise PackageError(f"cannot write the package to {directory.parent}: {error}") from error
+    make_canonical(directory)
 
 
 def _tensors(

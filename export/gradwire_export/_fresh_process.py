@@ -62,22 +62,38 @@ def run_fresh(package: Path, calls: Sequence[Call]) -> list[Answer]:
     """
     with tempfile.TemporaryDirectory(prefix="gradwire-check-") as directory:
         asked, answered = Path(directory, "calls.npz"), Path(directory, "answers.npz")
-        arrays = {
-            f"{i}/{call.signature}/{name}": array
-            for i, call in enumerate(calls)
-            for name, array in call.inputs.items()
-        }
-        np.savez(asked, allow_pickle=False, **arrays)
+        write_calls(asked, calls)
         command = [sys.executable, "-m", __spec__.name, str(package), str(asked), str(answered)]
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise PackageError(f"{package} does not load in a fresh process: {reason}")
-        return _read(answered, len(calls))
+        return read_answers(answered, len(calls))
 
 
-def _read(path: Path, count: int) -> list[Answer]:
+def write_calls(path: Path, calls: Sequence[Call]) -> None:
+    """Writes what ``main`` is to run.
+
+    Args:
+        path: .npz to write, of ``index/signature/input`` arrays.
+        calls: in order.
+    """
+    arrays = {
+        f"{i}/{call.signature}/{name}": array
+        for i, call in enumerate(calls)
+        for name, array in call.inputs.items()
+    }
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def read_answers(path: Path, count: int) -> list[Answer]:
+    """Reads what ``main`` wrote.
+
+    Args:
+        path: .npz of ``index/output`` arrays, or ``index/failure`` texts.
+        count: how many calls there were.
+    """
     outputs: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
@@ -91,8 +107,8 @@ def main(package: Path, asked: Path, answered: Path) -> None:
 
     Args:
         package: a version directory.
-        asked: .npz of ``index/signature/input`` arrays.
-        answered: .npz to write, of ``index/output`` arrays, or ``index/failure`` texts.
+        asked: what ``write_calls`` wrote.
+        answered: .npz to write, for ``read_answers``.
     """
     from gradwire_serving import Servable
 
@@ -110,6 +126,7 @@ def main(package: Path, asked: Path, answered: Path) -> None:
             found = {FAILURE: np.array(str(error))}
         for name, array in found.items():
             answers[f"{index}/{name}"] = array.astype(np.bytes_) if array.dtype == object else array
+    servable.close()
     np.savez(answered, allow_pickle=False, **answers)
 
 

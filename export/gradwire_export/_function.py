@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from gradwire._contract import check_names
 from gradwire._errors import ConversionError, UsageError
+from gradwire_export._output_names import OutputNames
 from gradwire_export._row_derivatives import Tensors
 
+Pair: TypeAlias = tuple[str, str]  # an output and an input
+
 DEFAULT_INPUT: Final = "x"
-DEFAULT_OUTPUT: Final = "f"
 GENERATED_NAMES: Final = (
     "keras_tensor",
     "input_layer",
@@ -30,6 +32,7 @@ class Function:
         call: from ``{input: tensor}`` to ``{output: tensor}``, traceable by ``tf.function``.
         inputs: specs by name, in the model's order, batch axis None.
         outputs: specs by name, in the model's order, batch axis None.
+        wrt: names of the inputs by which it is differentiated, in the model's order; the others are parameters.
         variables: what the function reads, sorted by name.
         holder: an object that owns further resources (tables), or None.
     """
@@ -37,6 +40,7 @@ class Function:
     call: Callable[[Tensors], Tensors]
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
+    wrt: tuple[str, ...]
     variables: tuple[tf.Variable, ...]
     holder: tf.Module | None = None
 
@@ -51,6 +55,8 @@ def function_of(
     *,
     inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
+    wrt: Sequence[str] | None = None,
+    named: Sequence[str] | None = None,
 ) -> Function:
     """Makes a Function of a Keras model or of any callable that TensorFlow can trace.
 
@@ -59,7 +65,10 @@ def function_of(
             a tensor, a sequence of tensors, or a dict of tensors.
         inputs: specs by name (needed for plain callables), or for a Keras model its own names in the order
             that the package is to have (a single input may be renamed).
-        outputs: names for the outputs where the source gives none; a single one is ``f`` by default.
+        outputs: names for the outputs where the source gives none, one each (a single one is ``f`` by default); where
+            the source names them, those that the package is to have, in its order.
+        wrt: names of the inputs to differentiate by; all by default. The others are parameters.
+        named: what the source calls the outputs that it gives as a sequence, where that is known.
 
     Raises:
         UsageError: inputs are missing or not batched, or names do not fit.
@@ -67,30 +76,41 @@ def function_of(
     """
     if isinstance(source, keras.Model) and source.inputs and not isinstance(inputs, Mapping):
         called, specs = _keras_function(source, inputs)
-        outputs = outputs or _keras_outputs(source)
+        names = OutputNames(named or _keras_outputs(source), outputs, generated=named is None)
     elif isinstance(inputs, Mapping):
         specs = _given_specs(inputs)
         called = source
+        names = OutputNames(named, outputs)
     else:
         raise UsageError(
             f"export of {source!r} needs inputs, such as "
             'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models know their own'
         )
     check_names(specs, ())
-    return _trace(called, specs, outputs, holder=source if isinstance(source, tf.Module) else None)
+    by = _differentiated(specs, wrt)
+    return _trace(called, specs, names, by, holder=source if isinstance(source, tf.Module) else None)
+
+
+def _differentiated(specs: Mapping[str, tf.TensorSpec], wrt: Sequence[str] | None) -> tuple[str, ...]:
+    if wrt is None:
+        return tuple(specs)
+    if not wrt or set(wrt) - set(specs):
+        raise UsageError(f"wrt names {list(wrt)}, expected one or more of the inputs {list(specs)}")
+    return tuple(name for name in specs if name in wrt)
 
 
 def _trace(
     source: Callable[..., Any],
     specs: dict[str, tf.TensorSpec],
-    names: Sequence[str] | None,
+    names: OutputNames,
+    wrt: tuple[str, ...],
     holder: tf.Module | None,
 ) -> Function:
     def ordered(tensors: Tensors) -> Any:
         return source(*(tensors[name] for name in specs))
 
     def call(tensors: Tensors) -> Tensors:
-        return _named(ordered(tensors), names)
+        return names.give(ordered(tensors))
 
     try:
         traced = tf.function(ordered).get_concrete_function(specs)
@@ -100,24 +120,16 @@ def _trace(
             f"the function cannot be traced with inputs {_brief(specs)}: {reason}"
         ) from error
     outputs = {
-        name: _output_spec(name, tensor) for name, tensor in _named(traced.structured_outputs, names).items()
+        name: _output_spec(name, tensor) for name, tensor in names.give(traced.structured_outputs).items()
     }
-    check_names(specs, outputs)
-    # The variables come from a set; sorted, two exports of one model write them in the same order.
-    variables = tuple(sorted(traced.graph.variables, key=lambda variable: variable.name))
-    return Function(call, specs, outputs, variables, holder)
-
-
-def _named(result: Any, names: Sequence[str] | None) -> Tensors:
-    if isinstance(result, Mapping):
-        return {str(name): tensor for name, tensor in result.items()}
-    tensors = list(result) if isinstance(result, (list, tuple)) else [result]
-    names = names or ([DEFAULT_OUTPUT] if len(tensors) == 1 else [])
-    if len(names) != len(tensors):
-        raise UsageError(
-            f"the function has {len(tensors)} outputs and {len(names)} names {list(names)}: name each"
-        )
-    return dict(zip(names, tensors, strict=True))
+    check_names(specs, outputs, wrt)
+    # The variables come from a set; sorted, two exports of one model write them in the same order. Names may repeat:
+    # then the order in which the function reads them decides.
+    read = {id(captured): index for index, captured in enumerate(traced.captured_inputs)}
+    variables = sorted(
+        traced.graph.variables, key=lambda variable: (variable.name, read[id(variable.handle)])
+    )
+    return Function(call, specs, outputs, wrt, tuple(variables), holder)
 
 
 def _given_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:

@@ -8,9 +8,11 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
+from gradwire import _contract as contract
 from gradwire._card import Domain
 from gradwire._errors import UsageError
 from gradwire_export._function import row_shape
+from gradwire_export._plan import Plan
 
 UNKNOWN_DOMAIN: Final = (-1.0, 1.0)  # where checks draw from when nobody said
 
@@ -60,12 +62,34 @@ def draw_points(
         seed: of the generator.
 
     Returns:
-        ``{input: (count, *input)}`` in the inputs' dtypes.
+        ``{input: (count, *input)}`` in the inputs' dtypes; integers are rounded.
     """
     generator = np.random.default_rng(seed)
     points = {}
     for name, spec in specs.items():
         lower, upper = (domain[name].lower, domain[name].upper) if name in domain else UNKNOWN_DOMAIN
-        uniform = generator.uniform(lower, upper, (count, *row_shape(spec)))
-        points[name] = np.asarray(uniform, spec.dtype.as_numpy_dtype)
+        drawn = generator.uniform(lower, upper, (count, *row_shape(spec)))
+        points[name] = np.asarray(
+            np.rint(drawn) if spec.dtype.is_integer else drawn, spec.dtype.as_numpy_dtype
+        )
     return points
+
+
+def draw_vectors(plan: Plan, count: int, seed: int) -> dict[str, np.ndarray]:
+    """Draws seeded tangents for the inputs and cotangents for the outputs, uniform in [-1, 1].
+
+    Args:
+        plan: what the package holds.
+        count: number of rows.
+        seed: of the generator.
+
+    Returns:
+        ``{name: (count, *row)}``, by the names that the signatures `jvp`, `hvp` and `vjp` give them.
+    """
+    generator = np.random.default_rng(seed)
+    specs = {contract.tangent_name(wrt): plan.function.inputs[wrt] for wrt in plan.function.wrt}
+    specs |= {contract.cotangent_name(output): spec for output, spec in plan.function.outputs.items()}
+    return {
+        name: np.asarray(generator.uniform(-1.0, 1.0, (count, *row_shape(spec))), spec.dtype.as_numpy_dtype)
+        for name, spec in specs.items()
+    }

@@ -45,30 +45,47 @@ def row_derivatives(
     sizes = {output: math.prod(shapes[output]) for output in wanted}
     copies = sum(sizes.values())
     rows = tf.shape(next(iter(x.values())))[0]
-    repeated = x if copies == 1 else {name: _repeat(column, copies) for name, column in x.items()}
-    by = list(dict.fromkeys(wrt for inputs in wanted.values() for wrt in inputs))
+    repeated = repeat_rows(x, copies)
+    by = differentiated(wanted)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([repeated[wrt] for wrt in by])
         outputs = call(repeated)
     swept = tape.gradient(
         [outputs[output] for output in wanted],
         {wrt: repeated[wrt] for wrt in by},
-        output_gradients=None if copies == 1 else _cotangents(outputs, sizes, rows),
+        output_gradients=None if copies == 1 else pick_outputs(outputs, sizes, rows),
     )
     if missing := [wrt for wrt in by if swept[wrt] is None]:
         raise ConversionError(
             f"outputs {list(wanted)} have no derivative by input {missing[0]!r}: leave it out"
         )
     values = outputs if copies == 1 else {name: output[:rows] for name, output in outputs.items()}
-    return values, _split(swept, rows, wanted, shapes)
+    return values, split_copies(swept, rows, wanted, shapes)
 
 
-def _repeat(column: Any, copies: int) -> Any:
-    return tf.tile(column, [copies] + [1] * (column.shape.rank - 1))
+def differentiated(wanted: Wanted) -> list[str]:
+    """Gives every input by which some output is differentiated, once."""
+    return list(dict.fromkeys(wrt for inputs in wanted.values() for wrt in inputs))
 
 
-def _cotangents(outputs: Tensors, sizes: Mapping[str, int], rows: Any) -> list[Any]:
-    """Gives one cotangent an output, ``(copies * batch, *output)``: copy k picks output number k."""
+def repeat_rows(x: Tensors, copies: int) -> Tensors:
+    """Repeats the whole batch, ``(copies * batch, *row)``; the tensors themselves for one copy."""
+    if copies == 1:
+        return x
+    return {name: tf.tile(column, [copies] + [1] * (column.shape.rank - 1)) for name, column in x.items()}
+
+
+def pick_outputs(outputs: Tensors, sizes: Mapping[str, int], rows: Any) -> list[Any]:
+    """Gives one cotangent an output: copy k picks output number k.
+
+    Args:
+        outputs: of the repeated rows, ``(copies * rows, *output)``.
+        sizes: of the outputs that are differentiated, how many numbers they have; copies is their sum.
+        rows: how many rows a copy has.
+
+    Returns:
+        Cotangents shaped as the outputs, in the order of ``sizes``.
+    """
     copies, first, cotangents = sum(sizes.values()), 0, []
     for name, size in sizes.items():
         picked = tf.eye(copies, dtype=outputs[name].dtype)[:, first : first + size]
@@ -78,7 +95,18 @@ def _cotangents(outputs: Tensors, sizes: Mapping[str, int], rows: Any) -> list[A
     return cotangents
 
 
-def _split(swept: Mapping[str, Any], rows: Any, wanted: Wanted, shapes: Shapes) -> Gradients:
+def split_copies(swept: Mapping[str, Any], rows: Any, wanted: Wanted, shapes: Shapes) -> Gradients:
+    """Sorts what a sweep over the copies gave into derivatives of the contract's shapes.
+
+    Args:
+        swept: by input, ``(copies * rows, *input)``.
+        rows: how many rows a copy has.
+        wanted: output -> the inputs by which it is differentiated.
+        shapes: row shape of every wanted output; copies is the number of their numbers.
+
+    Returns:
+        Output -> input -> derivative ``(rows, *shape)``.
+    """
     copies, first = sum(math.prod(shapes[output]) for output in wanted), 0
     gradients: Gradients = {}
     for output, inputs in wanted.items():

@@ -42,6 +42,10 @@ class ServerOptions:
         allow_version_labels_for_unavailable_models: let a config name labels, which at start always comes too early.
         enable_batching: join concurrent requests (TensorFlow Serving only).
         batching_parameters_file: ``BatchingParameters`` as text (TensorFlow Serving only).
+        enable_per_model_batching_parameters: batch only packages that bring parameters of their own, by these; compiled
+            ones do (TensorFlow Serving only).
+        xla_cpu_compilation_enabled: let a CPU run packages that XLA compiles; set by ``plan`` where one is served
+            (TensorFlow Serving only: the embedded server always does).
         monitoring_config_file: ``MonitoringConfig`` as text (TensorFlow Serving only).
         rest_api_port: port of REST and of the metrics page; 0 for none (TensorFlow Serving only).
         per_process_gpu_memory_fraction: share of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
@@ -64,6 +68,8 @@ class ServerOptions:
     allow_version_labels_for_unavailable_models: bool = False
     enable_batching: bool = False
     batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
+    xla_cpu_compilation_enabled: bool = False
     monitoring_config_file: str = ""
     rest_api_port: int = 0
     per_process_gpu_memory_fraction: float = 0.0

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from gradwire._errors import UsageError
+from gradwire_serving._compiled import any_compiled
 from gradwire_serving._config import config_text, models_of
 from gradwire_serving._engines import DOCKER, EMBEDDED, ENGINES, IMAGE, MODEL_SERVER
 from gradwire_serving._flags import flags
@@ -90,12 +91,20 @@ def plan(engine: str, options: ServerOptions) -> Plan:
         raise UsageError(
             f"--port is 0, which only the embedded server takes for any free port; give {engine} a number"
         )
+    options = _with_xla(options)
     return _plan_docker(options) if engine == DOCKER else _plan_model_server(options)
 
 
 def command(engine: str, options: ServerOptions) -> list[str]:
     """Gives the command line of a server; see ``plan``."""
     return list(plan(engine, options).argv)
+
+
+def _with_xla(options: ServerOptions) -> ServerOptions:
+    """Sets the flag without which a CPU answers INTERNAL, where a package says that it needs it."""
+    if options.model_config_file and not Path(options.model_config_file).is_file():
+        return options  # a path inside a container: what lies there is not ours to read
+    return replace(options, xla_cpu_compilation_enabled=True) if any_compiled(models_of(options)) else options
 
 
 def _plan_embedded(options: ServerOptions) -> Plan:

@@ -16,9 +16,13 @@ import gradwire
 import gradwire_export
 from gradwire._errors import CheckFailed, ConversionError, PackageError, UsageError
 from gradwire_export import _signatures, export
+from gradwire_export._fresh_process import Call, run_fresh
 
 LOG = {"x": tf.TensorSpec((None, 1), tf.float64)}
 DOMAIN = {"x": (0.1, 1.9)}
+
+
+pytestmark = pytest.mark.usefixtures("run_in_one_process")
 
 
 @pytest.fixture(scope="session")
@@ -31,22 +35,6 @@ def log_package(tmp_path_factory):
 def leftovers(base: Path) -> list[str]:
     """Everything below a directory."""
     return sorted(str(path.relative_to(base)) for path in base.rglob("*"))
-
-
-def test_every_model_exports_and_answers_through_a_session(case, tmp_path):
-    """Each model of the table passes the checks of export, which run it in a fresh process, and answers in process."""
-    keras.utils.set_random_seed(7)
-    exported = export(
-        case.make(), to=tmp_path / "m", inputs=case.inputs, outputs=case.outputs, domain=None
-        if case.domain == (-1.0, 1.0)
-        else {"x": case.domain},
-    )  # fmt: skip
-    assert exported.path == tmp_path / "m" / "1"
-    assert max(exported.card.checks["trained_model"]["worst_eps"].values()) <= 32
-    assert exported.card.checks["taylor"]["passed"]
-    with gradwire.load(exported.path) as model:
-        assert set(model.signatures) >= {"serving_default", "value", "card"}
-        assert model.card == exported.card
 
 
 def test_log_answers_to_the_last_bit(log_package):
@@ -71,22 +59,69 @@ def test_the_card_says_what_it_is(log_package):
         }
     ]
     assert card["derivatives"] == {"f": {"x": "df_dx"}}
+    assert card["second_derivatives"] == {"f": {"x": {"x": "d2f_dx2"}}}
+    assert card["signatures"] == ["serving_default", "value", "jvp", "vjp", "hvp", "hessian", "card"]
     assert card["checks"]["zero_rows"] is True
     assert card["versions"]["tensorflow"] == tf.__version__
     assert card["digest"] == gradwire_export.digest(log_package.path)
 
 
-def test_saved_model_cli_runs_every_signature(log_package, tmp_path):
-    """TensorFlow's own tool runs the package."""
+def test_every_signature_of_log_has_its_closed_form(log_package):
+    """By raw call: 1/x, -1/x², and their products with tangents and cotangents, named as the contract says."""
+    x, v = np.random.default_rng(1).uniform(0.1, 1.9, (2, 50, 1))
+    df, d2f = 1 / x, -1 / x**2
+    with gradwire.load(log_package.path) as log:
+        found = {
+            "jvp": log.predict("jvp", x=x, x_dot=v),
+            "vjp": log.predict("vjp", x=x, f_bar=v),
+            "hvp": log.predict("hvp", x=x, x_dot=v),
+            "hessian": log.predict("hessian", x=x),
+        }
+    expected = {
+        "jvp": {"f": np.log(x), "f_dot": df * v},
+        "vjp": {"f": np.log(x), "x_bar": df * v},
+        "hvp": {"f": np.log(x), "df_dx": df, "df_dx_dot": d2f * v},
+        "hessian": {"f": np.log(x), "df_dx": df, "d2f_dx2": d2f[:, :, None]},
+    }
+    for signature, outputs in expected.items():
+        assert found[signature].keys() == outputs.keys()
+        for name, array in outputs.items():
+            assert found[signature][name].shape == array.shape
+            np.testing.assert_allclose(found[signature][name], array, rtol=1e-15, atol=1e-15)
+
+
+def test_warm_up_has_a_record_of_every_signature(log_package):
+    """The first caller of any of them pays nothing."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    file = log_package.path / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(str(file))
+    ]
+    names = [log.predict_log.request.model_spec.signature_name for log in logs]
+    assert set(names) == set(log_package.card.signatures)
+
+
+def test_saved_model_cli_runs_the_package(log_package, tmp_path):
+    """TensorFlow's own tool runs it, here a product with the Hessian."""
     cli = Path(sys.executable).with_name("saved_model_cli")
     np.save(tmp_path / "x.npy", np.array([[0.5], [1.0]]))
-    np.save(tmp_path / "query.npy", np.zeros(1, np.int32))
-    for signature, name in (("serving_default", "x"), ("value", "x"), ("card", "query")):
-        command = [cli, "run", "--dir", log_package.path, "--tag_set", "serve", "--signature_def", signature]
-        inputs = ["--inputs", f"{name}={tmp_path / name}.npy"]
-        done = subprocess.run([*command, *inputs], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert ("-0.69314718" in done.stdout) == (signature != "card")
+    command = [cli, "run", "--dir", log_package.path, "--tag_set", "serve", "--signature_def", "hvp"]
+    inputs = ["--inputs", f"x={tmp_path / 'x.npy'};x_dot={tmp_path / 'x.npy'}"]
+    done = subprocess.run([*command, *inputs], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "-0.69314718" in done.stdout
+
+
+def test_a_fresh_process_answers_and_says_what_fails(log_package, tmp_path):
+    """Each call gets its answer or the reason why there is none; a package that does not load is refused."""
+    calls = [Call("value", {"x": np.ones((2, 1))}), Call("value", {"x": np.ones((2, 1), np.int32)})]
+    answer, failed = run_fresh(log_package.path, calls)
+    assert answer.outputs["f"].tolist() == [[0.0], [0.0]]
+    assert "to be double but int32 is provided" in failed.failure
+    with pytest.raises(PackageError, match="does not load in a fresh process"):
+        run_fresh(tmp_path, calls)
 
 
 def test_another_user_may_read_the_package(log_package):
@@ -94,16 +129,39 @@ def test_another_user_may_read_the_package(log_package):
     assert stat.S_IMODE(log_package.path.stat().st_mode) == 0o755
 
 
-def test_versions_count_up_and_are_never_overwritten(tmp_path):
+def test_versions_count_up_and_are_never_overwritten(tmp_path, without_proof):
     """The next export is the next version; a version that exists is refused and stays as it is."""
-    first = export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN)
+    first = export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN, signatures=[])
     (tmp_path / "log" / "0000009").mkdir()
-    second = export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN)
+    second = export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN, signatures=[])
     assert (first.path.name, second.path.name) == ("1", "10")
     before = gradwire_export.digest(first.path)
     with pytest.raises(PackageError, match="versions are never overwritten"):
-        export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN, version=1)
+        export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN, signatures=[], version=1)
     assert gradwire_export.digest(first.path) == before
+
+
+WRONG = {
+    "jvp": ("row_jvp_by_contraction", lambda right: lambda *a: _scaled_last(right(*a)), "'f_dot' of jvp"),
+    "vjp": ("row_vjp", lambda right: lambda *a: _scaled_last(right(*a)), "'x_bar' of vjp"),
+    "hvp": ("row_hvp", lambda right: lambda *a: _scaled_last(right(*a)), "'df_dx_dot' of hvp"),
+    "hessian": ("row_hessian", lambda right: lambda *a: _scaled_last(right(*a)), "'df_dx_dot' of hessian"),
+}
+
+
+def _scaled_last(answer):
+    *first, last = answer
+    return (*first, tf.nest.map_structure(lambda tensor: tensor * 1.001, last))
+
+
+@pytest.mark.parametrize("signature", WRONG)
+def test_a_signature_that_differs_is_found(signature, tmp_path, monkeypatch):
+    """Each signature is held against the model: 1e-3 off is not written."""
+    name, wrong, message = WRONG[signature]
+    monkeypatch.setattr(_signatures, name, wrong(getattr(_signatures, name)))
+    with pytest.raises(CheckFailed, match=f"{message} differs from the trained model"):
+        export(tf.math.log, to=tmp_path / "models" / "log", inputs=LOG, domain=DOMAIN, signatures=[signature])
+    assert leftovers(tmp_path) == []
 
 
 def test_a_package_that_differs_is_removed(tmp_path, monkeypatch):
@@ -127,17 +185,10 @@ class Scaled(tf.Module):
         return x / tf.reduce_max(x)
 
 
-def _trained_normalisation() -> keras.Model:
-    layer = keras.layers.BatchNormalization()
-    x = keras.Input((2,), name="x")
-    return keras.Model(x, keras.layers.Lambda(lambda y: layer(y, training=True), output_shape=(2,))(x))
-
-
 COUPLED = {
     "maximum of the batch": (Scaled(), {"x": tf.TensorSpec((None, 1), tf.float32)}),
     "mean of the batch": (lambda x: x - tf.reduce_mean(x), {"x": tf.TensorSpec((None, 1), tf.float64)}),
     "cumulative sum": (tf.cumsum, {"x": tf.TensorSpec((None, 1), tf.float64)}),
-    "batch normalisation in training": (_trained_normalisation(), None),
 }
 
 
@@ -146,20 +197,92 @@ def test_rows_that_depend_on_one_another_are_refused(name, tmp_path):
     """A derivative row by row has no meaning then; the message says which output, and nothing is left."""
     source, inputs = COUPLED[name]
     with pytest.raises(ConversionError, match=r"'.*' of a row depends on the other rows"):
-        export(source, to=tmp_path / "m", inputs=inputs)
+        export(source, to=tmp_path / "m", inputs=inputs, signatures=[])
     assert leftovers(tmp_path) == []
 
 
-def test_python_code_inside_the_graph_is_refused(tmp_path):
-    """numpy_function lives in this process only: the fresh one says so, and nothing is left."""
+class Attention(tf.Module):
+    """Attends over the batch."""
 
-    @tf.custom_gradient
-    def outside(x):
-        return tf.ensure_shape(tf.numpy_function(np.log, [x], tf.float64), (None, 1)), lambda up: up / x
+    def __call__(self, x):
+        return tf.nn.softmax(x @ tf.transpose(x)) @ x
 
-    with pytest.raises(CheckFailed, match="fails when served"):
-        export(outside, to=tmp_path / "m", inputs=LOG, domain=DOMAIN)
+
+def test_attention_over_the_batch_is_refused(tmp_path):
+    """A row that looks at its neighbours is told by them."""
+    with pytest.raises(ConversionError, match="of a row depends on the other rows"):
+        export(
+            Attention(), to=tmp_path / "m", inputs={"x": tf.TensorSpec((None, 2), tf.float32)}, signatures=[]
+        )
+
+
+def test_batch_normalisation_in_training_is_refused(tmp_path):
+    """It looks at the whole batch, and changes its own variables: the message says which, and what to do."""
+    layer = keras.layers.BatchNormalization(name="norm")
+    x = keras.Input((2,), name="x")
+    model = keras.Model(x, keras.layers.Lambda(lambda y: layer(y, training=True), output_shape=(2,))(x))
+    with pytest.raises(ConversionError, match=r"norm.* as batch normalisation in training mode does"):
+        export(model, to=tmp_path / "m")
     assert leftovers(tmp_path) == []
+
+
+def test_a_step_beside_another_path_is_warned_of_by_name(tmp_path, without_proof):
+    """The function x + floor(x) has the derivative 1 and jumps: Python warns, and the card says so too."""
+    with pytest.warns(
+        gradwire_export.DerivativeWarning, match=r"through Floor \('Floor'\), a step"
+    ) as caught:
+        exported = export(
+            lambda x: x + tf.floor(x), to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[]
+        )
+    assert exported.card.checks["warnings"] == [str(warning.message) for warning in caught]
+
+
+def test_parameters_are_passed_and_not_differentiated(tmp_path):
+    """With wrt the other inputs, integers too, are parameters: no derivative, no tangent, no cotangent of theirs."""
+
+    def chosen(n, x, scale):
+        return tf.gather(tf.constant([1.0, 2.0, 3.0], tf.float64), n) * x**3 * tf.cast(scale, tf.float64)
+
+    inputs = {
+        "n": tf.TensorSpec((None, 1), tf.int32),
+        "x": tf.TensorSpec((None, 1), tf.float64),
+        "scale": tf.TensorSpec((None, 1), tf.float32),
+    }
+    exported = export(chosen, to=tmp_path / "m", inputs=inputs, wrt=["x"], domain={"n": (0, 2)})
+    card = exported.card
+    assert (card.derivatives, card.inputs[1].domain) == ({"f": {"x": "df_dx"}}, None)
+    n, x, scale = np.array([[0], [1], [2]], np.int32), np.full((3, 1), 2.0), np.ones((3, 1), np.float32)
+    with gradwire.load(exported.path) as model:
+        found = model.predict("hvp", n=n, x=x, scale=scale, x_dot=np.ones((3, 1)))
+        assert set(model.signatures["vjp"].inputs) == {"n", "x", "scale", "f_bar"}
+        assert set(model.signatures["vjp"].outputs) == {"f", "x_bar"}
+    np.testing.assert_allclose(found["df_dx"], 3 * x**2 * (n + 1))
+    np.testing.assert_allclose(found["df_dx_dot"], 6 * x * (n + 1))
+
+
+def test_an_integer_that_the_model_does_not_take_is_named(tmp_path):
+    """Without a domain integers are drawn from -1 to 1; the failure says which, and what to do."""
+    inputs = {"n": tf.TensorSpec((None,), tf.int32), "x": tf.TensorSpec((None,), tf.float64)}
+    table = tf.constant([1.0, 2.0], tf.float64)
+    with pytest.raises(CheckFailed, match=r"'n' was drawn from -1 to 1: give a domain"):
+        export(
+            lambda n, x: tf.gather(table, n) * x, to=tmp_path / "m", inputs=inputs, wrt=["x"], signatures=[]
+        )
+    assert leftovers(tmp_path) == []
+
+
+def test_some_outputs_and_signatures(tmp_path, without_proof):
+    """Of a model's outputs those that are named, and of the signatures those that are chosen."""
+
+    def both(x):
+        return {"price": x * x, "bucket": tf.cast(x, tf.int32)}
+
+    exported = export(both, to=tmp_path / "m", inputs=LOG, outputs=["price"], signatures=["vjp"])
+    assert [tensor.name for tensor in exported.card.outputs] == ["price"]
+    assert exported.card.signatures == ("serving_default", "value", "vjp", "card")
+    assert exported.card.second_derivatives == {}
+    with gradwire.load(exported.path) as model:
+        assert set(model.signatures) == set(exported.card.signatures)
 
 
 BAD = {
@@ -197,7 +320,7 @@ def test_bad_input_gets_a_message_and_leaves_nothing(name, tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"not a zip")
     inputs = LOG if source(tmp_path) is tf.math.log else None
     with pytest.raises(kind, match=message):
-        export(source(tmp_path), to=tmp_path / "models" / "m", inputs=inputs, **arguments)
+        export(source(tmp_path), to=tmp_path / "models" / "m", inputs=inputs, signatures=[], **arguments)
     assert leftovers(tmp_path) == ["broken.keras"]
 
 
@@ -208,7 +331,7 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path):
         export(tf.math.log, to=tmp_path / "models" / "log", inputs=LOG, domain=DOMAIN)
 
 
-def test_a_keras_file_exports(tmp_path):
+def test_a_keras_file_exports(tmp_path, without_proof):
     """A .keras file is a source of its own; what a fit would know is unknown."""
     model = keras.Sequential(
         [keras.Input((2,), name="x"), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)]

@@ -67,6 +67,32 @@ def test_variables_are_the_models_sorted():
     assert names == sorted(names)
 
 
+def test_outputs_select_where_there_are_names():
+    """Of the outputs that the source names, those that are wanted stay, in the source's order."""
+    inputs = {"x": FLAT}
+    by_dict = function_of(lambda x: {"f": x * 2, "g": x * 3, "h": x}, inputs=inputs, outputs=["h", "f"])
+    by_sequence = function_of(
+        lambda x: (x * 2, x * 3, x + 1), inputs=inputs, outputs=["h", "f"], named=["f", "g", "h"]
+    )
+    assert list(by_dict.outputs) == list(by_sequence.outputs) == ["f", "h"]
+    assert by_sequence.call({"x": tf.constant([[2.0]])})["h"].numpy() == [[3.0]]
+
+
+def test_outputs_rename_where_names_are_generated():
+    """As many new names as a Keras model has outputs replace those that Keras made up for its layers."""
+    x = keras.Input((1,), name="x")
+    model = keras.Model(x, [keras.layers.Dense(1)(x), keras.layers.Dense(2)(x)])
+    assert list(function_of(model, outputs=["price", "risk"]).outputs) == ["price", "risk"]
+    assert list(function_of(model, outputs=[model.output_names[1]]).outputs) == [model.output_names[1]]
+
+
+def test_wrt_keeps_the_models_order():
+    """The inputs that are differentiated by stand in the order of the inputs, whatever order they are named in."""
+    inputs = {"a": FLAT, "b": FLAT, "n": tf.TensorSpec((None, 1), tf.int32)}
+    assert function_of(lambda a, b, n: a * b, inputs=inputs, wrt=["b", "a"]).wrt == ("a", "b")
+    assert function_of(lambda a, b, n: a * b, inputs=inputs).wrt == ("a", "b", "n")
+
+
 class _Silent(Exception):  # noqa: N818 - the message has to name it
     """A failure with no text."""
 
@@ -87,6 +113,50 @@ REFUSED = {
         "must be known",
     ),
     "not a name": (tf.math.log, {"inputs": {"x y": FLAT}}, UsageError, "'x y' is not a name"),
+    "underscore first": (tf.math.log, {"inputs": {"_x": FLAT}}, UsageError, "a letter first"),
+    "letters that no graph takes": (
+        tf.math.log,
+        {"inputs": {"\N{GREEK SMALL LETTER SIGMA}": FLAT}},
+        UsageError,
+        "is not a name",
+    ),
+    "names that differ in case": (
+        lambda big, small: big * small,
+        {"inputs": {"S": FLAT, "s": FLAT}},
+        UsageError,
+        "inputs 'S' and 's' differ in case alone",
+    ),
+    "outputs that differ in case": (
+        lambda x: {"f": x * 2, "F": x * 3},
+        {"inputs": {"x": FLAT}},
+        UsageError,
+        "outputs 'f' and 'F' differ in case alone",
+    ),
+    "differentiated by nothing": (tf.math.log, {"inputs": {"x": FLAT}, "wrt": []}, UsageError, "one or more"),
+    "differentiated by a stranger": (
+        tf.math.log,
+        {"inputs": {"x": FLAT}, "wrt": ["y"]},
+        UsageError,
+        r"wrt names \['y'\], expected one or more of the inputs \['x'\]",
+    ),
+    "an output that is not there": (
+        lambda x: {"f": x * 2},
+        {"inputs": {"x": FLAT}, "outputs": ["g"]},
+        UsageError,
+        r"the function's own are \['f'\]",
+    ),
+    "another name for an output that was trained under its own": (
+        lambda x: x * 2,
+        {"inputs": {"x": FLAT}, "outputs": ["g"], "named": ["f"]},
+        UsageError,
+        r"outputs names \['g'\], and the function's own are \['f'\]",
+    ),
+    "an output of a sequence that is not there": (
+        lambda x: (x * 2, x * 3),
+        {"inputs": {"x": FLAT}, "outputs": ["g"], "named": ["f", "h"]},
+        UsageError,
+        r"the function's own are \['f', 'h'\]",
+    ),
     "tangent's name": (tf.math.log, {"inputs": {"x_dot": FLAT}}, UsageError, "_dot"),
     "output is not batched": (tf.reduce_sum, {"inputs": {"x": FLAT}}, ConversionError, "expected \\(None"),
     "two outputs, no names": (lambda x: (x, x), {"inputs": {"x": FLAT}}, UsageError, "2 outputs and 0 names"),

@@ -1,0 +1,79 @@
+"""The proof as export writes it on the card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import gradwire
+from gradwire_export import Exported, _export, export
+
+SPEC = {"x": tf.TensorSpec((None, 1), tf.float32)}
+CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchecked():
+    """The comparison with the model is another file's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_export, "check_package", lambda *_, **__: {"trained_model": "seen"})
+        patch.setattr(_export, "write_warmup", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def kinked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A float32 function with a kink at 0.25."""
+    return export(
+        lambda x: tf.abs(x - 0.25) * tf.exp(x), to=tmp_path_factory.mktemp("kinked") / "m", inputs=SPEC
+    )
+
+
+def test_the_card_carries_the_proof(kinked: Exported):
+    """Six checks beside what was found before, reference points from the twin, and the digest of every file."""
+    card = kinked.card
+    assert list(card.checks) == ["trained_model", *CHECKS, "proof"]
+    assert card.checks["proof"] == {"passed": True, "points": 64, "seed": 0}
+    assert all(card.checks[name]["passed"] for name in CHECKS)
+    assert "skipped" not in card.checks["reference"]
+    assert card.reference is not None
+    assert card.reference["method"] == "the package's graph in float64"
+    assert "saved_model.pb" in card.files
+    assert gradwire.Card.from_json(
+        (kinked.path / "assets" / "card.json").read_text()
+    ) == gradwire.Card.from_json(card.to_json())
+
+
+def test_kinks_are_told_and_their_points_left_out(kinked: Exported):
+    """The kink stands on the card with its place; derivatives beside it are proved."""
+    (told,) = kinked.card.checks["kinks"]["findings"]
+    assert "kinks on 16 of 16 lines, such as near x = 0.25" in told["note"]
+    assert kinked.card.reference is not None
+    assert kinked.card.reference["differences"]["df_dx"]["worst"] < 1
+
+
+def test_the_package_tells_what_the_card_says(kinked: Exported):
+    """A loaded package gives the proof's numbers again: the same points, the same findings."""
+    with gradwire.load(kinked.path) as model:
+        again = gradwire.verify(model).to_dict()
+    assert json.loads(json.dumps(again)) == {name: kinked.card.checks[name] for name in CHECKS}
+
+
+def test_a_gradient_of_its_own_is_recorded_and_not_refused(tmp_path: Path):
+    """A straight-through estimator is not the derivative, on purpose: export writes it, and the card says so."""
+
+    @tf.custom_gradient
+    def through(x: tf.Tensor):
+        return tf.sin(3 * x), lambda upstream: upstream
+
+    exported = export(through, to=tmp_path / "m", inputs=SPEC, signatures=("jvp",))
+    assert not exported.card.checks["proof"]["passed"]
+    assert not exported.card.checks["taylor"]["passed"]
+    assert exported.card.checks["adjoint"]["passed"]  # its signatures agree with one another
+    assert exported.card.reference is not None
+    assert exported.card.reference["differences"]["df_dx"]["worst"] > 1
+    with gradwire.load(exported.path) as model:
+        assert "taylor: df_dx of f by x" in gradwire.verify(model).failures

@@ -1,0 +1,139 @@
+"""What export reads: .keras files, SavedModels, and code in them only where it was asked for."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gradwire
+from gradwire._errors import PackageError, UsageError
+from gradwire_export import export
+from gradwire_export._function import function_of
+from gradwire_export._row_derivatives import row_derivatives
+from gradwire_export._saved_model import SavedFunction
+from gradwire_export._source import read_source
+
+
+def recurrent() -> keras.Model:
+    """Two inputs, a loop over one of them, two named outputs."""
+    keras.utils.set_random_seed(1)
+    x, z = keras.Input((4, 2), name="x"), keras.Input((1,), name="z")
+    hidden = keras.layers.GRU(3)(x)
+    return keras.Model(
+        {"x": x, "z": z},
+        {"price": keras.layers.Dense(1)(hidden) * z, "rate": keras.layers.Dense(2)(hidden) + z},
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The model that the sources hold."""
+    return recurrent()
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    """It as a SavedModel, exported by Keras."""
+    path = tmp_path_factory.mktemp("saved") / "gru"
+    model.export(path, verbose=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rows of both inputs."""
+    generator = np.random.default_rng(0)
+    return {
+        name: generator.uniform(-1, 1, (5, *row)).astype("f") for name, row in (("x", (4, 2)), ("z", (1,)))
+    }
+
+
+def differentiated(function, rows):
+    """The outputs and first derivatives of a Function."""
+    wanted = {output: ["x", "z"] for output in ("price", "rate")}
+    tensors = {name: tf.constant(array) for name, array in rows.items()}
+    shapes = {"price": (1,), "rate": (2,)}
+    return tf.function(lambda given: row_derivatives(function.call, given, wanted, shapes))(tensors)
+
+
+def test_a_saved_model_has_the_models_derivatives(model, saved, rows):
+    """Its loops read variables, so it is frozen: values and derivatives are those of the model in Python."""
+    source = read_source(saved)
+    found = function_of(source.model, inputs=source.inputs)
+    assert (set(found.inputs), set(found.outputs)) == ({"x", "z"}, {"price", "rate"})
+    assert found.variables == ()  # frozen
+    values, gradients = differentiated(found, rows)  # through loops that TensorFlow has loaded
+    expected_values, expected = differentiated(function_of(model), rows)
+    for output in ("price", "rate"):
+        np.testing.assert_allclose(values[output], expected_values[output], rtol=1e-5, atol=1e-6)
+        for wrt in ("x", "z"):
+            np.testing.assert_allclose(gradients[output][wrt], expected[output][wrt], rtol=1e-4, atol=1e-6)
+
+
+def test_a_saved_model_becomes_a_package(run_in_one_process, tmp_path):
+    """Without loops its variables stay variables; names are its signature's; it answers through a Session."""
+    keras.utils.set_random_seed(2)
+    net = keras.Sequential(
+        [keras.Input((3,), name="x"), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]
+    )
+    net.export(tmp_path / "saved", verbose=False)
+    exported = export(tmp_path / "saved", to=tmp_path / "models" / "net", signatures=[])
+    assert dict(exported.card.derivatives) == {"output_0": {"x": "doutput_0_dx"}}
+    assert (exported.path / "variables" / "variables.index").exists()
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
+    with gradwire.load(exported.path) as package:
+        np.testing.assert_allclose(package.value(x), np.asarray(net(x))[:, 0], rtol=1e-5)
+
+
+def test_a_saved_models_signature_is_chosen_by_name(tmp_path):
+    """Another than serving_default; one that is not there is named beside those that are."""
+    module = tf.Module()
+    spec = tf.TensorSpec((None, 1), tf.float64, name="x")
+    square = tf.function(lambda x: {"square": x * x}).get_concrete_function(spec)
+    cube = tf.function(lambda x: {"cube": x**3}).get_concrete_function(spec)
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": square, "cube": cube})
+    x = tf.constant([[2.0]], tf.float64)
+    assert read_source(tmp_path).model(x)["square"].numpy().tolist() == [[4]]
+    assert read_source(tmp_path, signature="cube").model(x)["cube"].numpy().tolist() == [[8]]
+    with pytest.raises(
+        UsageError, match=r"no signature 'root', expected one of \['cube', 'serving_default'\]"
+    ):
+        SavedFunction(tmp_path, "root")
+
+
+def test_a_signature_of_something_else_is_refused(tmp_path):
+    """Only a SavedModel has signatures to choose from."""
+    with pytest.raises(UsageError, match="the source is no SavedModel"):
+        export(tf.math.log, to=tmp_path / "m", signature="serving_default")
+    with pytest.raises(UsageError, match="is no SavedModel"):
+        read_source(tmp_path, signature="serving_default")
+
+
+def test_a_broken_saved_model_is_refused(tmp_path):
+    """The message says where, in one line."""
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff nothing")
+    with pytest.raises(PackageError, match="as a SavedModel") as refused:
+        read_source(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_code_in_a_keras_file_runs_only_when_asked_for(tmp_path):
+    """A Lambda layer is refused, with the option that would run it; with the option it is the model."""
+    x = keras.Input((1,), name="x")
+    keras.Model(x, keras.layers.Lambda(lambda y: y * y)(x)).save(tmp_path / "square.keras")
+    with pytest.raises(PackageError, match="--unsafe-lambda"):
+        read_source(tmp_path / "square.keras")
+    model = read_source(tmp_path / "square.keras", unsafe_lambda=True).model
+    assert np.asarray(model(np.full((1, 1), 3, np.float32))).tolist() == [[9]]
+
+
+def test_a_keras_file_names_inputs_and_outputs(model, tmp_path):
+    """Inputs by the Keras inputs, outputs by the dict; a single unnamed output is f."""
+    model.save(tmp_path / "gru.keras")
+    found = function_of(read_source(tmp_path / "gru.keras").model)
+    assert (set(found.inputs), set(found.outputs)) == ({"x", "z"}, {"price", "rate"})
+    keras.Sequential([keras.Input((2,), name="spot"), keras.layers.Dense(1)]).save(tmp_path / "one.keras")
+    one = function_of(read_source(tmp_path / "one.keras").model)
+    assert (list(one.inputs), list(one.outputs)) == (["spot"], ["f"])
