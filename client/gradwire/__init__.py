@@ -6,6 +6,8 @@ f, df_dx = log.value_and_grad(x)
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
 from gradwire._address import TLS, Address
 from gradwire._card import Card, CardTensor, Domain
 from gradwire._connect import connect, load
@@ -16,6 +18,8 @@ from gradwire._errors import (
     DataError,
     DeadlineExceeded,
     DTypeError,
+    ExtrapolationError,
+    ExtrapolationWarning,
     GradwireError,
     InputError,
     InputNameError,
@@ -32,22 +36,34 @@ from gradwire._fake import FakeTransport
 from gradwire._grpc_transport import GrpcTransport
 from gradwire._in_process import InProcessTransport
 from gradwire._model import Model
-from gradwire._transport import Transport, VersionStatus
-from gradwire._verify import DerivativeCheck, Verification, verify
+from gradwire._options import Options
+from gradwire._transport import Answer, Call, Transport, VersionStatus
+
+if TYPE_CHECKING:
+    from gradwire._diff import Computed, Difference, Said, diff
+    from gradwire._verify import Check, DerivativeCheck, Finding, Verification, verify
 
 __all__ = [
     "TLS",
     "Address",
+    "Answer",
+    "Call",
     "Card",
     "CardTensor",
+    "Check",
     "CheckFailed",
+    "Computed",
     "ConversionError",
     "DTypeError",
     "DataError",
     "DeadlineExceeded",
     "DerivativeCheck",
+    "Difference",
     "Domain",
+    "ExtrapolationError",
+    "ExtrapolationWarning",
     "FakeTransport",
+    "Finding",
     "GradwireError",
     "GrpcTransport",
     "InProcessTransport",
@@ -56,7 +72,9 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelNotFound",
+    "Options",
     "PackageError",
+    "Said",
     "ServerError",
     "ServerUnreachable",
     "ShapeError",
@@ -69,17 +87,29 @@ __all__ = [
     "VersionStatus",
     "__version__",
     "connect",
+    "diff",
     "load",
     "verify",
 ]
 
 __version__: str
 
+# Loaded when they are asked for: whoever calls a model seldom checks it, and they are a quarter of the import.
+_CHECKS: Final = {
+    "_diff": ("Computed", "Difference", "Said", "diff"),
+    "_verify": ("Check", "DerivativeCheck", "Finding", "Verification", "verify"),
+}
 
-def __getattr__(name: str) -> str:
-    """Reads the version when it is asked for: importlib.metadata takes as long to import as this package."""
+
+def __getattr__(name: str) -> Any:
+    """Gives what is loaded when it is asked for: the checks, and the version, which takes as long as this package."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("gradwire")
+    for module, names in _CHECKS.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(f"gradwire.{module}"), name)
     raise AttributeError(f"module 'gradwire' has no attribute {name!r}")

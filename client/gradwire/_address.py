@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, final
 
-from gradwire._errors import UsageError
+from gradwire._errors import ServerUnreachable, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 # What gRPC resolves by itself.
@@ -55,32 +57,41 @@ def _read(path: Path | None) -> bytes | None:
 @final
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A model on a server.
+    """A model on a server, or on several that serve the same.
 
     Attributes:
-        target: ``"host:port"``, ``"[::1]:port"``, ``"dns:///host:port"`` or ``"unix:path"``.
+        target: ``"host:port"``, ``"[::1]:port"``, ``"dns:///host:port"``, ``"unix:path"``, or a tuple of
+            ``"host:port"``. The servers of a tuple, and those behind a name after ``dns:///``, take turns.
         model: its name on the server.
         version: its number; None for the newest.
         label: the version's label, instead of its number.
         tls: None for a plain line, True for the system's roots, or files.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that gives it, asked
+            for every call. A pickle of the address holds it.
+        gzip: whether requests are packed.
 
     Raises:
-        UsageError: the target has another form, the name is empty, or both version and label are given.
+        UsageError: the target has another form, the name is empty, both version and label are given, or a token
+            would travel in plain text.
     """
 
-    target: str
+    target: str | tuple[str, ...]
     model: str
     version: int | None = None
     label: str | None = None
     tls: TLS | bool | None = None
+    token: str | Callable[[], str] | None = field(default=None, repr=False)
+    gzip: bool = False
 
     def __post_init__(self) -> None:
-        match = _HOST_PORT.fullmatch(self.target)
-        if not self.target.startswith(_SCHEMES) and not (match and 0 < int(match[2]) <= _MAX_PORT):
-            raise UsageError(
-                f"server {self.target!r}, expected host:port such as localhost:8500 (no http://), "
-                "dns:///host:port or unix:path"
-            )
+        for target in (self.target,) if isinstance(self.target, str) else self.target:
+            if not _is_host_port(target) and not (target is self.target and target.startswith(_SCHEMES)):
+                raise UsageError(
+                    f"server {target!r}, expected host:port such as localhost:8500 (no http://), "
+                    "dns:///host:port or unix:path"
+                )
+        if not self.target:
+            raise UsageError("no server is given, expected host:port such as localhost:8500, or several")
         if not self.model:
             raise UsageError("the model's name is empty, expected its name on the server")
         if self.version is not None and self.label is not None:
@@ -89,8 +100,61 @@ class Address:
             )
         if self.version is not None and self.version < 0:
             raise UsageError(f"version {self.version}, expected a number from 0 on")
+        if self.token is not None and not self.tls:
+            raise UsageError("a token would travel in plain text: give tls as well, such as tls=True")
+
+    @property
+    def where(self) -> str:
+        """The target, for people."""
+        return self.target if isinstance(self.target, str) else ", ".join(self.target)
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether several servers may answer, and take turns."""
+        return not isinstance(self.target, str) or self.target.startswith("dns:///")
+
+    @property
+    def authority(self) -> str:
+        """The name that the certificates of several servers are held against, which is the first one's; else empty."""
+        return "" if isinstance(self.target, str) else self.target[0].rpartition(":")[0].strip("[]")
+
+    def dial(self) -> str:
+        """Gives the target in gRPC's words; names in a tuple are looked up now, for gRPC takes numbers there.
+
+        Raises:
+            ServerUnreachable: a name is not known.
+            UsageError: a tuple has addresses of both families, which gRPC does not mix.
+        """
+        if isinstance(self.target, str):
+            return self.target
+        found = [_look_up(target) for target in self.target]
+        families = {family for family, _ in found}
+        if len(families) > 1:
+            raise UsageError(f"servers {self.where} are of IPv4 and IPv6, expected one of them for all")
+        scheme = "ipv6" if families == {socket.AF_INET6} else "ipv4"
+        return f"{scheme}:{','.join(target for _, target in found)}"
 
     def __str__(self) -> str:
         chosen = f" version {self.version}" if self.version is not None else ""
         labelled = f" label {self.label!r}" if self.label is not None else ""
-        return f"{self.model}{chosen}{labelled} at {self.target}"
+        return f"{self.model}{chosen}{labelled} at {self.where}"
+
+
+def as_target(target: str | Sequence[str]) -> str | tuple[str, ...]:
+    """Gives one server, or several, the form that ``Address`` has."""
+    return target if isinstance(target, str) else tuple(target)
+
+
+def _is_host_port(target: str) -> bool:
+    match = _HOST_PORT.fullmatch(target)
+    return match is not None and 0 < int(match[2]) <= _MAX_PORT
+
+
+def _look_up(target: str) -> tuple[int, str]:
+    host, _, port = target.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServerUnreachable(f"no server {target} ({error}): check the name") from error
+    family, number = min((int(entry[0]), str(entry[4][0])) for entry in found)  # IPv4, where there is one
+    return family, f"[{number}]:{port}" if family == socket.AF_INET6 else f"{number}:{port}"

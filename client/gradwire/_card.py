@@ -60,11 +60,16 @@ class Card:
         outputs: in the model's order.
         derivatives: ``{output: {input: tensor name}}``; the only right way to find a derivative.
         signatures: names of the signatures.
+        second_derivatives: ``{output: {first input: {second input: tensor name}}}``, each pair once, in the inputs'
+            order; empty where there is no signature `hessian`.
         trained: how it was fitted (problem, loss, optimiser, samples, seed, seconds), or None.
         errors: of the trained function against the truth, ``{tensor: {"max": …, "rmse": …}}`` and on what, or None.
         checks: what the checks at export found.
+        compiled: ``{"by": "xla", "batch_sizes": [rows, …], "needs": flag of a CPU server}``, or None.
+        reference: points with the values and derivatives that a float64 run of the model gives there, or None.
         versions: of the software that made it.
         digest: ``sha256:…`` over the graph, the variables and every asset but the card; empty until written.
+        files: SHA-256 of each of those files, by path in the package: what the digest is made of.
         created: UTC time in ISO 8601.
         format: of the card itself.
     """
@@ -74,11 +79,17 @@ class Card:
     outputs: tuple[CardTensor, ...]
     derivatives: Mapping[str, Mapping[str, str]]
     signatures: tuple[str, ...]
+    second_derivatives: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=dict[str, "Mapping[str, Mapping[str, str]]"]
+    )
     trained: Mapping[str, Any] | None = None
     errors: Mapping[str, Any] | None = None
+    compiled: Mapping[str, Any] | None = None
     checks: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reference: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     digest: str = ""
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
     created: str = ""
     format: int = CARD_FORMAT
 

@@ -1,13 +1,16 @@
 """The caller's values in the dtype that a signature wants, or a refusal that says what would be lost.
 
-Rounding a float64 to a float32 input is allowed, for it is what every caller means; whatever changes a value
-beyond rounding is not: overflow to infinity, integers longer than the mantissa, complex numbers, booleans and
-text as numbers. NaN, infinities, negative zeros and denormals keep their bits where the dtype stays.
+Rounding a float64 to a float32 input is allowed, for it is what every caller means (NumPy's own arrays are
+float64, most packages float32); whatever changes a value beyond rounding is not: overflow to infinity, integers
+longer than the mantissa, complex numbers, booleans and text as numbers. A caller may ask for less (``"exact"``:
+not even rounding) or for more (``"allow"``: whatever NumPy does). NaN, infinities, negative zeros and denormals
+keep their bits where the dtype stays.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import warnings
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -17,17 +20,23 @@ from gradwire._errors import DTypeError, ShapeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Casting: TypeAlias = Literal["exact", "round", "allow"]
+CASTINGS: Final = ("exact", "round", "allow")
+DEFAULT_CASTING: Final[Casting] = "round"
+
 _MANTISSA_BITS: Final = {BFLOAT16: 8, "float16": 11, "float32": 24, "float64": 53}  # the hidden bit counted
 _BFLOAT16_MAX: Final = float.fromhex("0x1.ffp127")  # from here on, rounding goes to infinity
 
 
-def cast(value: Any, dtype: str, name: str) -> NDArray[Any]:
+def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) -> NDArray[Any]:
     """Gives an array of the NumPy form of a dtype.
 
     Args:
         value: a number, nested lists, or anything with ``__array__``.
         dtype: the dtype that the signature names.
         name: of the input, for messages.
+        casting: what may be lost: nothing (``"exact"``), what rounding loses (``"round"``), or anything
+            (``"allow"``).
 
     Returns:
         The array; ``value`` itself when nothing had to be done.
@@ -44,6 +53,35 @@ def cast(value: Any, dtype: str, name: str) -> NDArray[Any]:
         return array
     if dtype == STRING:
         return _to_strings(array, name)
+    if casting == "allow" and array.dtype.kind in "biufc":
+        return _to_anything(array, target)
+    out = _cast(array, dtype, target, name)
+    if casting == "exact" and _differ(array, out, dtype):
+        raise DTypeError(
+            f"input {name!r} has values that {dtype} cannot hold to the last digit, and cast='exact' was asked for: "
+            f"round them first, or serve the model in {array.dtype.name}"
+        )
+    return out
+
+
+def _to_anything(array: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
+    """What NumPy makes of it: digits, imaginary parts and overflows are lost without a word, as was asked for."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        return array.astype(target)
+
+
+def _differ(array: NDArray[Any], out: NDArray[Any], dtype: str) -> bool:
+    kept = _to_bfloat16(out) if dtype == BFLOAT16 else out
+    return not np.array_equal(kept.astype(array.dtype), array, equal_nan=array.dtype.kind in "fc")
+
+
+def _to_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """What is left of float32 when the lower half of its bits is gone; enough to see whether anything is lost."""
+    return (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def _cast(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str) -> NDArray[Any]:
     if dtype in _MANTISSA_BITS:
         return _to_floats(array, dtype, target, name)
     if target.kind == "c" and array.dtype.kind in "fc" and array.dtype.itemsize <= target.itemsize:

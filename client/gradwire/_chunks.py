@@ -1,30 +1,19 @@
-"""Large calls in pieces: where to cut, and several pieces in flight at once."""
+"""Large calls in pieces: how many rows go into one message."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from gradwire._dtypes import BY_NAME
 from gradwire._rows import count_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import grpc
-    from numpy.typing import NDArray
-
-    from gradwire._contract import Signature
+    from gradwire._transport import Call
 
 # gRPC refuses to receive more than 4 MiB unless told otherwise, and proxies in between keep that default. The
 # slack is for names, shapes and lengths.
 MESSAGE_LIMIT: Final = 4 * 1024 * 1024 - 64 * 1024
-
-# Two pieces keep the line and the server busy at once, a third covers the time between; a stock Serving runs
-# no more than 4 calls a core, for all of its callers.
-IN_FLIGHT: Final = 3
 
 
 class Block(NamedTuple):
@@ -33,86 +22,82 @@ class Block(NamedTuple):
     start: int
     stop: int
 
-
-def cut(rows: int, row_bytes: int, limit: int) -> list[Block]:
-    """Cuts rows into blocks of nearly equal size that each stay below a limit.
-
-    Args:
-        rows: how many there are, at least one.
-        row_bytes: bytes of one row in a message.
-        limit: bytes of a message. A row that is larger goes alone.
-
-    Returns:
-        The blocks, in order and without gaps.
-    """
-    most = max(1, limit // max(1, row_bytes))
-    pieces = math.ceil(rows / most)
-    ends = [rows * index // pieces for index in range(pieces + 1)]
-    return [Block(start, stop) for start, stop in itertools.pairwise(ends)]
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.stop - self.start
 
 
-def blocks_of(
-    signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, limit: int
-) -> list[Block]:
-    """Cuts a call so that neither a request nor, by the signature's estimate, an answer passes the limit.
+def split(block: Block, most: int) -> tuple[Block, Block]:
+    """Splits off the first of as few and as equal pieces as there can be.
 
     Args:
-        signature: what is called.
-        inputs: its inputs.
-        outputs: the outputs wanted; None for all.
-        limit: bytes of a message.
+        block: the rows, at least one.
+        most: rows of a piece, at least one.
 
     Returns:
-        The blocks; one block where the call fits, or where an input or output has no batch axis to cut along.
+        The first piece, and what is left, of no rows where the block fits.
     """
-    rows = count_rows(signature, inputs)
-    specs = [signature.outputs[name] for name in (signature.outputs if outputs is None else outputs)]
-    sent = [signature.inputs[name] for name in inputs]
-    if rows is None or not all(spec.is_batch_first for spec in (*sent, *specs)):
-        return [Block(0, rows or 1)]
-    request = sum(array.nbytes for array in inputs.values())
-    answer = rows * sum(
+    pieces = math.ceil(block.rows / most)
+    middle = block.start + math.ceil(block.rows / pieces)
+    return Block(block.start, middle), Block(middle, block.stop)
+
+
+def row_bytes(call: Call, rows: int) -> int | None:
+    """Tells the size of one row in a message: the larger of request and, by the signature's estimate, answer.
+
+    Args:
+        call: the call.
+        rows: its rows, at least one.
+
+    Returns:
+        Bytes; None where an input or an output has no batch axis, so that the call cannot be cut.
+    """
+    signature = call.signature
+    given = [
+        signature.outputs[name] for name in (signature.outputs if call.outputs is None else call.outputs)
+    ]
+    if not all(spec.is_batch_first for spec in (*(signature.inputs[name] for name in call.inputs), *given)):
+        return None
+    request = math.ceil(sum(array.nbytes for array in call.inputs.values()) / rows)
+    answer = sum(
         BY_NAME[spec.dtype].wire_bytes * math.prod(size or 1 for size in spec.row_shape)
-        for spec in specs
+        for spec in given
         if spec.dtype in BY_NAME
     )
-    return cut(rows, math.ceil(max(request, answer) / rows), limit)
+    return max(1, request, answer)
 
 
-def fly(
-    blocks: Sequence[Block],
-    start: Callable[[Block], grpc.Future[bytes]],
-    land: Callable[[Block, bytes], None],
-    *,
-    in_flight: int = IN_FLIGHT,
-) -> None:
-    """Starts a call for each block, a few at a time, and hands over each answer as it comes, in any order.
+@final
+class Limits:
+    """How much goes into one message of a server, as far as that is known; shared by all calls of a transport.
 
     Args:
-        blocks: what to do.
-        start: starts the call of a block.
-        land: takes the answer of a block.
-        in_flight: how many calls at once.
-
-    Raises:
-        grpc.RpcError: the first call that failed; those still in flight are cancelled.
+        message: bytes.
     """
-    waiting = iter(blocks)
-    flying: dict[Block, grpc.Future[bytes]] = {}
-    done: SimpleQueue[Block] = SimpleQueue()
 
-    def launch(count: int) -> None:
-        for block in itertools.islice(waiting, count):
-            flying[block] = start(block)
-            flying[block].add_done_callback(lambda _, block=block: done.put(block))
+    def __init__(self, message: int) -> None:
+        self._message = message
+        self._rows: dict[str, int] = {}  # by signature: what the server was heard to take
 
-    try:
-        launch(in_flight)
-        while flying:
-            block = done.get()
-            answer = flying.pop(block).result()
-            launch(1)
-            land(block, answer)
-    finally:
-        for call in flying.values():
-            call.cancel()
+    def most_rows(self, call: Call, rows: int) -> int | None:
+        """Tells how many rows of a call go into one message, at least one; None where it cannot be cut.
+
+        Args:
+            call: the call.
+            rows: how many it has.
+        """
+        size = row_bytes(call, rows)
+        if size is None:
+            return None
+        return min(max(1, self._message // size), self._rows.get(call.signature.name, rows))
+
+    def learn(self, signature: str, rows: int) -> None:
+        """Notes that the server takes no more than so many rows of a signature."""
+        self._rows[signature] = max(1, min(rows, self._rows.get(signature, rows)))
+
+    def fits(self, call: Call) -> bool:
+        """Whether a call goes into one message."""
+        rows = count_rows(call.signature, call.inputs)
+        most = None if rows is None else self.most_rows(call, rows)
+        return rows is None or most is None or rows <= most

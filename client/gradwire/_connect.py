@@ -5,51 +5,82 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradwire._address import Address
+from gradwire._address import Address, as_target
+from gradwire._cast import DEFAULT_CASTING
+from gradwire._digest import check_digest
 from gradwire._grpc_transport import GrpcTransport
 from gradwire._in_process import InProcessTransport, find_package
-from gradwire._model import DEFAULT_TIMEOUT, Model
+from gradwire._model import model_of
+from gradwire._options import DEFAULT_TIMEOUT, Options
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Sequence
 
     from gradwire._address import TLS
+    from gradwire._cast import Casting
+    from gradwire._domain import Extrapolation
+    from gradwire._model import Model
 
 
 def connect(
-    target: str,
+    target: str | Sequence[str],
     model: str,
     *,
     version: int | None = None,
     label: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     tls: TLS | bool | None = None,
+    token: str | Callable[[], str] | None = None,
+    gzip: bool = False,
+    cast: Casting = DEFAULT_CASTING,
+    on_extrapolation: Extrapolation = "ignore",
+    memoize: int = 0,
 ) -> Model:
     """Connects to a model on a server, and asks for its signatures: a wrong address or name fails here.
 
     Args:
-        target: ``"localhost:8500"``, ``"dns:///host:port"`` or ``"unix:path"``.
+        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:path"``, or several ``"host:port"``. Several
+            servers, and those behind a name after ``dns:///``, take turns; where they show certificates, these must
+            hold for the first one's name.
         model: its name on the server.
         version: its number; None for whichever is newest at each call.
         label: the version's label on the server, instead of its number.
-        timeout: seconds for each call, chunks and all.
+        timeout: seconds for each operation: pieces, waits and repeats together. A server that is gone or full is
+            asked again for as long.
         tls: None for a plain line, True to trust the system's roots, or the files to use.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that gives it.
+        gzip: whether requests are packed; answers are packed where the server does so.
+        cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
+            loses, ``"allow"`` anything.
+        on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
+        memoize: how many answers to keep, by the exact bytes of the question. They are all of one version: when
+            another answers, they go; give ``version`` to rule out an answer of the version before.
 
     Returns:
         The model.
 
     Raises:
         UsageError: the arguments cannot be (a target without a port, version and label both, TLS files
-        missing).
-        ServerUnreachable: nothing answers at the target.
+            missing, a token without TLS).
+        ServerUnreachable: nothing answers at the target, or it cannot be trusted.
         ModelNotFound: the server has no such model, version or label.
         DeadlineExceeded: no answer within the timeout.
         ServerError: the server refused.
     """
-    return _ready(Model(GrpcTransport(Address(target, model, version, label, tls)), timeout=timeout))
+    options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
+    address = Address(as_target(target), model, version, label, tls, token, gzip)
+    return _ready(model_of(GrpcTransport(address), options))
 
 
-def load(path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    cast: Casting = DEFAULT_CASTING,
+    on_extrapolation: Extrapolation = "ignore",
+    memoize: int = 0,
+) -> Model:
     """Loads a package into this process; the same ``Model`` as ``connect`` gives. Needs ``gradwire[serve]``.
 
     A SavedModel is a program: load only what you trust (SECURITY.md).
@@ -57,15 +88,21 @@ def load(path: str | os.PathLike[str], *, timeout: float = DEFAULT_TIMEOUT) -> M
     Args:
         path: ``models/log``, of which the highest version is taken, or a version such as ``models/log/3``.
         timeout: seconds for each call.
+        cast: as for ``connect``.
+        on_extrapolation: as for ``connect``.
+        memoize: as for ``connect``.
 
     Returns:
         The model.
 
     Raises:
         MissingExtra: TensorFlow is not installed.
-        PackageError: the directory is no package, or the package cannot be loaded.
+        PackageError: the directory is no package, is not what its card describes, or cannot be loaded.
     """
-    return _ready(Model(InProcessTransport(find_package(Path(path))), timeout=timeout))
+    options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
+    package = find_package(Path(path))
+    check_digest(package)
+    return _ready(model_of(InProcessTransport(package), options))
 
 
 def _ready(model: Model) -> Model:

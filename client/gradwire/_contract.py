@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 SERVING_DEFAULT: Final = "serving_default"  # the inputs -> every output and its first derivatives
 VALUE: Final = "value"  # the inputs -> the outputs alone
+JVP: Final = "jvp"  # the inputs, and a tangent for each -> the outputs, and their tangents
+VJP: Final = "vjp"  # the inputs, and a cotangent for each output -> the outputs, and the inputs' cotangents
+HESSIAN: Final = "hessian"  # the inputs -> the outputs, first and second derivatives
+HVP: Final = "hvp"  # the inputs, and a tangent for each -> outputs, derivatives, the derivatives' tangents
 CARD: Final = "card"  # int32 (batch,) -> the card's JSON, a string a row
 
 CARD_QUERY: Final = "query"  # input of the signature `card`; its values are ignored
 CARD_ANSWER: Final = "card"  # output of the signature `card`
 
-RESERVED_SUFFIXES: Final = ("_dot", "_bar")  # tangents and cotangents
+TANGENT: Final = "_dot"  # ends the name of a tangent
+COTANGENT: Final = "_bar"  # ends the name of a cotangent
+RESERVED_SUFFIXES: Final = (TANGENT, COTANGENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,32 @@ def derivative_name(output: str, *inputs: str) -> str:
             raise UsageError(f"derivative of {output!r} by {len(inputs)} inputs: expected one or two")
 
 
+def tangent_name(tensor: str) -> str:
+    """Names the tangent of an input, an output or a derivative: ``x_dot``, ``f_dot``, ``df_dx_dot``."""
+    return f"{tensor}{TANGENT}"
+
+
+def cotangent_name(tensor: str) -> str:
+    """Names the cotangent of an output or an input: ``f_bar``, ``x_bar``."""
+    return f"{tensor}{COTANGENT}"
+
+
+def second_derivative_shape(
+    output: Sequence[int], first: Sequence[int], second: Sequence[int]
+) -> tuple[int, ...]:
+    """Gives the row shape of a second derivative.
+
+    Args:
+        output: row shape of the output.
+        first: row shape of the first input.
+        second: row shape of the second input.
+
+    Returns:
+        ``(*first, *second)`` for a one-number output, otherwise ``(*output, *first, *second)``.
+    """
+    return (*derivative_shape(output, first), *second)
+
+
 def derivative_shape(output: Sequence[int], wrt: Sequence[int]) -> tuple[int, ...]:
     """Gives the row shape of a first derivative.
 
@@ -108,41 +140,72 @@ def derivative_shape(output: Sequence[int], wrt: Sequence[int]) -> tuple[int, ..
     return tuple(wrt) if tuple(output) in ((), (1,)) else (*output, *wrt)
 
 
-def check_names(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, dict[str, str]]:
+def second_derivative_names(
+    outputs: Iterable[str], wrt: Sequence[str]
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Names the second derivatives, each pair of inputs once.
+
+    Args:
+        outputs: names of the outputs.
+        wrt: names of the inputs by which they are differentiated, in the model's order.
+
+    Returns:
+        ``{output: {first input: {second input: name}}}``.
+    """
+    return {
+        output: {
+            first: {second: derivative_name(output, first, second) for second in wrt[i:]}
+            for i, first in enumerate(wrt)
+        }
+        for output in outputs
+    }
+
+
+def check_names(
+    inputs: Iterable[str], outputs: Iterable[str], wrt: Iterable[str] | None = None
+) -> dict[str, dict[str, str]]:
     """Checks that a model's names can carry the contract, and names its first derivatives.
 
     Args:
         inputs: names of the inputs, in the model's order.
         outputs: names of the outputs.
+        wrt: names of the inputs by which the outputs are differentiated, in the model's order; all by default.
 
     Returns:
         ``{output: {input: name of the derivative}}``.
 
     Raises:
-        UsageError: a name is not an identifier, ends in ``_dot`` or ``_bar``, or collides with another.
+        UsageError: a name is not a letter and then letters, digits and underscores, ends in ``_dot`` or ``_bar``, or
+            collides with another; TensorFlow's graphs cannot tell names apart that differ in case alone.
     """
     inputs, outputs = list(inputs), list(outputs)
+    by = inputs if wrt is None else list(wrt)
     taken: dict[str, str] = {}
     for role, names in (("input", inputs), ("output", outputs)):
+        cases: dict[str, str] = {}
         for name in names:
-            if not name.isidentifier():
-                raise UsageError(f"{role} {name!r} is not a name: use letters, digits and underscores")
+            if not (name.isidentifier() and name.isascii() and name[0] != "_"):
+                raise UsageError(
+                    f"{role} {name!r} is not a name: use letters, digits and underscores, a letter first"
+                )
+            if cases.setdefault(name.lower(), name) != name:
+                raise UsageError(
+                    f"{role}s {cases[name.lower()]!r} and {name!r} differ in case alone, and TensorFlow's graphs cannot "
+                    "tell them apart: rename one of them"
+                )
             if name.endswith(RESERVED_SUFFIXES):
                 raise UsageError(
                     f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it"
                 )
             _claim(taken, name, f"{role} {name!r}")
-    derivatives = {output: {wrt: derivative_name(output, wrt) for wrt in inputs} for output in outputs}
-    pairs = [(first, second) for i, first in enumerate(inputs) for second in inputs[i:]]
+    derivatives = {output: {name: derivative_name(output, name) for name in by} for output in outputs}
+    seconds = second_derivative_names(outputs, by)
     for output in outputs:
-        for wrt in inputs:
-            _claim(taken, derivatives[output][wrt], f"the derivative of {output!r} by {wrt!r}")
-        for first, second in pairs:
-            _claim(
-                taken,
-                derivative_name(output, first, second),
-                f"the derivative of {output!r} by {first!r}, {second!r}",
-            )
+        for first, name in derivatives[output].items():
+            _claim(taken, name, f"the derivative of {output!r} by {first!r}")
+        for first, names in seconds[output].items():
+            for second, name in names.items():
+                _claim(taken, name, f"the derivative of {output!r} by {first!r}, {second!r}")
     return derivatives
 
 

@@ -5,7 +5,8 @@
     │   ├── InputError            the input arrays do not fit the signature
     │   │   ├── InputNameError    names missing, extra or twice
     │   │   ├── ShapeError        a shape that the contract does not allow
-    │   │   └── DTypeError        a dtype that cannot be cast without losing digits
+    │   │   ├── DTypeError        a dtype that cannot be cast without losing digits
+    │   │   └── ExtrapolationError  points outside of the domain that the samples covered
     │   ├── SignatureNotFound     the package has no such signature
     │   ├── DataError             samples or a table of points that cannot be used
     │   └── MissingExtra          an optional dependency is not installed
@@ -55,6 +56,14 @@ class ShapeError(InputError):
 
 class DTypeError(InputError):
     """An array's dtype would lose digits in the signature's dtype."""
+
+
+class ExtrapolationError(InputError):
+    """Points lie outside of the domain on the card, and the caller wanted none there."""
+
+
+class ExtrapolationWarning(UserWarning):
+    """Points lie outside of the domain on the card, and the caller wanted to be told."""
 
 
 class SignatureNotFound(UsageError):  # noqa: N818 - it says what happened

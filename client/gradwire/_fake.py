@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from gradwire._contract import (
-    CARD,
-    CARD_ANSWER,
-    CARD_QUERY,
-    SERVING_DEFAULT,
-    VALUE,
-    Signature,
-    TensorSpec,
-    derivative_shape,
-)
-from gradwire._dtypes import STRING
+from gradwire._by_contract import signatures_of
+from gradwire._contract import CARD, CARD_ANSWER
 from gradwire._errors import UsageError
 from gradwire._transport import Transport, VersionStatus
 
@@ -25,7 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._card import Card, CardTensor
+    from gradwire._card import Card
+    from gradwire._contract import Signature
 
     Function = Callable[..., Mapping[str, NDArray[Any]]]
 
@@ -50,8 +42,8 @@ class FakeTransport(Transport):
     Args:
         functions: by signature name; each takes the inputs by name as ``(batch, …)`` arrays, and gives every
             output by name.
-        card: gives the signatures ``serving_default`` and ``value`` their tensors by the contract, and
-        answers ``card``.
+        card: gives the contract's signatures (``serving_default``, ``value``, ``jvp``, …) their tensors, and
+            answers ``card``.
         signatures: tensors of further signatures, or of all where there is no card.
 
     Raises:
@@ -65,7 +57,7 @@ class FakeTransport(Transport):
         card: Card | None = None,
         signatures: Sequence[Signature] = (),
     ) -> None:
-        by_contract = _by_contract(card) if card is not None else {}
+        by_contract = signatures_of(card) if card is not None else {}
         given = {signature.name: signature for signature in signatures}
         known = given | {
             name: by_contract[name] for name in by_contract if name in functions and name not in given
@@ -73,7 +65,7 @@ class FakeTransport(Transport):
         if set(known) != set(functions):
             raise UsageError(
                 f"functions for {sorted(functions)} and signatures for {sorted(known)}, expected the same names: "
-                "give a card (for 'serving_default' and 'value') or signatures"
+                "give a card (for those of the contract) or signatures"
             )
         self._functions: dict[str, Function] = dict(functions)
         self._signatures = known
@@ -113,25 +105,3 @@ class FakeTransport(Transport):
 
     def close(self) -> None:
         """Holds nothing."""
-
-
-def _by_contract(card: Card) -> dict[str, Signature]:
-    """The signatures that a package with this card has."""
-    inputs = {tensor.name: _spec(tensor) for tensor in card.inputs}
-    outputs = {tensor.name: _spec(tensor) for tensor in card.outputs}
-    derivatives = {
-        name: TensorSpec(name, output.dtype, (None, *derivative_shape(output.shape, wrt.shape)))
-        for output in card.outputs
-        for wrt in card.inputs
-        if (name := card.derivatives.get(output.name, {}).get(wrt.name)) is not None
-    }
-    answer = TensorSpec(CARD_ANSWER, STRING, (None,))
-    return {
-        SERVING_DEFAULT: Signature(SERVING_DEFAULT, inputs, outputs | derivatives),
-        VALUE: Signature(VALUE, inputs, outputs),
-        CARD: Signature(CARD, {CARD_QUERY: TensorSpec(CARD_QUERY, "int32", (None,))}, {CARD_ANSWER: answer}),
-    }
-
-
-def _spec(tensor: CardTensor) -> TensorSpec:
-    return TensorSpec(tensor.name, tensor.dtype, (None, *tensor.shape))

@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
 import grpc
 
 from gradwire import _proto
-from gradwire._address import TLS
-from gradwire._chunks import IN_FLIGHT, MESSAGE_LIMIT, blocks_of, fly
-from gradwire._errors import ServerError, UsageError
+from gradwire._channel import KEEP_ALIVE, channel_options, check_fork, compression, credentials
+from gradwire._chunks import MESSAGE_LIMIT, Limits
+from gradwire._driver import Events, drive
+from gradwire._errors import UsageError
+from gradwire._faults import fault_of
+from gradwire._flight import IN_FLIGHT, Flight
 from gradwire._grpc_errors import translate
-from gradwire._messages import Whole, fill_spec, parse, predict_request, read_outputs
-from gradwire._signatures import read_signatures
-from gradwire._transport import Transport, VersionStatus
+from gradwire._messages import (
+    metadata_request,
+    predict_request,
+    read_metadata,
+    read_prediction,
+    read_status,
+    status_request,
+)
+from gradwire._transport import Call, Transport
+from gradwire._window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from gradwire._address import Address
-    from gradwire._chunks import Block
     from gradwire._contract import Signature
+    from gradwire._transport import Answer, VersionStatus
 
     _Method = grpc.UnaryUnaryMultiCallable[bytes, bytes]  # a generic for type checkers alone
-
-# Before, every call in the child fails as if the server were gone, unless gRPC was told to expect forks
-# (tried: 1.63, 1.68, 1.74, 1.76 and 1.78 fail; 1.80 and 1.85 work).
-_FORK_SAFE: Final = (1, 80)
-_FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
-_STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
-_CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
-_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", -1),  # an answer larger than estimated is better than none
-    ("grpc.max_send_message_length", -1),  # a single row may be larger than the limit of a chunk
-    ("grpc.max_reconnect_backoff_ms", 2_000),  # finds a restarted server so soon, not in gRPC's 2 minutes
-)
 
 
 @final
@@ -49,19 +47,28 @@ class GrpcTransport(Transport):
         address: which model, and where.
         message_limit: bytes; larger calls are cut into several.
         in_flight: how many pieces of one call are under way at once.
+        keep_alive: seconds of silence during a call after which the server is asked whether it is still there; half
+            as long after that it counts as gone.
 
     Raises:
         UsageError: the files of ``address.tls`` cannot be read.
+        ServerUnreachable: one of several servers has an unknown name.
     """
 
     def __init__(
-        self, address: Address, *, message_limit: int = MESSAGE_LIMIT, in_flight: int = IN_FLIGHT
+        self,
+        address: Address,
+        *,
+        message_limit: int = MESSAGE_LIMIT,
+        in_flight: int = IN_FLIGHT,
+        keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._address = address
         self._message_limit = message_limit
         self._in_flight = in_flight
+        self._keep_alive = keep_alive
         self._inherited: list[_Line] = []
-        self._line: _Line | None = _Line(address)
+        self._line: _Line | None = self._connect()
 
     @property
     def address(self) -> str:
@@ -70,13 +77,8 @@ class GrpcTransport(Transport):
 
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         """Asks for the signatures; see ``Transport``."""
-        request = _proto.MetadataRequest(metadata_field=[_proto.SIGNATURE_DEF])
-        fill_spec(request.model_spec, self._address)
-        answer = parse(_proto.MetadataResponse, self._call(self._open().metadata, request, timeout))
-        if _proto.SIGNATURE_DEF not in answer.metadata:
-            raise ServerError(f"{self._address} answers no signatures, expected some", code="INTERNAL")
-        found = parse(_proto.SignatureDefMap, answer.metadata[_proto.SIGNATURE_DEF].value)
-        return read_signatures(found.signature_def)
+        data = self._ask(self._open().metadata, metadata_request(self._address), timeout)
+        return read_metadata(data, self._address)
 
     def predict(
         self,
@@ -85,38 +87,26 @@ class GrpcTransport(Transport):
         *,
         outputs: Sequence[str] | None = None,
         timeout: float,
-    ) -> Mapping[str, NDArray[Any]]:
+    ) -> Answer:
         """Runs a signature; see ``Transport``.
 
         A call over the message limit travels in pieces, several at once, within the one timeout.
         """
-        blocks = blocks_of(signature, inputs, outputs, self._message_limit)
-        if len(blocks) == 1:
-            request = predict_request(signature, inputs, outputs)
-            fill_spec(request.model_spec, self._address)
-            return read_outputs(
-                parse(_proto.PredictResponse, self._call(self._open().predict, request, timeout))
-            )
+        call, line = Call(signature, inputs, outputs), self._open()
+        if line.limits.fits(call) and line.window.take():
+            return self._in_one_message(line, call, timeout)
+        flight, events = self._flight(line, timeout)
+        return self._only(line, flight, events, iter((call,)))
 
-        def request_for(block: Block) -> Any:
-            piece = {name: array[block.start : block.stop] for name, array in inputs.items()}
-            return predict_request(signature, piece, outputs)
-
-        return self._in_pieces(blocks, request_for, timeout)
+    def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Answer]:
+        """Makes several calls at once; see ``Transport``."""
+        line = self._open()
+        flight, events = self._flight(line, timeout)
+        return drive(flight, events, line.start, iter(calls))
 
     def status(self, *, timeout: float) -> list[VersionStatus]:
         """Asks for the state of every version; see ``Transport``."""
-        request = _proto.StatusRequest()
-        fill_spec(request.model_spec, self._address)
-        answer = parse(_proto.StatusResponse, self._call(self._open().status, request, timeout))
-        return [
-            VersionStatus(
-                version=entry.version,
-                state=_STATES.get(entry.state, str(entry.state)),
-                error=_shown(entry.status),
-            )
-            for entry in answer.model_version_status
-        ]
+        return read_status(self._ask(self._open().status, status_request(self._address), timeout))
 
     def close(self) -> None:
         """Closes the channel of this process."""
@@ -125,7 +115,7 @@ class GrpcTransport(Transport):
             line.channel.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._address, self._message_limit, self._in_flight)
+        return _restore, (self._address, self._message_limit, self._in_flight, self._keep_alive)
 
     def _open(self) -> _Line:
         """The line of this process: a channel does not outlive a fork, so the child makes its own."""
@@ -133,80 +123,80 @@ class GrpcTransport(Transport):
         if line is None:
             raise UsageError(f"{self._address} was closed: connect again")
         if line.pid != os.getpid():
-            _check_fork()
+            check_fork()
             self._inherited.append(line)  # kept, not closed: closing could wait for threads of the parent
-            line = self._line = _Line(self._address)
+            line = self._line = self._connect()
         return line
 
-    def _call(self, method: _Method, request: Any, timeout: float) -> bytes:
+    def _connect(self) -> _Line:
+        return _Line(self._address, self._message_limit, self._keep_alive)
+
+    def _ask(self, method: _Method, request: bytes, timeout: float) -> bytes:
         try:
-            return method(request.SerializeToString(), timeout=timeout)
+            return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise translate(error, self._address, timeout) from error
+            raise translate(fault_of(error), self._address, timeout) from error
 
-    def _in_pieces(
-        self, blocks: Sequence[Block], request_for: Callable[[Block], Any], timeout: float
-    ) -> Mapping[str, NDArray[Any]]:
-        method, deadline = self._open().predict, time.monotonic() + timeout
+    def _in_one_message(self, line: _Line, call: Call, timeout: float) -> Answer:
+        """The short way of a small call, in a place that was taken: no queue, until something goes wrong."""
+        began, epoch = time.monotonic(), line.window.epoch
+        try:
+            data = line.predict(predict_request(self._address, *call), timeout=timeout)
+        except grpc.RpcError as error:
+            flight, events = self._flight(line, timeout)
+            flight.add_failed(call, fault_of(error), began, time.monotonic(), epoch)
+            return self._only(line, flight, events, iter(()))
+        except BaseException:
+            line.window.give()
+            raise
+        line.window.answered()
+        return read_prediction(data)
 
-        def fetch(version: int | None) -> Whole:
-            whole = Whole(blocks[-1].stop)
-
-            def start(block: Block) -> grpc.Future[bytes]:
-                request = request_for(block)
-                fill_spec(request.model_spec, self._address, version)
-                left = max(0.0, deadline - time.monotonic())  # none left: gRPC says so itself
-                return method.future(request.SerializeToString(), timeout=left)
-
-            try:
-                fly(blocks, start, whole.put, in_flight=self._in_flight)
-            except grpc.RpcError as error:
-                raise translate(error, self._address, timeout) from error
-            return whole
-
-        whole = fetch(None)
-        if len(whole.versions) > 1:  # a new version came between two pieces: never a mixture
-            whole = fetch(max(whole.versions))
-        return whole.arrays
-
-
-def _shown(status: Any) -> str:
-    code = _CODES.get(status.error_code, str(status.error_code))
-    return f"{code}: {status.error_message}" if status.error_code else ""
-
-
-def _restore(address: Address, message_limit: int, in_flight: int) -> GrpcTransport:
-    return GrpcTransport(address, message_limit=message_limit, in_flight=in_flight)
-
-
-def _check_fork() -> None:
-    major, minor = (int(part) for part in grpc.__version__.split(".")[:2])
-    told = os.environ.get(_FORK_SUPPORT, "0").lower() not in ("", "0", "false", "no")
-    if (major, minor) < _FORK_SAFE and not told:
-        needed = ".".join(str(part) for part in _FORK_SAFE)
-        raise UsageError(
-            f"grpcio {grpc.__version__} does not survive a fork, expected {needed} or newer: get it, set "
-            f"{_FORK_SUPPORT}=1 before Python starts, or start processes with 'spawn'"
+    def _flight(self, line: _Line, timeout: float) -> tuple[Flight, Events]:
+        events = Events()
+        flight = Flight(
+            self._address,
+            line.limits,
+            line.window,
+            timeout=timeout,
+            in_flight=self._in_flight,
+            wake=events.wake,
         )
+        return flight, events
+
+    def _only(self, line: _Line, flight: Flight, events: Events, calls: Iterator[Call]) -> Answer:
+        [answer] = drive(flight, events, line.start, calls)
+        return answer
+
+
+def _restore(address: Address, message_limit: int, in_flight: int, keep_alive: float) -> GrpcTransport:
+    return GrpcTransport(address, message_limit=message_limit, in_flight=in_flight, keep_alive=keep_alive)
 
 
 @final
 class _Line:
-    """A channel, its methods, and the process that they belong to."""
+    """A channel, its methods, what is known of its server, and the process that all this belongs to."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, message_limit: int, keep_alive: float) -> None:
         self.pid = os.getpid()
-        self.channel = _channel(address)
+        self.limits = Limits(message_limit)
+        self.window = Window()
+        self.channel = _channel(address, keep_alive)
         self.predict: _Method = self.channel.unary_unary(_proto.PREDICT)
         self.metadata: _Method = self.channel.unary_unary(_proto.GET_MODEL_METADATA)
         self.status: _Method = self.channel.unary_unary(_proto.GET_MODEL_STATUS)
 
+    def start(self, data: bytes, seconds: float) -> grpc.Future[bytes]:
+        """Starts a Predict."""
+        return self.predict.future(data, timeout=seconds)
 
-def _channel(address: Address) -> grpc.Channel:
-    match address.tls:
-        case None | False:
-            return grpc.insecure_channel(address.target, _OPTIONS)
-        case True:
-            return grpc.secure_channel(address.target, grpc.ssl_channel_credentials(), _OPTIONS)
-        case TLS() as files:
-            return grpc.secure_channel(address.target, grpc.ssl_channel_credentials(*files.read()), _OPTIONS)
+
+def _channel(address: Address, keep_alive: float) -> grpc.Channel:
+    secured, options, packed = (
+        credentials(address),
+        channel_options(address, keep_alive),
+        compression(address),
+    )
+    if secured is None:
+        return grpc.insecure_channel(address.dial(), options, packed)
+    return grpc.secure_channel(address.dial(), secured, options, packed)

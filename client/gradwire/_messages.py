@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
+import grpc
 from google.protobuf.message import DecodeError
 
 from gradwire import _proto
 from gradwire._errors import ServerError
+from gradwire._signatures import read_signatures
 from gradwire._tensor import decode, encode
+from gradwire._transport import Answer, VersionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,18 +19,87 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire._address import Address
-    from gradwire._chunks import Block
     from gradwire._contract import Signature
 
+_STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+_CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
 
-def fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
-    """Fills a ModelSpec.
+
+def predict_request(
+    address: Address,
+    signature: Signature,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] | None,
+    version: int | None = None,
+) -> bytes:
+    """Writes a PredictRequest.
 
     Args:
-        spec: the empty message.
         address: the model, and its version or label where one is asked for.
+        signature: what is called.
+        inputs: in the signature's dtypes.
+        outputs: the outputs wanted; None for all.
         version: instead of the address's version or label.
     """
+    request = _proto.PredictRequest(output_filter=outputs or ())
+    _fill_spec(request.model_spec, address, version)
+    request.model_spec.signature_name = signature.name
+    for name, array in inputs.items():
+        encode(array, signature.inputs[name].dtype, request.inputs[name])
+    return request.SerializeToString()
+
+
+def read_prediction(data: bytes) -> Answer:
+    """Reads a PredictResponse; the arrays may be read-only.
+
+    Raises:
+        ServerError: it is none, or holds a tensor that cannot be.
+    """
+    answer = _parse(_proto.PredictResponse, data)
+    outputs = {name: decode(tensor, name) for name, tensor in answer.outputs.items()}
+    return Answer(outputs, answer.model_spec.version.value)
+
+
+def metadata_request(address: Address) -> bytes:
+    """Writes a request for the signatures."""
+    request = _proto.MetadataRequest(metadata_field=[_proto.SIGNATURE_DEF])
+    _fill_spec(request.model_spec, address)
+    return request.SerializeToString()
+
+
+def read_metadata(data: bytes, address: Address) -> Mapping[str, Signature]:
+    """Reads the signatures, by name.
+
+    Raises:
+        ServerError: there are none in it.
+    """
+    answer = _parse(_proto.MetadataResponse, data)
+    if _proto.SIGNATURE_DEF not in answer.metadata:
+        raise ServerError(f"{address} answers no signatures, expected some", code="INTERNAL")
+    found = _parse(_proto.SignatureDefMap, answer.metadata[_proto.SIGNATURE_DEF].value)
+    return read_signatures(found.signature_def)
+
+
+def status_request(address: Address) -> bytes:
+    """Writes a request for the state of every version."""
+    request = _proto.StatusRequest()
+    _fill_spec(request.model_spec, address)
+    return request.SerializeToString()
+
+
+def read_status(data: bytes) -> list[VersionStatus]:
+    """Reads the state of every version, the newest first."""
+    return [
+        VersionStatus(
+            version=entry.version,
+            state=_STATES.get(entry.state, str(entry.state)),
+            error=_shown(entry.status),
+        )
+        for entry in _parse(_proto.StatusResponse, data).model_version_status
+    ]
+
+
+def _fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
     spec.name = address.model
     number = address.version if version is None else version
     if number is not None:
@@ -37,33 +108,7 @@ def fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
         spec.version_label = address.label
 
 
-def predict_request(
-    signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
-) -> Any:
-    """Makes a PredictRequest; its model is still to be named.
-
-    Args:
-        signature: what is called.
-        inputs: in the signature's dtypes.
-        outputs: the outputs wanted; None for all.
-    """
-    request = _proto.PredictRequest(output_filter=outputs or ())
-    request.model_spec.signature_name = signature.name
-    for name, array in inputs.items():
-        encode(array, signature.inputs[name].dtype, request.inputs[name])
-    return request
-
-
-def parse(message: Any, data: bytes) -> Any:
-    """Parses an answer.
-
-    Args:
-        message: the class of ``gradwire._proto``.
-        data: as it came.
-
-    Raises:
-        ServerError: it is no such message.
-    """
+def _parse(message: Any, data: bytes) -> Any:
     try:
         return message.FromString(data)
     except DecodeError as error:
@@ -71,45 +116,6 @@ def parse(message: Any, data: bytes) -> Any:
         raise ServerError(text, code="INTERNAL") from error
 
 
-def read_outputs(answer: Any) -> dict[str, NDArray[Any]]:
-    """Reads the outputs of a PredictResponse, by name; they may be read-only."""
-    return {name: decode(tensor, name) for name, tensor in answer.outputs.items()}
-
-
-@final
-class Whole:
-    """The outputs of a call in pieces, filled as the pieces come, in any order.
-
-    Attributes:
-        arrays: by output name.
-        versions: the versions of the model that answered.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self.arrays: dict[str, NDArray[Any]] = {}
-        self.versions: set[int] = set()
-
-    def put(self, block: Block, data: bytes) -> None:
-        """Puts the answer for a block in its place.
-
-        Args:
-            block: the rows that were sent.
-            data: the PredictResponse.
-
-        Raises:
-            ServerError: an output has another number of rows, or is unlike that of an earlier piece.
-        """
-        answer = parse(_proto.PredictResponse, data)
-        self.versions.add(answer.model_spec.version.value)
-        for name, piece in read_outputs(answer).items():
-            if name not in self.arrays:
-                self.arrays[name] = np.empty((self._rows, *piece.shape[1:]), piece.dtype)
-            whole = self.arrays[name]
-            expected = (block.stop - block.start, *whole.shape[1:])
-            if piece.shape != expected or piece.dtype != whole.dtype:
-                got = f"the answer's {name!r} is {piece.dtype} {piece.shape} for {expected[0]} rows"
-                raise ServerError(
-                    f"{got}, expected {whole.dtype} {expected}: ask its operator", code="INTERNAL"
-                )
-            whole[block.start : block.stop] = piece
+def _shown(status: Any) -> str:
+    code = _CODES.get(status.error_code, str(status.error_code))
+    return f"{code}: {status.error_message}" if status.error_code else ""

@@ -2,111 +2,155 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
-import numpy as np
-
-from gradwire._card import Card
-from gradwire._contract import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE
-from gradwire._errors import InputNameError, SignatureNotFound
-from gradwire._function import function_of
-from gradwire._points import bind, read_points
-from gradwire._rows import check_answer, no_rows, read_rows
+from gradwire._calculus import Calculus
+from gradwire._cast import DEFAULT_CASTING
+from gradwire._contract import CARD
+from gradwire._memo import Memo
+from gradwire._options import DEFAULT_TIMEOUT, Options
+from gradwire._package import CARD_ROWS, Package, read_card
+from gradwire._plan import Plan
+from gradwire._transport import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
 
+    from gradwire._calculus import Method
+    from gradwire._card import Card
+    from gradwire._cast import Casting
     from gradwire._contract import Signature
-    from gradwire._function import Function
-    from gradwire._points import Points
+    from gradwire._domain import Extrapolation
     from gradwire._transport import Transport, VersionStatus
-
-DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits for ever; a million rows take a few
 
 
 @final
 class Model:
-    """A learnt function together with its derivatives.
+    """A learnt function together with its derivatives; each method is one call on the wire.
 
     Made by ``gradwire.connect`` and ``gradwire.load``; in tests, ``Model(FakeTransport(…))``. It may be used
     from several threads, pickles as its address, and works in the child of a fork. As a context manager it
-    closes at the end.
+    closes at the end. ``gradwire.aio`` has its asynchronous twin.
 
-    The signatures and the card are asked for once. When a server has moved on to a version with other
-    signatures, connect again.
+    Inputs go by position in the card's order, or by name. A one-number input takes any array of rank 0 or 1 as
+    points (rank 2 and more must end in 1); an input of n > 1 numbers takes ``(…, n)``. Among several inputs the
+    batch shapes must agree; a single number (rank 0) is used for every point.
+
+    Of a model with one input and one output every method gives a plain array, of any other a dict: ``{output: …}``,
+    ``{output: {input: …}}``. Arrays are the caller's own, in the server's dtype. No points: empty arrays, and nothing
+    is sent.
+
+    Every method raises InputError (a class each for names, shapes, dtypes and points outside of the domain),
+    SignatureNotFound where the package lacks what it takes, and GradwireError when the call failed; the tree is in
+    ``gradwire._errors``. The signatures and the card are asked for once: when a server has moved on to a version with
+    other signatures, connect again.
 
     Args:
         transport: what answers.
-        timeout: seconds for each call, chunks and all.
+        timeout: seconds for each operation: pieces, waits and repeats together.
+        cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
+            loses, ``"allow"`` anything.
+        on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
+        memoize: how many answers to keep, by the exact bytes of the question; 0 for none. ``stream`` keeps none.
+
+    Raises:
+        UsageError: an option is none of these.
     """
 
-    def __init__(self, transport: Transport, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        cast: Casting = DEFAULT_CASTING,
+        on_extrapolation: Extrapolation = "ignore",
+        memoize: int = 0,
+    ) -> None:
         self._transport = transport
-        self._timeout = timeout
+        self._options = Options(
+            timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize
+        )
+        self._memo = Memo(memoize)
 
     def value(self, /, *args: Any, **inputs: Any) -> Any:
         """Computes f(x).
 
-        Args:
-            *args: inputs by position, in the card's order. A one-number input takes any array of rank 0 or 1
-                as points (rank 2 and more must end in 1); an input of n > 1 numbers takes ``(…, n)``. Among
-                several inputs the batch shapes must agree; a single number (rank 0) is used for every point.
-                Floats are rounded to the signature's dtype.
-            **inputs: inputs by name.
+        Returns:
+            ``(…)`` for a one-number output, ``(…, 1)`` where every input was given with its trailing 1,
+            ``(…, *output)`` for others.
+        """
+        return self._do(self._calculus.value(args, inputs))
+
+    def grad(self, /, *args: Any, **inputs: Any) -> Any:
+        """Computes df/dx.
 
         Returns:
-            An array in the caller's form: ``(…)`` for a one-number output, ``(…, 1)`` where every input was
-            given with its trailing 1, ``(…, *output)`` for others. Of a model with several inputs or outputs,
-            ``{output: array}``. Arrays are the caller's own, in the server's dtype. No points: empty arrays,
-            and nothing is sent.
-
-        Raises:
-            InputError: names, shapes or dtypes do not fit; a class for each.
-            SignatureNotFound: the package has neither a signature `value` nor a card.
-            GradwireError: the call failed; see ``gradwire._errors`` for the tree.
+            Of a one-number output the form of the input, ``(…, n)``; of others ``(…, *output, *input)``. A single
+            number given for every point gets one derivative a point. Of several, ``{output: {input: array}}``; an
+            input that the model has no derivative by is left out.
         """
-        function = self._values
-        points = self._points(args, inputs, function)
-        found = self._run(function.signature, points.rows, function.wanted)
-        values = {name: points.value(found[name]) for name in function.outputs}
-        return values[function.outputs[0]] if function.is_plain else values
+        return self._do(self._calculus.grad(args, inputs))
 
     def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
-        """Computes f(x) and its first derivatives in one call.
+        """Computes f(x) and df/dx; they have the forms that ``value`` and ``grad`` give."""
+        return self._do(self._calculus.value_and_grad(args, inputs))
+
+    def jacobian(self, /, *args: Any, **inputs: Any) -> Any:
+        """Computes df/dx as a matrix a point, whatever the shapes: ``(…, m, n)``, m numbers out and n in."""
+        return self._do(self._calculus.jacobian(args, inputs))
+
+    def jvp(self, /, *args: Any, **inputs: Any) -> Any:
+        """Computes df/dx · x_dot: how f changes along a tangent.
 
         Args:
-            *args: as for ``value``.
-            **inputs: as for ``value``.
+            *args: the inputs, then a tangent for each differentiated input, in the card's order.
+            **inputs: the same by name, tangents as ``x_dot``. A tangent has its input's form; with one axis more in
+                front there are k of them at every point, in one call of k·batch rows. One left out is zero.
 
         Returns:
-            The values, as from ``value``, and the derivatives: of a one-number output with the form of the
-            input (``(…, n)``), of others ``(…, *output, *input)``. A single number given for every point gets
-            one derivative a point. Of a model with several inputs or outputs, ``grads[output][input]``.
-
-        Raises:
-            InputError: names, shapes or dtypes do not fit; a class for each.
-            SignatureNotFound: the package has no card, so nothing says which tensor is which derivative.
-            GradwireError: the call failed.
+            The form of ``value``, with k in front where k tangents were given.
         """
-        function = self._values_and_grads
-        points = self._points(args, inputs, function)
-        found = self._run(function.signature, points.rows, function.wanted)
-        values = {name: points.value(found[name]) for name in function.outputs}
-        grads = {
-            name: {
-                wrt: points.derivative(found[tensor], found[name].shape[1:], wrt)
-                for wrt, tensor in by.items()
-            }
-            for name, by in function.derivatives.items()
-        }
-        if function.is_plain:
-            name = function.outputs[0]
-            return values[name], grads[name][function.inputs[0]]
-        return values, grads
+        return self._do(self._calculus.jvp(args, inputs))
+
+    def vjp(self, /, *args: Any, **inputs: Any) -> Any:
+        """Computes f_bar · df/dx: what the inputs owe to a cotangent.
+
+        Args:
+            *args: the inputs, then a cotangent for each output, in the card's order.
+            **inputs: the same by name, cotangents as ``f_bar``. A cotangent has the form of ``value``; with one axis
+                more in front there are k of them at every point. One left out is zero.
+
+        Returns:
+            The form of the input, or ``{input: array}``, with k in front where k cotangents were given.
+        """
+        return self._do(self._calculus.vjp(args, inputs))
+
+    def hvp(self, /, *args: Any, **inputs: Any) -> Any:
+        """Computes d²f/dx² · x_dot: how ``grad`` changes along a tangent.
+
+        Args:
+            *args: as for ``jvp``.
+            **inputs: as for ``jvp``.
+
+        Returns:
+            The form of ``grad``, with k in front where k tangents were given.
+        """
+        return self._do(self._calculus.hvp(args, inputs))
+
+    def hessian(self, /, *args: Any, **inputs: Any) -> Any:
+        """Computes d²f/dx².
+
+        Returns:
+            ``(…, *output, *input, *input)``, where a one-number output, and a one-number input given without a
+            trailing 1, has no part. Of several, ``{output: {first: {second: array}}}``, with both orders of every
+            pair.
+        """
+        return self._do(self._calculus.hessian(args, inputs))
 
     def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Calls a signature as it stands: batch-first arrays in, all outputs out.
@@ -120,21 +164,53 @@ class Model:
 
         Returns:
             Every output by name, ``(batch, …)``.
-
-        Raises:
-            SignatureNotFound: the package has no such signature.
-            InputError: names, shapes or dtypes do not fit; a class for each.
-            GradwireError: the call failed.
         """
-        found = self._signature(signature)
-        return self._run(found, read_rows(inputs, found), tuple(found.outputs))
+        return self.run(signature, inputs)
+
+    def run(
+        self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Calls a signature for some of its outputs: ``predict`` for programs.
+
+        Args:
+            signature: its name.
+            inputs: by name, ``(batch, …)``.
+            outputs: the names wanted; None for all.
+
+        Returns:
+            The outputs wanted, by name, ``(batch, …)``.
+        """
+        return self._do(self._calculus.rows(signature, inputs, outputs))
+
+    def stream(self, blocks: Iterable[Any], method: Method = "value_and_grad") -> Iterator[Any]:
+        """Computes block after block, several under way at once; no more than a few are ever held.
+
+        Args:
+            blocks: each the input of a model that has one, a tuple of inputs by position, or a dict by name. They are
+                taken as they are needed.
+            method: what to compute, by the name of the method.
+
+        Yields:
+            What the method gives for each block, in order. The timeout is for each block, and does not run while the
+            next one is made or an answer is used. Blocks that straddle a change of version are answered by either.
+        """
+        plans: deque[Plan] = deque()
+
+        def calls() -> Iterator[Call]:
+            for block in blocks:
+                plans.append(self._calculus.block(method, block))
+                yield plans[-1].call
+
+        for found in self._transport.stream(calls(), timeout=self._options.timeout):
+            plan = plans.popleft()
+            yield plan.finish(plan.without_call() or plan.check(found))
 
     @cached_property
     def signatures(self) -> Mapping[str, Signature]:
         """The signatures by name."""
-        return self._transport.signatures(timeout=self._timeout)
+        return self._transport.signatures(timeout=self._options.timeout)
 
-    @cached_property
+    @property
     def card(self) -> Card:
         """What the package says of itself.
 
@@ -142,18 +218,11 @@ class Model:
             SignatureNotFound: it has no signature `card`, so it was not made by ``gradwire export``.
             PackageError: what it holds is no card.
         """
-        if CARD not in self.signatures:
-            raise SignatureNotFound(
-                f"{self._transport.address} has no signature 'card' to say which tensor is which derivative; "
-                f"it has {sorted(self.signatures)}: call them with predict(), or export the model with gradwire"
-            )
-        query = {CARD_QUERY: np.zeros(1, np.int32)}
-        answer = self._run(self.signatures[CARD], query, (CARD_ANSWER,))
-        return Card.from_json(answer[CARD_ANSWER].reshape(-1)[0])
+        return self._package.card
 
     def status(self) -> list[VersionStatus]:
         """Asks for the state of every version: ``(version, state, error)``, the newest first."""
-        return self._transport.status(timeout=self._timeout)
+        return self._transport.status(timeout=self._options.timeout)
 
     def close(self) -> None:
         """Lets go of the connection or the package; a second time is harmless."""
@@ -168,54 +237,42 @@ class Model:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._transport, self._timeout)
+        return model_of, (self._transport, self._options)
 
     def __repr__(self) -> str:
         return f"<gradwire.Model {self._transport.address}>"
 
-    def _signature(self, name: str) -> Signature:
-        if name not in self.signatures:
-            raise SignatureNotFound(
-                f"{self._transport.address} has no signature {name!r}, expected one of {sorted(self.signatures)}"
-            )
-        return self.signatures[name]
+    @cached_property
+    def _package(self) -> Package:
+        return Package(self._transport.address, self.signatures, self._fetch_card)
 
     @cached_property
-    def _values(self) -> Function:
-        """The function for ``value``: of the signature `value`, else the outputs of `serving_default`."""
-        has_card = CARD in self.signatures
-        if VALUE not in self.signatures and not has_card:
-            raise SignatureNotFound(
-                f"{self._transport.address} has neither a signature 'value' nor a card, expected one of them; "
-                f"it has {sorted(self.signatures)}: call them with predict()"
+    def _calculus(self) -> Calculus:
+        options = self._options
+        return Calculus(self._package, casting=options.cast, on_extrapolation=options.on_extrapolation)
+
+    def _fetch_card(self) -> Card:
+        signature, timeout = self.signatures[CARD], self._options.timeout
+        return read_card(self._transport.predict(signature, CARD_ROWS, timeout=timeout))
+
+    def _do(self, plan: Plan) -> Any:
+        answer = plan.without_call() or self._memo.find(plan)
+        if answer is None:
+            call, timeout = plan.call, self._options.timeout
+            found = self._transport.predict(
+                call.signature, call.inputs, outputs=call.outputs, timeout=timeout
             )
-        signature = self._signature(VALUE if VALUE in self.signatures else SERVING_DEFAULT)
-        card = self.card if has_card else None
-        return function_of(signature, card, derivatives=False, address=self._transport.address)
-
-    @cached_property
-    def _values_and_grads(self) -> Function:
-        """The function for ``value_and_grad``."""
-        card, signature = self.card, self._signature(SERVING_DEFAULT)
-        return function_of(signature, card, derivatives=True, address=self._transport.address)
-
-    def _points(self, args: Sequence[Any], inputs: Mapping[str, Any], function: Function) -> Points:
-        if len(args) > 1 and CARD not in self.signatures:
-            raise InputNameError(
-                f"without a card the order of {list(function.inputs)} is unknown: give the inputs by name"
-            )
-        return read_points(bind(args, inputs, function.inputs), function.signature.inputs)
-
-    def _run(
-        self, signature: Signature, rows: Mapping[str, NDArray[Any]], names: Sequence[str]
-    ) -> dict[str, NDArray[Any]]:
-        empty = no_rows(signature, rows, names)
-        if empty is not None:
-            return empty
-        wanted = None if len(names) == len(signature.outputs) else names  # they are some of these
-        found = self._transport.predict(signature, rows, outputs=wanted, timeout=self._timeout)
-        return check_answer(found, signature, rows, names)
+            answer = plan.check(found)
+            self._memo.keep(plan, found, answer)
+        return plan.finish(answer)
 
 
-def _restore(transport: Transport, timeout: float) -> Model:
-    return Model(transport, timeout=timeout)
+def model_of(transport: Transport, options: Options) -> Model:
+    """Makes a model with options that lie ready."""
+    return Model(
+        transport,
+        timeout=options.timeout,
+        cast=options.cast,
+        on_extrapolation=options.on_extrapolation,
+        memoize=options.memoize,
+    )

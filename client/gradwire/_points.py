@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradwire._cast import cast
+from gradwire._cast import DEFAULT_CASTING, cast
 from gradwire._errors import InputNameError, ShapeError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gradwire._cast import Casting
     from gradwire._contract import TensorSpec
 
 
@@ -50,43 +51,68 @@ class Points:
             ``(…, *output)``; of a one-number output ``(…)``, or ``(…, 1)`` where every input was given with
             its 1.
         """
-        part = array.shape[1:]
-        if part in ((), (1,)):
-            part = (1,) if self.one_kept == frozenset(self.rows) else ()
-        return array.reshape(self.batch + part)
+        return array.reshape(self.batch + self.output_part(array.shape[1:]))
 
-    def derivative(self, array: NDArray[Any], output: tuple[int, ...], wrt: str) -> NDArray[Any]:
-        """Gives a first derivative's rows the caller's form.
+    def derivative(self, array: NDArray[Any], *wrt: str) -> NDArray[Any]:
+        """Gives a derivative's rows the caller's form.
 
         Args:
-            array: ``(rows, *input)`` for a one-number output, else ``(rows, *output, *input)``.
-            output: row shape of the output.
-            wrt: name of the input.
+            array: ``(rows, *input)`` for a one-number output, else ``(rows, *output, *input)``; of a second
+                derivative with the parts of both inputs.
+            *wrt: the inputs, one or two.
 
         Returns:
             For a one-number output, the form of the input; else ``(…, *output, *input)``, where a one-number
             input that was given without a trailing 1 has no part of its own.
-
-        Raises:
-            ShapeError: never for an answer whose row shape was checked.
         """
-        output_part = () if output in ((), (1,)) else output
-        input_part = self.rows[wrt].shape[1:]
+        own = sum(
+            self.rows[name].ndim - 1 for name in wrt
+        )  # axes of the inputs; those before are the output's
+        output = array.shape[1 : array.ndim - own]
+        return array.reshape(self.batch + output + tuple(size for name in wrt for size in self.part(name)))
+
+    def matrix(self, array: NDArray[Any], wrt: str) -> NDArray[Any]:
+        """Gives a first derivative's rows as a matrix a point, ``(…, m, n)``: m numbers out, n in."""
+        numbers = math.prod(self.rows[wrt].shape[1:])
+        return array.reshape((*self.batch, math.prod(array.shape[1:]) // max(1, numbers), numbers))
+
+    def part(self, wrt: str) -> tuple[int, ...]:
+        """The shape of one row of an input, as the caller gave it: ``()`` or ``(1,)`` for a one-number input."""
         if wrt in self.one_number:
-            input_part = (1,) if wrt in self.one_kept else ()
-        return array.reshape(self.batch + output_part + input_part)
+            return (1,) if wrt in self.one_kept else ()
+        return self.rows[wrt].shape[1:]
+
+    def output_part(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape of one row of an output, as the caller gets it from ``value``."""
+        if row in ((), (1,)):
+            return (1,) if self.one_kept == frozenset(self.rows) else ()
+        return row
+
+    def repeated(self, count: int) -> Points:
+        """Gives the same points ``count`` times, along a new first axis of the batch."""
+        rows = {
+            name: np.broadcast_to(array, (count, *array.shape)).reshape(-1, *array.shape[1:])
+            for name, array in self.rows.items()
+        }
+        return Points(rows, (count, *self.batch), self.one_kept, self.one_number)
 
 
-def bind(positional: Sequence[Any], named: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+def bind(
+    positional: Sequence[Any],
+    named: Mapping[str, Any],
+    order: Sequence[str],
+    optional: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
     """Puts inputs in order, by position or by name.
 
     Args:
         positional: in the model's order.
         named: by name.
         order: the model's input names.
+        optional: names that may be left out.
 
     Returns:
-        Every input by name, in the model's order.
+        Every input given, by name, in the model's order.
 
     Raises:
         InputNameError: an input is missing, unknown, or given twice.
@@ -101,8 +127,8 @@ def bind(positional: Sequence[Any], named: Mapping[str, Any], order: Sequence[st
             f"{len(positional)} inputs by position, expected at most {len(order)}: {_braced(order)}"
         )
     given = dict(zip(order, positional, strict=False)) | dict(named)
-    check_names(given, order)
-    return {name: given[name] for name in order}
+    check_names(given, order, optional)
+    return {name: given[name] for name in order if name in given}
 
 
 def check_names(
@@ -129,12 +155,15 @@ def _braced(names: Any) -> str:
     return "{" + ", ".join(sorted(names)) + "}"
 
 
-def read_points(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> Points:
+def read_points(
+    inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec], casting: Casting = DEFAULT_CASTING
+) -> Points:
     """Turns a caller's arrays into rows.
 
     Args:
         inputs: by name, complete.
-        specs: of the same names; batch first.
+        specs: of the same names, and perhaps others; batch first.
+        casting: what a cast may lose.
 
     Returns:
         The rows, all of one length, and how to give an answer the caller's form.
@@ -144,7 +173,7 @@ def read_points(inputs: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> P
         ShapeError: an array has a shape that its spec does not take, or two arrays have different batch
             shapes.
     """
-    arrays = {name: cast(value, specs[name].dtype, name) for name, value in inputs.items()}
+    arrays = {name: cast(value, specs[name].dtype, name, casting) for name, value in inputs.items()}
     batches = {name: _batch_shape(array, specs[name]) for name, array in arrays.items()}
     one_number = {name: array for name, array in arrays.items() if specs[name].is_one_number}
     single = {name for name, array in one_number.items() if array.ndim == 0}  # one number for all points

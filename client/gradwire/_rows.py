@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradwire._cast import cast
+from gradwire._cast import DEFAULT_CASTING, cast
 from gradwire._dtypes import BY_NAME
 from gradwire._errors import ServerError, ShapeError
 from gradwire._points import check_names, fits
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gradwire._cast import Casting
     from gradwire._contract import Signature
 
 
-def read_rows(inputs: Mapping[str, Any], signature: Signature) -> dict[str, NDArray[Any]]:
+def read_rows(
+    inputs: Mapping[str, Any], signature: Signature, casting: Casting = DEFAULT_CASTING
+) -> dict[str, NDArray[Any]]:
     """Casts the inputs of a raw call, and checks them.
 
     Args:
         inputs: by name, ``(batch, …)``.
         signature: what is called.
+        casting: what a cast may lose.
 
     Returns:
         Arrays in the signature's dtypes.
@@ -34,7 +38,7 @@ def read_rows(inputs: Mapping[str, Any], signature: Signature) -> dict[str, NDAr
     """
     check_names(inputs, list(signature.inputs), signature.optional)
     specs = {name: signature.inputs[name] for name in inputs}
-    rows = {name: cast(inputs[name], spec.dtype, name) for name, spec in specs.items()}
+    rows = {name: cast(inputs[name], spec.dtype, name, casting) for name, spec in specs.items()}
     for name, spec in specs.items():
         if not spec.any_rank and not fits(rows[name].shape, spec.shape):
             raise ShapeError(f"input {name!r} has shape {rows[name].shape}, expected {_shown(spec.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from gradwire._card import Card, CardTensor
 
 UNKNOWN_BOUND: Final = 1.0  # inputs are taken to lie in [-1, 1] where nothing says otherwise
+UNKNOWN_INTEGER: Final = (0.0, 1.0)  # integers are counts and places in a table: -1 may be none
+_COUNTING: Final = ("int", "uint", "bool")
+_EIGHTHS: Final = 8  # three bits of a direction: enough to tell components apart
 _MARGIN: Final = 1 / 64  # of the width: so far from the border, so that a step fits on either side
 
 Box = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
@@ -29,7 +33,7 @@ def boxes_of(card: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | Non
         domain: bounds by input name, each broadcast to the input's row shape; they replace the card's.
 
     Returns:
-        ``(lower, upper)`` of the input's row shape, by name; [-1, 1] where neither says.
+        ``(lower, upper)`` of the input's row shape, by name; where neither says [-1, 1], of integers [0, 1].
 
     Raises:
         InputNameError: ``domain`` names an unknown input.
@@ -45,10 +49,11 @@ def boxes_of(card: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | Non
 
 
 def _box(tensor: CardTensor, given: tuple[ArrayLike, ArrayLike] | None) -> Box:
+    unknown = UNKNOWN_INTEGER if tensor.dtype.startswith(_COUNTING) else (-UNKNOWN_BOUND, UNKNOWN_BOUND)
     if given is None and tensor.domain is not None:
         bounds = (tensor.domain.lower, tensor.domain.upper)
     else:
-        bounds = given or (-UNKNOWN_BOUND, UNKNOWN_BOUND)
+        bounds = given or unknown
     try:
         lower, upper = (
             np.broadcast_to(np.asarray(bound, np.float64), tensor.shape).copy() for bound in bounds
@@ -58,7 +63,7 @@ def _box(tensor: CardTensor, given: tuple[ArrayLike, ArrayLike] | None) -> Box:
             f"domain of {tensor.name!r}: {error}; expected two numbers or arrays of {tensor.shape}"
         ) from error
     if given is None:  # a card says null for a bound that it does not know
-        lower[~np.isfinite(lower)], upper[~np.isfinite(upper)] = -UNKNOWN_BOUND, UNKNOWN_BOUND
+        lower[~np.isfinite(lower)], upper[~np.isfinite(upper)] = unknown
     if not (
         np.isfinite(lower).all()
         and np.isfinite(upper).all()
@@ -74,23 +79,33 @@ def _box(tensor: CardTensor, given: tuple[ArrayLike, ArrayLike] | None) -> Box:
 def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Draws points, uniform in a box, a little away from its border.
 
+    Floating points lie on a grid of powers of two, so that x + hv is exact for the directions of
+    ``sample_directions`` and h a power of two: no difference then suffers from rounding of x. (Where the box is
+    far from zero for its width, the dtype's own grid is coarser.)
+
     Args:
         box: bounds of a row.
         count: how many points.
-        dtype: of the input; integers are rounded.
+        dtype: of the input; integers are drawn from those in the box, both ends included.
         rng: the source of randomness.
 
     Returns:
         ``(count, *row)``.
     """
     lower, upper = box
+    if dtype.kind in "biu":
+        first = np.minimum(np.ceil(lower), np.floor(upper))
+        return rng.integers(
+            first.astype(np.int64), np.floor(upper).astype(np.int64) + 1, (count, *lower.shape)
+        ).astype(dtype)
     margin = _MARGIN * (upper - lower)
     drawn = rng.uniform(lower + margin, upper - margin, (count, *lower.shape))
-    return (np.rint(drawn) if dtype.kind in "iu" else drawn).astype(dtype)
+    grain = _unit(box) * 2.0 ** -math.ceil(-math.log2(np.finfo(dtype).eps) / 2)
+    return np.where(grain > 0, np.rint(drawn / np.where(grain > 0, grain, 1)) * grain, lower).astype(dtype)
 
 
 def sample_directions(box: Box, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draws directions about as long as the box is wide: every number moves by half its width or more.
+    """Draws directions about as long as the box is wide: every number moves by a quarter of its width to all of it.
 
     Args:
         box: bounds of a row.
@@ -98,11 +113,21 @@ def sample_directions(box: Box, count: int, rng: np.random.Generator) -> NDArray
         rng: the source of randomness.
 
     Returns:
-        ``(count, *row)``.
+        ``(count, *row)``, whole eighths of a power of two.
     """
-    lower, upper = box
-    shape = (count, *lower.shape)
-    return (upper - lower) * rng.uniform(0.5, 1.0, shape) * rng.choice([-1.0, 1.0], shape)
+    shape = (count, *box[0].shape)
+    return (
+        _unit(box)
+        * rng.integers(_EIGHTHS // 2, _EIGHTHS + 1, shape)
+        / _EIGHTHS
+        * rng.choice([-1.0, 1.0], shape)
+    )
+
+
+def _unit(box: Box) -> NDArray[np.float64]:
+    """The largest power of two in the box's width; 0 where it has none."""
+    width = box[1] - box[0]
+    return np.where(width > 0, 2.0 ** np.floor(np.log2(np.where(width > 0, width, 1))), 0.0)
 
 
 def reach(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
+
+from gradwire._proof._noise import GRID, deviation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,9 +21,6 @@ _FIT: Final = 5  # steps in the fit: a range of 16, the smallest there are, wher
 _LEAST_FIT: Final = 3  # fewer say nothing of a slope: the remainder is all rounding, as for a linear f
 _KINK: Final = 0.5  # fall of |r(h) + r(-h)| / h over two halvings: 1/4 where f is smooth, 1 at a kink
 _FIRST: Final = 3  # the first step with three estimates of truncation
-_FOURTH: Final = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
-_FOURTH_NORM: Final = math.sqrt(70.0)  # of those weights: what independent noise is multiplied by
-_GRID: Final = np.arange(-4.0, 5.0)  # nine points give five fourth differences
 
 
 def multiples(count: int, finest: float) -> Floats:
@@ -36,7 +34,7 @@ def multiples(count: int, finest: float) -> Floats:
         The steps forward, the same backward, and the grid.
     """
     halving = np.power(0.5, np.arange(count + 1, dtype=np.float64))
-    return np.concatenate([halving, -halving, finest * _GRID])
+    return np.concatenate([halving, -halving, finest * GRID])
 
 
 @final
@@ -68,14 +66,8 @@ class Remainders:
         return self.r[:, count : 2 * count]
 
     def noise(self) -> Floats:
-        """Measures the noise s of f, ``(points, numbers)``, from fourth differences on the grid.
-
-        A point's own, but at least that of the median point, and what the dtype alone makes.
-        """
-        windows = np.lib.stride_tricks.sliding_window_view(self.r[:, -len(_GRID) :], len(_FOURTH), axis=1)
-        own = np.sqrt(np.mean((windows @ _FOURTH) ** 2, axis=1)) / _FOURTH_NORM
-        smallest = np.finfo(np.float64).tiny  # f = 0 everywhere has no noise at all
-        return np.maximum(np.maximum(own, np.median(own, axis=0)), np.maximum(self.value_rounding, smallest))
+        """Measures the noise s of f, ``(points, numbers)``, from fourth differences on the grid."""
+        return deviation(self.r[:, -len(GRID) :], self.value_rounding)
 
     def curve(self) -> tuple[Floats, Floats]:
         """Gives the median over the points of h, and of the largest |r(h)| of the output's numbers."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+from gradwire._rows import count_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +27,33 @@ class VersionStatus(NamedTuple):
     version: int
     state: str
     error: str
+
+
+class Call(NamedTuple):
+    """One call of a signature.
+
+    Attributes:
+        signature: what is called.
+        inputs: by name, in the signature's dtypes.
+        outputs: the outputs wanted; None for all.
+    """
+
+    signature: Signature
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Sequence[str] | None = None
+
+
+@final
+class Answer(dict[str, "NDArray[Any]"]):
+    """Outputs by name, and which version of the model gave them.
+
+    Attributes:
+        version: its number; None where that is not known.
+    """
+
+    def __init__(self, outputs: Mapping[str, NDArray[Any]], version: int | None) -> None:
+        super().__init__(outputs)
+        self.version = version
 
 
 class Transport(ABC):
@@ -68,8 +97,24 @@ class Transport(ABC):
             timeout: seconds, for the whole call.
 
         Returns:
-            The outputs by name; they may be read-only.
+            The outputs by name; they may be read-only. An ``Answer``, where the version is known.
         """
+
+    def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """Makes one call after the other; a transport that waits for another machine has several under way.
+
+        Args:
+            calls: taken as they are needed. One of no rows is answered by an empty mapping, and not sent.
+            timeout: seconds for each call.
+
+        Yields:
+            The answers, in the order of the calls.
+        """
+        for call in calls:
+            if count_rows(call.signature, call.inputs) == 0:
+                yield {}
+            else:
+                yield self.predict(call.signature, call.inputs, outputs=call.outputs, timeout=timeout)
 
     @abstractmethod
     def status(self, *, timeout: float) -> list[VersionStatus]:

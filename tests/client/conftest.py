@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -74,6 +74,136 @@ def multi_both(x: np.ndarray, t: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+CURVED = {"f": (1,), "w": (2,)}  # outputs, and their row shapes
+
+
+def curved_card(dtype: str = "float64") -> gradwire.Card:
+    """The card of two inputs and two outputs with every second derivative; names are of no known form."""
+    return gradwire.Card(
+        name="curved",
+        inputs=(gradwire.CardTensor("x", dtype, (3,)), gradwire.CardTensor("t", dtype, (1,))),
+        outputs=tuple(gradwire.CardTensor(name, dtype, shape) for name, shape in CURVED.items()),
+        derivatives={name: {"x": f"{name}_x", "t": f"{name}_t"} for name in CURVED},
+        second_derivatives={
+            name: {"x": {"x": f"{name}_xx", "t": f"{name}_xt"}, "t": {"t": f"{name}_tt"}} for name in CURVED
+        },
+        signatures=("serving_default", "value", "jvp", "vjp", "hvp", "hessian", "card"),
+    )
+
+
+def curved_all(x: np.ndarray, t: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives f = t² (x0² x1 + sin x2) and w = (x0 t³, x1 x2 t), with first and second derivatives."""
+    (a, b, c), s, zero = x.T, t[:, 0], 0 * t[:, 0]
+    inner, slope = a * a * b + np.sin(c), np.stack([2 * a * b, a * a, np.cos(c)], 1)
+    f_xx = np.array([[2 * b, 2 * a, zero], [2 * a, zero, zero], [zero, zero, -np.sin(c)]])
+    w_xx = np.array([[[zero] * 3] * 3, [[zero] * 3, [zero, zero, s], [zero, s, zero]]])
+    w_x = np.array([[s**3, zero, zero], [zero, c * s, b * s]])
+    return {
+        "f": (s * s * inner)[:, None],
+        "w": np.stack([a * s**3, b * c * s], 1),
+        "f_x": (t * t) * slope,
+        "f_t": (2 * s * inner)[:, None],
+        "w_x": np.moveaxis(w_x, -1, 0),
+        "w_t": np.stack([3 * a * s * s, b * c], 1)[..., None],
+        "f_xx": np.moveaxis(s * s * f_xx, -1, 0),
+        "f_xt": (2 * t * slope)[..., None],
+        "f_tt": (2 * inner)[:, None, None],
+        "w_xx": np.moveaxis(w_xx, -1, 0),
+        "w_xt": np.moveaxis(np.array([[3 * s * s, zero, zero], [zero, c, b]]), -1, 0)[..., None],
+        "w_tt": np.stack([6 * a * s, zero], 1)[:, :, None, None],
+    }
+
+
+def curved_jvp(x: np.ndarray, t: np.ndarray, x_dot: np.ndarray, t_dot: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives the outputs and their tangents."""
+    now = curved_all(x, t)
+    f_dot = (now["f_x"] * x_dot).sum(1, keepdims=True) + now["f_t"] * t_dot
+    w_dot = np.einsum("bmn,bn->bm", now["w_x"], x_dot) + now["w_t"][..., 0] * t_dot
+    return {"f": now["f"], "w": now["w"], "f_dot": f_dot, "w_dot": w_dot}
+
+
+def curved_vjp(x: np.ndarray, t: np.ndarray, f_bar: np.ndarray, w_bar: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives the outputs and the inputs' cotangents."""
+    now = curved_all(x, t)
+    x_bar = now["f_x"] * f_bar + np.einsum("bmn,bm->bn", now["w_x"], w_bar)
+    t_bar = now["f_t"] * f_bar + np.einsum("bmn,bm->bn", now["w_t"], w_bar)
+    return {"f": now["f"], "w": now["w"], "x_bar": x_bar, "t_bar": t_bar}
+
+
+def curved_hvp(x: np.ndarray, t: np.ndarray, x_dot: np.ndarray, t_dot: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives outputs, first derivatives, and their tangents."""
+    now = curved_all(x, t)
+    found = {name: now[name] for name in ("f", "w", "f_x", "f_t", "w_x", "w_t")}
+    for name in CURVED:
+        by_x = np.einsum("b...ij,bj->b...i", now[f"{name}_xx"], x_dot)
+        found[f"{name}_x_dot"] = by_x + np.einsum("b...ij,bj->b...i", now[f"{name}_xt"], t_dot)
+        by_t = np.einsum("b...ij,bi->b...j", now[f"{name}_xt"], x_dot)
+        found[f"{name}_t_dot"] = by_t + np.einsum("b...ij,bj->b...i", now[f"{name}_tt"], t_dot)
+    return found
+
+
+def curved_fake(dtype: str = "float64") -> gradwire.FakeTransport:
+    """Every signature of the contract, without a server."""
+    functions = {
+        "serving_default": only(("f", "w", "f_x", "f_t", "w_x", "w_t"), curved_all),
+        "value": only(("f", "w"), curved_all),
+        "jvp": curved_jvp,
+        "vjp": curved_vjp,
+        "hvp": curved_hvp,
+        "hessian": curved_all,
+    }
+    return gradwire.FakeTransport(functions, card=curved_card(dtype))
+
+
+def bumpy_fake(dtype: str = "float64") -> gradwire.FakeTransport:
+    """One input of three numbers, one output of one: f = x0² x1 + sin x2, and every derivative."""
+
+    def both(x: np.ndarray) -> dict[str, np.ndarray]:
+        found = curved_all(x, np.ones_like(x[:, :1]))
+        return {"f": found["f"], "df_dx": found["f_x"], "d2f_dx2": found["f_xx"]}
+
+    def product(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return (both(x)["df_dx"] * v).sum(1, keepdims=True)
+
+    card = gradwire.Card(
+        name="bumpy",
+        inputs=(gradwire.CardTensor("x", dtype, (3,)),),
+        outputs=(gradwire.CardTensor("f", dtype, (1,)),),
+        derivatives={"f": {"x": "df_dx"}},
+        second_derivatives={"f": {"x": {"x": "d2f_dx2"}}},
+        signatures=(),
+    )
+    functions = {
+        "serving_default": only(("f", "df_dx"), both),
+        "value": only(("f",), both),
+        "jvp": lambda x, x_dot: {"f": both(x)["f"], "f_dot": product(x, x_dot)},
+        "vjp": lambda x, f_bar: {"f": both(x)["f"], "x_bar": both(x)["df_dx"] * f_bar},
+        "hvp": lambda x, x_dot: {
+            **only(("f", "df_dx"), both)(x=x),
+            "df_dx_dot": np.einsum("bij,bj->bi", both(x)["d2f_dx2"], x_dot),
+        },
+        "hessian": both,
+    }
+    return gradwire.FakeTransport(functions, card=card)
+
+
+def log_curved_fake() -> gradwire.FakeTransport:
+    """The logarithm of one number, with its second derivative."""
+
+    def both(x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"f": np.log(x), "df_dx": 1 / x, "d2f_dx2": (-1 / x**2)[..., None]}
+
+    functions = {
+        "serving_default": only(("f", "df_dx"), both),
+        "jvp": lambda x, x_dot: {"f": np.log(x), "f_dot": x_dot / x},
+        "vjp": lambda x, f_bar: {"f": np.log(x), "x_bar": f_bar / x},
+        "hvp": lambda x, x_dot: {**only(("f", "df_dx"), both)(x=x), "df_dx_dot": -x_dot / x**2},
+        "hessian": both,
+    }
+    card = replace(log_card(), second_derivatives={"f": {"x": {"x": "d2f_dx2"}}})
+    return gradwire.FakeTransport(functions, card=card)
+
+
 def only(names: tuple[str, ...], function: Callable[..., Mapping[str, Any]]) -> Callable[..., dict[str, Any]]:
     """The same function with fewer outputs."""
     return lambda **inputs: {name: function(**inputs)[name] for name in names}
@@ -121,6 +251,8 @@ class StandIn:
         write: how arrays are encoded in answers.
         requests: the PredictRequests that came.
         hook: called with each of them before it is answered; may refuse with ``context.abort``.
+        target: where it listens, once started.
+        receives: the most bytes of a request; -1 for any number.
     """
 
     models: dict[str, dict[int, gradwire.FakeTransport]] = field(
@@ -128,6 +260,7 @@ class StandIn:
             "log": {1: log_fake()},
             "log32": {1: log_fake("float32")},
             "multi": {1: multi_fake()},
+            "curved": {1: curved_fake()},
             "same32": {1: same_fake("float32")},
             "same64": {1: same_fake("float64")},
             "versions": {
@@ -140,6 +273,7 @@ class StandIn:
     requests: list[Any] = field(default_factory=list)
     hook: Callable[[Any, grpc.ServicerContext], None] = lambda request, context: None
     target: str = ""
+    receives: int = -1
 
     def choose(self, spec: Any, context: grpc.ServicerContext) -> tuple[int, gradwire.FakeTransport]:
         """Finds the version asked for, in Serving's words where there is none."""
@@ -205,7 +339,7 @@ class StandIn:
         """Serves on an address; port 0 takes a free one, which ``target`` then names."""
         server = grpc.server(
             futures.ThreadPoolExecutor(8),
-            options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)],
+            options=[("grpc.max_receive_message_length", self.receives), ("grpc.so_reuseport", 0)],
         )
         for path, method in (
             (_proto.PREDICT, self.predict),
@@ -250,6 +384,24 @@ def multi() -> gradwire.Model:
 
 
 @pytest.fixture
+def curved() -> gradwire.Model:
+    """Inputs x (3 numbers) and t (1), outputs f (1) and w (2), every signature, without a server."""
+    return gradwire.Model(curved_fake())
+
+
+@pytest.fixture
+def bumpy() -> gradwire.Model:
+    """One input of 3 numbers, one output of 1, every signature, without a server."""
+    return gradwire.Model(bumpy_fake())
+
+
+@pytest.fixture
+def log_curved() -> gradwire.Model:
+    """The logarithm with every signature, without a server."""
+    return gradwire.Model(log_curved_fake())
+
+
+@pytest.fixture
 def make_log() -> Callable[..., gradwire.Model]:
     """Makes a logarithm: ``make_log(dtype, both)``."""
     return lambda *args, **kwargs: gradwire.Model(log_fake(*args, **kwargs))
@@ -264,4 +416,4 @@ def make_multi() -> Callable[..., gradwire.Model]:
 @pytest.fixture
 def closed_forms() -> dict[str, Callable[..., dict[str, np.ndarray]]]:
     """The functions behind the models."""
-    return {"log": log_both, "multi": multi_both}
+    return {"log": log_both, "multi": multi_both, "curved": curved_all}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradwire import DataError, InputNameError, ShapeError, Signature, TensorSpec, UsageError
-from gradwire._cli._arguments import read_domain, read_points, read_units
+from gradwire._cli._arguments import read_domain, read_names, read_pairs, read_points, read_units
 from gradwire._cli._console import number, plain
 from gradwire._cli._flags import usual_flags
 
@@ -100,6 +100,20 @@ def test_domains_and_units_are_read():
     for wrong in ("x=1", "x=1:2:3", "x=2:1", "x=a:b", "x=nan:1"):
         with pytest.raises(UsageError, match="expected NAME=LOWER:UPPER"):
             read_domain([wrong])
+
+
+def test_names_and_pairs_are_read():
+    """NAME,NAME and OUTPUT:INPUT,…; what was not given is None, or no pairs."""
+    assert read_names("wrt", "spot, vol") == ["spot", "vol"]
+    assert read_names("wrt", None) is None
+    assert read_pairs("zeros", "price:rate,delta: rate") == [("price", "rate"), ("delta", "rate")]
+    assert read_pairs("zeros", None) == []
+    for wrong in ("", "spot,", "spot,spot"):
+        with pytest.raises(UsageError, match=r"--wrt .* expected different names"):
+            read_names("wrt", wrong)
+    for wrong in ("price", ":rate", "price:"):
+        with pytest.raises(UsageError, match=r"--zeros .* expected OUTPUT:INPUT"):
+            read_pairs("zeros", wrong)
 
 
 def test_servings_flags_are_understood_as_usual_ones():

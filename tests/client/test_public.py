@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -20,7 +21,16 @@ def run(code: str) -> str:
 def test_import_is_light():
     """`import gradwire` loads no framework, and nothing that only the command needs."""
     heavy = "('tensorflow', 'keras', 'scipy', 'pyarrow', 'matplotlib', 'typer', 'rich', 'gradwire_serving')"
-    assert run(f"import sys, gradwire; print([name for name in {heavy} if name in sys.modules])") == "[]\n"
+    assert (
+        run(f"import sys, gradwire, gradwire.aio; print([name for name in {heavy} if name in sys.modules])")
+        == "[]\n"
+    )
+
+
+def test_import_takes_little_memory():
+    """A process that has imported the client holds at most 60 MB."""
+    code = "import re, gradwire, gradwire.aio; print(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    assert int(run(code)) <= 60 * 1024
 
 
 def test_all_is_complete():
@@ -30,7 +40,9 @@ def test_all_is_complete():
     public = {
         name for name, value in vars(gradwire).items() if name[0] != "_" and not isinstance(value, ModuleType)
     }
-    assert public - {"annotations"} == set(gradwire.__all__) - {"__version__"}
+    late = {name for names in gradwire._CHECKS.values() for name in names}
+    typing = {"annotations", "Any", "Final", "TYPE_CHECKING"}
+    assert (public - typing) | late == set(gradwire.__all__) - {"__version__"}
     assert len(gradwire.__all__) == len(set(gradwire.__all__))
     assert all(hasattr(gradwire, name) for name in gradwire.__all__)
 
@@ -52,6 +64,9 @@ def test_version():
         gradwire.nope  # noqa: B018 - the access is the test
 
 
+@pytest.mark.skipif(
+    not find_spec("tensorflow"), reason="the client alone is tested where there is no TensorFlow"
+)
 @pytest.mark.parametrize(
     "order",
     [

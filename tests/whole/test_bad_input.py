@@ -12,7 +12,7 @@ TABLE = {
     "train: no such problem": ("train sinus --to build/s", 2, "log"),
     "train: no samples": ("train log --samples 0 --to build/s", 2, "samples"),
     "train: no such loss": ("train log --loss cubic --to build/s", 2, "sobolev"),
-    "train: target is not a result": ("train log --steps 1 --to models", 1, "models"),
+    "train: target is not a result": ("train log --max-steps 1 --to models", 1, "models"),
     "export: not a training result": ("export models --to models/new", 1, "is not a training result"),
     "export: bad domain": ("export build/log --to models/new --domain x=2:1", 2, "NAME=LOWER:UPPER"),
     "export: unwritable": ("export build/log --to points.txt/new", 1, "cannot write to"),

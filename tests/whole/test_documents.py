@@ -39,7 +39,21 @@ def test_every_block_has_a_known_language(name):
     assert {language for language, _ in blocks(document)} <= RUN | TEXT
 
 
-@pytest.mark.parametrize("name", ["README.md", "guide.md", "serving.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "client.md",
+        "derivatives.md",
+        "guide.md",
+        "problems.md",
+        "proof.md",
+        "serving.md",
+        "shell.md",
+        "sources.md",
+        "training.md",
+    ],
+)
 def test_the_blocks_of_a_document_run(name, workplace, tmp_path, monkeypatch, serve):
     """In order, in one directory, beside a server of what was exported before."""
     document = next(path for path in DOCUMENTS if path.name == name)

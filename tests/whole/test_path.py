@@ -170,7 +170,7 @@ def test_training_stops_on_ctrl_c_and_keeps_what_it_has(tmp_path):
         "log",
         "--optimizer",
         "sgd",
-        "--steps",
+        "--max-steps",
         "1000000000",
         "--to",
         "build/log",

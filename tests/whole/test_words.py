@@ -3,10 +3,13 @@
 import dataclasses
 import inspect
 
+import keras
+
 from gradwire._cli import _serve
-from gradwire._cli._words import DType, Engine, Loss, OptimizerName, Spacing
+from gradwire._cli._words import Activation, DType, Engine, Loss, OptimizerName, Spacing
 from gradwire_serving import AUTO, ENGINES, ServerOptions
 from gradwire_training import optimizers, problems
+from gradwire_training._activations import find
 from gradwire_training._precision import DTYPES
 
 
@@ -17,6 +20,7 @@ def test_the_words_of_the_command_are_those_of_the_folders():
     assert set(Spacing) == set(problems.SPACINGS)
     assert set(DType) == set(DTYPES)
     assert set(Engine) == {AUTO, *ENGINES}
+    assert all(find(keras.activations.get(word.value)) for word in Activation)
 
 
 def test_the_flags_of_serve_are_the_options_of_a_server():

@@ -104,6 +104,42 @@ def read_units(texts: Sequence[str]) -> dict[str, str]:
     return dict(_split(part) for text in texts for part in text.split(","))
 
 
+def read_names(option: str, text: str | None) -> list[str] | None:
+    """Reads an option that is a list of names, ``spot,vol``; None where it was not given.
+
+    Args:
+        option: its name, for messages.
+        text: its value.
+
+    Raises:
+        UsageError: a name is empty or there twice.
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(
+            f"--{option} {text!r}: expected different names with commas between them, such as spot,vol"
+        )
+    return names
+
+
+def read_pairs(option: str, text: str | None) -> list[tuple[str, str]]:
+    """Reads an option that is a list of outputs and inputs, ``price:rate,delta:rate``.
+
+    Args:
+        option: its name, for messages.
+        text: its value, or None.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    pairs = [name.partition(":") for name in read_names(option, text) or []]
+    if not all(output.strip() and wrt.strip() for output, _, wrt in pairs):
+        raise UsageError(f"--{option} {text!r}: expected OUTPUT:INPUT, such as price:rate")
+    return [(output.strip(), wrt.strip()) for output, _, wrt in pairs]
+
+
 def _split(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from gradwire._cli._arguments import open_model
 from gradwire._cli._console import number, say, table
+from gradwire._errors import UsageError
+from gradwire._page import card_page, check_lines, reference_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +26,9 @@ def command(
     ],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the card as it is stored.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the card as a page that needs nothing else.")
+    ] = None,
 ) -> None:
     """Show a model's card: inputs, domain, units, errors, checks.
 
@@ -30,10 +36,21 @@ def command(
     """
     with open_model(target, name) as model:
         card = model.card
-    if json:
+    if html is not None:
+        _write_page(html, card)
+    elif json:
         say(card.to_json().rstrip())
     else:
         show_card(card)
+
+
+def _write_page(path: Path, card: Card) -> None:
+    page = card_page(card)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another file") from error
+    say(str(path))
 
 
 def show_card(card: Card) -> None:
@@ -43,9 +60,14 @@ def show_card(card: Card) -> None:
     table(card.name, of_inputs, (_input_row(tensor) for tensor in card.inputs), text=True)
     table("", of_outputs, (_output_row(card, tensor) for tensor in card.outputs), text=True)
     show_errors(card)
-    for title, entries in (("trained", card.trained), ("checks", card.checks), ("versions", card.versions)):
+    if checks := check_lines(card):
+        columns = ("check", "worst, of what is allowed", "")
+        table("", columns, ([line.title, number(line.worst), line.verdict] for line in checks), text=True)
+    for title, entries in (("trained", card.trained), ("versions", card.versions)):
         if entries:
-            table("", (title, ""), _flat(entries))
+            table("", (title, ""), _flat(entries), text=True)
+    if about := reference_line(card):
+        say(f"reference: {about}")
     say(f"signatures: {', '.join(card.signatures)}")
     say(f"created {card.created}, {card.digest}")
 

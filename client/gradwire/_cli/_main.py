@@ -9,7 +9,20 @@ from typing import Annotated, Final
 import typer
 
 import gradwire
-from gradwire._cli import _batch, _card, _export, _query, _serve, _train, _verify
+from gradwire._cli import (
+    _batch,
+    _bench,
+    _card,
+    _diff,
+    _export,
+    _plot,
+    _query,
+    _serve,
+    _study,
+    _train,
+    _umbridge,
+    _verify,
+)  # fmt: skip
 from gradwire._cli._console import error_line
 from gradwire._cli._flags import usual_flags
 from gradwire._errors import GradwireError
@@ -46,7 +59,9 @@ def _options(
     pass
 
 
-for _module in (_train, _export, _serve, _query, _card, _verify, _batch):
+for _module in (
+    _train, _study, _export, _serve, _query, _plot, _bench, _card, _verify, _diff, _batch, _umbridge,
+):  # fmt: skip
     app.command(_module.NAME)(_module.command)
 
 

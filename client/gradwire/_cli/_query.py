@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
+import os
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import numpy as np
 import typer
 
 from gradwire import _contract as contract
+from gradwire._cli._answers import printer
 from gradwire._cli._arguments import open_model, read_points
-from gradwire._cli._console import say, table
-from gradwire._cli._words import Format
-from gradwire._results import default_signature, result_names
+from gradwire._cli._pipe import STDIN, is_table, open_table, read_blocks
+from gradwire._cli._question import ask
+from gradwire._cli._words import Compute, Format
+from gradwire._errors import InputNameError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
-    import numpy.typing as npt
+    from numpy.typing import NDArray
+
+    from gradwire._cli._question import Question
+    from gradwire._model import Model
+
+    Arrays = dict[str, NDArray[Any]]
 
 NAME: Final = "query"
+BLOCK: Final = 16_384  # rows: a tenth of a second of reading CSV, and a megabyte or so
+AT_ONCE: Final = frozenset({Format.TABLE, Format.JSON})
 
 
 def command(
@@ -32,68 +41,150 @@ def command(
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="NAME=POINTS: ';' between points, ',' within one; or NAME=@file.csv."),
+        typer.Option(
+            "--input",
+            help="NAME=POINTS: ';' between points, ',' within one; or NAME=@file.csv; or a table of all inputs, @FILE, "
+            "'-' for standard input: CSV with column names, or JSON lines.",
+        ),
     ] = None,
-    format: Annotated[Format, typer.Option(help="How to print the answer.")] = Format.TABLE,  # noqa: A002 - the option's name
+    compute: Annotated[
+        Compute,
+        typer.Option(help="What to ask for; jvp and hvp take --tangent, vjp takes --cotangent."),
+    ] = Compute.GRAD,
+    tangent: Annotated[
+        list[str] | None, typer.Option(help="INPUT=NUMBERS for jvp and hvp; those left out are zero.")
+    ] = None,
+    cotangent: Annotated[
+        list[str] | None, typer.Option(help="OUTPUT=NUMBERS for vjp; those left out are zero.")
+    ] = None,
+    signature: Annotated[
+        str | None, typer.Option(help="Instead of --compute, any signature of the package, as it stands.")
+    ] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        Format | None, typer.Option(help="How to print the answer: table, or csv for a table of points.")
+    ] = None,
+    block: Annotated[
+        int, typer.Option(min=1, help="Rows of a table to send at once; 1 answers a slow pipe line by line.")
+    ] = BLOCK,
+    watch: Annotated[
+        float | None, typer.Option(help="Ask again every so many seconds, until Ctrl-C.", show_default=False)
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
 ) -> None:
     """Ask a model for its values and derivatives.
 
     Example: [bold]gradwire query localhost:8500 log --input "x=0.5; 1.0; 1.5"[/bold]
+    Example: [bold]gradwire query localhost:8500 log --compute jvp --input x=0.5 --tangent x=1[/bold]
+    Example: [bold]cat points.csv | gradwire query localhost:8500 log --input - --format csv[/bold]
     """
-    with open_model(target, name, timeout=timeout) as model:
-        points = read_points(inputs or [], default_signature(model))
-        found = model.predict(contract.SERVING_DEFAULT, **points)
-        shown = dict(points) | {key: found[key] for key in result_names(model)}
-    PRINTERS[format](shown)
+    _check_directions(compute, signature, tangent, cotangent)
+    given = [
+        *(inputs or []),
+        *_suffixed(tangent, contract.TANGENT),
+        *_suffixed(cotangent, contract.COTANGENT),
+    ]
+    tables = [text for text in given if is_table(text)]
+    typed = [text for text in given if not is_table(text)]
+    if len(tables) > 1:
+        raise UsageError(
+            f"--input has {len(tables)} tables, {tables}: give one, and the other inputs as NAME=POINTS"
+        )
+    if watch is not None:
+        _check_watch(watch, target, tables)
+    form = format or (Format.CSV if tables else Format.TABLE)
+    with _closed_pipe(), open_model(target, name, timeout=timeout) as model:
+        if watch is not None:
+            from gradwire._cli._watch import watch as keep_asking
+
+            keep_asking(model, lambda: _points(model, ask(model, compute, signature), typed), form, watch)
+            return
+        question = ask(model, compute, signature)
+        if tables:
+            _answer_table(model, question, tables[0], typed, form, block)
+        else:
+            shown = printer(form)
+            shown.block(_points(model, question, typed))
+            shown.end()
 
 
-def _print_table(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    rows = len(next(iter(arrays.values())))
-    table("", list(arrays), ([_cell(array[row]) for array in arrays.values()] for row in range(rows)))
+def _suffixed(texts: Sequence[str] | None, ending: str) -> list[str]:
+    """``x=1`` as ``x_dot=1``: the name of the tensor that it is for."""
+    parts = [text.partition("=") for text in texts or []]
+    return [f"{name.strip()}{ending}{equals}{value}" for name, equals, value in parts]
 
 
-def _print_json(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    squeezed = {name: _squeeze(array) for name, array in arrays.items()}
-    say(json.dumps({name: _strict(_shortest(array)) for name, array in squeezed.items()}, allow_nan=False))
+def _check_directions(
+    compute: Compute, signature: str | None, tangent: Sequence[str] | None, cotangent: Sequence[str] | None
+) -> None:
+    wanted = (("tangent", tangent, (Compute.JVP, Compute.HVP)), ("cotangent", cotangent, (Compute.VJP,)))
+    for option, given, takers in wanted:
+        if given and signature is None and compute not in takers:
+            words = " or ".join(f"--compute {taker}" for taker in takers)
+            raise UsageError(f"--{option} goes with {words}, and got --compute {compute}")
 
 
-def _print_csv(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    columns = {name: _squeeze(array).reshape(len(array), -1) for name, array in arrays.items()}
-    writer.writerow(
-        [label for name, array in arrays.items() for label in _labels(name, _squeeze(array).shape[1:])]
-    )
-    for row in range(len(next(iter(columns.values())))):
-        writer.writerow([str(number) for array in columns.values() for number in array[row]])
+def _check_watch(seconds: float, target: str, tables: Sequence[str]) -> None:
+    if not seconds > 0:
+        raise UsageError(f"--watch {seconds}, expected seconds, more than 0")
+    if Path(target).is_dir():
+        raise UsageError(
+            f"--watch asks a server again and again, and {target} is a directory: give an address"
+        )
+    if tables:
+        raise UsageError(
+            "--watch asks for the same points again, and a table can be read once: give NAME=POINTS"
+        )
 
 
-PRINTERS: Final = {Format.TABLE: _print_table, Format.JSON: _print_json, Format.CSV: _print_csv}
+@contextmanager
+def _closed_pipe() -> Generator[None]:
+    """Ends quietly when whoever reads the answer has seen enough: ``… | head``."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        raise typer.Exit from None
 
 
-def _squeeze(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array[:, 0] if array.shape[1:] == (1,) else array
+def _points(model: Model, question: Question, texts: Sequence[str]) -> Arrays:
+    """What was asked, and its answer."""
+    if not texts:
+        raise InputNameError(f"no points: give --input for {list(question.signature.inputs)}")
+    return _call(model, question, _typed(question, texts))
 
 
-def _cell(row: npt.NDArray[Any]) -> str:
-    return str(row.reshape(-1)[0]) if row.size == 1 else np.array2string(row, separator=", ", threshold=16)
+def _answer_table(
+    model: Model, question: Question, table: str, typed: Sequence[str], form: Format, block: int
+) -> None:
+    constants = _typed(question, typed)
+    long = {name: len(rows) for name, rows in constants.items() if len(rows) > 1}
+    if long:
+        raise UsageError(f"beside a table other inputs have one point, for every row of it, and got {long}")
+    specs = {name: spec for name, spec in question.signature.inputs.items() if name not in constants}
+    needed = [name for name in specs if name not in question.seeds]
+    shown = printer(form)
+    with open_table(table) as stream:
+        if table == STDIN and stream.isatty():
+            raise UsageError("--input - reads standard input, which is a terminal: pipe a table into it")
+        for points in read_blocks(stream, specs, needed, block):
+            shown.block(_call(model, question, points | constants))
+    shown.end()
 
 
-def _shortest(array: npt.NDArray[Any]) -> Any:
-    """The doubles with the fewest digits that stand for the array's own numbers: 0.1 for the float32 next to it."""
-    return array.astype(np.str_).astype(np.float64).tolist()
+def _typed(question: Question, texts: Sequence[str]) -> Arrays:
+    """The inputs that stand on the command line."""
+    names = {text.partition("=")[0].strip() for text in texts}
+    specs = {name: spec for name, spec in question.signature.inputs.items() if name in names}
+    if names - specs.keys():
+        raise InputNameError(
+            f"sent extra: {sorted(names - specs.keys())}; the signature {question.signature.name!r} takes "
+            f"{list(question.signature.inputs)}"
+        )
+    return dict(read_points(texts, replace(question.signature, inputs=specs))) if texts else {}
 
 
-def _labels(name: str, row_shape: Sequence[int]) -> list[str]:
-    if not row_shape:
-        return [name]
-    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*row_shape)]
-
-
-def _strict(value: Any) -> Any:
-    """Writes what JSON has no number for as text, as protobuf's JSON does."""
-    if isinstance(value, list):
-        return [_strict(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType] - tolist() is untyped
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+def _call(model: Model, question: Question, points: Mapping[str, NDArray[Any]]) -> Arrays:
+    rows = question.complete(points)
+    found = model.run(question.signature.name, rows, question.shown)
+    return rows | {name: found[name] for name in question.shown}

@@ -24,6 +24,8 @@ SWITCHES: Final = frozenset(
         "enable-serialization-as-tensor-content",
         "allow-version-labels-for-unavailable-models",
         "enable-batching",
+        "enable-per-model-batching-parameters",
+        "xla-cpu-compilation-enabled",
     }
 )
 DEFAULT_DIRECTORY: Final = Path("models")
@@ -61,6 +63,12 @@ def command(
     allow_version_labels_for_unavailable_models: Annotated[bool, _flag("Let a config name labels.")] = False,
     enable_batching: Annotated[bool, _flag("Join concurrent requests (real engines).")] = False,
     batching_parameters_file: Annotated[str, _flag("BatchingParameters as text (real engines).")] = "",
+    enable_per_model_batching_parameters: Annotated[
+        bool, _flag("Batch only packages with parameters of their own (real engines).")
+    ] = False,
+    xla_cpu_compilation_enabled: Annotated[
+        bool, _flag("Let a CPU run XLA; set where a package needs it (real engines).")
+    ] = False,
     monitoring_config_file: Annotated[str, _flag("MonitoringConfig as text (real engines).")] = "",
     rest_api_port: Annotated[int, _flag("Port of REST and metrics (real engines).")] = 0,
     per_process_gpu_memory_fraction: Annotated[

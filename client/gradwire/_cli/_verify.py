@@ -1,23 +1,29 @@
-"""``gradwire verify``: are the derivatives those of the values?"""
+"""``gradwire verify``: are the derivatives those of the values, and does whatever answers keep what the card says?"""
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import numpy as np
 import typer
 
 from gradwire._cli._arguments import open_model, read_domain
 from gradwire._cli._card import show_errors
 from gradwire._cli._console import number, say, table
+from gradwire._cli._words import Report
 from gradwire._errors import CheckFailed
+from gradwire._json import strict_json
 from gradwire._verify import DEFAULT_POINTS, verify
 
 if TYPE_CHECKING:
-    from gradwire._verify import DerivativeCheck
+    from collections.abc import Iterator
+
+    from gradwire._verify import Check, DerivativeCheck, Verification
 
 NAME: Final = "verify"
 SHOWN_STEPS: Final = 6  # enough to see the law by eye
+COLUMNS: Final = ("check", "worst, of what is allowed", "", "note")
 
 
 def command(
@@ -28,26 +34,77 @@ def command(
     domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER; the card's by default.")] = None,
     points: Annotated[int, typer.Option(min=1, help="Number of random points.")] = DEFAULT_POINTS,
     seed: Annotated[int, typer.Option(help="Of the points and directions.")] = 0,
+    format: Annotated[Report, typer.Option(help="How to print what was found.")] = Report.TABLE,  # noqa: A002 - the option's name
+    details: Annotated[
+        bool, typer.Option("--details", help="Show every finding, not the worst alone.")
+    ] = False,
+    remainders: Annotated[
+        bool, typer.Option("--remainders", help="Show how the remainder of each derivative falls.")
+    ] = False,
 ) -> None:
-    """Check derivatives by a Taylor test; the exit code is 1 if they are wrong.
+    """Prove derivatives by six checks; the exit code is 1 if one fails.
+
+    Derivatives against differences; jvp, vjp, hvp and hessian against one another; float64 reference points; each row by
+    itself; NaN in, NaN out; kinks. docs/proof.md says how.
 
     Example: [bold]gradwire verify localhost:8500 log[/bold]   or   [bold]gradwire verify models/log[/bold]
     """
     with open_model(target, name) as model:
         found = verify(model, domain=read_domain(domain or []) or None, points=points, seed=seed)
         card = model.card
-    for check in found.checks:
-        _show_remainders(check)
-    columns = ("wiring", "points", "slope (2 is right)", "df against differences (1 allowed)", "")
-    table("", columns, ([*_summary(check), "ok" if check.passed else "WRONG"] for check in found.checks))
-    show_errors(card)
-    wrong = [check.tensor for check in found.checks if not check.passed]
-    if wrong:
+    if format is Report.JSON:
+        say(strict_json(_plain(found)).rstrip())
+    else:
+        if remainders:
+            for check in found.derivatives:
+                _show_remainders(check)
+        rows = [row for check in found.checks for row in _rows(check, details)]
+        table(f"{card.name}: {points} points, seed {seed}", COLUMNS, rows, text=True)
+        show_errors(card)
+    if not found.passed:
         raise CheckFailed(
-            f"{', '.join(wrong)}: not the derivative of the values; expected a remainder that falls as h² and agreement "
-            "with differences; export the model again, or look for a kink in the domain"
+            f"{'; '.join(found.failures)}: not what it should be, by the table above; export the model again, or serve "
+            "the package that its card describes (docs/proof.md)"
         )
-    say("the derivatives are those of the values")
+    if format is Report.TABLE:
+        say("all checks passed: the derivatives are those of the values")
+
+
+def _rows(check: Check, details: bool) -> Iterator[list[str]]:
+    """A line for the check, and one for each finding that is asked for or wrong."""
+    title = f"{check.number} {check.title}"
+    if check.skipped:
+        yield [title, "", "skipped", check.skipped]
+        return
+    yield [
+        title,
+        number(_worst(check)),
+        "ok" if check.passed else "WRONG",
+        "" if details else _summary(check),
+    ]
+    for finding in check.findings:
+        if details or not finding.passed:
+            verdict = "WRONG" if not finding.passed else "ok" if finding.worst is not None else "-"
+            yield [f"  {finding.subject}", number(finding.worst), verdict, finding.note]
+
+
+def _worst(check: Check) -> float | None:
+    return max((finding.worst for finding in check.findings if finding.worst is not None), default=None)
+
+
+def _summary(check: Check) -> str:
+    """The remarks of a check that has them; otherwise what was worst."""
+    remarks = [f"{finding.subject}: {finding.note}" for finding in check.findings if finding.worst is None]
+    if remarks:
+        return "; ".join(remarks)
+    worst = max(check.findings, key=lambda finding: finding.worst or 0.0)
+    return f"of {len(check.findings)} the worst: {worst.subject}" + (f": {worst.note}" if worst.note else "")
+
+
+def _plain(found: Verification) -> dict[str, Any]:
+    domain = {name: [np.asarray(bound).tolist() for bound in box] for name, box in found.domain.items()}
+    about = {"passed": found.passed, "points": found.points, "seed": found.seed, "domain": domain}
+    return about | {"checks": found.to_dict()}
 
 
 def _show_remainders(check: DerivativeCheck) -> None:
@@ -62,13 +119,3 @@ def _show_remainders(check: DerivativeCheck) -> None:
         ("h", "remainder", "falls by (4 is right)"),
         [(number(h), number(r), q) for (h, r), q in zip(rows, ratios, strict=True)],
     )
-
-
-def _summary(check: DerivativeCheck) -> list[str]:
-    slope = "all rounding" if check.slope is None else f"{check.slope:.2f}"
-    return [
-        f"{check.tensor} of {check.output} by {check.input}",
-        str(check.points),
-        slope,
-        number(check.disagreement),
-    ]

@@ -19,15 +19,35 @@ class Spacing(StrEnum):
     LINEAR = "linear"
     LOG = "log"
     RANDOM = "random"
+    SOBOL = "sobol"
+    CHEBYSHEV = "chebyshev"
 
 
 class OptimizerName(StrEnum):
     """What makes the loss small."""
 
     AUTO = "auto"
-    ADAM = "adam"
+    LM = "lm"
     LBFGS = "lbfgs"
+    ADAM = "adam"
     SGD = "sgd"
+
+
+class Activation(StrEnum):
+    """Of the hidden layers: smooth ones, for a derivative has to have one."""
+
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    SOFTPLUS = "softplus"
+    SWISH = "swish"
+    GELU = "gelu"
+
+
+class Measure(StrEnum):
+    """Which error a study shows."""
+
+    MAX = "max"
+    RMSE = "rmse"
 
 
 class DType(StrEnum):
@@ -37,12 +57,30 @@ class DType(StrEnum):
     FLOAT64 = "float64"
 
 
+class Compiler(StrEnum):
+    """What compiles a package's signatures."""
+
+    XLA = "xla"
+
+
 class Format(StrEnum):
     """How an answer is printed."""
 
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    JSONL = "jsonl"
+
+
+class Compute(StrEnum):
+    """What a query asks for."""
+
+    VALUE = "value"
+    GRAD = "grad"
+    JVP = "jvp"
+    VJP = "vjp"
+    HVP = "hvp"
+    HESSIAN = "hessian"
 
 
 class Engine(StrEnum):
@@ -52,3 +90,10 @@ class Engine(StrEnum):
     EMBEDDED = "embedded"
     TENSORFLOW_MODEL_SERVER = "tensorflow_model_server"
     DOCKER = "docker"
+
+
+class Report(StrEnum):
+    """How what was found is printed."""
+
+    TABLE = "table"
+    JSON = "json"

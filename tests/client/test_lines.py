@@ -1,0 +1,285 @@
+"""Lines to servers: secured, with a token, packed, and to several servers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import gradwire
+import gradwire.aio
+from gradwire import TLS, Address
+
+needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificates")
+X = np.linspace(0.1, 1.9, 5000)
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and certificates of it for a server on localhost, for another host, and for a client."""
+    folder = tmp_path_factory.mktemp("pki")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+
+    def make(name: str, host: str, *more: Any) -> None:
+        files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+        subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}"]
+        subprocess.run(
+            ["openssl", "req", "-x509", *key, *subject, *files, *more], check=True, capture_output=True
+        )
+
+    signed = ["-CA", folder / "authority.pem", "-CAkey", folder / "authority.key"]
+    make("authority", "authority.invalid")
+    make("stranger", "localhost")
+    for name, host in (("server", "localhost"), ("elsewhere", "elsewhere.invalid"), ("client", "client")):
+        make(name, host, *signed)
+    return folder
+
+
+def server_credentials(pki: Path, name: str, *, mutual: bool = False) -> grpc.ServerCredentials:
+    """A server's certificate and key."""
+    pair = ((pki / f"{name}.key").read_bytes(), (pki / f"{name}.pem").read_bytes())
+    return grpc.ssl_server_credentials(
+        [pair], (pki / "authority.pem").read_bytes() if mutual else None, mutual
+    )
+
+
+@pytest.fixture
+def secured(pki: Path, make_stand_in: Any) -> Iterator[Callable[..., Any]]:
+    """Starts servers behind a certificate."""
+    running: list[grpc.Server] = []
+
+    def start(name: str = "server", *, mutual: bool = False) -> Any:
+        server = make_stand_in()
+        running.append(server.start("localhost:0", server_credentials(pki, name, mutual=mutual)))
+        return server
+
+    yield start
+    for one in running:
+        one.stop(None).wait()
+
+
+def ask(target: Any, **kwargs: Any) -> None:
+    """Asks for values by the synchronous and by the asynchronous client."""
+    with gradwire.connect(target, "log", **kwargs) as log:
+        assert np.array_equal(log.value(X), np.log(X))
+        with pickle.loads(pickle.dumps(log)) as again:
+            assert again.value(1.0) == 0
+
+    async def go() -> None:
+        async with await gradwire.aio.connect(target, "log", **kwargs) as log:
+            assert np.array_equal(await log.value(X), np.log(X))
+
+    asyncio.run(go())
+
+
+@needs_openssl
+def test_tls(secured: Callable[..., Any], pki: Path):
+    """A line is secured with files."""
+    ask(secured().target, tls=TLS(root_certificates=pki / "authority.pem"))
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("server", "tls"),
+    [
+        ("server", True),  # the system's roots do not know the authority
+        ("stranger", "authority"),  # nobody has signed this one
+        ("elsewhere", "authority"),  # the certificate of another host
+    ],
+)
+def test_a_wrong_certificate(secured: Callable[..., Any], pki: Path, server: str, tls: Any):
+    """A server that cannot be trusted is refused at once, with what to look at; nothing is sent to it."""
+    target = secured(server)
+    files = TLS(root_certificates=pki / "authority.pem") if tls == "authority" else tls
+    with pytest.raises(gradwire.ServerUnreachable, match=r"could not be trusted.*check the files of tls"):
+        gradwire.connect(target.target, "log", tls=files, timeout=30.0)
+    assert target.requests == []
+
+
+@needs_openssl
+def test_a_plain_client_of_a_secured_server(secured: Callable[..., Any]):
+    """Plain text to a server that wants TLS is an error, not a hang."""
+    with pytest.raises(gradwire.ServerUnreachable):
+        gradwire.connect(secured().target, "log", timeout=30.0)
+
+
+@needs_openssl
+def test_mutual_tls(secured: Callable[..., Any], pki: Path):
+    """A server that asks for the client's certificate gets it, and refuses who has none."""
+    server = secured(mutual=True)
+    files = TLS(pki / "authority.pem", pki / "client.key", pki / "client.pem")
+    ask(server.target, tls=files)
+    with pytest.raises(gradwire.ServerUnreachable):
+        gradwire.connect(server.target, "log", tls=TLS(pki / "authority.pem"), timeout=30.0)
+
+
+def token_of(context: grpc.ServicerContext) -> str:
+    """What came as the token."""
+    return dict(context.invocation_metadata()).get("authorization", "")
+
+
+@needs_openssl
+@pytest.mark.parametrize("give", [lambda: "secret", None])
+def test_a_token(secured: Callable[..., Any], pki: Path, give: Any):
+    """A token goes with every call over TLS, as text or from a function that is asked each time."""
+    server, seen = secured(), []
+    server.hook = lambda request, context: seen.append(token_of(context))
+    tls = TLS(root_certificates=pki / "authority.pem")
+    with gradwire.connect(server.target, "log", tls=tls, token=give or "secret") as log:
+        assert np.array_equal(log.value(X), np.log(X))
+        assert "secret" not in repr(log)
+    assert set(seen) == {"Bearer secret"}
+
+
+@needs_openssl
+def test_a_token_that_cannot_be_had(secured: Callable[..., Any], pki: Path):
+    """A function for the token that fails ends the call with its error, at once."""
+
+    def give() -> str:
+        raise OSError("no token today")
+
+    with pytest.raises(gradwire.GradwireError, match="no token today"):
+        gradwire.connect(
+            secured().target, "log", tls=TLS(root_certificates=pki / "authority.pem"), token=give
+        )
+
+
+def test_no_token_in_plain_text(stand_in: Any):
+    """A token without TLS is refused before anything is sent."""
+    for tls in (None, False):
+        with pytest.raises(gradwire.UsageError, match="a token would travel in plain text: give tls"):
+            gradwire.connect(stand_in.target, "log", token="secret", tls=tls)
+    assert "secret" not in repr(Address("a:1", "log", tls=True, token="secret"))
+
+
+@pytest.mark.parametrize("gzip", [False, True])
+def test_gzip(stand_in: Any, gzip: bool):
+    """Requests are packed where that is asked for: a hundred thousand ones are a few bytes then."""
+    host, _, port = stand_in.target.rpartition(":")
+    sent = 0
+
+    def relay(source: socket.socket, sink: socket.socket, *, count: bool) -> None:
+        nonlocal sent
+        while data := source.recv(65536):
+            sent += count * len(data)
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        with ThreadPoolExecutor(1) as pool:
+            made = pool.submit(gradwire.connect, target, "log", gzip=gzip)
+            client, _ = listener.accept()
+            with client, socket.create_connection((host, int(port))) as server, ThreadPoolExecutor(2) as both:
+                both.submit(relay, client, server, count=True)
+                both.submit(relay, server, client, count=False)
+                with made.result() as log:
+                    assert np.array_equal(log.value(np.ones(100_000)), np.zeros(100_000))
+    assert (sent < 20_000) is gzip
+    assert gzip or sent > 800_000
+
+
+# -- several servers
+
+
+@pytest.fixture
+def replicas(make_stand_in: Any) -> Iterator[list[Any]]:
+    """Three servers of the same models."""
+    servers = [make_stand_in() for _ in range(3)]
+    running = [server.start() for server in servers]
+    yield servers
+    for one in running:
+        one.stop(None).wait()
+
+
+@pytest.mark.parametrize("form", [list, tuple])
+def test_servers_take_turns(replicas: list[Any], form: Any):
+    """Calls go to every one of several addresses."""
+    with gradwire.connect(form(server.target for server in replicas), "log") as log:
+        for x in range(1, 30):
+            assert log.value(float(x)) == np.log(x)
+    assert min(len(server.requests) for server in replicas) >= 3
+
+
+def test_servers_by_name_take_turns(replicas: list[Any]):
+    """Names are looked up; the asynchronous client does the same."""
+    targets = [server.target.replace("127.0.0.1", "localhost") for server in replicas]
+
+    async def go() -> None:
+        async with await gradwire.aio.connect(targets, "log") as log:
+            found = await asyncio.gather(*[log.value(float(x)) for x in range(1, 30)])
+            assert np.array_equal(found, np.log(np.arange(1.0, 30.0)))
+
+    asyncio.run(go())
+    assert min(len(server.requests) for server in replicas) >= 3
+
+
+def test_one_of_several_servers_goes_away(replicas: list[Any], make_stand_in: Any):
+    """The others answer in its place, and no call is lost."""
+    dying = make_stand_in()
+    running = dying.start()
+    with gradwire.connect([dying.target, replicas[0].target], "log") as log:
+        for x in range(1, 60):
+            if x == 20:
+                running.stop(None)
+            assert log.value(float(x)) == np.log(x)
+    running.stop(None).wait()
+
+
+def test_pieces_go_to_several_servers(replicas: list[Any]):
+    """A large call is computed by all of them."""
+    from gradwire import GrpcTransport, Model
+
+    address = Address(tuple(server.target for server in replicas), "log")
+    with Model(GrpcTransport(address, message_limit=1600)) as log:
+        assert np.array_equal(log.value(X), np.log(X))
+    assert min(len(server.requests) for server in replicas) >= 5
+
+
+@needs_openssl
+def test_several_servers_behind_certificates(secured: Callable[..., Any], pki: Path):
+    """Their certificates must hold for the first one's name."""
+    targets = [secured().target for _ in range(2)]
+    tls = TLS(root_certificates=pki / "authority.pem")
+    ask(targets, tls=tls)
+    with pytest.raises(gradwire.ServerUnreachable, match="could not be trusted"):
+        gradwire.connect([secured("elsewhere").target] * 2, "log", tls=tls, timeout=30.0)
+
+
+def test_dns_takes_turns_too(stand_in: Any):
+    """What stands behind a name after dns:/// takes turns, and one server alone is asked every time."""
+    port = stand_in.target.rpartition(":")[2]
+    assert Address(f"dns:///localhost:{port}", "log").is_balanced
+    ask(f"dns:///localhost:{port}")
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        ([], gradwire.UsageError, "no server is given"),
+        (["a:1", "dns:///b:1"], gradwire.UsageError, "server 'dns:///b:1', expected host:port"),
+        (["127.0.0.1:1", "[::1]:1"], gradwire.UsageError, "IPv4 and IPv6, expected one of them"),
+        (["nowhere.invalid:1"], gradwire.ServerUnreachable, "no server nowhere.invalid:1 .*check the name"),
+    ],
+)
+def test_several_servers_that_cannot_be(target: Any, error: type[Exception], message: str):
+    """What gRPC could not dial is told before it tries."""
+    with pytest.raises(error, match=message):
+        gradwire.connect(target, "log")
+
+
+def test_how_several_servers_are_dialled():
+    """GRPC takes several addresses as numbers of one family."""
+    assert Address(("127.0.0.1:1", "127.0.0.2:2"), "log").dial() == "ipv4:127.0.0.1:1,127.0.0.2:2"
+    assert Address(("[::1]:1", "[::2]:2"), "log").dial() == "ipv6:[::1]:1,[::2]:2"
+    assert str(Address(("a:1", "b:2"), "log", version=3)) == "log version 3 at a:1, b:2"

@@ -1,0 +1,140 @@
+"""The benchmarks as text and as arithmetic: that every rival can be built, and that the table says what was measured."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RIVALS = ROOT / "benchmarks" / "rivals"
+ECHO = """
+import json, sys
+print("a library's greeting")
+print(json.dumps({"echo": "1.0"}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    print(json.dumps({"f": [asked["at"]] * 4, "df_dx": [None] * 4, "steps": [1] * 4}), flush=True)
+"""
+
+
+@pytest.fixture
+def rivals(monkeypatch):
+    """The module that knows the rivals."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks._rivals")
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """The module that makes the table."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.training_rivals")
+
+
+@pytest.fixture
+def track(monkeypatch):
+    """A track of two marks on a clock that the test sets."""
+    spec = importlib.util.spec_from_file_location("_driver", RIVALS / "_driver.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "_driver", module)
+    spec.loader.exec_module(module)
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    found = module.Track([1.0, 2.0])
+    found.start()
+
+    def offer(seconds, loss, weights):
+        clock[0] = seconds
+        found.offer(loss, lambda: weights)
+
+    return found, offer, module.OutOfTimeError
+
+
+@pytest.fixture
+def driver(rivals, monkeypatch, tmp_path):
+    """Starts a driver made of a text; ends it after the test."""
+    monkeypatch.setattr(rivals, "DRIVERS", tmp_path)
+    running = []
+
+    def start(text):
+        (tmp_path / "made_driver.py").write_text(text)
+        running.append(rivals.Driver(rivals.Rival("made", "made", None)))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+
+
+def test_every_rival_has_a_driver_and_pins(rivals):
+    """What `make bench-rivals` installs is fixed to the version, so that numbers can be compared."""
+    known = (*rivals.RIVALS, *rivals.WIRE_RIVALS)
+    for rival in known:
+        assert (RIVALS / f"{rival.driver}_driver.py").is_file()
+        if rival.environment is not None:
+            lines = (RIVALS / f"{rival.environment}.txt").read_text().splitlines()
+            assert [line for line in lines if not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
+    assert {path.stem for path in RIVALS.glob("*.txt")} == {r.environment for r in known if r.environment}
+
+
+def test_a_track_keeps_the_best_weights_before_each_mark(track):
+    """Not the last ones, and none of after the mark; the last mark ends the fit."""
+    kept, offer, out_of_time = track
+    offer(0.2, 3.0, "a")
+    offer(0.4, 1.0, "b")
+    offer(0.9, 2.0, "c")
+    offer(1.1, 0.5, "d")
+    with pytest.raises(out_of_time):
+        offer(2.5, 0.1, "e")
+    assert kept.kept == [("b", 2), ("d", 4)]
+
+
+def test_a_fit_that_ends_early_has_its_best_at_every_mark(track):
+    """Nothing changes after its end."""
+    kept, offer, _ = track
+    offer(0.2, 3.0, "a")
+    kept.finish()
+    assert kept.kept == [("a", 1), ("a", 1)]
+
+
+def test_a_driver_is_asked_in_json(driver):
+    """What its libraries print before is passed over."""
+    made = driver(ECHO)
+    assert made.versions == {"echo": "1.0"}
+    assert made.ask(at=[0.5, 1.0])["f"][3] == [0.5, 1.0]
+
+
+def test_a_driver_that_ends_is_told_in_its_row(driver):
+    """The benchmark goes on without it."""
+    made = driver("raise SystemExit(3)")
+    assert made.ask(at=[1.0]) is None
+    assert made.failure == "failed: its driver ended with exit code 3"
+
+
+def test_a_rival_that_is_not_installed_is_a_row(table, rivals, monkeypatch, tmp_path):
+    """It says what to do."""
+    monkeypatch.setattr(rivals, "ENVIRONMENTS", tmp_path)
+    assert [rival.driver for rival in rivals.RIVALS if rival.is_installed] == ["keras"]
+    runs = [table.Run(table.OURS, "sobolev", seed, ((1e-5, 1e-3),) * 4) for seed in table.SEEDS]
+    shown = table._report("sobolev", runs, {}, 1.0).markdown()
+    assert shown.count("| jenn") == 1
+    assert "not installed: make bench-rivals" in shown
+    assert "1.0e-05 / 1.0e-03" in shown
+    assert "No rival ran." in shown
+
+
+def test_the_table_says_where_a_rival_wins(table):
+    """Medians over the seeds are compared, mark by mark and column by column; no answer is no win."""
+    better = ((1e-6, 1e-2), (1e-4, 1e-2), (1e-4, 1e-2), (math.inf, math.inf))
+    runs = [table.Run(table.OURS, "value", seed, ((1e-5, 1e-3),) * 4) for seed in table.SEEDS]
+    lost = [*runs, *(table.Run("them", "value", seed, better) for seed in table.SEEDS)]
+    assert table._verdict("value", lost) == "Below ours: them at 0.5 s in f."
+    assert "below every rival" in table._verdict(
+        "value", [*runs, table.Run("them", "value", 0, better[1:2] * 4)]
+    )
