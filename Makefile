@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BRIDGES := .venv-bridges
 BRIDGES_STAMP := $(BRIDGES)/.installed
+# Each rival of the benchmarks lives in an environment of its own, named by its requirement file.
+RIVALS := $(basename $(notdir $(wildcard benchmarks/rivals/*.txt)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Makes an environment: install(directory, requirement files).
@@ -20,7 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-bridges lint format bench clean
+.PHONY: help setup demo test test-bridges test-lowest lint format bench bench-rivals clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +44,23 @@ test: setup ## run all tests
 test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environment with torch, jax and openmdao
 	@$(BRIDGES)/bin/python -m pytest --numprocesses auto --maxprocesses 4 tests/bridges
 
+# The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its
+# build needs pkg_resources, so an old setuptools). Tests that need TensorFlow, pyarrow or Jinja stay out.
+HEAVY_TESTS := tensor in_process batch page served
+OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2" pytest pytest-timeout pytest-xdist
+test-lowest: ## run the client's tests with the lowest versions that it allows, and beside philote-mdo
+	$(call client_alone,.venv-lowest,grpcio==1.63.0 protobuf==5.26.1)
+	$(call client_alone,.venv-philote,philote-mdo==0.8.0)
+
+define client_alone
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@echo "setuptools<80" > $(1)/build.txt
+	@PIP_CONSTRAINT=$(CURDIR)/$(1)/build.txt $(1)/bin/pip install --quiet $(2) $(OLDEST)
+	@$(1)/bin/pip install --quiet --no-deps --force-reinstall .
+	@$(1)/bin/python -m pytest -p no:cacheprovider --numprocesses auto --maxprocesses 4 tests/client \
+		$(HEAVY_TESTS:%=--ignore tests/client/test_%.py)
+endef
+
 lint: setup ## ruff, basedpyright, hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -55,5 +74,13 @@ format: setup ## let ruff mend what it can
 bench: setup ## print every number that README quotes
 	@$(BIN)/python -m benchmarks
 
-clean: ## remove what the targets made, but for .venv
+bench-rivals: $(RIVALS:%=.venv-rivals/%/.installed) ## make the rivals' environments, for `make bench` (some 3 GB, once)
+
+.venv-rivals/%/.installed: benchmarks/rivals/%.txt
+	@test -x .venv-rivals/$*/bin/python || $(PYTHON) -m venv .venv-rivals/$*
+	@echo "installing the rival $* into .venv-rivals/$*"
+	@.venv-rivals/$*/bin/pip install --quiet --requirement $<
+	@touch $@
+
+clean: ## remove what the targets made, but for the environments
 	rm -rf build models dist

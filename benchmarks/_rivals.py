@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -74,6 +75,7 @@ class Driver:
         self.rival = rival
         self.failure = ""
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._place = tempfile.TemporaryDirectory(prefix="gradwire-rival-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [rival.python, DRIVERS / f"{rival.driver}_driver.py"],
             stdin=subprocess.PIPE,
@@ -81,6 +83,7 @@ class Driver:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            cwd=self._place.name,  # some write logs where they run
         )
         self.versions: dict[str, str] = self._read() or {}
 
@@ -108,6 +111,7 @@ class Driver:
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._place.cleanup()
 
     def _read(self) -> dict[str, Any] | None:
         assert self._process.stdout is not None

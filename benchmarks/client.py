@@ -1,132 +1,148 @@
-"""One call over the wire: value and derivative of log x in closed form, in float64, beside a bare gRPC echo."""
+"""The client over the wire: value and derivative of log x beside a bare gRPC echo, the network, and its parts."""
 
 from __future__ import annotations
 
-import multiprocessing
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
-from concurrent import futures
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
 import numpy as np
 
 import gradwire
+from benchmarks import _wire
 from benchmarks._report import Measured, Report
+from benchmarks._wire import ROWS, Servers, interleaved
 
-ROWS = (1, 64, 4_096, 262_144)
-RUNS = {1: 400, 64: 400, 4_096: 200, 262_144: 15}  # interleaved; the median is shown
-ECHO = "/bench.Echo/Echo"
-UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+RUNS = {1: 400, 64: 400, 4_096: 200, 262_144: 15}
 IMPORTS = 7
+COUNTED_ROWS, COUNTED_CALLS = 4_096, 50
+RAW = 8 + 16  # bytes a row: x there, f and df/dx back
+BLOCK = 1 << 16
 
 
 def main(*, write: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        target, process = _start(_serve, folder)
-        try:
-            rows = [_row(target, count) for count in ROWS]
-        finally:
-            process.kill()
-            process.join()
+    with tempfile.TemporaryDirectory() as folder, _wire.servers(folder) as servers:
+        calls = [_row(servers, count) for count in ROWS]
+        networks = _network(servers, folder)
+        wire = [
+            [
+                f"bytes on the wire / bytes of the arrays, {COUNTED_ROWS:,} rows",
+                f"{_bytes_ratio(servers):.4f}",
+            ]
+        ]
     Report(
         name="client",
         title="value_and_grad of log x over gRPC, float64",
         method=(
-            "ms, median (range) of interleaved calls. Echo: a bare gRPC stub and server in Python, the same bytes each way "
-            "(8 bytes a row out, 16 back). Serialised: the same request, ready-made, through a bare stub to the same "
-            "embedded server. Gradwire: value_and_grad against the embedded server."
+            "ms, median (range) of interleaved calls, the order rotated. Echo: a bare gRPC stub and server in Python, the "
+            "same bytes each way (8 bytes a row out, 16 back). Serialised: the same request, ready-made, through a bare "
+            "stub to the same embedded server. Gradwire: value_and_grad against the embedded server."
         ),
         columns=["rows", "bare echo", "serialised", "gradwire", "gradwire / echo", "gradwire / serialised"],
-        rows=rows,
+        rows=calls,
+    ).show(write=write)
+    Report(
+        name="client_network",
+        title="value_and_grad of the network 1-20-20-1, float32",
+        method="ms, median (range) of interleaved calls: gradwire.load in process, gradwire.connect to the embedded server.",
+        columns=[
+            "rows",
+            "in process",
+            "over gRPC",
+            "over gRPC / in process",
+            "rows a second in process",
+            "over gRPC",
+        ],
+        rows=networks,
     ).show(write=write)
     Report(
         name="client_parts",
         title="The client by itself",
-        method="Median (range).",
-        columns=["what", "time"],
+        method=(
+            "Median (range). Bytes are those that pass a socket both ways, HTTP/2 and all, mean of "
+            f"{COUNTED_CALLS} calls."
+        ),
+        columns=["what", "measured"],
         rows=[
             *_decoding(),
             ["import grpc, numpy", _import("import grpc, numpy")],
             ["import grpc, numpy, gradwire", _import("import grpc, numpy, gradwire")],
+            *wire,
         ],
     ).show(write=write)
 
 
-def _start(serve: Callable[[Connection, str], None], folder: str) -> tuple[str, BaseProcess]:
-    """Starts the servers in a process of their own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, folder), daemon=False)
-    process.start()
-    return ours.recv(), process
-
-
-def _serve(pipe: Connection, folder: str) -> None:
-    """The embedded server with the exported logarithm, and the echo on another port."""
-    import tensorflow as tf
-
-    from gradwire_export import export
-    from gradwire_serving import EmbeddedServer, ServerOptions
-
-    spec = {"x": tf.TensorSpec((None, 1), tf.float64)}
-    export(tf.math.log, to=Path(folder) / "log", inputs=spec, domain={"x": (0.1, 1.9)})
-    server = EmbeddedServer(ServerOptions(directory=Path(folder), port=0))
-    server.start()
-    echo = grpc.server(futures.ThreadPoolExecutor(4), options=UNLIMITED)
-    service, method = ECHO[1:].split("/")
-    handler = grpc.unary_unary_rpc_method_handler(lambda data, _: data + data)
-    echo.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    port = echo.add_insecure_port("127.0.0.1:0")
-    echo.start()
-    pipe.send(f"127.0.0.1:{server.port} 127.0.0.1:{port}")
-    threading.Event().wait()  # until it is killed
-
-
-def _row(targets: str, count: int) -> list[str | Measured]:
-    target, echo_target = targets.split()
+def _row(servers: Servers, count: int) -> list[str | Measured]:
     x = np.linspace(0.1, 1.9, count)
-    data = _request(target, x)
+    data = _wire.request(x)
     with (
-        gradwire.connect(target, "log") as log,
-        grpc.insecure_channel(target, UNLIMITED) as bare,
-        grpc.insecure_channel(echo_target, UNLIMITED) as channel,
+        gradwire.connect(servers.embedded, _wire.LOG) as log,
+        grpc.insecure_channel(servers.embedded, _wire.UNLIMITED) as bare,
+        grpc.insecure_channel(servers.echo, _wire.UNLIMITED) as channel,
     ):
-        serving = bare.unary_unary("/tensorflow.serving.PredictionService/Predict")
-        echo = channel.unary_unary(ECHO)
-        echoed, plain, ours = _interleaved(
+        serving, echo = bare.unary_unary(_wire.PREDICT), channel.unary_unary(_wire.ECHO)
+        echoed, plain, ours = interleaved(
             [lambda: echo(data), lambda: serving(data), lambda: log.value_and_grad(x)], RUNS[count]
         )
     ratios = [f"{ours.median / other.median:.2f}" for other in (echoed, plain)]
     return [f"{count:,}", echoed, plain, ours, *ratios]
 
 
-def _request(target: str, x: np.ndarray) -> bytes:
-    """The bytes of the whole request, made with Serving's own protos."""
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
+def _network(servers: Servers, folder: str) -> list[list[str | Measured]]:
+    rows: list[list[str | Measured]] = []
+    with (
+        gradwire.connect(servers.embedded, _wire.NETWORK) as remote,
+        gradwire.load(Path(folder) / _wire.NETWORK) as local,
+    ):
+        for count in ROWS:
+            x = np.linspace(0.1, 1.9, count, dtype=np.float32)
+            here, there = interleaved(
+                [lambda x=x: local.value_and_grad(x), lambda x=x: remote.value_and_grad(x)], RUNS[count]
+            )
+            rates = [f"{1e3 * count / found.median:,.0f}" for found in (here, there)]
+            rows.append([f"{count:,}", here, there, f"{there.median / here.median:.2f}", *rates])
+    return rows
 
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "log", "serving_default"
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(x[:, None]))
-    return request.SerializeToString()
+
+def _bytes_ratio(servers: Servers) -> float:
+    x = np.linspace(0.1, 1.9, COUNTED_ROWS)
+    with _counted(servers.embedded) as (target, passed), gradwire.connect(target, _wire.LOG) as log:
+        log.value_and_grad(x)
+        before = sum(passed)
+        for _ in range(COUNTED_CALLS):
+            log.value_and_grad(x)
+        return (sum(passed) - before) / (COUNTED_CALLS * COUNTED_ROWS * RAW)
 
 
-def _interleaved(calls: list[Callable[[], object]], runs: int) -> list[Measured]:
-    times: list[list[float]] = [[] for _ in calls]
-    for run in range(runs + max(3, runs // 10)):
-        for call, found in zip(calls, times, strict=True):
-            began = time.perf_counter()
-            call()
-            if run >= max(3, runs // 10):  # the first ones warm up
-                found.append(1e3 * (time.perf_counter() - began))
-    return [Measured(tuple(found), "ms") for found in times]
+@contextmanager
+def _counted(target: str) -> Generator[tuple[str, list[int]]]:
+    """A relay of one connection; yields where it listens, and the sizes of everything that has passed, both ways."""
+    passed: list[int] = []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(BLOCK):
+                passed.append(len(data))
+                sink.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError):
+                near = listening.accept()[0]
+                host, port = target.split(":")
+                far = socket.create_connection((host, int(port)))
+                threading.Thread(target=pump, args=(near, far), daemon=True).start()
+                pump(far, near)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}", passed
 
 
 def _decoding() -> list[list[str | Measured]]:
@@ -141,7 +157,7 @@ def _decoding() -> list[list[str | Measured]]:
     reply = tensor_pb2.TensorProto(dtype=1, float_val=values.tolist())
     reply.tensor_shape.dim.add(size=len(values))
     data = reply.SerializeToString()
-    theirs, ours = _interleaved(
+    theirs, ours = interleaved(
         [
             lambda: tf.make_ndarray(tensor_pb2.TensorProto.FromString(data)),
             lambda: decode(_proto.Tensor.FromString(data), "f"),
