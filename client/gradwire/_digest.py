@@ -55,7 +55,7 @@ def digest(package: Path) -> str:
     Raises:
         PackageError: a file cannot be read.
     """
-    return _joined(file_digests(package))
+    return joined_digest(file_digests(package))
 
 
 def check_digest(package: Path) -> None:
@@ -74,14 +74,19 @@ def check_digest(package: Path) -> None:
     if not card.digest:
         return
     found = file_digests(package)
-    if _joined(found) != card.digest:
+    if joined_digest(found) != card.digest:
         raise PackageError(
             f"{package} is not the package that its card describes: {_difference(_known(card), found)}; "
             "expected the files as export wrote them: copy or export it again"
         )
 
 
-def _joined(files: Mapping[str, str]) -> str:
+def joined_digest(files: Mapping[str, str]) -> str:
+    """Gives the digest of a package whose files are hashed already.
+
+    Args:
+        files: as ``file_digests`` gives them.
+    """
     total = hashlib.sha256()
     for path, content in files.items():
         total.update(f"{path}\0{content}\n".encode())

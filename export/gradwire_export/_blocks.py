@@ -8,14 +8,12 @@ the graph, so any server does it. docs/speed.md has the numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import tensorflow as tf
 
-from gradwire_export._row_derivatives import Tensors
-
-Call = Callable[[Tensors], Tensors]
+from gradwire_export._row_derivatives import Call, Tensors
 
 BLOCK_BYTES: Final = (
     1 << 22

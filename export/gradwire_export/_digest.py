@@ -3,6 +3,6 @@
 The client checks it wherever a package is loaded, so it is computed there (``gradwire._digest``).
 """
 
-from gradwire._digest import CARD_FILE, digest, file_digests
+from gradwire._digest import CARD_FILE, digest, file_digests, joined_digest
 
-__all__ = ["CARD_FILE", "digest", "file_digests"]
+__all__ = ["CARD_FILE", "digest", "file_digests", "joined_digest"]

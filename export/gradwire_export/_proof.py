@@ -8,7 +8,7 @@ from typing import Any
 
 from gradwire import load, verify
 from gradwire._card import Card
-from gradwire_export._digest import CARD_FILE, digest, file_digests
+from gradwire_export._digest import CARD_FILE, file_digests, joined_digest
 from gradwire_export._reference import reference_points
 
 
@@ -32,11 +32,12 @@ def prove(package: Path, card: Card, checks: dict[str, Any]) -> Card:
         _write(package, card)  # the model reads it when verify asks for it
         found = verify(model)
     proof = {"passed": found.passed, "points": found.points, "seed": found.seed}
+    files = file_digests(package)
     card = replace(
         card,
         checks=checks | found.to_dict() | {"proof": proof},
-        digest=digest(package),
-        files=file_digests(package),
+        digest=joined_digest(files),
+        files=files,
     )
     _write(package, card)
     return card

@@ -21,11 +21,10 @@ Tensors: TypeAlias = dict[str, Any]  # tf.Tensor; TensorFlow types what a tape g
 Gradients: TypeAlias = dict[str, Tensors]
 Wanted: TypeAlias = Mapping[str, Sequence[str]]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+Call: TypeAlias = Callable[[Tensors], Tensors]
 
 
-def row_derivatives(
-    call: Callable[[Tensors], Tensors], x: Tensors, wanted: Wanted, shapes: Shapes
-) -> tuple[Tensors, Gradients]:
+def row_derivatives(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> tuple[Tensors, Gradients]:
     """Evaluates a function of independent rows, and the derivatives that are asked for.
 
     Args:
@@ -42,20 +41,12 @@ def row_derivatives(
     """
     if not wanted:
         return call(x), {}
-    sizes = {output: math.prod(shapes[output]) for output in wanted}
-    copies = sum(sizes.values())
+    copies = sum(math.prod(shapes[output]) for output in wanted)
     rows = tf.shape(next(iter(x.values())))[0]
-    repeated = repeat_rows(x, copies)
-    by = differentiated(wanted)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch([repeated[wrt] for wrt in by])
-        outputs = call(repeated)
-    swept = tape.gradient(
-        [outputs[output] for output in wanted],
-        {wrt: repeated[wrt] for wrt in by},
-        output_gradients=None if copies == 1 else pick_outputs(outputs, sizes, rows),
+    outputs, swept = sweep_copies(
+        call, repeat_rows(x, copies), wanted, shapes, rows, unconnected=tf.UnconnectedGradients.NONE
     )
-    if missing := [wrt for wrt in by if swept[wrt] is None]:
+    if missing := [wrt for wrt, gradient in swept.items() if gradient is None]:
         raise ConversionError(
             f"outputs {list(wanted)} have no derivative by input {missing[0]!r}: leave it out"
         )
@@ -66,6 +57,47 @@ def row_derivatives(
 def differentiated(wanted: Wanted) -> list[str]:
     """Gives every input by which some output is differentiated, once."""
     return list(dict.fromkeys(wrt for inputs in wanted.values() for wrt in inputs))
+
+
+def row_of(tensor: Any) -> list[int]:
+    """Gives the shape of a row, without the batch axis."""
+    return [size or 0 for size in tensor.shape.as_list()[1:]]
+
+
+def sweep_copies(
+    call: Call,
+    repeated: Tensors,
+    wanted: Wanted,
+    shapes: Shapes,
+    rows: Any,
+    *,
+    unconnected: tf.UnconnectedGradients,
+) -> tuple[Tensors, Tensors]:
+    """Evaluates repeated rows, and sweeps back from output number k in copy k.
+
+    Args:
+        call: ``{input: tensor}`` in, ``{output: tensor}`` out.
+        repeated: the inputs, ``(copies * rows, *input)``.
+        wanted: output -> the inputs by which it is differentiated, at least one.
+        shapes: row shape of every wanted output; copies is the number of their numbers.
+        rows: how many rows a copy has.
+        unconnected: what the sweep gives for an input that no wanted output depends on.
+
+    Returns:
+        The outputs of the repeated rows, and by input what the sweep gave, ``(copies * rows, *input)``.
+    """
+    sizes = {output: math.prod(shapes[output]) for output in wanted}
+    by = differentiated(wanted)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch([repeated[wrt] for wrt in by])
+        outputs = call(repeated)
+    swept = tape.gradient(
+        [outputs[output] for output in wanted],
+        {wrt: repeated[wrt] for wrt in by},
+        output_gradients=None if sum(sizes.values()) == 1 else pick_outputs(outputs, sizes, rows),
+        unconnected_gradients=unconnected,
+    )
+    return outputs, swept
 
 
 def repeat_rows(x: Tensors, copies: int) -> Tensors:
@@ -113,7 +145,7 @@ def split_copies(swept: Mapping[str, Any], rows: Any, wanted: Wanted, shapes: Sh
         size, gradients[output] = math.prod(shapes[output]), {}
         for wrt in inputs:
             gradient = tf.convert_to_tensor(swept[wrt])
-            row = [size or 0 for size in gradient.shape.as_list()[1:]]
+            row = row_of(gradient)
             blocks = tf.reshape(gradient, [copies, rows, *row])[first : first + size]
             rows_first = tf.transpose(blocks, [1, 0, *range(2, 2 + len(row))])
             gradients[output][wrt] = tf.reshape(rows_first, [rows, *derivative_shape(shapes[output], row)])

@@ -10,12 +10,13 @@ gradient, the Jacobian from repeated rows is contracted instead; with one output
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from gradwire_export._row_derivatives import (
+    Call,
     Gradients,
     Shapes,
     Tensors,
@@ -23,8 +24,6 @@ from gradwire_export._row_derivatives import (
     differentiated,
     row_derivatives,
 )
-
-Call = Callable[[Tensors], Tensors]
 
 
 def row_vjp(call: Call, x: Tensors, cotangents: Tensors, wanted: Wanted) -> tuple[Tensors, Tensors]:

@@ -11,25 +11,25 @@ not merely hidden by an operation without a gradient is what ``_operations`` loo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from gradwire._contract import second_derivative_shape
 from gradwire_export._row_derivatives import (
+    Call,
     Gradients,
     Shapes,
     Tensors,
     Wanted,
     differentiated,
-    pick_outputs,
     repeat_rows,
+    row_of,
     split_copies,
+    sweep_copies,
 )
 
 Seconds: TypeAlias = dict[str, dict[str, Tensors]]
-Call: TypeAlias = Callable[[Tensors], Tensors]
 
 
 def row_hvp(
@@ -55,7 +55,7 @@ def row_hvp(
     directions = repeat_rows({wrt: tangents[wrt] for wrt in by}, copies)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([repeated[wrt] for wrt in by])
-        outputs, first = _first_sweep(call, repeated, wanted, shapes, copies, rows)
+        outputs, first = _first_sweep(call, repeated, wanted, shapes, rows)
     second = _second_sweep(tape, first, repeated, [directions[wrt] for wrt in first])
     values = outputs if copies == 1 else {name: output[:rows] for name, output in outputs.items()}
     return (
@@ -79,13 +79,13 @@ def row_hessian(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> tuple
         pair once in the order of ``x``; all ``(batch, *shape)`` with the shapes of the contract.
     """
     some = differentiated(wanted)
-    numbers = {wrt: math.prod(_row(x[wrt])) for wrt in x if wrt in some}
+    numbers = {wrt: math.prod(row_of(x[wrt])) for wrt in x if wrt in some}
     copies, inner = sum(math.prod(shapes[output]) for output in wanted), sum(numbers.values())
     rows = tf.shape(next(iter(x.values())))[0]
     repeated = repeat_rows(x, copies * inner)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([repeated[wrt] for wrt in numbers])
-        outputs, first = _first_sweep(call, repeated, wanted, shapes, copies, inner * rows)
+        outputs, first = _first_sweep(call, repeated, wanted, shapes, inner * rows)
     picked = _pick_inputs(first, numbers, rows, copies)
     second = _second_sweep(tape, first, repeated, [picked[wrt] for wrt in first])
     return (
@@ -96,21 +96,13 @@ def row_hessian(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> tuple
 
 
 def _first_sweep(
-    call: Call, repeated: Tensors, wanted: Wanted, shapes: Shapes, copies: int, rows: Any
+    call: Call, repeated: Tensors, wanted: Wanted, shapes: Shapes, rows: Any
 ) -> tuple[Tensors, Tensors]:
     """Sweeps back from output number k in copy k of ``rows`` rows."""
-    by = differentiated(wanted)
-    sizes = {output: math.prod(shapes[output]) for output in wanted}
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch([repeated[wrt] for wrt in by])
-        outputs = call(repeated)
-    swept = tape.gradient(
-        [outputs[output] for output in wanted],
-        {wrt: repeated[wrt] for wrt in by},
-        output_gradients=None if copies == 1 else pick_outputs(outputs, sizes, rows),
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    outputs, swept = sweep_copies(
+        call, repeated, wanted, shapes, rows, unconnected=tf.UnconnectedGradients.ZERO
     )
-    return outputs, {wrt: tf.convert_to_tensor(swept[wrt]) for wrt in by}
+    return outputs, {wrt: tf.convert_to_tensor(gradient) for wrt, gradient in swept.items()}
 
 
 def _second_sweep(tape: tf.GradientTape, first: Tensors, repeated: Tensors, cotangents: list[Any]) -> Tensors:
@@ -138,7 +130,7 @@ def _first_of(first: Tensors, copies: int, inner: int, rows: Any) -> Tensors:
     """Keeps one of the ``inner`` equal first derivatives."""
     return {
         wrt: tf.reshape(
-            tf.reshape(part, [copies, inner, rows, *_row(part)])[:, 0], [copies * rows, *_row(part)]
+            tf.reshape(part, [copies, inner, rows, *row_of(part)])[:, 0], [copies * rows, *row_of(part)]
         )
         for wrt, part in first.items()
     }
@@ -149,7 +141,7 @@ def _split_pairs(
 ) -> Seconds:
     copies, inner = sum(math.prod(shapes[output]) for output in wanted), sum(numbers.values())
     order, start, found = list(numbers), 0, Seconds()
-    by_pair = {wrt: tf.reshape(part, [copies, inner, rows, *_row(part)]) for wrt, part in second.items()}
+    by_pair = {wrt: tf.reshape(part, [copies, inner, rows, *row_of(part)]) for wrt, part in second.items()}
     for output, inputs in wanted.items():
         size = math.prod(shapes[output])
         mine = {wrt: by_pair[wrt][start : start + size] for wrt in order if wrt in inputs}
@@ -159,11 +151,7 @@ def _split_pairs(
             for other in list(mine)[list(mine).index(one) :]:
                 block = mine[other][:, begin : begin + numbers[one]]
                 rows_first = tf.transpose(block, [2, 0, 1, *range(3, block.shape.rank)])
-                shape = second_derivative_shape(shapes[output], _row(second[one]), _row(second[other]))
+                shape = second_derivative_shape(shapes[output], row_of(second[one]), row_of(second[other]))
                 found[output][one][other] = tf.reshape(rows_first, [rows, *shape])
         start += size
     return found
-
-
-def _row(tensor: Any) -> list[int]:
-    return [size or 0 for size in tensor.shape.as_list()[1:]]

@@ -15,8 +15,15 @@ from typing import Any
 import tensorflow as tf
 
 from gradwire._contract import derivative_shape, second_derivative_shape
-from gradwire_export._row_derivatives import Gradients, Shapes, Tensors, Wanted, differentiated
-from gradwire_export._row_products import Call
+from gradwire_export._row_derivatives import (
+    Call,
+    Gradients,
+    Shapes,
+    Tensors,
+    Wanted,
+    differentiated,
+    row_of,
+)
 from gradwire_export._row_second_derivatives import Seconds
 
 _ZERO = tf.UnconnectedGradients.ZERO
@@ -102,7 +109,7 @@ def swept_hessian(
             second[output][one] = {
                 other: _shaped(
                     tf.stack([part[other] for part in rows], axis=1),
-                    second_derivative_shape(shapes[output], _row(x[one]), _row(x[other])),
+                    second_derivative_shape(shapes[output], row_of(x[one]), row_of(x[other])),
                 )
                 for other in after
             }
@@ -131,7 +138,7 @@ def _first_sweeps(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> tup
 
 def _rows_of_hessian(tape: tf.GradientTape, gradient: Any, by: Tensors) -> Tensors:
     """Sweeps back from each number of a gradient: by input, ``(batch, numbers, *input)``."""
-    row = _row(gradient)
+    row = row_of(gradient)
     parts = [
         _dense(
             tape.gradient(
@@ -154,7 +161,7 @@ def _stacked(sweeps: _Sweeps, x: Tensors, wanted: Wanted, shapes: Shapes) -> Gra
         output: {
             wrt: _shaped(
                 tf.stack([gradients[wrt] for gradients in by_number], axis=1),
-                derivative_shape(shapes[output], _row(x[wrt])),
+                derivative_shape(shapes[output], row_of(x[wrt])),
             )
             for wrt in wanted[output]
         }
@@ -168,7 +175,3 @@ def _shaped(tensor: Any, row: Sequence[int]) -> Any:
 
 def _dense(gradients: Tensors) -> Tensors:
     return {wrt: tf.convert_to_tensor(gradient) for wrt, gradient in gradients.items()}
-
-
-def _row(tensor: Any) -> list[int]:
-    return [size or 0 for size in tensor.shape.as_list()[1:]]

@@ -14,8 +14,8 @@ from typing import Any, Final
 import tensorflow as tf
 
 from gradwire._errors import ConversionError
-from gradwire_export._blocks import Call, block_rows, split, trace
-from gradwire_export._row_derivatives import Tensors
+from gradwire_export._blocks import block_rows, split, trace
+from gradwire_export._row_derivatives import Call, Tensors
 
 XLA: Final = "xla"
 SERVER_FLAG: Final = "--xla_cpu_compilation_enabled=true"  # else a CPU server answers INTERNAL

@@ -11,8 +11,8 @@ from gradwire._errors import ConversionError
 from gradwire_export import export, from_jax
 from gradwire_serving import Servable
 
-jax = pytest.importorskip("jax")
-pytest.importorskip("jax.experimental.jax2tf")
+jax = pytest.importorskip("jax", reason="JAX is in the environment of the bridges")
+pytest.importorskip("jax.experimental.jax2tf", reason="later JAX may drop it")
 
 X = {"x": tf.TensorSpec((None, 3), tf.float64)}
 WIDTH = 512  # a wide layer: blocks are small, and few sizes have to be compiled

@@ -114,7 +114,7 @@ def test_a_hostile_card_is_only_text(log: Model):
     card = replace(
         card,
         name=HOSTILE,
-        inputs=(CardTensor(HOSTILE, HOSTILE, (1,), HOSTILE, Domain(HOSTILE, [HOSTILE])),),  # type: ignore[arg-type]
+        inputs=(CardTensor(HOSTILE, HOSTILE, (1,), HOSTILE, Domain(HOSTILE, [HOSTILE])),),
         outputs=(CardTensor("f", HOSTILE, (1,), HOSTILE),),
         derivatives={"f": {HOSTILE: HOSTILE}},
         signatures=(HOSTILE,),

@@ -50,7 +50,7 @@ def test_a_place_and_a_domain_can_be_given(multi):
 
 def test_the_command_writes_a_picture(stand_in, tmp_path):
     """A PNG with a column a slice, and its name on standard output."""
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="the client alone draws nothing")
 
     def width(*along):
         to = tmp_path / "picture.png"
@@ -66,7 +66,7 @@ def test_the_command_writes_a_picture(stand_in, tmp_path):
 
 def test_the_terminal_shows_value_and_derivative(stand_in):
     """In braille dots, with the names of both, and numbers at the axes."""
-    pytest.importorskip("plotille")
+    pytest.importorskip("plotille", reason="the client alone draws nothing")
     done = CliRunner().invoke(app, ["plot", stand_in.target, "log"])
     assert done.exit_code == 0, done.output
     assert "along x" in done.stdout

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "query"
 BLOCK: Final = 16_384  # rows: a tenth of a second of reading CSV, and a megabyte or so
-AT_ONCE: Final = frozenset({Format.TABLE, Format.JSON})
 
 
 def command(

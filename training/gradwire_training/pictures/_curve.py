@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
@@ -21,6 +22,8 @@ from gradwire_training.pictures._figure import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -139,21 +142,22 @@ def _model_line(result: Result, x: NDArray[np.float64]) -> _Line:
 
 
 def _draw_value(curve: _Curve) -> Figure:
-    figure, axes = single(f"{curve.output}({curve.wrt}): the fit and {curve.formula}", curve.wrt)
-    _wanted(axes, curve, curve.wanted.y, curve.formula)
-    axes.plot(curve.fit.x, curve.fit.y, color=VALUE_COLOR, linewidth=1.5, label="fit")
-    _samples(axes, curve.samples.x, curve.samples.y)
-    legend(axes)
-    return figure
+    title = f"{curve.output}({curve.wrt}): the fit and {curve.formula}"
+    return _draw_fit(curve, title, curve.formula, VALUE_COLOR, attrgetter("y"))
 
 
 def _draw_derivative(curve: _Curve) -> Figure:
-    figure, axes = single(
-        f"d{curve.output}/d{curve.wrt}: the fit's derivative and {curve.slope_formula}", curve.wrt
-    )
-    _wanted(axes, curve, curve.wanted.slope, curve.slope_formula)
-    axes.plot(curve.fit.x, curve.fit.slope, color=SLOPE_COLOR, linewidth=1.5, label="fit")
-    _samples(axes, curve.samples.x, curve.samples.slope)
+    title = f"d{curve.output}/d{curve.wrt}: the fit's derivative and {curve.slope_formula}"
+    return _draw_fit(curve, title, curve.slope_formula, SLOPE_COLOR, attrgetter("slope"))
+
+
+def _draw_fit(
+    curve: _Curve, title: str, formula: str, color: str, of: Callable[[_Line], NDArray[np.float64]]
+) -> Figure:
+    figure, axes = single(title, curve.wrt)
+    _wanted(axes, curve, of(curve.wanted), formula)
+    axes.plot(curve.fit.x, of(curve.fit), color=color, linewidth=1.5, label="fit")
+    _samples(axes, curve.samples.x, of(curve.samples))
     legend(axes)
     return figure
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire_training._networks import mlp
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Quantity, Truth
-from gradwire_training.problems._problem import Problem
+from gradwire_training.problems._family import member
 
 if TYPE_CHECKING:
-    import keras
-
     from gradwire_training._truth import Derivatives, Table
+    from gradwire_training.problems._problem import Problem
 
 FEWEST: Final = 2  # each term joins two numbers
 STEEPNESS: Final = 100.0  # Rosenbrock's
 DOMAIN: Final = (-2.0, 2.0)  # where smt's and jenn's examples have it
-ROWS_A_DIMENSION: Final = 50
-WIDTHS: Final = (32, 32)
 
 
 def rosenbrock(dimensions: int, name: str) -> Problem:
@@ -36,35 +30,15 @@ def rosenbrock(dimensions: int, name: str) -> Problem:
     """
     if dimensions < FEWEST:
         raise UsageError(f"rosenbrock in {dimensions} dimensions, expected {FEWEST} or more")
-    x = np.ones((1, dimensions))
-
-    def network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-        chosen = {"widths": WIDTHS, "activation": "tanh", **layers}
-        return mlp(
-            inputs={"x": dimensions},
-            outputs={"f": 1},
-            seed=seed,
-            scale=samples,
-            **chosen,
-        )
-
-    return Problem(
-        truth=Truth(
-            name=name,
-            inputs=(Quantity("x", shape=(dimensions,)),),
-            outputs=(Quantity("f"),),
-            domain={"x": DOMAIN},
-            f=_values,
-            df=_derivatives,
-            formula=f"Rosenbrock's function of {dimensions} numbers",
-            derivative_formula="its gradient",
-            source="Rosenbrock, The Computer Journal 3, 1960; learnt with derivatives by Czarnecki et al., "
-            "arXiv 1706.04859",
-        ),
-        count=ROWS_A_DIMENSION * dimensions,
-        spacing="sobol",
-        pins=Samples({"x": x}, [0.0]),
-        build=network,
+    return member(
+        name,
+        dimensions,
+        title="Rosenbrock's function",
+        source="Rosenbrock, The Computer Journal 3, 1960",
+        domain=DOMAIN,
+        lowest=np.ones((1, dimensions)),
+        f=_values,
+        df=_derivatives,
     )
 
 

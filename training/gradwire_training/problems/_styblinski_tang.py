@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gradwire_training._networks import mlp
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Quantity, Truth
-from gradwire_training.problems._problem import Problem
+from gradwire_training.problems._family import member
 
 if TYPE_CHECKING:
-    import keras
-
     from gradwire_training._truth import Derivatives, Table
+    from gradwire_training.problems._problem import Problem
 
 DOMAIN: Final = (-5.0, 5.0)
 LOWEST: Final = -2.9035340277711771  # where every number of the minimum lies: a root of 4x^3 - 32x + 5
-ROWS_A_DIMENSION: Final = 50
-WIDTHS: Final = (32, 32)
 
 
 def styblinski_tang(dimensions: int, name: str) -> Problem:
@@ -31,35 +25,15 @@ def styblinski_tang(dimensions: int, name: str) -> Problem:
         dimensions: of x, 1 or more.
         name: by which it is known.
     """
-    x = {"x": np.full((1, dimensions), LOWEST)}
-
-    def network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-        chosen = {"widths": WIDTHS, "activation": "tanh", **layers}
-        return mlp(
-            inputs={"x": dimensions},
-            outputs={"f": 1},
-            seed=seed,
-            scale=samples,
-            **chosen,
-        )
-
-    return Problem(
-        truth=Truth(
-            name=name,
-            inputs=(Quantity("x", shape=(dimensions,)),),
-            outputs=(Quantity("f"),),
-            domain={"x": DOMAIN},
-            f=_values,
-            df=_derivatives,
-            formula=f"Styblinski and Tang's function of {dimensions} numbers",
-            derivative_formula="its gradient",
-            source="Styblinski and Tang, Neural Networks 3, 1990; learnt with derivatives by Czarnecki et al., "
-            "arXiv 1706.04859",
-        ),
-        count=ROWS_A_DIMENSION * dimensions,
-        spacing="sobol",
-        pins=Samples(x, _values(x)),
-        build=network,
+    return member(
+        name,
+        dimensions,
+        title="Styblinski and Tang's function",
+        source="Styblinski and Tang, Neural Networks 3, 1990",
+        domain=DOMAIN,
+        lowest=np.full((1, dimensions), LOWEST),
+        f=_values,
+        df=_derivatives,
     )
 
 

@@ -1,0 +1,69 @@
+"""Functions of any number of numbers: what their problems have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gradwire_training._networks import mlp
+from gradwire_training._samples import Samples
+from gradwire_training._truth import Quantity, Truth
+from gradwire_training.problems._problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import keras
+    from numpy.typing import NDArray
+
+    from gradwire_training._truth import Derivatives, Table
+
+ROWS_A_DIMENSION: Final = 50
+WIDTHS: Final = (32, 32)
+CZARNECKI: Final = "learnt with derivatives by Czarnecki et al., arXiv 1706.04859"
+
+
+def member(
+    name: str,
+    dimensions: int,
+    *,
+    title: str,
+    source: str,
+    domain: tuple[float, float],
+    lowest: NDArray[Any],
+    f: Callable[[Table], Table],
+    df: Callable[[Table], Derivatives],
+) -> Problem:
+    """Makes the problem of a function f of one input x, in so many dimensions.
+
+    Args:
+        name: by which it is known.
+        dimensions: of x.
+        title: the function's, such as ``"Rosenbrock's function"``.
+        source: where it was published.
+        domain: bounds of every number of x.
+        lowest: the point of the minimum, ``(1, dimensions)``, whose value is pinned.
+        f: the values.
+        df: the derivatives.
+    """
+
+    def network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
+        chosen = {"widths": WIDTHS, "activation": "tanh", **layers}
+        return mlp(inputs={"x": dimensions}, outputs={"f": 1}, seed=seed, scale=samples, **chosen)
+
+    return Problem(
+        truth=Truth(
+            name=name,
+            inputs=(Quantity("x", shape=(dimensions,)),),
+            outputs=(Quantity("f"),),
+            domain={"x": domain},
+            f=f,
+            df=df,
+            formula=f"{title} of {dimensions} numbers",
+            derivative_formula="its gradient",
+            source=f"{source}; {CZARNECKI}",
+        ),
+        count=ROWS_A_DIMENSION * dimensions,
+        spacing="sobol",
+        pins=Samples({"x": lowest}, f({"x": lowest})),
+        build=network,
+    )
