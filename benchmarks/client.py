@@ -150,8 +150,8 @@ def _decoding() -> list[list[str | Measured]]:
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2
 
-    from gradwire import _proto
-    from gradwire._tensor import decode
+    from gradwire._wire import proto
+    from gradwire._wire.tensor import decode
 
     values = np.random.default_rng(0).normal(size=262_144).astype(np.float32)
     reply = tensor_pb2.TensorProto(dtype=1, float_val=values.tolist())
@@ -160,7 +160,7 @@ def _decoding() -> list[list[str | Measured]]:
     theirs, ours = interleaved(
         [
             lambda: tf.make_ndarray(tensor_pb2.TensorProto.FromString(data)),
-            lambda: decode(_proto.Tensor.FromString(data), "f"),
+            lambda: decode(proto.Tensor.FromString(data), "f"),
         ],
         20,
     )

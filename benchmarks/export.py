@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks._report import Measured, Report
-from gradwire_export._blocks import block_rows, split, trace
-from gradwire_export._function import Function, function_of
-from gradwire_export._row_derivatives import row_derivatives
-from gradwire_export._xla import compiled
+from gradwire_export._derivatives.repeated_rows import row_derivatives
+from gradwire_export._package.blocks import block_rows, split, trace
+from gradwire_export._package.xla import compiled
+from gradwire_export._sources.function import Function, function_of
 from gradwire_serving import Servable
 
 MILLION = 1_000_000

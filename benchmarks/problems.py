@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradwire_training import Loss, Samples
-    from gradwire_training.problems import Problem
+    from gradwire_training.problems._problem import Problem
 
 SEEDS = range(3)  # of samples, simulated labels and initial weights
 BASKET_SAMPLES = (1_024, 4_096, 16_384)

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gradwire._address import TLS, Address
-from gradwire._card import Card, CardTensor, Domain
 from gradwire._connect import connect, load
-from gradwire._contract import Signature, TensorSpec
 from gradwire._errors import (
     CheckFailed,
     ConversionError,
@@ -32,16 +29,23 @@ from gradwire._errors import (
     SignatureNotFound,
     UsageError,
 )
-from gradwire._fake import FakeTransport
-from gradwire._grpc_transport import GrpcTransport
-from gradwire._in_process import InProcessTransport
-from gradwire._model import Model
-from gradwire._options import Options
-from gradwire._transport import Answer, Call, Transport, VersionStatus
+from gradwire._model import Model, Options
+from gradwire._package import Card, CardTensor, Domain, Signature, TensorSpec
+from gradwire._transports import FakeTransport, GrpcTransport, InProcessTransport, Transport
+from gradwire._wire import TLS, Address, Answer, Call, VersionStatus
 
 if TYPE_CHECKING:
-    from gradwire._diff import Computed, Difference, Said, diff
-    from gradwire._verify import Check, DerivativeCheck, Finding, Verification, verify
+    from gradwire._verify import (
+        Check,
+        Computed,
+        DerivativeCheck,
+        Difference,
+        Finding,
+        Said,
+        Verification,
+        diff,
+        verify,
+    )
 
 __all__ = [
     "TLS",
@@ -96,8 +100,17 @@ __version__: str
 
 # Loaded when they are asked for: whoever calls a model seldom checks it, and they are a quarter of the import.
 _CHECKS: Final = {
-    "_diff": ("Computed", "Difference", "Said", "diff"),
-    "_verify": ("Check", "DerivativeCheck", "Finding", "Verification", "verify"),
+    "_verify": (
+        "Check",
+        "Computed",
+        "DerivativeCheck",
+        "Difference",
+        "Finding",
+        "Said",
+        "Verification",
+        "diff",
+        "verify",
+    ),
 }
 
 

@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradwire._address import Address, as_target
-from gradwire._cast import DEFAULT_CASTING
-from gradwire._digest import check_digest
-from gradwire._grpc_transport import GrpcTransport
-from gradwire._in_process import InProcessTransport, find_package
-from gradwire._model import model_of
-from gradwire._options import DEFAULT_TIMEOUT, Options
+from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Options, model_of
+from gradwire._package import check_digest
+from gradwire._transports import GrpcTransport, InProcessTransport, find_package
+from gradwire._wire import Address, as_target
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from gradwire._address import TLS
-    from gradwire._cast import Casting
-    from gradwire._domain import Extrapolation
-    from gradwire._model import Model
+    from gradwire._model import Casting, Extrapolation, Model
+    from gradwire._wire import TLS
 
 
 def connect(

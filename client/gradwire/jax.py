@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from gradwire._bridge import Bridge
+from gradwire._bridges import Bridge, listed, split
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
-from gradwire._joined import listed, split
-from gradwire._points import bind
+from gradwire._model import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

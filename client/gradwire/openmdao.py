@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradwire._bridge import Bridge
+from gradwire._bridges import Bridge, split
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
-from gradwire._joined import split
 
 if TYPE_CHECKING:
-    from gradwire._card import CardTensor
     from gradwire._model import Model
+    from gradwire._package import CardTensor
 
 __all__ = ["Component"]
 

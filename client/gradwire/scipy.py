@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
-from gradwire._bridge import Bridge
-from gradwire._cast import cast
+from gradwire._bridges import Bridge, sizes
 from gradwire._errors import InputNameError, ShapeError, UsageError
-from gradwire._joined import sizes
-from gradwire._points import check_names
+from gradwire._model import cast, check_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

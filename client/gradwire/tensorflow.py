@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradwire._bridge import Bridge
+from gradwire._bridges import Bridge, listed, split
 from gradwire._errors import ShapeError, UsageError
 from gradwire._extras import import_extra
-from gradwire._joined import listed, split
-from gradwire._points import bind
+from gradwire._model import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gradwire._card import CardTensor
     from gradwire._model import Model
+    from gradwire._package import CardTensor
 
 __all__ = ["wrap"]
 

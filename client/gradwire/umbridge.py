@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
-from gradwire._bridge import Bridge
-from gradwire._contract import HESSIAN, HVP
+from gradwire._bridges import Bridge, sizes, split
 from gradwire._errors import GradwireError, UsageError
 from gradwire._extras import import_extra
-from gradwire._joined import sizes, split
+from gradwire._package import HESSIAN, HVP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from gradwire._card import CardTensor
     from gradwire._model import Model
+    from gradwire._package import CardTensor
 
     Array = NDArray[Any]
 

@@ -14,23 +14,25 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from gradwire import _contract as contract
-from gradwire._card import Card, CardTensor, Domain
 from gradwire._errors import PackageError, UsageError
-from gradwire_export._canonical import make_canonical
-from gradwire_export._check import CHECK_POINTS, check_package
-from gradwire_export._digest import CARD_FILE
-from gradwire_export._function import Pair, function_of, row_shape
-from gradwire_export._jax import JaxFunction
-from gradwire_export._plan import Plan, plan_of
-from gradwire_export._points import draw_points, draw_vectors, read_domain
-from gradwire_export._proof import prove
-from gradwire_export._requirements import DerivativeWarning
-from gradwire_export._signatures import PackageModule, row_signature, trace_signatures
-from gradwire_export._source import Source, read_source
-from gradwire_export._versions import new_version
-from gradwire_export._warmup import warmup_requests, write_warmup
-from gradwire_export._xla import XLA, compiled_entry, write_batching
+from gradwire._package import CARD_FILE, Card, CardTensor, Domain, contract
+from gradwire_export._analysis import DerivativeWarning
+from gradwire_export._checks import CHECK_POINTS, check_package, draw_points, draw_vectors, prove, read_domain
+from gradwire_export._package import (
+    XLA,
+    PackageModule,
+    Plan,
+    compiled_entry,
+    make_canonical,
+    new_version,
+    plan_of,
+    row_signature,
+    trace_signatures,
+    warmup_requests,
+    write_batching,
+    write_warmup,
+)
+from gradwire_export._sources import JaxFunction, Pair, Source, function_of, read_source, row_shape
 
 POINTS_SEED: Final = 0
 NEIGHBOURS_SEED: Final = 1  # another draw, so that neighbours differ

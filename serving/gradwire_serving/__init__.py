@@ -7,13 +7,19 @@ launch(find_engine("auto"), ServerOptions(directory=Path("models")), say=print) 
 
 from __future__ import annotations
 
-from gradwire_serving._config import ModelConfig, models_of
-from gradwire_serving._engines import AUTO, ENGINES, TF_SERVING_VERSION, find_engine
-from gradwire_serving._launcher import launch
-from gradwire_serving._options import ServerOptions
-from gradwire_serving._plan import Plan, command, plan
-from gradwire_serving._servable import Servable
-from gradwire_serving._server import EmbeddedServer
+from gradwire_serving._config import ModelConfig, ServerOptions, models_of
+from gradwire_serving._core import Servable
+from gradwire_serving._grpc import EmbeddedServer
+from gradwire_serving._launch import (
+    AUTO,
+    ENGINES,
+    TF_SERVING_VERSION,
+    Plan,
+    command,
+    find_engine,
+    launch,
+    plan,
+)
 
 __all__ = [
     "AUTO",

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import gradwire
-from gradwire import _proto
-from gradwire._dtypes import BY_NAME
-from gradwire._tensor import decode, encode
+from gradwire._package.dtypes import BY_NAME
+from gradwire._wire import proto
+from gradwire._wire.tensor import decode, encode
 
 LABELS = {"stable": 1, "canary": 2}
 STATES = {"AVAILABLE": 30, "END": 50}
@@ -291,14 +291,14 @@ class StandIn:
 
     def predict(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answers Predict."""
-        request = _proto.PredictRequest.FromString(data)
+        request = proto.PredictRequest.FromString(data)
         self.requests.append(request)
         self.hook(request, context)
         number, fake = self.choose(request.model_spec, context)
         signature = fake.signatures(timeout=0)[request.model_spec.signature_name]
         inputs = {name: decode(tensor, name) for name, tensor in request.inputs.items()}
         outputs = fake.predict(signature, inputs, outputs=list(request.output_filter) or None, timeout=0)
-        answer = _proto.PredictResponse(model_spec=request.model_spec)
+        answer = proto.PredictResponse(model_spec=request.model_spec)
         answer.model_spec.ClearField("version_label")
         answer.model_spec.version.value = number
         for name, array in outputs.items():
@@ -307,8 +307,8 @@ class StandIn:
 
     def metadata(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answers GetModelMetadata, with the pseudo-signature that every SavedModel has."""
-        _, fake = self.choose(_proto.MetadataRequest.FromString(data).model_spec, context)
-        found = _proto.SignatureDefMap()
+        _, fake = self.choose(proto.MetadataRequest.FromString(data).model_spec, context)
+        found = proto.SignatureDefMap()
         found.signature_def["__saved_model_init_op"].outputs["init"].tensor_shape.unknown_rank = True
         for name, signature in fake.signatures(timeout=0).items():
             entry = found.signature_def[name]
@@ -317,16 +317,16 @@ class StandIn:
                     tensors[spec.name].dtype = BY_NAME[spec.dtype].number
                     for size in spec.shape:
                         tensors[spec.name].tensor_shape.dim.add(size=-1 if size is None else size)
-        answer = _proto.MetadataResponse()
+        answer = proto.MetadataResponse()
         answer.metadata["signature_def"].value = found.SerializeToString()
         return answer.SerializeToString()
 
     def status(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answers GetModelStatus: every version is available, and the one above could not be loaded."""
-        name = _proto.StatusRequest.FromString(data).model_spec.name
+        name = proto.StatusRequest.FromString(data).model_spec.name
         if name not in self.models:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}")
-        answer = _proto.StatusResponse()
+        answer = proto.StatusResponse()
         bad = answer.model_version_status.add(version=max(self.models[name]) + 1, state=STATES["END"])
         bad.status.error_code, bad.status.error_message = 15, "truncated"
         for version in sorted(self.models[name], reverse=True):
@@ -342,9 +342,9 @@ class StandIn:
             options=[("grpc.max_receive_message_length", self.receives), ("grpc.so_reuseport", 0)],
         )
         for path, method in (
-            (_proto.PREDICT, self.predict),
-            (_proto.GET_MODEL_METADATA, self.metadata),
-            (_proto.GET_MODEL_STATUS, self.status),
+            (proto.PREDICT, self.predict),
+            (proto.GET_MODEL_METADATA, self.metadata),
+            (proto.GET_MODEL_STATUS, self.status),
         ):
             service, name = path[1:].split("/")
             handlers = {name: grpc.unary_unary_rpc_method_handler(method)}

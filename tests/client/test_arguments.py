@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gradwire import DataError, InputNameError, ShapeError, Signature, TensorSpec, UsageError
-from gradwire._cli._arguments import read_domain, read_names, read_pairs, read_points, read_units
-from gradwire._cli._console import number, plain
-from gradwire._cli._flags import usual_flags
+from gradwire._cli.console import number, plain
+from gradwire._cli.flags import usual_flags
+from gradwire._cli.io.points import read_domain, read_names, read_pairs, read_points, read_units
 
 ONE = TensorSpec("x", "float64", (None, 1))
 FLAT = TensorSpec("t", "float64", (None,))

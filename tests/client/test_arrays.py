@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradwire
-from gradwire._cast import cast
+from gradwire._model.cast import cast
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1,), (0,), (3, 1), (2, 3, 1), (1, 1), (0, 1), (2, 0, 1)])

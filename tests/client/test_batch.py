@@ -7,7 +7,8 @@ import pytest
 
 import gradwire
 from gradwire import Card, CardTensor, DataError, FakeTransport, Model, PackageError, SignatureNotFound
-from gradwire.batch import ParquetSink, ParquetSource, run
+from gradwire.batch import run
+from gradwire.batch._parquet import ParquetSink, ParquetSource
 
 
 def _answers(v, t):

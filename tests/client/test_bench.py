@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import gradwire
-from gradwire._cli._load import Load, points_for, put_load
-from gradwire._cli._main import app
-from gradwire._cli._question import ask
-from gradwire._cli._words import Compute
+from gradwire._cli.choices import Compute
+from gradwire._cli.load_test import Load, points_for, put_load
+from gradwire._cli.main import app
+from gradwire._cli.query.request import ask
 
 
 def test_quantiles_are_calls_that_were_made():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradwire import Call, Signature, TensorSpec
-from gradwire._chunks import MESSAGE_LIMIT, Block, Limits, split
+from gradwire._grpc.chunking import MESSAGE_LIMIT, Block, Limits, split
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 100, 1001])

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import gradwire
 from gradwire import Domain, FakeTransport, Model
-from gradwire._cli import _diff as command
-from gradwire._cli._main import app
+from gradwire._cli.commands import diff as command
+from gradwire._cli.main import app
 
 ERRORS = {"against": "log", "f": {"max": 1e-3}, "df_dx": {"max": 2e-2}}
 

@@ -10,7 +10,7 @@ import pytest
 
 import gradwire
 from gradwire import Card
-from gradwire._digest import CARD_FILE, check_digest, digest, file_digests
+from gradwire._package.files import CARD_FILE, check_digest, digest, file_digests
 
 DATA = "variables/variables.data-00000-of-00001"
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import gradwire
-from gradwire import Address, Call, Signature, TensorSpec, _proto
-from gradwire._chunks import Limits
-from gradwire._faults import Fault
-from gradwire._flight import Flight
-from gradwire._piece import Piece
-from gradwire._tensor import decode, encode
-from gradwire._window import Window
+from gradwire import Address, Call, Signature, TensorSpec
+from gradwire._grpc.chunking import Limits
+from gradwire._grpc.limiter import Window
+from gradwire._grpc.piece import Piece
+from gradwire._grpc.scheduler import Flight
+from gradwire._grpc.status import Fault
+from gradwire._wire import proto
+from gradwire._wire.tensor import decode, encode
 
 GONE = Fault(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 FULL = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
@@ -32,8 +33,8 @@ def call(rows: int, start: float = 0.0) -> Call:
 
 def _answer(data: bytes, version: int = 1) -> bytes:
     """What the server answers to a request: 2x."""
-    request = _proto.PredictRequest.FromString(data)
-    answer = _proto.PredictResponse()
+    request = proto.PredictRequest.FromString(data)
+    answer = proto.PredictResponse()
     answer.model_spec.version.value = version
     encode(2 * decode(request.inputs["x"], "x"), "float64", answer.outputs["f"])
     return answer.SerializeToString()
@@ -215,7 +216,7 @@ def test_a_mixture_of_versions_is_asked_for_again():
     bench.answer(other, version=2)
     assert bench.finished() == []
     again = bench.launch()
-    asked = [_proto.PredictRequest.FromString(data).model_spec.version.value for _, data in again]
+    asked = [proto.PredictRequest.FromString(data).model_spec.version.value for _, data in again]
     assert asked == [2, 2]
     gone = Fault(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(double, 2)")
     bench.fail(again[0], gone, 0.0)  # of several servers, one is not that far yet
@@ -241,7 +242,7 @@ def test_an_answer_that_does_not_fit():
     bench = Bench()
     bench.flight.add(call(20), 0.0)
     sent = bench.launch()
-    answer = _proto.PredictResponse()
+    answer = proto.PredictResponse()
     encode(np.zeros((9, 1)), "float64", answer.outputs["f"])
     with pytest.raises(gradwire.ServerError, match=r"\(9, 1\) for 10 rows, expected float64 \(10, 1\)"):
         bench.flight.landed(sent[0][0], answer.SerializeToString())

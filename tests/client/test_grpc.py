@@ -21,7 +21,7 @@ import pytest
 
 import gradwire
 from gradwire import Address, GrpcTransport, Model
-from gradwire._tensor import encode
+from gradwire._wire.tensor import encode
 
 
 @pytest.mark.parametrize("rows", [0, 1, 64, 5000])

@@ -11,7 +11,7 @@ import pytest
 
 import gradwire
 from gradwire import FakeTransport, Model
-from gradwire._cast import cast
+from gradwire._model.cast import cast
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_zeros_of_both_signs_and_every_nan_are_questions_of_their_own(counted: C
 
 def test_questions_whose_hashes_collide(counted: Counted, monkeypatch: pytest.MonkeyPatch):
     """Two questions are never taken for each other, even when every hash is the same."""
-    from gradwire import _memo
+    from gradwire._model import cache
 
     class Same(bytes):
         __slots__ = ()
@@ -206,7 +206,7 @@ def test_questions_whose_hashes_collide(counted: Counted, monkeypatch: pytest.Mo
         def __hash__(self) -> int:
             return 0
 
-    monkeypatch.setattr(_memo, "_bytes", lambda array: Same(array.tobytes()))
+    monkeypatch.setattr(cache, "_bytes", lambda array: Same(array.tobytes()))
     model = Model(counted.transport, memoize=10)
     assert [float(model.value(x)) for x in (1.0, 2.0, 1.0, 2.0)] == [0.0, np.log(2.0)] * 2
     assert counted.calls == 2

@@ -12,8 +12,8 @@ import pytest
 
 import gradwire
 from gradwire import CardTensor, Domain, Model
-from gradwire._cli import _card as command
-from gradwire._page import card_page, check_lines
+from gradwire._cli.commands import card as command
+from gradwire._cli.io.card_html import card_page, check_lines
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[2J{{ 7 * 7 }}{% raw %}"
 VOID = {"meta", "br", "img", "link"}

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import gradwire
-from gradwire._cli._main import app
-from gradwire._cli._slices import coordinates, slices
+from gradwire._cli.main import app
+from gradwire._cli.plot.slices import coordinates, slices
 
 
 def test_a_curve_and_its_derivative(log):

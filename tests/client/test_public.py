@@ -81,10 +81,11 @@ import os; os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import warnings; warnings.simplefilter("default")  # TensorFlow's own
 {order}
 import numpy as np
-from gradwire import _proto, _tensor
-ours = _proto.PredictRequest(output_filter=["f"])
+from gradwire._wire import proto
+from gradwire._wire import tensor
+ours = proto.PredictRequest(output_filter=["f"])
 ours.model_spec.name = "log"
-_tensor.encode(np.array([[1.5]]), "float64", ours.inputs["x"])
+tensor.encode(np.array([[1.5]]), "float64", ours.inputs["x"])
 theirs = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
 print(theirs.model_spec.name, list(theirs.output_filter), tf.make_ndarray(theirs.inputs["x"]))
 """

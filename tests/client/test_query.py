@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gradwire._cli import _watch
-from gradwire._cli._main import app
-from gradwire._cli._pipe import read_blocks
-from gradwire._contract import TensorSpec
+from gradwire._cli.io.tables import read_blocks
+from gradwire._cli.main import app
+from gradwire._cli.query import watch
+from gradwire._package.contract import TensorSpec
 
 GRADWIRE = Path(sys.executable).with_name("gradwire")
 POINT = ["--input", "x=1,2,0.5", "--input", "t=1.5"]
@@ -214,7 +214,7 @@ def test_watch_outlasts_a_server_that_restarts(log, monkeypatch):
     from gradwire import ServerUnreachable, SignatureNotFound
 
     told = []
-    monkeypatch.setattr(_watch, "note", told.append)
+    monkeypatch.setattr(watch, "note", told.append)
     answers = iter(
         [{"f": np.ones(1)}, ServerUnreachable("gone"), {"f": np.ones(1)}, SignatureNotFound("moved on")]
     )
@@ -226,6 +226,6 @@ def test_watch_outlasts_a_server_that_restarts(log, monkeypatch):
         return answer
 
     with pytest.raises(SignatureNotFound):
-        _watch.watch(log, once, _watch.Format.CSV, 1e-3)
+        watch.watch(log, once, watch.Format.CSV, 1e-3)
     assert len(told) == 2
     assert told[1].endswith("gone")

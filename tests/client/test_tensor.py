@@ -12,9 +12,9 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 import gradwire
-from gradwire import _proto
-from gradwire._dtypes import BY_NAME
-from gradwire._tensor import decode, encode
+from gradwire._package.dtypes import BY_NAME
+from gradwire._wire import proto
+from gradwire._wire.tensor import decode, encode
 
 RAW = {
     "float32": np.array([[0.0, -0.0, 1e-45], [np.nan, np.inf, -np.inf]], np.float32),
@@ -59,7 +59,7 @@ def in_fields(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 def read(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """Reads a TensorProto of TensorFlow."""
-    return decode(_proto.Tensor.FromString(proto.SerializeToString()), "y")
+    return decode(proto.Tensor.FromString(proto.SerializeToString()), "y")
 
 
 @pytest.mark.parametrize("dtype", RAW)
@@ -78,7 +78,7 @@ def test_reads_what_tensorflow_writes(dtype: str, encoding: Any):
 @pytest.mark.parametrize("dtype", RAW)
 def test_tensorflow_reads_what_is_written(dtype: str):
     """What is sent is what TensorFlow's own reader finds, of any dtype."""
-    message = _proto.Tensor()
+    message = proto.Tensor()
     encode(RAW[dtype].astype(np.float32) if dtype == "bfloat16" else RAW[dtype], dtype, message)
     found = tf.make_ndarray(tensor_pb2.TensorProto.FromString(message.SerializeToString()))
     assert bits(found) == bits(RAW[dtype])
@@ -89,7 +89,7 @@ def test_bfloat16_rounds_as_tensorflow_does():
     values = np.random.default_rng(0).uniform(-10, 10, 1000).astype(np.float32)
     ties = np.array([1 + 2**-8, 1 + 3 * 2**-8], np.float32)
     for array in (values, ties):
-        message = _proto.Tensor()
+        message = proto.Tensor()
         encode(array, "bfloat16", message)
         assert np.array_equal(decode(message, "x"), array.astype(ml_dtypes.bfloat16).astype(np.float32))
 
@@ -104,14 +104,14 @@ def test_layouts(layout: str):
         "transposed": np.asfortranarray(array),
         "read-only": np.broadcast_to(array, (3, 4)),
     }[layout]
-    message = _proto.Tensor()
+    message = proto.Tensor()
     encode(given, "float64", message)
     assert bits(decode(message, "x")) == bits(array)
 
 
 def tensor(dtype: str, shape: tuple[int, ...], **fields: Any) -> Any:
     """A TensorProto with these fields."""
-    message = _proto.Tensor(dtype=BY_NAME[dtype].number, **fields)
+    message = proto.Tensor(dtype=BY_NAME[dtype].number, **fields)
     for size in shape:
         message.tensor_shape.dim.add(size=size)
     return message
@@ -149,13 +149,13 @@ def test_values_written_one_by_one(dtype: str):
     """An encoder that does not pack its numbers is read too, not taken for a tensor of zeros."""
     known = BY_NAME[dtype]
     array = np.array([1.5, -2.25], dtype)
-    number = _proto.Tensor.DESCRIPTOR.fields_by_name[known.field].number
+    number = proto.Tensor.DESCRIPTOR.fields_by_name[known.field].number
     key = bytes([number << 3 | (5 if known.scalar_bytes == 4 else 1)])
     raw, width = array.tobytes(), known.scalar_bytes
     single = b"".join(key + raw[at : at + width] for at in range(0, len(raw), width))
-    message = _proto.Tensor.FromString(tensor(dtype, (2,)).SerializeToString() + single)
+    message = proto.Tensor.FromString(tensor(dtype, (2,)).SerializeToString() + single)
     assert bits(decode(message, "y")) == bits(array)
-    mixed = _proto.Tensor.FromString(
+    mixed = proto.Tensor.FromString(
         message.SerializeToString() + tensor(dtype, (), **{known.field: [raw[:16]]}).SerializeToString()
     )
     mixed.tensor_shape.dim[0].size = 3
@@ -180,8 +180,8 @@ def test_values_written_one_by_one(dtype: str):
         (tensor("string", (2,), tensor_content=b"\x05a"), "expected 2 strings"),
         (tensor("string", (1,), tensor_content=b"\x01ab"), "expected 1 strings"),
         (tensor("float32", (-1,)), r"has the shape \(-1,\), expected no negative size"),
-        (_proto.Tensor(dtype=20), "dtype number 20"),
-        (_proto.Tensor(dtype=1, tensor_shape={"unknown_rank": True}), "has no shape"),
+        (proto.Tensor(dtype=20), "dtype number 20"),
+        (proto.Tensor(dtype=1, tensor_shape={"unknown_rank": True}), "has no shape"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(message: Any, text: str):

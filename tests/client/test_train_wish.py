@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gradwire._cli._train_wish import Wish, read_widths
-from gradwire._cli._words import Activation, Loss
+from gradwire._cli.choices import Activation, Loss
+from gradwire._cli.train.overrides import Wish, read_widths
 from gradwire._errors import UsageError
 
 

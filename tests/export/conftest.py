@@ -17,10 +17,11 @@ import pytest
 import tensorflow as tf
 
 from gradwire._errors import PackageError
-from gradwire_export import _check, _export
-from gradwire_export._fresh_process import read_answers, write_calls
-from gradwire_export._function import Function, function_of
-from gradwire_export._plan import Plan, plan_of
+from gradwire_export import _export
+from gradwire_export._checks import model_check
+from gradwire_export._checks.fresh_process import read_answers, write_calls
+from gradwire_export._package.spec import Plan, plan_of
+from gradwire_export._sources.function import Function, function_of
 
 SEED = 7
 
@@ -253,7 +254,7 @@ _WORKER = """
 import sys
 from pathlib import Path
 from gradwire._errors import GradwireError
-from gradwire_export._fresh_process import main
+from gradwire_export._checks.fresh_process import main
 
 for line in sys.stdin:
     try:
@@ -300,7 +301,7 @@ def run_in_one_process() -> Iterator[Callable[..., Any]]:
     in ``last``, pairs of call and answer.
     """
     with _worker() as run, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_check, "run_fresh", run)
+        patch.setattr(model_check, "run_fresh", run)
         yield run
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwire_export import _blocks
-from gradwire_export._blocks import block_rows, in_blocks, split, trace
-from gradwire_export._compare import ALLOWED_EPS, compare
-from gradwire_export._signatures import row_signature
+from gradwire_export._checks.compare import ALLOWED_EPS, compare
+from gradwire_export._package import blocks
+from gradwire_export._package.blocks import block_rows, in_blocks, split, trace
+from gradwire_export._package.signatures import row_signature
 
 BLOCK = 4  # rows; so that a handful of rows is a large call
 ROWS = (0, 1, 4, 5, 11)
@@ -104,5 +104,5 @@ def test_small_calls_of_small_graphs_go_round_the_loop(monkeypatch):
         return sum("PartitionedCall" in node.op for node in nodes)
 
     assert copies_of_sine() == 2
-    monkeypatch.setattr(_blocks, "SHORTCUT_NODES", 0)
+    monkeypatch.setattr(blocks, "SHORTCUT_NODES", 0)
     assert copies_of_sine() == 1

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from gradwire_export._derivatives import value_and_gradients
-from gradwire_export._function import function_of
-from gradwire_export._plan import plan_of
+from gradwire_export._package.eager import value_and_gradients
+from gradwire_export._package.spec import plan_of
+from gradwire_export._sources.function import function_of
 
 FLAT = tf.TensorSpec((None, 1), tf.float64)
 

@@ -15,8 +15,9 @@ import tensorflow as tf
 import gradwire
 import gradwire_export
 from gradwire._errors import CheckFailed, ConversionError, PackageError, UsageError
-from gradwire_export import _signatures, export
-from gradwire_export._fresh_process import Call, run_fresh
+from gradwire_export import export
+from gradwire_export._checks.fresh_process import Call, run_fresh
+from gradwire_export._package import signatures
 
 LOG = {"x": tf.TensorSpec((None, 1), tf.float64)}
 DOMAIN = {"x": (0.1, 1.9)}
@@ -158,7 +159,7 @@ def _scaled_last(answer):
 def test_a_signature_that_differs_is_found(signature, tmp_path, monkeypatch):
     """Each signature is held against the model: 1e-3 off is not written."""
     name, wrong, message = WRONG[signature]
-    monkeypatch.setattr(_signatures, name, wrong(getattr(_signatures, name)))
+    monkeypatch.setattr(signatures, name, wrong(getattr(signatures, name)))
     with pytest.raises(CheckFailed, match=f"{message} differs from the trained model"):
         export(tf.math.log, to=tmp_path / "models" / "log", inputs=LOG, domain=DOMAIN, signatures=[signature])
     assert leftovers(tmp_path) == []
@@ -166,13 +167,13 @@ def test_a_signature_that_differs_is_found(signature, tmp_path, monkeypatch):
 
 def test_a_package_that_differs_is_removed(tmp_path, monkeypatch):
     """A derivative that is 1% off fails the comparison with the model, and nothing is left of the version."""
-    right = _signatures.value_and_gradients
+    right = signatures.value_and_gradients
 
     def wrong(function, tensors, zeros):
         values, gradients = right(function, tensors, zeros)
         return values, {"f": {"x": gradients["f"]["x"] * 1.01}}
 
-    monkeypatch.setattr(_signatures, "value_and_gradients", wrong)
+    monkeypatch.setattr(signatures, "value_and_gradients", wrong)
     with pytest.raises(CheckFailed, match="'df_dx' of serving_default differs from the trained model"):
         export(tf.math.log, to=tmp_path / "models" / "log", inputs=LOG, domain=DOMAIN)
     assert leftovers(tmp_path) == []

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire_export._function import function_of
+from gradwire_export._sources.function import function_of
 
 FLAT = tf.TensorSpec((None, 1), tf.float32)
 

@@ -14,21 +14,21 @@ import pytest
 import tensorflow as tf
 
 import gradwire_export
-from gradwire._card import Card
+from gradwire._package.card import Card
 from gradwire_export import _export
-from gradwire_export._function import function_of
-from gradwire_export._plan import plan_of
-from gradwire_export._source import read_source
+from gradwire_export._package.spec import plan_of
+from gradwire_export._sources.function import function_of
+from gradwire_export._sources.source import read_source
 
 EXPORT = """
 import sys
 from pathlib import Path
 import gradwire_export
-from gradwire._card import Card
+from gradwire._package.card import Card
 from gradwire_export import _export
-from gradwire_export._function import function_of
-from gradwire_export._plan import plan_of
-from gradwire_export._source import read_source
+from gradwire_export._sources.function import function_of
+from gradwire_export._package.spec import plan_of
+from gradwire_export._sources.source import read_source
 
 found = read_source(Path(sys.argv[1]))
 plan = plan_of(function_of(found.model, inputs=found.inputs, outputs=found.outputs), (), [])

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire_export._function import function_of
-from gradwire_export._plan import plan_of
-from gradwire_export._requirements import require_derivatives
+from gradwire_export._analysis.requirements import require_derivatives
+from gradwire_export._package.spec import plan_of
+from gradwire_export._sources.function import function_of
 
 FLAT = tf.TensorSpec((None, 1), tf.float64)
 SINGLE = tf.TensorSpec((None, 1), tf.float32)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwire_export._row_products import row_jvp, row_jvp_by_contraction, row_vjp
-from gradwire_export._row_second_derivatives import row_hessian, row_hvp
-from gradwire_export._row_sweeps import swept_derivatives, swept_hessian, swept_hvp
+from gradwire_export._derivatives.products import row_jvp, row_jvp_by_contraction, row_vjp
+from gradwire_export._derivatives.second_derivatives import row_hessian, row_hvp
+from gradwire_export._derivatives.separate_sweeps import swept_derivatives, swept_hessian, swept_hvp
 
 RNG = np.random.default_rng(0)
 ROWS = 5

@@ -10,10 +10,10 @@ import tensorflow as tf
 import gradwire
 from gradwire._errors import PackageError, UsageError
 from gradwire_export import export
-from gradwire_export._function import function_of
-from gradwire_export._row_derivatives import row_derivatives
-from gradwire_export._saved_model import SavedFunction
-from gradwire_export._source import read_source
+from gradwire_export._derivatives.repeated_rows import row_derivatives
+from gradwire_export._sources.function import function_of
+from gradwire_export._sources.saved_model import SavedFunction
+from gradwire_export._sources.source import read_source
 
 
 def recurrent() -> keras.Model:

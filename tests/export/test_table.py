@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwire._contract import cotangent_name, tangent_name
+from gradwire._package.contract import cotangent_name, tangent_name
 from gradwire_export import export
 
 ROWS = 8  # of those that export runs

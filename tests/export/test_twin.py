@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from gradwire import Card, CardTensor, Model, load
-from gradwire_export._differences import slopes
-from gradwire_export._reference import DIFFERENCES, TWIN, reference_points
-from gradwire_export._twin import NoTwin, Twin
+from gradwire_export._checks.finite_differences import slopes
+from gradwire_export._checks.float64_graph import NoTwin, Twin
+from gradwire_export._checks.reference_points import DIFFERENCES, TWIN, reference_points
 
 ROWS = 16
 

@@ -10,9 +10,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 import gradwire
 from gradwire._errors import ConversionError, UsageError
 from gradwire_export import export
-from gradwire_export._xla import MAX_REQUEST, batch_sizes, batching_text, compiled
+from gradwire_export._package.xla import MAX_REQUEST, batch_sizes, batching_text, compiled
 from gradwire_serving import Servable
-from gradwire_serving._loading import load_version
+from gradwire_serving._core.loader import load_version
 
 WIDTH = 256  # a wide layer, so that a block is small: 2,048 rows in float64
 SIZES = [1, 8, 64, 512, 1024, 2048]

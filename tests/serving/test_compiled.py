@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gradwire._card import Card, CardTensor
+from gradwire._package.card import Card, CardTensor
 from gradwire_serving import ServerOptions, command
 
 FLAG = "--xla_cpu_compilation_enabled=true"

@@ -8,8 +8,8 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_serving import ServerOptions, models_of
-from gradwire_serving._config import VersionPolicy, config_text, models_below, version_number
-from gradwire_serving._source import wanted_versions
+from gradwire_serving._config.models import VersionPolicy, config_text, models_below, version_number
+from gradwire_serving._core.source import wanted_versions
 
 
 def _entry(name: str = "a", base_path: str = "/models/a", rest: str = 'model_platform: "tensorflow"') -> str:

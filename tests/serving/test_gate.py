@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gradwire._errors import ServerError
-from gradwire_serving._gate import Gate
+from gradwire_serving._grpc.concurrency_limit import Gate
 
 
 def test_one_call_too_many_is_refused_and_a_place_is_given_back():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gradwire._errors import ServerError
-from gradwire_serving._manager import Manager, State
-from gradwire_serving._status import Status
+from gradwire_serving._core.manager import Manager, State
+from gradwire_serving._core.status import Status
 
 BAD = Status("DATA_LOSS", "damaged")
 AN_HOUR = 3600.0

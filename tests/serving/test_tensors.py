@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from gradwire._errors import ServerError
-from gradwire_serving import _tensors
-from gradwire_serving._tensors import decode, encode
+from gradwire_serving._wire import tensors
+from gradwire_serving._wire.tensors import decode, encode
 
 DTYPES = [
     *(
@@ -124,7 +124,7 @@ def test_a_malformed_tensor_is_refused_by_name(tensor: tensor_pb2.TensorProto):
 
 def test_an_array_larger_than_the_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch):
     """Forty bytes that declare more than there is do not reach the allocator; what fits is filled."""
-    monkeypatch.setattr(_tensors, "_available_memory", lambda: 2**26)
+    monkeypatch.setattr(tensors, "_available_memory", lambda: 2**26)
     with pytest.raises(ServerError, match=r"^tensor parsing error: x$"):
         decode(_tensor(tf.float32, [2**25], float_val=[1]), "x")
     assert decode(_tensor(tf.float32, [2**23], float_val=[1]), "x")[-1] == 1
@@ -132,4 +132,4 @@ def test_an_array_larger_than_the_free_memory_is_refused(monkeypatch: pytest.Mon
 
 def test_the_free_memory_is_known():
     """The system says how much memory is free: something between a megabyte and a pebibyte."""
-    assert 2**20 < _tensors._available_memory() < 2**50
+    assert 2**20 < tensors._available_memory() < 2**50

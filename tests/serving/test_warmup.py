@@ -12,8 +12,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
 from gradwire_serving import Servable
-from gradwire_serving._loading import load_version
-from gradwire_serving._status import Status
+from gradwire_serving._core.loader import load_version
+from gradwire_serving._core.status import Status
 
 X = np.array([[1.0], [2.0]], np.float32)
 

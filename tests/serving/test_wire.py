@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
-from gradwire_serving._wire import field, read_varint, varint
+from gradwire_serving._wire.protobuf import field, read_varint, varint
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**32, 2**64 - 1])

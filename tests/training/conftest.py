@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gradwire_training import Samples, fit, mlp, problems, with_dtype
-from gradwire_training._objective import Objective
-from gradwire_training._ports import Ports
+from gradwire_training._models.io_binding import Ports
+from gradwire_training._objective.objective import Objective
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from gradwire_training import Samples, Value, fit, mlp
-from gradwire_training.optimizers import Adam, Auto, Lm
-from gradwire_training.optimizers._auto import _pick
+from gradwire_training.optimizers._adam import Adam
+from gradwire_training.optimizers._auto import Auto, _pick
+from gradwire_training.optimizers._lm import Lm
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradwire._errors import DataError, UsageError
-from gradwire_training import Derivative, Samples, Sobolev, Stream, _stream, fit, optimizers, repeat
-from gradwire_training._objective import Objective
-from gradwire_training._ports import Ports
+from gradwire_training import Derivative, Samples, Sobolev, Stream, fit, optimizers, repeat
+from gradwire_training._data import stream as stream_module
+from gradwire_training._models.io_binding import Ports
+from gradwire_training._objective.objective import Objective
 
 ROWS = 600
 
@@ -177,7 +178,7 @@ def test_bad_rows_of_a_stream_are_named(tmp_path):
 
 def test_memory_is_bounded_whatever_the_size_of_the_file(tmp_path, small, monkeypatch):
     """What NumPy and Arrow hold at their peak is some blocks, and no more for a file four times as long."""
-    monkeypatch.setattr(_stream, "SEEN_ROWS", 2_000)
+    monkeypatch.setattr(stream_module, "SEEN_ROWS", 2_000)
     peaks, model = [], small()
     for count in (50_000, 200_000):
         path = tmp_path / f"{count}.parquet"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_training import Samples, Value, _checkpoint, fit, mlp, optimizers
+from gradwire_training import Samples, Value, fit, mlp, optimizers
+from gradwire_training._progress import checkpoint as checkpoint_module
 
 STEPS = 600
 
@@ -17,7 +18,7 @@ STEPS = 600
 @pytest.fixture(scope="module", autouse=True)
 def _at_every_chance():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_checkpoint, "EVERY_SECONDS", 0.0)
+        patch.setattr(checkpoint_module, "EVERY_SECONDS", 0.0)
         yield
 
 
@@ -118,9 +119,9 @@ def test_a_file_that_cannot_be_written_ends_the_fit_with_a_message(log, small, t
 def test_writing_takes_a_twentieth_of_the_time_at_most(monkeypatch, tmp_path):
     """The larger the model, the rarer its checkpoints."""
     clock = [0.0]
-    monkeypatch.setattr(_checkpoint.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(_checkpoint.os, "fsync", lambda _: clock.__setitem__(0, clock[0] + 3.0))
-    checkpoint = _checkpoint.Checkpoint(tmp_path / "c", {}, [np.zeros(3)])
+    monkeypatch.setattr(checkpoint_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checkpoint_module.os, "fsync", lambda _: clock.__setitem__(0, clock[0] + 3.0))
+    checkpoint = checkpoint_module.Checkpoint(tmp_path / "c", {}, [np.zeros(3)])
     assert checkpoint.is_due
     checkpoint.write({}, {})
     clock[0] += 59.0
@@ -138,5 +139,7 @@ def test_names_and_bytes_make_the_digest():
         Samples(x.reshape(2, 2), x[:2]),
         Samples(x, np.nextafter(x, 3)),
     ]
-    assert len({_checkpoint.digest_of(samples.arrays()) for samples in tables}) == 4
-    assert _checkpoint.digest_of(tables[0].arrays()) == _checkpoint.digest_of(Samples(x, x).arrays())
+    assert len({checkpoint_module.digest_of(samples.arrays()) for samples in tables}) == 4
+    assert checkpoint_module.digest_of(tables[0].arrays()) == checkpoint_module.digest_of(
+        Samples(x, x).arrays()
+    )

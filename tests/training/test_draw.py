@@ -14,12 +14,12 @@ from matplotlib import pyplot as plt
 
 from gradwire._errors import PackageError
 from gradwire_training import Samples, draw, fit, mlp
-from gradwire_training._comparison import Comparison, Pair
-from gradwire_training._samples import Origin
-from gradwire_training.pictures import pictures_of
-from gradwire_training.pictures._curve import _Curve
-from gradwire_training.pictures._figure import GRID, INK, thinned
-from gradwire_training.pictures._parity import MOST_POINTS, _some
+from gradwire_training._data.samples import Origin
+from gradwire_training._report.comparison import Comparison, Pair
+from gradwire_training._report.figures import pictures_of
+from gradwire_training._report.figures.curve import _Curve
+from gradwire_training._report.figures.figure import GRID, INK, thinned
+from gradwire_training._report.figures.parity import MOST_POINTS, _some
 
 CURVE = ["value.png", "derivative.png", "error.png", "history.png"]
 PARITY = ["values.png", "derivatives.png", "history.png"]

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from gradwire_training import Derivative, Samples, Sobolev, Value, mlp, with_dtype
-from gradwire_training._activations import KNOWN
-from gradwire_training._jacobian import Swept, Taped, residuals_of
-from gradwire_training._read_graph import read_graph
+from gradwire_training._jacobian.activations import KNOWN
+from gradwire_training._jacobian.read_graph import read_graph
+from gradwire_training._jacobian.residuals import Swept, Taped, residuals_of
 
 GENERATOR = np.random.default_rng(5)
 A, B = GENERATOR.uniform(-1, 1, (9, 2)), GENERATOR.uniform(-1, 1, (9, 1))

@@ -8,7 +8,7 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_training import Derivative, Samples, Sobolev, Value, fit, mlp, optimizers, with_dtype
-from gradwire_training._jacobian import Residuals, residuals_of
+from gradwire_training._jacobian.residuals import Residuals, residuals_of
 from gradwire_training.optimizers._auto import _pick
 from gradwire_training.optimizers._damped import Dual, Primal, damped_at
 from gradwire_training.optimizers._evidence import Ridge

@@ -7,7 +7,7 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_training import Samples, fit, with_noise
-from gradwire_training._noise import shows_noise
+from gradwire_training._data.noise import shows_noise
 
 
 def test_noise_is_a_share_of_every_columns_spread(pair_samples):

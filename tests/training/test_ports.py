@@ -8,7 +8,7 @@ import pytest
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Samples
-from gradwire_training._ports import Ports
+from gradwire_training._models.io_binding import Ports
 
 ROWS = {"a": np.ones((3, 2)), "b": np.full(3, 2.0)}
 TWO = Samples(ROWS, {"p": np.ones(3), "q": np.ones((3, 2))})

@@ -9,8 +9,8 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_training import Derivative, Sobolev, Value, problems
-from gradwire_training._ports import Ports
-from gradwire_training.problems import Quantity
+from gradwire_training._data.known_function import Quantity
+from gradwire_training._models.io_binding import Ports
 
 
 def test_linear_samples_of_the_logarithm_are_the_posts(log):

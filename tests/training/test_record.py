@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from gradwire._card import CardTensor
 from gradwire._errors import PackageError
+from gradwire._package.card import CardTensor
 from gradwire_training import Derivative, Samples, fit, mlp, optimizers, repeat
-from gradwire_training._record import require_target, write
+from gradwire_training._fit.record import require_target, write
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from gradwire._cli._outcome import show_outcome
+from gradwire._cli.train.summary import show_outcome
 from gradwire._errors import PackageError
 from gradwire_training import Samples, report, summarize
-from gradwire_training._comparison import Comparison, Pair
-from gradwire_training._samples import Origin
+from gradwire_training._data.samples import Origin
+from gradwire_training._report.comparison import Comparison, Pair
 
 ATTACK = '<script>alert("x")</script>'
 

@@ -37,9 +37,10 @@ def asked(name):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gradwire_training import _checkpoint, fit
+from gradwire_training import fit
+from gradwire_training._progress import checkpoint
 
-_checkpoint.EVERY_SECONDS = 0.0  # at every chance
+checkpoint.EVERY_SECONDS = 0.0  # at every chance
 
 def run(name):
     path = Path(f"{name}.checkpoint")

@@ -7,7 +7,7 @@ import pytest
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Samples
-from gradwire_training._joined import joined
+from gradwire_training._data.concat import joined
 
 X = np.linspace(1, 2, 4)
 TWO = {"a": np.ones((4, 2)), "b": X}

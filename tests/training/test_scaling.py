@@ -8,9 +8,9 @@ import pytest
 
 from gradwire._errors import DataError
 from gradwire_training import Samples, mlp, with_dtype
-from gradwire_training._measure import evaluate
-from gradwire_training._ports import Ports
-from gradwire_training._scaling import output_scales, units_of
+from gradwire_training._fit.errors import evaluate
+from gradwire_training._models.io_binding import Ports
+from gradwire_training._models.scaling import output_scales, units_of
 
 GENERATOR = np.random.default_rng(4)
 SPOT = GENERATOR.normal(100, 20, (60, 2))

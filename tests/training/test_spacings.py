@@ -8,7 +8,7 @@ from numpy.polynomial import chebyshev
 from scipy.stats import qmc
 
 from gradwire._errors import UsageError
-from gradwire_training._spacings import CLOUDS, GRIDS, SPACINGS, cloud, grid
+from gradwire_training._data.designs import CLOUDS, GRIDS, SPACINGS, cloud, grid
 
 BOX = [(1.0, 3.0), (10.0, 1_000.0)]
 

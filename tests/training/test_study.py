@@ -9,14 +9,14 @@ from typing import get_args
 import pytest
 
 import gradwire_training
-from gradwire._cli import _study
-from gradwire._cli._study import _counts
-from gradwire._cli._words import Measure, OptimizerName
+from gradwire._cli.choices import Measure, OptimizerName
+from gradwire._cli.commands import study as command_module
+from gradwire._cli.commands.study import _counts
 from gradwire._errors import PackageError, UsageError
 from gradwire_training import Study, study
-from gradwire_training import _study as module
-from gradwire_training._efficiency import Measure as Known
-from gradwire_training._efficiency import Trial
+from gradwire_training._report import study as module
+from gradwire_training._report.learning_curve import Measure as Known
+from gradwire_training._report.learning_curve import Trial
 
 
 def _trial(loss, samples, seed, error):
@@ -144,9 +144,9 @@ def test_ctrl_c_ends_the_study(log, monkeypatch):
 
 def test_the_command_prints_the_table_and_writes_the_files(monkeypatch, capsys, tmp_path):
     """A line for each tensor and number of samples; the directory's name comes last on standard output."""
-    monkeypatch.setattr(_study, "heavy", lambda _: gradwire_training)
+    monkeypatch.setattr(command_module, "heavy", lambda _: gradwire_training)
     words = {"optimizer": OptimizerName.LM, "max_steps": 3, "seeds": 1, "samples": "4,2"}
-    _study.command("log", to=tmp_path / "study", **words)
+    command_module.command("log", to=tmp_path / "study", **words)
     said, told = capsys.readouterr()
     assert [line.split()[1:4:2] for line in said.splitlines() if "df_dx" in line] == [
         ["df_dx", "2"],

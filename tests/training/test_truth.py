@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from gradwire._errors import UsageError
 from gradwire_training import problems
-from gradwire_training.problems import Law
+from gradwire_training._data.known_function import Law
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import typer
 
 import gradwire_export
 import gradwire_training
-from gradwire._cli import _train
+from gradwire._cli.commands import train as command_module
 from gradwire._errors import DataError, GradwireError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +46,9 @@ def place(tmp_path_factory):
 @pytest.fixture
 def train(monkeypatch, place):
     """The command as a function in this process, where TensorFlow is loaded already."""
-    monkeypatch.setattr(_train, "heavy", lambda name: gradwire_training)
+    monkeypatch.setattr(command_module, "heavy", lambda name: gradwire_training)
     monkeypatch.chdir(place)
-    return _train.command
+    return command_module.command
 
 
 def _files(place):
@@ -123,7 +123,7 @@ def test_a_bad_table_gets_a_line_and_leaves_nothing(name, train, place):
 
 
 def _as_words(options):
-    kinds = {"loss": _train.Loss, "optimizer": _train.OptimizerName}
+    kinds = {"loss": command_module.Loss, "optimizer": command_module.OptimizerName}
     return {name: kinds[name](value) if name in kinds else value for name, value in options.items()}
 
 
@@ -175,7 +175,7 @@ def test_a_directory_is_read_in_parts(train, place, capfd):
 # The command, with a checkpoint at every chance, and enough steps not to end before it is killed.
 SCRIPT = """
 import sys
-import gradwire_training._checkpoint as checkpoint
+import gradwire_training._progress.checkpoint as checkpoint
 from gradwire._cli import main
 checkpoint.EVERY_SECONDS = 0.0
 sys.argv = ["gradwire", *sys.argv[1:]]
@@ -198,7 +198,7 @@ def test_a_killed_command_goes_on(train, place, capfd):
     assert command.wait() == -signal.SIGKILL, (place / "told.txt").read_text()
     assert not (place / "build" / "log").exists()
     assert 0 < len(np.load(path)["books:loss"]) < steps
-    asked = {"optimizer": _train.OptimizerName.ADAM, "seed": 3, "steps": steps}
+    asked = {"optimizer": command_module.OptimizerName.ADAM, "seed": 3, "steps": steps}
     with pytest.raises(
         UsageError, match=r"log.checkpoint is of another fit \(steps: it had 20000, now 300\)"
     ):

@@ -5,12 +5,12 @@ import inspect
 
 import keras
 
-from gradwire._cli import _serve
-from gradwire._cli._words import Activation, DType, Engine, Loss, OptimizerName, Spacing
+from gradwire._cli.choices import Activation, DType, Engine, Loss, OptimizerName, Spacing
+from gradwire._cli.commands import serve
 from gradwire_serving import AUTO, ENGINES, ServerOptions
 from gradwire_training import optimizers, problems
-from gradwire_training._activations import find
-from gradwire_training._precision import DTYPES
+from gradwire_training._jacobian.activations import find
+from gradwire_training._models.precision import DTYPES
 
 
 def test_the_words_of_the_command_are_those_of_the_folders():
@@ -27,10 +27,10 @@ def test_the_flags_of_serve_are_the_options_of_a_server():
     """Every option has a flag of its name and default; more call threads is the one difference, documented."""
     options = {field.name: field.default for field in dataclasses.fields(ServerOptions)}
     flags = {
-        name: parameter.default for name, parameter in inspect.signature(_serve.command).parameters.items()
+        name: parameter.default for name, parameter in inspect.signature(serve.command).parameters.items()
     }
     assert flags.keys() - {"engine", "print_command"} == options.keys()
     different = {name for name, default in options.items() if flags[name] != default}
     assert different == {"grpc_max_threads"}
     switches = {name.replace("_", "-") for name, default in options.items() if isinstance(default, bool)}
-    assert switches == _serve.SWITCHES
+    assert switches == serve.SWITCHES

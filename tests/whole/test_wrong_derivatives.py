@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 import gradwire as client
-from gradwire._digest import CARD_FILE, digest, file_digests
-from gradwire_export import _export, _signatures, export
+from gradwire._package.files import CARD_FILE, digest, file_digests
+from gradwire_export import _export, export
+from gradwire_export._package import signatures
 
 A, B = (np.random.default_rng(2).normal(size=shape).astype(np.float32) for shape in ((3, 6), (6, 3)))
 KEEP = ("serving_default", "value", "jvp", "hvp")
@@ -73,7 +74,7 @@ FAULTS = {
 
 def plant(fault, card, to):
     """Exports the model with a fault, past the checks that would have stopped it, under the right one's card."""
-    bodies = dict(_signatures._BODIES)
+    bodies = dict(signatures._BODIES)
     for name, wrong in fault.items():
         bodies[name] = lambda plan, x, right=bodies[name], wrong=wrong: wrong(right, plan, x)
 
@@ -83,7 +84,7 @@ def plant(fault, card, to):
         return own
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_signatures, "_BODIES", bodies)
+        patch.setattr(signatures, "_BODIES", bodies)
         patch.setattr(_export, "check_package", lambda *_, **__: {})
         patch.setattr(_export, "write_warmup", lambda *_, **__: None)
         patch.setattr(_export, "prove", prove)

@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradwire._address import Address, as_target
-from gradwire._digest import check_digest
-from gradwire._in_process import InProcessTransport, find_package
-from gradwire._options import Options
+from gradwire._model import Options
+from gradwire._package import check_digest
+from gradwire._transports import InProcessTransport, find_package
+from gradwire._wire import Address, as_target
 from gradwire.aio._grpc_transport import GrpcTransport
 from gradwire.aio._model import Model
 from gradwire.aio._transport import InThreads
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from gradwire._address import TLS
+    from gradwire._wire import TLS
 
 
 async def connect(

@@ -1,4 +1,4 @@
-"""Carries out a flight in an event loop: what ``gradwire._driver`` does with threads."""
+"""Carries out a flight in an event loop: what ``gradwire._grpc.runner`` does with threads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import grpc
 
-from gradwire._faults import Fault, fault_of
+from gradwire._grpc import Fault, fault_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from gradwire._flight import Flight
-    from gradwire._piece import Piece
-    from gradwire._transport import Answer, Call
+    from gradwire._grpc import Flight, Piece
+    from gradwire._wire import Answer, Call
 
     Send = Callable[[bytes, float], grpc.aio.UnaryUnaryCall[bytes, bytes]]
 

@@ -7,31 +7,37 @@ from typing import TYPE_CHECKING, final
 
 import grpc
 
-from gradwire import _proto
-from gradwire._channel import KEEP_ALIVE, channel_options, compression, credentials
-from gradwire._chunks import MESSAGE_LIMIT, Limits
 from gradwire._errors import UsageError
-from gradwire._faults import fault_of
-from gradwire._flight import IN_FLIGHT, Flight
-from gradwire._grpc_errors import translate
-from gradwire._messages import (
+from gradwire._grpc import (
+    IN_FLIGHT,
+    KEEP_ALIVE,
+    MESSAGE_LIMIT,
+    Flight,
+    Limits,
+    Window,
+    channel_options,
+    compression,
+    credentials,
+    fault_of,
+    translate,
+)
+from gradwire._wire import (
     metadata_request,
     predict_request,
+    proto,
     read_metadata,
     read_prediction,
     read_status,
     status_request,
 )
-from gradwire._window import Window
 from gradwire.aio._driver import Driver
 from gradwire.aio._transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
-    from gradwire._address import Address
-    from gradwire._contract import Signature
-    from gradwire._transport import Answer, Call, VersionStatus
+    from gradwire._package import Signature
+    from gradwire._wire import Address, Answer, Call, VersionStatus
 
     _Method = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]  # a generic for type checkers alone
 
@@ -66,9 +72,9 @@ class GrpcTransport(Transport):
         self._window = Window()
         self._is_open = True
         self._channel = _channel(address, keep_alive)
-        self._predict: _Method = self._channel.unary_unary(_proto.PREDICT)
-        self._metadata: _Method = self._channel.unary_unary(_proto.GET_MODEL_METADATA)
-        self._status: _Method = self._channel.unary_unary(_proto.GET_MODEL_STATUS)
+        self._predict: _Method = self._channel.unary_unary(proto.PREDICT)
+        self._metadata: _Method = self._channel.unary_unary(proto.GET_MODEL_METADATA)
+        self._status: _Method = self._channel.unary_unary(proto.GET_MODEL_STATUS)
 
     @property
     def address(self) -> str:

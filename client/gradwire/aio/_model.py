@@ -7,12 +7,9 @@ from collections.abc import AsyncIterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, final
 
-from gradwire._calculus import Calculus
-from gradwire._contract import CARD
-from gradwire._memo import Memo
-from gradwire._options import Options
-from gradwire._package import CARD_ROWS, Package, read_card
-from gradwire._transport import Call
+from gradwire._model import CARD_ROWS, Calculus, Memo, Options, Package, read_card
+from gradwire._package import CARD
+from gradwire._wire import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -20,11 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._calculus import Method
-    from gradwire._card import Card
-    from gradwire._contract import Signature
-    from gradwire._plan import Plan
-    from gradwire._transport import VersionStatus
+    from gradwire._model import Method, Plan
+    from gradwire._package import Card, Signature
+    from gradwire._wire import VersionStatus
     from gradwire.aio._transport import Transport
 
 

@@ -6,16 +6,16 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, final
 
-from gradwire._rows import count_rows
+from gradwire._wire import count_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from numpy.typing import NDArray
 
-    from gradwire import _transport
-    from gradwire._contract import Signature
-    from gradwire._transport import Call, VersionStatus
+    from gradwire._package import Signature
+    from gradwire._transports import base
+    from gradwire._wire import Call, VersionStatus
 
 
 class Transport(ABC):
@@ -60,7 +60,7 @@ class InThreads(Transport):
         inner: what answers; it is used from several threads, and closed by ``close``.
     """
 
-    def __init__(self, inner: _transport.Transport) -> None:
+    def __init__(self, inner: base.Transport) -> None:
         self._inner = inner
 
     @property

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gradwire._contract import TensorSpec
+    from gradwire._package import TensorSpec
 
 BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
 READABLE: Final = 0o644  # a temporary file starts as 0600

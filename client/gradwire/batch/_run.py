@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from gradwire import _contract as contract
 from gradwire._errors import DataError
-from gradwire._results import default_signature, result_names
+from gradwire._model import default_signature, result_names
+from gradwire._package import contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from gradwire._contract import Signature, TensorSpec
     from gradwire._model import Model
+    from gradwire._package import Signature, TensorSpec
 
 Arrays = dict[str, "npt.NDArray[np.generic]"]
 

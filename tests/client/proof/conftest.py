@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradwire import Card, CardTensor, Domain, FakeTransport, Model, Signature, TensorSpec
-from gradwire._contract import (
+from gradwire._package.contract import (
     cotangent_name,
     derivative_name,
     derivative_shape,

@@ -11,8 +11,8 @@ from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._steps import run_steps
 
 if TYPE_CHECKING:
-    from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
+    from gradwire_training._progress import Monitor
 
 FULL_ROWS: Final = 16_384  # a step on all of them takes some 10 ms with four inputs and derivatives
 BATCH: Final = 1_024  # smaller ones take hardly less time a step

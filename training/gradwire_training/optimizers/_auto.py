@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import numpy as np
 
-from gradwire_training._noise import shows_noise
+from gradwire_training._data import shows_noise
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm, refusal
 from gradwire_training.optimizers._optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
+    from gradwire_training._progress import Monitor
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
 MOST_WORK: Final = (

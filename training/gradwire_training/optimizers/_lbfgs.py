@@ -11,14 +11,14 @@ import scipy.optimize
 import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
-from gradwire_training._compiled import Compiled
+from gradwire_training._objective import Compiled
 from gradwire_training.optimizers._optimizer import Optimizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
+    from gradwire_training._progress import Monitor
 
 REPORT_SECONDS: Final = 0.1  # between reports: a step takes under a millisecond, a progress bar more
 DONE: Final = "lbfgs.done"  # in checkpoints: steps that were taken

@@ -11,8 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gradwire._errors import UsageError
-from gradwire_training._jacobian import residuals_of
-from gradwire_training._read_graph import read_graph
+from gradwire_training._jacobian import read_graph, residuals_of
 from gradwire_training.optimizers._damped import damped_at
 from gradwire_training.optimizers._evidence import Ridge
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._jacobian import Residuals
-    from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
+    from gradwire_training._progress import Monitor
     from gradwire_training.optimizers._damped import Damped
 
 Array: TypeAlias = "NDArray[np.float64]"

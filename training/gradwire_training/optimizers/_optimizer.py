@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradwire._errors import UsageError
 
 if TYPE_CHECKING:
-    from gradwire_training._monitor import Monitor
     from gradwire_training._objective import Objective
+    from gradwire_training._progress import Monitor
 
 
 class Optimizer(ABC):

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import tensorflow as tf
 
-from gradwire_training._compiled import Compiled
+from gradwire_training._objective import Compiled
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from gradwire_training._batches import Batches
-    from gradwire_training._monitor import Monitor
-    from gradwire_training._objective import Objective
+    from gradwire_training._objective import Batches, Objective
+    from gradwire_training._progress import Monitor
 
 FIRST_STEPS: Final = 16  # of the first chunk: even 10 ms a step lets the first report come soon
 MOST_STEPS: Final = 1_000  # of a chunk: the size of the buffer of losses; larger ones save nothing more

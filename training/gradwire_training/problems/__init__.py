@@ -8,8 +8,7 @@ from functools import cache
 from typing import Final
 
 from gradwire._errors import UsageError
-from gradwire_training._spacings import SPACINGS
-from gradwire_training._truth import Law, Quantity, Truth
+from gradwire_training._data import SPACINGS, Law, Quantity, Truth
 from gradwire_training.problems._basket import BASKET
 from gradwire_training.problems._black_scholes import BLACK_SCHOLES
 from gradwire_training.problems._lennard_jones import LENNARD_JONES

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import keras
 import numpy as np
 
-from gradwire_training._scaling import output_scales
+from gradwire_training._models import output_scales
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradwire_training._samples import Samples
+    from gradwire_training._data import Samples
 
 PAIR_WIDTHS: Final = (16, 16)  # of the network that looks at a pair
 ATOM_WIDTHS: Final = (16,)  # of the network that looks at an atom and its neighbours

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from gradwire_training._networks import mlp
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Law, Quantity, Truth
-from gradwire_training.optimizers import Adam
+from gradwire_training._data import Law, Quantity, Samples, Truth
+from gradwire_training._models import mlp
+from gradwire_training.optimizers._adam import Adam
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
 
 # Huge and Savine's numbers. Theirs are of no unit; here USD and years.
 ASSETS: Final = 7

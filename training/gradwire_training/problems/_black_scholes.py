@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.special import ndtr
 
-from gradwire_training._networks import mlp
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Quantity, Truth
+from gradwire_training._data import Quantity, Samples, Truth
+from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
 
 STRIKE: Final = 100.0  # USD; price and spot scale with it, so that one strike stands for all
 ROWS: Final = 256

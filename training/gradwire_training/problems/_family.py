@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gradwire_training._networks import mlp
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Quantity, Truth
+from gradwire_training._data import Quantity, Samples, Truth
+from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
 
 ROWS_A_DIMENSION: Final = 50
 WIDTHS: Final = (32, 32)

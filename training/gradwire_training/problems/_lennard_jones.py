@@ -12,9 +12,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from gradwire._errors import UsageError
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Law, Quantity, Truth
-from gradwire_training.optimizers import Lbfgs
+from gradwire_training._data import Law, Quantity, Samples, Truth
+from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.problems._atoms import atoms_network
 from gradwire_training.problems._problem import Problem
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
 
 ATOMS: Final = 5
 # The minimum, -9.103852415707557, is a trigonal bipyramid: three atoms on a circle of this radius, two above and

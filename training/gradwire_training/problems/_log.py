@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gradwire_training._networks import mlp
-from gradwire_training._samples import Samples
-from gradwire_training._truth import Quantity, Truth
+from gradwire_training._data import Quantity, Samples, Truth
+from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
     import keras
 
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
 
 WIDTHS: Final = (20, 20)  # the post's Sequential 1-20-20-1, 481 parameters
 ROWS: Final = 19  # the post's arange(0.1, 2, 0.1)

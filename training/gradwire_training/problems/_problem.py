@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire_training._losses import Derivative, Loss, Sobolev, Value
-from gradwire_training._samples import Origin, Samples
-from gradwire_training._truth import Truth
-from gradwire_training.optimizers import Auto, Optimizer
+from gradwire_training._data import Origin, Samples, Truth
+from gradwire_training._objective import Derivative, Loss, Sobolev, Value
+from gradwire_training.optimizers._auto import Auto
+from gradwire_training.optimizers._optimizer import Optimizer
 
 if TYPE_CHECKING:
     import keras
 
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
 
 # Of random numbers: the one behind simulated labels, apart from the one behind the points.
 LABELS: Final = 1

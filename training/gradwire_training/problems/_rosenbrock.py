@@ -10,7 +10,7 @@ from gradwire._errors import UsageError
 from gradwire_training.problems._family import member
 
 if TYPE_CHECKING:
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
     from gradwire_training.problems._problem import Problem
 
 FEWEST: Final = 2  # each term joins two numbers

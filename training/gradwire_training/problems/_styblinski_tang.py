@@ -9,7 +9,7 @@ import numpy as np
 from gradwire_training.problems._family import member
 
 if TYPE_CHECKING:
-    from gradwire_training._truth import Derivatives, Table
+    from gradwire_training._data import Derivatives, Table
     from gradwire_training.problems._problem import Problem
 
 DOMAIN: Final = (-5.0, 5.0)

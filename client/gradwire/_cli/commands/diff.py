@@ -1,0 +1,110 @@
+"""``gradwire diff``: what sets two packages apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import numpy as np
+import typer
+
+from gradwire._cli.choices import Report
+from gradwire._cli.console import number, say, table
+from gradwire._cli.io import open_model, read_domain
+from gradwire._errors import UsageError
+from gradwire._package import strict_json
+from gradwire._verify import DEFAULT_DIFF_POINTS, diff
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradwire._model import Model
+    from gradwire._verify import Difference
+
+NAME: Final = "diff"
+DIFFER: Final = 3  # the exit code; 1 is a fault and 2 misuse, as everywhere
+_SHOWN: Final = 60  # characters of what a card says
+
+
+def command(
+    first: Annotated[str, typer.Argument(help="A package's directory; or HOST:PORT/NAME at a server.")],
+    second: Annotated[str, typer.Argument(help="The other one.")],
+    domain: Annotated[
+        list[str] | None, typer.Option(help="NAME=LOWER:UPPER; by default what both domains share.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=1, help="Number of random points.")] = DEFAULT_DIFF_POINTS,
+    seed: Annotated[int, typer.Option(help="Of the points.")] = 0,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Relative to a tensor's largest magnitude: less is no difference.")
+    ] = 0.0,
+    format: Annotated[Report, typer.Option(help="How to print what was found.")] = Report.TABLE,  # noqa: A002 - the option's name
+) -> None:
+    """Compare two packages: signatures, domain, errors, and the largest difference of values and derivatives.
+
+    The exit code is 0 if a caller would not notice, 3 if one would, 1 if a package cannot be read, 2 for misuse.
+
+    Example: [bold]gradwire diff models/log/1 models/log/2[/bold]   or   [bold]gradwire diff models/log
+    localhost:8500/log[/bold]
+    """
+    with _open(first) as one, _open(second) as other:
+        found = diff(one, other, domain=read_domain(domain or []) or None, points=points, seed=seed)
+    differs = found.differs(tolerance)
+    if format is Report.JSON:
+        about = {"first": first, "second": second, "differs": differs, "tolerance": tolerance}
+        say(strict_json(about | found.to_dict()).rstrip())
+    else:
+        _show(found, first, second)
+        say("they differ" if differs else "a caller would not notice a difference")
+    if differs:
+        raise typer.Exit(DIFFER)
+
+
+def _open(target: str) -> Model:
+    """Opens ``models/log/1``, or ``localhost:8500/log``."""
+    if Path(target).exists():
+        return open_model(target, None)
+    address, slash, name = target.rpartition("/")
+    if not slash or ":" not in address:
+        raise UsageError(
+            f"{target} is no directory, expected a package such as models/log/1 or a model at a server such as "
+            "localhost:8500/log"
+        )
+    return open_model(address, name)
+
+
+def _show(found: Difference, first: str, second: str) -> None:
+    if found.said:
+        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in found.said]
+        table("what they say", ("", first, second), rows, text=True)
+    if found.computed:
+        computed = [
+            [
+                entry.tensor,
+                number(entry.largest),
+                number(entry.relative),
+                number(entry.ulps),
+                _point(entry.at) if entry.largest else "-",
+            ]
+            for entry in found.computed
+        ]
+        columns = ("largest difference of", "absolute", "relative", "ulps", "at")
+        table(f"what they compute, at {found.points} points of the domain that they share", columns, computed)
+    if found.unlike:
+        say(found.unlike)
+    if found.same_digest is not None:
+        say(f"digests: {'the same' if found.same_digest else 'they differ'}")
+
+
+def _text(value: Any) -> str:
+    text = "-" if value is None else number(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _point(at: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{name} = {_numbers(row)}" for name, row in at.items())
+    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+
+
+def _numbers(row: Any) -> str:
+    flat = [f"{value:.6g}" for value in np.ravel(row).tolist()]
+    return flat[0] if len(flat) == 1 else f"[{', '.join(flat)}]"

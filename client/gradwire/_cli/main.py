@@ -1,0 +1,90 @@
+"""Entry: runs a subcommand, and turns whatever went wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated, Final
+
+import typer
+
+import gradwire
+from gradwire._cli.commands import (
+    batch,
+    bench,
+    card,
+    diff,
+    export,
+    plot,
+    query,
+    serve,
+    study,
+    train,
+    umbridge,
+    verify,
+)  # fmt: skip
+from gradwire._cli.console import error_line
+from gradwire._cli.flags import usual_flags
+from gradwire._errors import GradwireError
+
+DEBUG_FLAG: Final = "--debug"
+INTERRUPTED: Final = 130  # what a shell reports for a command stopped by Ctrl-C
+
+app = typer.Typer(
+    name="gradwire",
+    help="Serve a learnt function together with its derivatives.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gradwire {gradwire.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG_FLAG, help="Show the traceback of an error; works at any place.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _module in (
+    train, study, export, serve, query, plot, bench, card, verify, diff, batch, umbridge,
+):  # fmt: skip
+    app.command(_module.NAME)(_module.command)
+
+
+def main() -> None:
+    """Runs the command line; returns to the shell with 0, 1 for a fault, 2 for misuse."""
+    debug = DEBUG_FLAG in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG_FLAG]
+    if arguments[:1] == [serve.NAME]:
+        arguments = usual_flags(arguments, serve.SWITCHES)
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the last place: a user gets one line, not a traceback
+        if debug:
+            traceback.print_exc()
+        error_line(_message(error, debug=debug))
+        sys.exit(error.exit_code if isinstance(error, GradwireError) else 1)
+
+
+def _message(error: Exception, *, debug: bool) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, GradwireError):
+        return text
+    hint = "" if debug else f"; this is a fault of gradwire: {DEBUG_FLAG} shows where"
+    return f"{type(error).__name__}: {text}{hint}"

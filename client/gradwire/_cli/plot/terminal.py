@@ -1,0 +1,72 @@
+"""A slice in the terminal: values, and below them derivatives, in braille dots."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from rich.text import Text
+
+from gradwire._cli.console import plain
+from gradwire._extras import import_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradwire._cli.plot.slices import Line, Slice
+
+EXTRA: Final = "plot"
+HEIGHT: Final = 12  # lines of each of the two
+WIDEST: Final = 100  # columns: a curve gets no clearer
+MARGIN: Final = 20  # columns that the numbers of the axis and its name take
+NARROWEST: Final = 20
+COLORS: Final = (
+    "bright_blue",
+    "bright_red",
+    "bright_green",
+    "bright_magenta",
+    "bright_yellow",
+    "bright_cyan",
+)
+
+
+def draw(each: Slice, width: int) -> Text:
+    """Draws a slice.
+
+    Args:
+        each: the slice.
+        width: columns of the terminal.
+
+    Raises:
+        MissingExtra: plotille is not installed.
+    """
+    plotille = import_extra("plotille", EXTRA)
+    columns = max(NARROWEST, min(width, WIDEST) - MARGIN)
+    label = f"{each.along} [{each.unit}]" if each.unit else each.along
+    text = plain(f"along {label}{f', at {each.fixed}' if each.fixed else ''}\n")
+    for lines, several in ((each.values, "values"), (each.slopes, "derivatives")):
+        if lines:
+            text.append_text(_chart(plotille, label, each.x, lines, several, columns))
+    return text
+
+
+def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], several: str, columns: int) -> Text:
+    figure = plotille.Figure()
+    figure.width, figure.height, figure.color_mode = columns, HEIGHT, "names"
+    figure.x_label, figure.y_label = along, lines[0].label if len(lines) == 1 else several
+    figure.origin = False  # its lines would look like curves
+    figure.x_ticks_fkt = figure.y_ticks_fkt = _tick
+    figure.set_x_limits(float(x.min()), float(x.max()))
+    heading = Text()
+    for color, line in zip(cycle(COLORS), lines, strict=False):
+        finite = np.isfinite(line.y)
+        if finite.any():
+            figure.plot(x[finite].tolist(), line.y[finite].tolist(), lc=color)
+        heading.append_text(plain(f"  ── {line.label}")).stylize(color, len(heading) - len(line.label) - 5)
+    return heading.append("\n").append_text(Text.from_ansi(figure.show())).append("\n")
+
+
+def _tick(smallest: float, _largest: float) -> str:
+    """Shows the number at a tick; plotille gives the range of its cell, and wants ten characters at most."""
+    return f"{smallest:.4g}"

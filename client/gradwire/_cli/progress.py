@@ -1,0 +1,73 @@
+"""Progress: a bar on a terminal, a plain line every few seconds in a log."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from gradwire._cli.console import err, note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+LINE_EVERY: Final = 5.0  # seconds; a log of an hour has 720 lines
+
+
+@contextmanager
+def progress(what: str) -> Generator[Callable[[int, int, str], None]]:
+    """Shows how far something is.
+
+    Args:
+        what: shown before the bar.
+
+    Yields:
+        A function of done, total, and a short text.
+    """
+    if not err.is_terminal:
+        yield _Lines(what).report
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(what, total=None, text="")
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, text=text)
+
+
+@contextmanager
+def rows_progress(total: int) -> Generator[Callable[[int, int], None]]:
+    """Shows how many rows of a file are done.
+
+    Args:
+        total: number of rows; shown before the first block is done.
+
+    Yields:
+        A function of rows done and rows in all.
+    """
+    with progress("rows") as report:
+        report(0, total, "")
+        yield lambda done, rows: report(done, rows, "")
+
+
+class _Lines:
+    """Writes a line when the last one is some seconds old."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.last = time.monotonic()
+
+    def report(self, done: int, total: int, text: str) -> None:
+        if time.monotonic() - self.last >= LINE_EVERY:
+            self.last = time.monotonic()
+            note(f"{self.what} {done}/{total} {text}")

@@ -1,0 +1,152 @@
+"""The caller's values in the dtype that a signature wants, or a refusal that says what would be lost.
+
+Rounding a float64 to a float32 input is allowed, for it is what every caller means (NumPy's own arrays are
+float64, most packages float32); whatever changes a value beyond rounding is not: overflow to infinity, integers
+longer than the mantissa, complex numbers, booleans and text as numbers. A caller may ask for less (``"exact"``:
+not even rounding) or for more (``"allow"``: whatever NumPy does). NaN, infinities, negative zeros and denormals
+keep their bits where the dtype stays.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from gradwire._errors import DTypeError, ShapeError
+from gradwire._package import BFLOAT16, BY_NAME, STRING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Casting: TypeAlias = Literal["exact", "round", "allow"]
+CASTINGS: Final = ("exact", "round", "allow")
+DEFAULT_CASTING: Final[Casting] = "round"
+
+_MANTISSA_BITS: Final = {BFLOAT16: 8, "float16": 11, "float32": 24, "float64": 53}  # the hidden bit counted
+_BFLOAT16_MAX: Final = float.fromhex("0x1.ffp127")  # from here on, rounding goes to infinity
+
+
+def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) -> NDArray[Any]:
+    """Gives an array of the NumPy form of a dtype.
+
+    Args:
+        value: a number, nested lists, or anything with ``__array__``.
+        dtype: the dtype that the signature names.
+        name: of the input, for messages.
+        casting: what may be lost: nothing (``"exact"``), what rounding loses (``"round"``), or anything
+            (``"allow"``).
+
+    Returns:
+        The array; ``value`` itself when nothing had to be done.
+
+    Raises:
+        DTypeError: the values cannot be had in ``dtype`` without changing them beyond rounding.
+        ShapeError: the lists are ragged.
+    """
+    array = _array(value, name)
+    if dtype not in BY_NAME:
+        raise DTypeError(f"input {name!r} has the dtype {dtype} in the signature: it cannot be sent")
+    target = BY_NAME[dtype].numpy
+    if array.dtype == target and dtype not in (STRING, BFLOAT16):
+        return array
+    if dtype == STRING:
+        return _to_strings(array, name)
+    if casting == "allow" and array.dtype.kind in "biufc":
+        return _to_anything(array, target)
+    out = _cast(array, dtype, target, name)
+    if casting == "exact" and _differ(array, out, dtype):
+        raise DTypeError(
+            f"input {name!r} has values that {dtype} cannot hold to the last digit, and cast='exact' was asked for: "
+            f"round them first, or serve the model in {array.dtype.name}"
+        )
+    return out
+
+
+def _to_anything(array: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
+    """What NumPy makes of it: digits, imaginary parts and overflows are lost without a word, as was asked for."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        return array.astype(target)
+
+
+def _differ(array: NDArray[Any], out: NDArray[Any], dtype: str) -> bool:
+    kept = _to_bfloat16(out) if dtype == BFLOAT16 else out
+    return not np.array_equal(kept.astype(array.dtype), array, equal_nan=array.dtype.kind in "fc")
+
+
+def _to_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
+    """What is left of float32 when the lower half of its bits is gone; enough to see whether anything is lost."""
+    return (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def _cast(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str) -> NDArray[Any]:
+    if dtype in _MANTISSA_BITS:
+        return _to_floats(array, dtype, target, name)
+    if target.kind == "c" and array.dtype.kind in "fc" and array.dtype.itemsize <= target.itemsize:
+        return array.astype(target)
+    if target.kind in "iu" and array.dtype.kind in "iu":
+        return _to_integers(array, target, name)
+    raise _refusal(name, array, dtype)
+
+
+def _array(value: Any, name: str) -> NDArray[Any]:
+    if np.ma.is_masked(value):
+        raise DTypeError(f"input {name!r} has masked values, expected plain numbers: fill them first")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(
+            f"input {name!r} is no regular array ({error}): give rows of equal length"
+        ) from error
+
+
+def _refusal(name: str, array: NDArray[Any], dtype: str) -> DTypeError:
+    got = "objects" if array.dtype == object else array.dtype.name
+    return DTypeError(
+        f"input {name!r} holds {got}, expected {dtype}: convert it first, so that the loss is your choice"
+    )
+
+
+def _to_strings(array: NDArray[Any], name: str) -> NDArray[Any]:
+    out = np.empty(array.shape, dtype=object)
+    for index, entry in np.ndenumerate(array):
+        if not isinstance(entry, str | bytes):
+            raise _refusal(name, array, STRING)
+        out[index] = entry.encode() if isinstance(entry, str) else bytes(entry)
+    return out
+
+
+def _to_floats(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str) -> NDArray[Any]:
+    if array.dtype.kind in "iu":
+        limit = 1 << _MANTISSA_BITS[dtype]
+        if array.size and (int(array.max()) > limit or int(array.min()) < -limit):
+            raise DTypeError(
+                f"input {name!r} has integers beyond ±{limit}, which {dtype} cannot hold to the last digit"
+            )
+        return array.astype(target)
+    if array.dtype.kind != "f":
+        raise _refusal(name, array, dtype)
+    narrows = array.dtype.itemsize > target.itemsize or dtype == BFLOAT16
+    with np.errstate(over="ignore"):  # looked for right below
+        out = array.astype(target, copy=False)
+    if narrows and _overflows(array, out, dtype):
+        raise DTypeError(
+            f"input {name!r} has finite values that become infinite in {dtype}: scale them, or use float64"
+        )
+    return out
+
+
+def _overflows(array: NDArray[Any], out: NDArray[Any], dtype: str) -> bool:
+    ends = np.abs(out) >= _BFLOAT16_MAX if dtype == BFLOAT16 else np.isinf(out)
+    return bool((ends & np.isfinite(array)).any())
+
+
+def _to_integers(array: NDArray[Any], target: np.dtype[Any], name: str) -> NDArray[Any]:
+    info = np.iinfo(target)
+    if array.size and (int(array.max()) > info.max or int(array.min()) < info.min):
+        raise DTypeError(
+            f"input {name!r} has integers out of {target.name}'s range, {info.min} to {info.max}"
+        )
+    return array.astype(target)

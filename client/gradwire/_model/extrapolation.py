@@ -1,0 +1,104 @@
+"""Points outside of the domain that the samples covered, as the card has it: a learnt function knows nothing there."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+
+import numpy as np
+
+from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
+from gradwire._package import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from gradwire._model.info import Package
+    from gradwire._package import CardTensor
+
+Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
+EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
+
+
+@final
+class Guard:
+    """Looks at points before they are sent.
+
+    Args:
+        package: whose card says the domain; it is asked for only where something is to be done.
+        action: what to do about points outside.
+
+    Raises:
+        UsageError: something is to be done, and the card has no domain.
+        SignatureNotFound: something is to be done, and the package has no card.
+    """
+
+    def __init__(self, package: Package, action: Extrapolation) -> None:
+        self._action = action
+        self._bounds: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        if action != "ignore":
+            self._bounds = {
+                tensor.name: found for tensor in package.card.inputs if (found := _bounds(tensor)) is not None
+            }
+            if not self._bounds:
+                raise UsageError(
+                    f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to go by: "
+                    "export it with one, or leave it out"
+                )
+
+    def look(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Looks at the rows of a call. NaN lies outside of every domain.
+
+        Args:
+            rows: by input name, ``(batch, *row)``.
+
+        Raises:
+            ExtrapolationError: a row is outside, and that is not allowed.
+        """
+        for name, (lower, upper) in self._bounds.items():
+            if name in rows:
+                self._look(name, rows[name], lower, upper)
+
+    def _look(self, name: str, rows: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> None:
+        row = rows.shape[1:]
+        inside = (rows >= lower.reshape(row)) & (rows <= upper.reshape(row))
+        if inside.all():
+            return
+        outside = ~inside.reshape(len(rows), -1).all(axis=1)
+        first = int(outside.argmax())
+        text = (
+            f"input {name!r}: {int(outside.sum())} of {len(rows)} points lie outside of the domain that the samples "
+            f"covered, {_shown(lower)} to {_shown(upper)}; the first is point {first}, {_shown(rows[first])}: the "
+            "answer there is a guess"
+        )
+        if self._action == "raise":
+            raise ExtrapolationError(text)
+        warnings.warn(text, ExtrapolationWarning, stacklevel=_level())
+
+
+def _level() -> int:
+    """The stack level, as ``warnings`` counts it from whoever calls this, of the first line that is not ours."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("gradwire."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _bounds(tensor: CardTensor) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The bounds in the input's own dtype, so that a bound that was rounded lies inside; None where unknown."""
+    if tensor.domain is None or tensor.dtype not in BY_NAME:
+        return None
+    lower = np.array(tensor.domain.lower, np.float64)  # null, for a bound that is not known, becomes NaN
+    upper = np.array(tensor.domain.upper, np.float64)
+    lower[np.isnan(lower)], upper[np.isnan(upper)] = -np.inf, np.inf
+    dtype = BY_NAME[tensor.dtype].numpy
+    if dtype.kind != "f":
+        return lower, upper
+    return lower.astype(dtype), upper.astype(dtype)
+
+
+def _shown(array: NDArray[Any]) -> str:
+    return np.array2string(array.reshape(-1), threshold=6, edgeitems=2, separator=", ")

@@ -1,0 +1,92 @@
+"""What is known of a package once it was asked: where it is, its signatures, and its card."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, final
+
+import numpy as np
+
+from gradwire._errors import SignatureNotFound
+from gradwire._package import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE, Card
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from gradwire._package import Signature
+
+CARD_ROWS: Final[Mapping[str, NDArray[Any]]] = {CARD_QUERY: np.zeros(1, np.int32)}  # one row is enough
+
+
+def read_card(answer: Mapping[str, NDArray[Any]]) -> Card:
+    """Reads what the signature `card` answered to ``CARD_ROWS``.
+
+    Raises:
+        PackageError: it is no card.
+    """
+    return Card.from_json(answer[CARD_ANSWER].reshape(-1)[0])
+
+
+@final
+class Package:
+    """A package's signatures and card.
+
+    Args:
+        address: where it is, for messages.
+        signatures: by name.
+        card: it, or what asks for it when it is needed for the first time; None where there is none.
+    """
+
+    def __init__(
+        self, address: str, signatures: Mapping[str, Signature], card: Card | Callable[[], Card] | None
+    ) -> None:
+        self.address = address
+        self.signatures = signatures
+        self._card = card
+
+    @property
+    def has_card(self) -> bool:
+        """Whether it has a card, so that more is known than its signatures."""
+        return CARD in self.signatures
+
+    @cached_property
+    def card(self) -> Card:
+        """The card.
+
+        Raises:
+            SignatureNotFound: it has no signature `card`, so it was not made by ``gradwire export``.
+        """
+        if self._card is None or not self.has_card:
+            raise SignatureNotFound(
+                f"{self.address} has no signature 'card' to say which tensor is which derivative; "
+                f"it has {sorted(self.signatures)}: call them with predict(), or export the model with gradwire"
+            )
+        return self._card if isinstance(self._card, Card) else self._card()
+
+    def signature(self, name: str) -> Signature:
+        """Finds a signature.
+
+        Raises:
+            SignatureNotFound: there is none of that name.
+        """
+        if name not in self.signatures:
+            raise SignatureNotFound(
+                f"{self.address} has no signature {name!r}, expected one of {sorted(self.signatures)}"
+            )
+        return self.signatures[name]
+
+    def signature_for_values(self) -> Signature:
+        """Finds the signature that gives values: `value`, else `serving_default`.
+
+        Raises:
+            SignatureNotFound: there is neither the signature `value` nor a card.
+        """
+        if VALUE not in self.signatures and not self.has_card:
+            raise SignatureNotFound(
+                f"{self.address} has neither a signature 'value' nor a card, expected one of them; "
+                f"it has {sorted(self.signatures)}: call them with predict()"
+            )
+        return self.signature(VALUE if VALUE in self.signatures else SERVING_DEFAULT)

@@ -1,0 +1,47 @@
+"""How a ``Model`` behaves, wherever its package is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
+
+from gradwire._errors import UsageError
+from gradwire._model.cast import CASTINGS, DEFAULT_CASTING
+from gradwire._model.extrapolation import EXTRAPOLATIONS
+
+if TYPE_CHECKING:
+    from gradwire._model.cast import Casting
+    from gradwire._model.extrapolation import Extrapolation
+
+DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits for ever; a million rows take a few
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Options of a ``Model``, the same for each of its calls.
+
+    Attributes:
+        timeout: seconds for each operation: casts, pieces, waits and repeats together.
+        cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
+            loses, ``"allow"`` anything.
+        on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
+        memoize: how many answers to keep, by the exact bytes of the question.
+
+    Raises:
+        UsageError: a word that is none of these, or a timeout that is no time.
+    """
+
+    timeout: float = DEFAULT_TIMEOUT
+    cast: Casting = DEFAULT_CASTING
+    on_extrapolation: Extrapolation = "ignore"
+    memoize: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise UsageError(f"timeout={self.timeout}, expected seconds, more than 0")
+        for name, words in (("cast", CASTINGS), ("on_extrapolation", EXTRAPOLATIONS)):
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name}={getattr(self, name)!r}, expected one of {list(words)}")
+        if self.memoize < 0:
+            raise UsageError(f"memoize={self.memoize}, expected how many answers to keep, 0 for none")

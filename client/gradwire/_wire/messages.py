@@ -1,0 +1,121 @@
+"""Requests made, answers read: between NumPy arrays and the messages of ``gradwire._wire.proto``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from gradwire._errors import ServerError
+from gradwire._package import read_signatures
+from gradwire._wire import proto
+from gradwire._wire.call import Answer, VersionStatus
+from gradwire._wire.tensor import decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gradwire._package import Signature
+    from gradwire._wire.address import Address
+
+_STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+_CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def predict_request(
+    address: Address,
+    signature: Signature,
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] | None,
+    version: int | None = None,
+) -> bytes:
+    """Writes a PredictRequest.
+
+    Args:
+        address: the model, and its version or label where one is asked for.
+        signature: what is called.
+        inputs: in the signature's dtypes.
+        outputs: the outputs wanted; None for all.
+        version: instead of the address's version or label.
+    """
+    request = proto.PredictRequest(output_filter=outputs or ())
+    _fill_spec(request.model_spec, address, version)
+    request.model_spec.signature_name = signature.name
+    for name, array in inputs.items():
+        encode(array, signature.inputs[name].dtype, request.inputs[name])
+    return request.SerializeToString()
+
+
+def read_prediction(data: bytes) -> Answer:
+    """Reads a PredictResponse; the arrays may be read-only.
+
+    Raises:
+        ServerError: it is none, or holds a tensor that cannot be.
+    """
+    answer = _parse(proto.PredictResponse, data)
+    outputs = {name: decode(tensor, name) for name, tensor in answer.outputs.items()}
+    return Answer(outputs, answer.model_spec.version.value)
+
+
+def metadata_request(address: Address) -> bytes:
+    """Writes a request for the signatures."""
+    request = proto.MetadataRequest(metadata_field=[proto.SIGNATURE_DEF])
+    _fill_spec(request.model_spec, address)
+    return request.SerializeToString()
+
+
+def read_metadata(data: bytes, address: Address) -> Mapping[str, Signature]:
+    """Reads the signatures, by name.
+
+    Raises:
+        ServerError: there are none in it.
+    """
+    answer = _parse(proto.MetadataResponse, data)
+    if proto.SIGNATURE_DEF not in answer.metadata:
+        raise ServerError(f"{address} answers no signatures, expected some", code="INTERNAL")
+    found = _parse(proto.SignatureDefMap, answer.metadata[proto.SIGNATURE_DEF].value)
+    return read_signatures(found.signature_def)
+
+
+def status_request(address: Address) -> bytes:
+    """Writes a request for the state of every version."""
+    request = proto.StatusRequest()
+    _fill_spec(request.model_spec, address)
+    return request.SerializeToString()
+
+
+def read_status(data: bytes) -> list[VersionStatus]:
+    """Reads the state of every version, the newest first."""
+    return [
+        VersionStatus(
+            version=entry.version,
+            state=_STATES.get(entry.state, str(entry.state)),
+            error=_shown(entry.status),
+        )
+        for entry in _parse(proto.StatusResponse, data).model_version_status
+    ]
+
+
+def _fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
+    spec.name = address.model
+    number = address.version if version is None else version
+    if number is not None:
+        spec.version.value = number
+    elif address.label is not None:
+        spec.version_label = address.label
+
+
+def _parse(message: Any, data: bytes) -> Any:
+    try:
+        return message.FromString(data)
+    except DecodeError as error:
+        text = f"the answer cannot be parsed ({error}), expected TensorFlow Serving's: is that what listens there?"
+        raise ServerError(text, code="INTERNAL") from error
+
+
+def _shown(status: Any) -> str:
+    code = _CODES.get(status.error_code, str(status.error_code))
+    return f"{code}: {status.error_message}" if status.error_code else ""

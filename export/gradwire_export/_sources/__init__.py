@@ -1,0 +1,19 @@
+"""What can be exported: functions, Keras models, SavedModels, JAX."""
+
+from gradwire_export._sources.function import Function, Pair, function_of, row_shape
+from gradwire_export._sources.jax import JaxFunction, from_jax
+from gradwire_export._sources.source import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, Source, read_source
+
+__all__ = [
+    "MODEL_FILE",
+    "RECORD_FILE",
+    "RECORD_FORMAT",
+    "Function",
+    "JaxFunction",
+    "Pair",
+    "Source",
+    "from_jax",
+    "function_of",
+    "read_source",
+    "row_shape",
+]

@@ -1,0 +1,216 @@
+"""What is exported, whatever it was before: a function of named, batched tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from gradwire._errors import ConversionError, UsageError
+from gradwire._package import check_names
+from gradwire_export._derivatives import Tensors
+from gradwire_export._sources.output_names import OutputNames
+
+Pair: TypeAlias = tuple[str, str]  # an output and an input
+
+DEFAULT_INPUT: Final = "x"
+GENERATED_NAMES: Final = (
+    "keras_tensor",
+    "input_layer",
+    "input_",
+)  # what Keras calls inputs that nobody named
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of named tensors with the batch as their first axis.
+
+    Attributes:
+        call: from ``{input: tensor}`` to ``{output: tensor}``, traceable by ``tf.function``.
+        inputs: specs by name, in the model's order, batch axis None.
+        outputs: specs by name, in the model's order, batch axis None.
+        wrt: names of the inputs by which it is differentiated, in the model's order; the others are parameters.
+        variables: what the function reads, sorted by name.
+        holder: an object that owns further resources (tables), or None.
+    """
+
+    call: Callable[[Tensors], Tensors]
+    inputs: dict[str, tf.TensorSpec]
+    outputs: dict[str, tf.TensorSpec]
+    wrt: tuple[str, ...]
+    variables: tuple[tf.Variable, ...]
+    holder: tf.Module | None = None
+
+
+def row_shape(spec: tf.TensorSpec) -> tuple[int, ...]:
+    """Gives the sizes of one row, which a Function's specs always know."""
+    return tuple(size or 0 for size in spec.shape.as_list()[1:])
+
+
+def function_of(
+    source: Callable[..., Any],
+    *,
+    inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    wrt: Sequence[str] | None = None,
+    named: Sequence[str] | None = None,
+) -> Function:
+    """Makes a Function of a Keras model or of any callable that TensorFlow can trace.
+
+    Args:
+        source: a Keras model with known inputs; or a callable that takes one tensor an input, in order, and returns
+            a tensor, a sequence of tensors, or a dict of tensors.
+        inputs: specs by name (needed for plain callables), or for a Keras model its own names in the order
+            that the package is to have (a single input may be renamed).
+        outputs: names for the outputs where the source gives none, one each (a single one is ``f`` by default); where
+            the source names them, those that the package is to have, in its order.
+        wrt: names of the inputs to differentiate by; all by default. The others are parameters.
+        named: what the source calls the outputs that it gives as a sequence, where that is known.
+
+    Raises:
+        UsageError: inputs are missing or not batched, or names do not fit.
+        ConversionError: the callable cannot be traced, or an output is not batched.
+    """
+    if isinstance(source, keras.Model) and source.inputs and not isinstance(inputs, Mapping):
+        called, specs = _keras_function(source, inputs)
+        names = OutputNames(named or _keras_outputs(source), outputs, generated=named is None)
+    elif isinstance(inputs, Mapping):
+        specs = _given_specs(inputs)
+        called = source
+        names = OutputNames(named, outputs)
+    else:
+        raise UsageError(
+            f"export of {source!r} needs inputs, such as "
+            'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models know their own'
+        )
+    check_names(specs, ())
+    by = _differentiated(specs, wrt)
+    return _trace(called, specs, names, by, holder=source if isinstance(source, tf.Module) else None)
+
+
+def _differentiated(specs: Mapping[str, tf.TensorSpec], wrt: Sequence[str] | None) -> tuple[str, ...]:
+    if wrt is None:
+        return tuple(specs)
+    if not wrt or set(wrt) - set(specs):
+        raise UsageError(f"wrt names {list(wrt)}, expected one or more of the inputs {list(specs)}")
+    return tuple(name for name in specs if name in wrt)
+
+
+def _trace(
+    source: Callable[..., Any],
+    specs: dict[str, tf.TensorSpec],
+    names: OutputNames,
+    wrt: tuple[str, ...],
+    holder: tf.Module | None,
+) -> Function:
+    def ordered(tensors: Tensors) -> Any:
+        return source(*(tensors[name] for name in specs))
+
+    def call(tensors: Tensors) -> Tensors:
+        return names.give(ordered(tensors))
+
+    try:
+        traced = tf.function(ordered).get_concrete_function(specs)
+    except Exception as error:  # a user's function may raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise ConversionError(
+            f"the function cannot be traced with inputs {_brief(specs)}: {reason}"
+        ) from error
+    outputs = {
+        name: _output_spec(name, tensor) for name, tensor in names.give(traced.structured_outputs).items()
+    }
+    check_names(specs, outputs, wrt)
+    # The variables come from a set; sorted, two exports of one model write them in the same order. Names may repeat:
+    # then the order in which the function reads them decides.
+    read = {id(captured): index for index, captured in enumerate(traced.captured_inputs)}
+    variables = sorted(
+        traced.graph.variables, key=lambda variable: (variable.name, read[id(variable.handle)])
+    )
+    return Function(call, specs, outputs, wrt, tuple(variables), holder)
+
+
+def _given_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
+    if not inputs:
+        raise UsageError("export got no inputs: a derivative needs at least one")
+    for name, spec in inputs.items():
+        if spec.shape.rank in (None, 0) or spec.shape[0] is not None:
+            raise UsageError(
+                f"input {name!r} has shape {spec.shape}, expected (None, …): the batch comes first, any size"
+            )
+        _require_known_row("input", name, spec.shape)
+    return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
+
+
+def _keras_function(
+    model: keras.Model, names: Sequence[str] | None
+) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
+    """Gives the model as a callable of one tensor an input, and the inputs' specs in the same order."""
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    own = _keras_inputs(structure)
+    names = _keras_names(list(own), names)
+    order = names if len(names) > 1 else list(own)  # the model's own names, in the package's order
+
+    def call(*tensors: tf.Tensor) -> Any:
+        by_own = dict(zip(order, tensors, strict=True))
+        if isinstance(structure, Mapping):
+            return model(by_own, training=False)
+        several = isinstance(structure, (list, tuple))
+        return model([by_own[name] for name in own] if several else tensors[0], training=False)
+
+    specs = {}
+    for name, key in zip(names, order, strict=True):
+        shape = tf.TensorShape((None, *own[key].shape[1:]))
+        _require_known_row("input", name, shape)
+        specs[name] = tf.TensorSpec(shape, own[key].dtype, name=name)
+    return call, specs
+
+
+def _keras_inputs(structure: Any) -> dict[str, Any]:
+    """The model's symbolic inputs by its own names: the keys of the dict that it takes, else the tensors' names."""
+    if isinstance(structure, Mapping):
+        return dict(structure)
+    tensors = structure if isinstance(structure, (list, tuple)) else [structure]
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _keras_names(own: list[str], names: Sequence[str] | None) -> list[str]:
+    if len(own) == 1:
+        generated = own[0].startswith(GENERATED_NAMES)
+        names = names or ([DEFAULT_INPUT] if generated else own)
+    if names is None:
+        return own
+    if len(names) != len(own) or (len(own) > 1 and set(names) != set(own)):
+        raise UsageError(
+            f"inputs names {list(names)}, and the model's own are {own}: give those, in the order you want; only a "
+            "single input can be renamed"
+        )
+    return list(names)
+
+
+def _keras_outputs(model: keras.Model) -> list[str] | None:
+    return list(model.output_names) if len(model.outputs) > 1 else None
+
+
+def _output_spec(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
+    if tensor.shape.rank in (None, 0) or tensor.shape[0] is not None:
+        raise ConversionError(
+            f"output {name!r} has shape {tensor.shape}, expected (None, …): every output needs the batch first, "
+            "or a server that batches refuses it; return one row of it for each row of the inputs"
+        )
+    _require_known_row("output", name, tensor.shape)
+    return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+
+
+def _require_known_row(role: str, name: str, shape: tf.TensorShape) -> None:
+    if not shape[1:].is_fully_defined():
+        raise ConversionError(
+            f"{role} {name!r} has shape {shape}: sizes after the batch must be known, for its derivative's shape "
+            "depends on them; fix them in the spec or with tf.ensure_shape"
+        )
+
+
+def _brief(specs: Mapping[str, tf.TensorSpec]) -> str:
+    return ", ".join(f"{name} {spec.shape} {spec.dtype.name}" for name, spec in specs.items())

@@ -1,0 +1,152 @@
+"""Which models are served, from where, in which versions: ``ModelServerConfig``, read and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from google.protobuf import text_format
+from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
+
+from gradwire._errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gradwire_serving._config.options import ServerOptions
+
+PLATFORM: Final = "tensorflow"
+
+ModelServerConfig: TypeAlias = model_server_config_pb2.ModelServerConfig
+VersionPolicy: TypeAlias = (
+    file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model.
+
+    Attributes:
+        name: what callers address.
+        base_path: absolute directory of its numbered versions.
+        policy: which of them are served; unset for the latest.
+        labels: versions by label.
+    """
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = field(default_factory=VersionPolicy)
+    labels: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def version_number(name: str) -> int | None:
+    """Reads a directory's name as a version (``0000009`` is 9); None when it is no number."""
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
+def models_of(options: ServerOptions) -> list[ModelConfig]:
+    """Gives what the options say is served.
+
+    Raises:
+        UsageError: a config that cannot be read, a model twice, a relative path, another platform than TensorFlow,
+            labels where they are not allowed, or a directory with no model below it.
+    """
+    if options.directory is not None:
+        return models_below(options.directory)
+    if options.model_base_path:
+        return [_checked(options.model_name, options.model_base_path)]
+    models = _read(Path(options.model_config_file))
+    labelled = [model.name for model in models if model.labels]
+    if labelled and not options.allow_version_labels_for_unavailable_models:
+        raise UsageError(
+            f"{options.model_config_file} labels versions of {', '.join(labelled)}, which are not available while the "
+            "server starts; add --allow_version_labels_for_unavailable_models"
+        )
+    return models
+
+
+def models_below(directory: Path) -> list[ModelConfig]:
+    """Finds every model below a directory: each subdirectory that holds numbered versions.
+
+    Args:
+        directory: such as ``models``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    root = directory.absolute()
+    try:
+        children = sorted(child for child in root.iterdir() if child.is_dir())
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be listed ({error.strerror}); expected a directory of models"
+        ) from error
+    models = [_checked(child.name, str(child)) for child in children if _holds_versions(child)]
+    if models:
+        return models
+    if _holds_versions(root):
+        raise UsageError(
+            f"{directory} is itself a model, expected a directory of models: serve {root.parent}"
+        )
+    raise UsageError(
+        f"no model below {directory}: expected {directory}/NAME/VERSION/saved_model.pb, as `gradwire export` writes"
+    )
+
+
+def config_text(models: Iterable[ModelConfig]) -> str:
+    """Writes models as the text of a ``ModelServerConfig``, for ``--model_config_file``."""
+    config = ModelServerConfig()
+    for model in models:
+        entry = config.model_config_list.config.add(
+            name=model.name, base_path=str(model.base_path), model_platform=PLATFORM
+        )
+        if model.policy.WhichOneof("policy_choice"):
+            entry.model_version_policy.CopyFrom(model.policy)
+        for label, version in model.labels.items():
+            entry.version_labels[label] = version
+    return text_format.MessageToString(config)
+
+
+def _read(path: Path) -> list[ModelConfig]:
+    try:
+        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text"
+        ) from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no ModelServerConfig: {error}; see serving/models.config") from error
+    entries = config.model_config_list.config
+    if not entries:
+        raise UsageError(
+            f"{path} names no model; expected model_config_list {{ config {{ name: … base_path: … }} }}"
+        )
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path} names model {name!r} twice; expected every name once")
+    for entry in entries:
+        if entry.model_platform != PLATFORM:
+            raise UsageError(
+                f"model {entry.name!r} in {path} has model_platform {entry.model_platform!r}, expected {PLATFORM!r}"
+            )
+    return [
+        _checked(entry.name, entry.base_path, entry.model_version_policy, dict(entry.version_labels))
+        for entry in entries
+    ]
+
+
+def _checked(
+    name: str, base_path: str, policy: VersionPolicy | None = None, labels: dict[str, int] | None = None
+) -> ModelConfig:
+    if not name:
+        raise UsageError(f"the model at {base_path} has no name; expected one")
+    if not Path(base_path).is_absolute():
+        raise UsageError(f"model {name!r} has base path {base_path!r}, expected an absolute path")
+    return ModelConfig(name, Path(base_path), policy or VersionPolicy(), labels or {})
+
+
+def _holds_versions(directory: Path) -> bool:
+    return any(version_number(child.name) is not None and child.is_dir() for child in directory.iterdir())

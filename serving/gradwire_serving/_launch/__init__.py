@@ -1,0 +1,7 @@
+"""Starts a server: which engines there are, and by which command line."""
+
+from gradwire_serving._launch.command import Plan, command, plan
+from gradwire_serving._launch.engines import AUTO, ENGINES, TF_SERVING_VERSION, find_engine
+from gradwire_serving._launch.launcher import launch
+
+__all__ = ["AUTO", "ENGINES", "TF_SERVING_VERSION", "Plan", "command", "find_engine", "launch", "plan"]

@@ -1,0 +1,215 @@
+"""TensorProto to array and back, by TensorFlow's own rules (``Tensor::FromProto``, ``AsProtoField``).
+
+The dtypes are those of ordinary tensors; quantised, four- and eight-bit ones and variants count as malformed. In: ``tensor_content`` wins over typed fields; of typed values the last repeats, extra ones are cut, none means zeros; a
+shape is never checked against the signature here. Out: typed fields, as TensorFlow Serving answers by default.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from gradwire._errors import ServerError
+from gradwire_serving._wire.protobuf import Part, field, read_varint, varint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_RANK: Final = 254  # TensorShape::MaxDimensions
+MAX_ELEMENTS: Final = 2**63 - 1
+UNCHECKED_BYTES: Final = 2**24  # asking the system for its free memory takes 50 µs: not worth it below 16 MiB
+
+TENSOR_CONTENT_FIELD: Final = 4
+
+RESOURCE_MESSAGE: Final = (
+    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That is "
+    "not currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally with a "
+    "short code snippet that leads to this error message."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How one dtype travels in its typed field.
+
+    Attributes:
+        field: the field of TensorProto that carries it.
+        array: NumPy's dtype of a tensor.
+        item: NumPy's dtype of the field's values: of a half, its bits; of a complex number, its parts.
+        packed: the field's number where its wire form is the array's own bytes, else None.
+    """
+
+    field: str
+    array: np.dtype[Any]
+    item: np.dtype[Any]
+    packed: int | None = None
+
+
+def _kinds() -> dict[int, _Kind]:
+    kinds = {
+        tf.float32: _Kind("float_val", np.dtype("f4"), np.dtype("f4"), 5),
+        tf.float64: _Kind("double_val", np.dtype("f8"), np.dtype("f8"), 6),
+        tf.complex64: _Kind("scomplex_val", np.dtype("c8"), np.dtype("f4"), 9),
+        tf.complex128: _Kind("dcomplex_val", np.dtype("c16"), np.dtype("f8"), 12),
+        tf.string: _Kind("string_val", np.dtype(object), np.dtype(object)),
+        tf.bool: _Kind("bool_val", np.dtype("?"), np.dtype("?")),
+        tf.int64: _Kind("int64_val", np.dtype("i8"), np.dtype("i8")),
+        tf.uint32: _Kind("uint32_val", np.dtype("u4"), np.dtype("u4")),
+        tf.uint64: _Kind("uint64_val", np.dtype("u8"), np.dtype("u8")),
+    }
+    for dtype in (tf.half, tf.bfloat16):
+        kinds[dtype] = _Kind("half_val", np.dtype(dtype.as_numpy_dtype), np.dtype("u2"))
+    for dtype in (tf.int8, tf.int16, tf.int32, tf.uint8, tf.uint16):
+        kinds[dtype] = _Kind("int_val", np.dtype(dtype.as_numpy_dtype), np.dtype("i4"))
+    return {dtype.as_datatype_enum: kind for dtype, kind in kinds.items()}
+
+
+_KINDS: Final = _kinds()
+
+
+def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
+    """Reads a tensor of a request.
+
+    Args:
+        tensor: as it was sent.
+        alias: the input's name, for the message.
+
+    Returns:
+        The array, read-only where it shares the request's memory; strings as an object array of bytes.
+
+    Raises:
+        ServerError: INVALID_ARGUMENT, the tensor is malformed or larger than the memory.
+    """
+    if tensor.dtype == tf.resource.as_datatype_enum:
+        raise ServerError(RESOURCE_MESSAGE, code="INVALID_ARGUMENT")
+    try:
+        kind = _KINDS[tensor.dtype]
+        shape = _shape(tensor)
+        count = math.prod(shape)
+        if not count:
+            return np.empty(shape, kind.array)
+        if tensor.tensor_content:
+            return _from_content(kind, tensor.tensor_content, count).reshape(shape)
+        return _from_field(kind, getattr(tensor, kind.field), count).reshape(shape)
+    except (KeyError, ValueError, IndexError, MemoryError) as error:
+        raise ServerError(f"tensor parsing error: {alias}", code="INVALID_ARGUMENT") from error
+
+
+def encode(array: np.ndarray, *, as_content: bool = False) -> list[Part]:
+    """Writes a tensor of an answer in the wire form of TensorProto.
+
+    Args:
+        array: a result; strings as an object array of bytes.
+        as_content: into ``tensor_content`` (``--enable_serialization_as_tensor_content``), not the typed field.
+    """
+    number = _dtype_number(array.dtype)
+    kind = _KINDS[number]
+    tensor = tensor_pb2.TensorProto(dtype=number)
+    tensor.tensor_shape.SetInParent()
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    if not array.size:
+        return [tensor.SerializeToString()]
+    if as_content:
+        return [tensor.SerializeToString(), *field(TENSOR_CONTENT_FIELD, *_content(kind, array))]
+    if kind.packed:
+        return [tensor.SerializeToString(), *field(kind.packed, _bytes(array))]
+    items = array.reshape(-1)
+    getattr(tensor, kind.field).extend(
+        (items.view(kind.item) if kind.field == "half_val" else items).tolist()
+    )
+    return [tensor.SerializeToString()]
+
+
+@cache
+def _dtype_number(dtype: np.dtype[Any]) -> int:
+    return (tf.string if dtype.hasobject else tf.as_dtype(dtype)).as_datatype_enum
+
+
+def _shape(tensor: tensor_pb2.TensorProto) -> tuple[int, ...]:
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    elements = 1
+    for size in shape:
+        elements *= size
+        if size < 0 or elements > MAX_ELEMENTS:
+            raise ValueError(shape)
+    if len(shape) > MAX_RANK:
+        raise ValueError(shape)
+    return shape
+
+
+def _from_content(kind: _Kind, content: bytes, count: int) -> np.ndarray:
+    if kind.field == "string_val":
+        return _split_strings(content, count)
+    if len(content) != count * kind.array.itemsize:
+        raise ValueError(len(content))
+    return np.frombuffer(content, kind.array)
+
+
+def _from_field(kind: _Kind, values: Sequence[Any], count: int) -> np.ndarray:
+    per_element = kind.array.itemsize // kind.item.itemsize if kind.packed else 1
+    given = min(len(values) // per_element, count)
+    _check_memory(kind.array.itemsize * count, kind.array.itemsize * given)
+    array = np.empty(count, kind.array)
+    if kind.field == "string_val":
+        array[:given] = values[:given]
+        array[given:] = values[given - 1] if given else b""
+        return array
+    items = np.fromiter(values, kind.item, given * per_element)
+    narrow = kind.array[0] if kind.array.fields else kind.array
+    array[:given] = (
+        items.astype(narrow).view(kind.array) if kind.field == "int_val" else items.view(kind.array)
+    )
+    array[given:] = array[given - 1] if given else np.zeros((), kind.array)
+    return array
+
+
+def _split_strings(content: bytes, count: int) -> np.ndarray:
+    if count > len(content):  # each takes a byte for its length
+        raise ValueError(count)
+    lengths, start = [], 0
+    for _ in range(count):
+        length, start = read_varint(content, start)
+        lengths.append(length)
+    if start + sum(lengths) != len(content):
+        raise ValueError(len(content))
+    array = np.empty(count, object)
+    for index, length in enumerate(lengths):
+        array[index] = content[start : start + length]
+        start += length
+    return array
+
+
+def _content(kind: _Kind, array: np.ndarray) -> list[Part]:
+    if kind.field != "string_val":
+        return [_bytes(array)]
+    strings = array.reshape(-1).tolist()
+    return [b"".join(varint(len(string)) for string in strings), *strings]
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _check_memory(implied: int, sent: int) -> None:
+    # 40 bytes may declare terabytes; the kernel would grant them, and then end the server.
+    if implied - sent > UNCHECKED_BYTES and implied > _available_memory():
+        raise MemoryError(implied)
+
+
+def _available_memory() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # no Linux: the installed memory must do
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

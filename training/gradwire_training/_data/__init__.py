@@ -1,0 +1,26 @@
+"""Samples: read, checked, split, and drawn from known functions."""
+
+from gradwire_training._data.anchors import split_pins
+from gradwire_training._data.designs import SPACINGS
+from gradwire_training._data.known_function import Derivatives, Law, Quantity, Table, Truth
+from gradwire_training._data.noise import shows_noise, with_noise
+from gradwire_training._data.samples import Origin, Samples
+from gradwire_training._data.split import hold_out
+from gradwire_training._data.stream import Block, Stream
+
+__all__ = [
+    "SPACINGS",
+    "Block",
+    "Derivatives",
+    "Law",
+    "Origin",
+    "Quantity",
+    "Samples",
+    "Stream",
+    "Table",
+    "Truth",
+    "hold_out",
+    "shows_noise",
+    "split_pins",
+    "with_noise",
+]

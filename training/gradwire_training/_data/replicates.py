@@ -1,0 +1,61 @@
+"""Rows with the same inputs: repeated measurements of one point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gradwire_training._data.known_function import Table
+    from gradwire_training._data.samples import Samples
+
+# Steps of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): each mixes every bit into every other.
+GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+MIX: Final = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
+LAST_SHIFT: Final = 31
+
+
+def points(x: Table) -> NDArray[np.int64]:
+    """Numbers the different points among the rows, so that rows with the same inputs get the same number.
+
+    Rows are told apart by 64 mixed bits each: sorting those is some ten times as fast as sorting rows, and of a
+    million rows two that differ share them once in 30 million files.
+
+    Args:
+        x: inputs by name.
+
+    Returns:
+        A number a row, counted from 0.
+    """
+    bits = np.zeros(len(next(iter(x.values()))), np.uint64)
+    for column in x.values():
+        for numbers in column.reshape(len(column), -1).T:
+            bits = _mixed(
+                bits + GOLDEN ^ (numbers + 0.0).view(np.uint64)
+            )  # + 0.0: -0.0 is the same point as 0.0
+    _, found = np.unique(bits, return_inverse=True)
+    return found.ravel()
+
+
+def replicates(samples: Samples) -> str | None:
+    """Says in a line that points occur more than once; None where none does.
+
+    Rows that give derivatives along different directions, or one a value and one a derivative, are replicates
+    too: all of them are fitted.
+    """
+    counts = np.bincount(points(samples.x))
+    if counts.max() == 1:
+        return None
+    return (
+        f"{int((counts > 1).sum()):,} points occur more than once ({int(counts[counts > 1].sum()):,} of "
+        f"{samples.count:,} rows): all are fitted, and the fit tends to their mean"
+    )
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    for shift, factor in MIX:
+        bits = (bits ^ (bits >> np.uint64(shift))) * factor
+    return bits ^ (bits >> np.uint64(LAST_SHIFT))

@@ -1,0 +1,215 @@
+"""Which columns of a table are inputs, outputs, derivatives and directions: their names tell."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+import numpy as np
+
+from gradwire._errors import DataError
+from gradwire._package import check_names, derivative_name, derivative_shape, tangent_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gradwire_training._data.read import Columns
+
+ELEMENT: Final = re.compile(r"(?P<base>[^\[\]]+)\[(?P<index>\d+(?:\s*,\s*\d+)*)\]")  # x[0], df_dx[1,0]
+SHOWN: Final = 12  # columns in a message or a note
+
+Elements = dict[tuple[int, ...], str]  # index -> column
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The columns of a table, told apart.
+
+    Attributes:
+        inputs: names.
+        outputs: names.
+        bases: name -> its columns: one, with the index (), or one a number.
+        notes: what was taken for what, and what was left out.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    bases: Mapping[str, Elements]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, columns: Columns, inputs: Sequence[str] | None, outputs: Sequence[str] | None, *, what: str
+    ) -> Roles:
+        """Tells the columns apart.
+
+        Args:
+            columns: of the table.
+            inputs: names, or None to find them by the names of derivatives.
+            outputs: names, or None.
+            what: the table, for messages.
+
+        Raises:
+            DataError: a name without a column, or nothing that tells inputs from outputs.
+            UsageError: names that a package cannot have.
+        """
+        bases = _bases(columns)
+        if inputs is None or outputs is None:
+            inputs, outputs = _found(list(bases), inputs, outputs, what)
+        for name in (*inputs, *outputs):
+            if name not in bases:
+                raise DataError(_no_column(name, list(bases), what))
+        check_names(inputs, outputs)
+        return cls(tuple(inputs), tuple(outputs), bases, tuple(_notes(bases, inputs, outputs)))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, as the table calls them."""
+        inputs, outputs = self.inputs, self.outputs
+        derivatives = [derivative_name(output, wrt) for output in outputs for wrt in inputs]
+        tangents = [tangent_name(name) for name in (*inputs, *outputs)]
+        used = [name for name in (*inputs, *outputs, *derivatives, *tangents) if name in self.bases]
+        return [column for name in used for column in self.bases[name].values()]
+
+    def arrays(self, columns: Columns) -> dict[str, Any]:
+        """Reads the columns, as the arguments of ``Samples``.
+
+        Raises:
+            DataError: a column holds something that is no number; says which row.
+        """
+        x = {name: self._read(columns, name) for name in self.inputs}
+        y = {name: self._read(columns, name) for name in self.outputs}
+        dydx = {
+            output: {
+                wrt: self._read(columns, derivative_name(output, wrt), _derivative_shape(y[output], x[wrt]))
+                for wrt in self.inputs
+                if derivative_name(output, wrt) in self.bases
+            }
+            for output in self.outputs
+        }
+        return {
+            "x": x,
+            "y": y,
+            "dydx": {output: by for output, by in dydx.items() if by},
+            "x_dot": self._tangents(columns, x),
+            "y_dot": self._tangents(columns, y),
+        }
+
+    def _tangents(self, columns: Columns, table: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {
+            name: self._read(columns, tangent_name(name))
+            for name in table
+            if tangent_name(name) in self.bases
+        } or None
+
+    def _read(self, columns: Columns, base: str, shape: tuple[int, ...] | None = None) -> Any:
+        """Reads a column, or joins one column a number; those that a derivative lacks are missing labels."""
+        elements = self.bases[base]
+        if () in elements:
+            column = np.asarray(columns.read(elements[()]))
+            unknown = (
+                shape is not None and column.ndim == 1 and column.dtype.kind == "f" and np.isnan(column).all()
+            )
+            return np.full((len(column), *shape), np.nan) if unknown and shape else column
+        if shape is None or len(shape) != len(next(iter(elements))):
+            shape = tuple(max(sizes) + 1 for sizes in zip(*elements, strict=True))
+            if missing := [index for index in np.ndindex(*shape) if index not in elements]:
+                raise DataError(
+                    f"column {_element(base, missing[0])!r} is missing: {list(elements.values())} are there"
+                )
+        if outside := [column for index, column in elements.items() if not _within(index, shape)]:
+            raise DataError(f"column {outside[0]!r} is one too many: a row of {base!r} has shape {shape}")
+        read = {index: np.asarray(columns.read(column)) for index, column in elements.items()}
+        joined = np.full((len(next(iter(read.values()))), *shape), np.nan)
+        for index, array in read.items():
+            joined[(slice(None), *index)] = _flat(elements[index], array)
+        return joined
+
+
+def _bases(columns: Columns) -> dict[str, Elements]:
+    bases: dict[str, Elements] = {}
+    for name in columns.names:
+        found = ELEMENT.fullmatch(name)
+        base = found["base"].strip() if found else name.strip()
+        index = tuple(int(part) for part in found["index"].split(",")) if found else ()
+        elements = bases.setdefault(base, {})
+        if any(len(other) != len(index) or other == index for other in elements):
+            raise DataError(
+                f"{columns.what} has columns {[*elements.values(), name]}, which do not fit together: "
+                f"give {base!r}, or {base}[0], {base}[1], …"
+            )
+        elements[index] = name
+    return bases
+
+
+def _found(
+    names: list[str], inputs: Sequence[str] | None, outputs: Sequence[str] | None, what: str
+) -> tuple[list[str], list[str]]:
+    """Finds which columns the derivatives are of and by; x and f alone are an input and an output, too."""
+    pairs = {(a, b) for a in names for b in names if a != b and derivative_name(a, b) in names}
+    wanted = (
+        list(outputs) if outputs is not None else [name for name in names if any(a == name for a, _ in pairs)]
+    )
+    by = (
+        list(inputs)
+        if inputs is not None
+        else [n for n in names if any(b == n and a in wanted for a, b in pairs)]
+    )
+    if not pairs and {"x", "f"} <= set(names):
+        wanted, by = wanted or ["f"], by or ["x"]
+    if not wanted or not by or set(wanted) & set(by):
+        raise DataError(
+            f"the columns of {what} do not tell which are inputs and which outputs: {_listed(names)}; "
+            "name them: inputs and outputs (--inputs spot,vol --outputs price)"
+        )
+    return by, wanted
+
+
+def _no_column(name: str, names: list[str], what: str) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ": use one of those"
+    return f"{what} has no column {name!r}, it has {_listed(names)}{hint}"
+
+
+def _notes(bases: Mapping[str, Elements], inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
+    derivatives = [derivative_name(output, wrt) for output in outputs for wrt in inputs]
+    tangents = [tangent_name(name) for name in (*inputs, *outputs)]
+    labels = [name for name in (*derivatives, *tangents) if name in bases]
+    used = {*inputs, *outputs, *labels}
+    notes = [
+        f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}; derivatives {', '.join(labels) or 'none'}"
+    ]
+    if left := [name for name in bases if name not in used]:
+        notes.append(f"columns left out: {_listed(left)}")
+    return notes
+
+
+def _derivative_shape(output: Any, wrt: Any) -> tuple[int, ...]:
+    rows = (np.shape(output)[1:] or (1,), np.shape(wrt)[1:] or (1,))
+    return derivative_shape(*rows)
+
+
+def _within(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return all(i < size for i, size in zip(index, shape, strict=True))
+
+
+def _flat(column: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
+        raise DataError(
+            f"column {column!r} holds {array.dtype} of shape {array.shape}, expected one number a row"
+        )
+    return array
+
+
+def _element(base: str, index: tuple[int, ...]) -> str:
+    return f"{base}[{','.join(map(str, index))}]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,201 @@
+"""Reading a Keras model as a graph of dense layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+import keras
+import numpy as np
+
+from gradwire_training._jacobian.activations import find
+from gradwire_training._jacobian.dense_network import (
+    Affine,
+    Array,
+    Columns,
+    Curve,
+    Join,
+    Linear,
+    Node,
+    Signal,
+    Sum,
+    Weight,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# They move no number of a row, and the graph keeps rows flat.
+SHAPES: Final = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node, and which signals it reads; its own comes after all that were made before."""
+
+    node: Node
+    reads: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A network of dense layers.
+
+    Attributes:
+        steps: in an order in which every signal is there before it is read; the first signals are the inputs.
+        outputs: the place of each output's signal.
+        weights: how many numbers are trained.
+    """
+
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    weights: int
+
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> list[Signal]:
+        """Computes every signal.
+
+        Args:
+            point: all weights, in the order of the model's trainable variables.
+            inputs: with their tangents.
+
+        Returns:
+            The inputs, and the signal of every step.
+        """
+        signals = list(inputs)
+        for step in self.steps:
+            signals.append(step.node.forward(point, [signals[i] for i in step.reads]))
+        return signals
+
+    def backward(self, point: Array, signals: Sequence[Signal], columns: Columns) -> None:
+        """Fills in the Jacobian.
+
+        Args:
+            point: as in ``forward``.
+            signals: what ``forward`` gave; used up.
+            columns: what is filled in; output numbers in the order of the outputs.
+        """
+        widths = [signals[place].value.shape[-1] for place in self.outputs]
+        first = 0
+        for place, width in zip(self.outputs, widths, strict=True):
+            picked = np.eye(sum(widths))[:, first : first + width]
+            signals[place].receive(np.broadcast_to(picked, (len(columns.values), *picked.shape)), None)
+            first += width
+        begin = len(signals) - len(self.steps)
+        for index, step in reversed(list(enumerate(self.steps, begin))):
+            if signals[index].adjoint.size:
+                taken = [signals[i] for i in step.reads]
+                step.node.write(taken, signals[index], columns)
+                step.node.backward(point, taken, signals[index])
+
+
+def read_graph(model: keras.Model, trainable: Sequence[Any]) -> Graph | None:
+    """Reads a model.
+
+    Args:
+        model: Functional or Sequential, float64.
+        trainable: the variables whose values make up the vector of all weights, in its order.
+
+    Returns:
+        None if some layer is not a dense, scaling, activation, joining, adding or reshaping one, or is used twice.
+    """
+    reader = _Reader(model, trainable)
+    try:
+        return reader.read()
+    except _UnknownLayer:
+        return None
+
+
+class _UnknownLayer(Exception):  # noqa: N818 - never leaves this module
+    """The model is not a graph of dense layers."""
+
+
+@final
+class _Reader:
+    def __init__(self, model: keras.Model, trainable: Sequence[Any]) -> None:
+        sizes = [int(np.prod(variable.shape)) for variable in trainable]
+        self._model = model
+        self._first = dict(zip(map(id, trainable), np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self._weights = sum(sizes)
+        self._places = {id(tensor): place for place, tensor in enumerate(model.inputs)}
+        self._signals = len(model.inputs)
+        self._steps: list[Step] = []
+
+    def read(self) -> Graph:
+        if isinstance(self._model, keras.Sequential):
+            return self._read_chain()
+        for layer in self._model.layers:
+            if not isinstance(layer, keras.layers.InputLayer):
+                self._add(layer)
+        if missing := [tensor for tensor in self._model.outputs if id(tensor) not in self._places]:
+            raise _UnknownLayer(missing)
+        outputs = tuple(self._places[id(tensor)] for tensor in self._model.outputs)
+        return Graph(tuple(self._steps), outputs, self._weights)
+
+    def _read_chain(self) -> Graph:
+        """Reads a Sequential, whose layers do not share tensors: each was called once more when it was added."""
+        place, row = (0,), tuple(self._model.inputs[0].shape)
+        for layer in self._model.layers:
+            place = self._append(layer, place, [row[1:]])
+            row = layer.compute_output_shape(row)
+        return Graph(tuple(self._steps), place, self._weights)
+
+    def _add(self, layer: keras.Layer) -> None:
+        try:
+            taken, given = keras.tree.flatten(layer.input), layer.output
+        except (AttributeError, ValueError) as error:  # used more than once
+            raise _UnknownLayer(layer.name) from error
+        if unknown := [tensor for tensor in taken if id(tensor) not in self._places]:
+            raise _UnknownLayer(unknown)
+        reads = tuple(self._places[id(tensor)] for tensor in taken)
+        place = self._append(layer, reads, [tuple(tensor.shape[1:]) for tensor in taken])
+        self._places[id(given)] = place[0]
+
+    def _append(
+        self, layer: keras.Layer, reads: tuple[int, ...], rows: Sequence[tuple[int, ...]]
+    ) -> tuple[int, ...]:
+        for node in self._nodes(layer, rows):
+            self._steps.append(Step(node, reads))
+            reads = (self._signals,)
+            self._signals += 1
+        return reads
+
+    def _nodes(self, layer: keras.Layer, rows: Sequence[tuple[int, ...]]) -> list[Node]:
+        """Reads a layer as nodes, one after the other; ``type is``, for what others make of a class may differ."""
+        kind = type(layer)
+        if layer.activity_regularizer is not None:
+            raise _UnknownLayer(layer.name)
+        if kind in SHAPES:
+            return []
+        if kind is keras.layers.Dense and len(rows[0]) == 1:
+            return [self._linear(layer), *self._curve(layer.activation)]
+        if kind is keras.layers.Activation:
+            return self._curve(layer.activation)
+        if kind is keras.layers.Rescaling:
+            return [_affine(layer, rows[0])]
+        if kind is keras.layers.Concatenate and all(len(row) == 1 for row in rows):
+            return [Join()]
+        if kind is keras.layers.Add and len(set(rows)) == 1:
+            return [Sum()]
+        raise _UnknownLayer(layer.name)
+
+    def _linear(self, layer: Any) -> Node:
+        kernel, *bias = [self._weight(variable) for variable in layer.weights]
+        return Linear(kernel, bias[0] if bias else None)
+
+    def _weight(self, variable: Any) -> Weight:
+        return Weight(self._first.get(id(variable)), np.array(variable, np.float64))
+
+    def _curve(self, function: Any) -> list[Node]:
+        known = find(function)
+        if known is None:
+            raise _UnknownLayer(function)
+        return [] if function is keras.activations.linear else [Curve(known)]
+
+
+def _affine(layer: Any, row: tuple[int, ...]) -> Affine:
+    factor, offset = (
+        np.broadcast_to(np.asarray(part, np.float64), row).ravel() for part in (layer.scale, layer.offset)
+    )
+    return Affine(factor, offset)

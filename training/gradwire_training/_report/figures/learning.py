@@ -1,0 +1,52 @@
+"""The picture of the way there: loss and error by step, a colour for each optimiser at work."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gradwire_training._report.figures.figure import (
+    COLORS,
+    INK,
+    TRUTH_COLOR,
+    Picture,
+    legend,
+    single,
+    thinned,
+)
+
+if TYPE_CHECKING:
+    from gradwire_training._fit import Result
+
+MOST_POINTS: Final = 2_000  # of a line: twice as many as there are pixels say nothing more
+
+
+def learning_picture(result: Result) -> Picture:
+    """Draws loss by step in a colour for each phase, and the mean absolute error."""
+    figure, axes = single(f"The way there: {result.request.loss.name} loss", "step")
+    history = result.history
+    if (np.nan_to_num(history["loss"]) > 0).any():  # else there is nothing that a logarithm could show
+        axes.set_yscale("log")
+    names = history["optimizer"]
+    starts = [0, *(np.nonzero(names[1:] != names[:-1])[0] + 1), len(names)] if len(names) else []
+    if (history["mae"] > 0).any():
+        steps, (mae,) = thinned(history["step"], [history["mae"]], MOST_POINTS)
+        axes.plot(steps, mae, color=TRUTH_COLOR, linewidth=1.0, label="mean absolute error of the values")
+    for phase, (begin, end) in enumerate(pairwise(starts)):
+        # A phase begins where the one before it ended: no gap in the line.
+        part = slice(max(begin - 1, 0), end)
+        steps, (loss,) = thinned(history["step"][part], [history["loss"][part]], MOST_POINTS)
+        color = COLORS[phase % len(COLORS)]
+        axes.plot(
+            steps, loss, color=color, linewidth=1.4, label=f"loss: {names[begin]}, {end - begin:,} steps"
+        )
+        if begin:
+            axes.axvline(float(history["step"][begin]), color=INK, linewidth=0.8, linestyle=":")
+    legend(axes)
+    return Picture(
+        "history",
+        "Loss and mean absolute error by step; a dotted line where another optimiser takes over.",
+        figure,
+    )
