@@ -49,10 +49,7 @@ class Report:
         """The table as Markdown, which is also what is printed."""
         cells = [list(self.columns), *([str(cell) for cell in row] for row in self.rows)]
         widths = [max(len(row[index]) for row in cells) for index in range(len(self.columns))]
-        lines = [
-            "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-            for row in cells
-        ]
+        lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in cells]
         lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
         return "\n".join([f"## {self.title}", "", self.method, "", *lines, ""])
 

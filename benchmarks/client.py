@@ -171,9 +171,6 @@ def _import(code: str) -> Measured:
     timed = f"import time; began = time.perf_counter(); {code}; print(1e3 * (time.perf_counter() - began))"
     run = [sys.executable, "-c", timed]
     return Measured(
-        tuple(
-            float(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
-            for _ in range(IMPORTS)
-        ),
+        tuple(float(subprocess.run(run, check=True, capture_output=True, text=True).stdout) for _ in range(IMPORTS)),
         "ms",
     )

@@ -101,9 +101,7 @@ def _report(systems: Sequence[System], missing: Sequence[str]) -> Report:
             *([system.label, *(_cell(system, systems[0], rows) for rows in ROWS)] for system in systems),
             *([label, *[MISSING] * len(ROWS)] for label in missing),
         ],
-        data={
-            system.label: {rows: _rounded(system.times.get(rows, [])) for rows in ROWS} for system in systems
-        },
+        data={system.label: {rows: _rounded(system.times.get(rows, [])) for rows in ROWS} for system in systems},
     )
 
 
@@ -126,13 +124,8 @@ def _verdict(systems: Sequence[System]) -> str:
         f"{rival.label} at n = {rows:,}"
         for rival in rivals
         for rows in ROWS
-        if rows not in rival.failures
-        and statistics.median(rival.times[rows]) <= statistics.median(ours.times[rows])
+        if rows not in rival.failures and statistics.median(rival.times[rows]) <= statistics.median(ours.times[rows])
     ]
     if not rivals:
         return "No rival ran."
-    return (
-        f"Quicker than ours: {'; '.join(lost)}."
-        if lost
-        else "Ours is ahead of every rival that ran, at every n."
-    )
+    return f"Quicker than ours: {'; '.join(lost)}." if lost else "Ours is ahead of every rival that ran, at every n."

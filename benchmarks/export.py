@@ -47,9 +47,7 @@ class Network:
     def function(self) -> Function:
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Dense(self.width, activation="sigmoid") for _ in range(2)]
-        return function_of(
-            keras.Sequential([keras.Input((self.inputs,), name="x"), *layers, keras.layers.Dense(1)])
-        )
+        return function_of(keras.Sequential([keras.Input((self.inputs,), name="x"), *layers, keras.layers.Dense(1)]))
 
 
 NETWORKS = (
@@ -72,8 +70,7 @@ def main(*, write: bool) -> None:
             ),
             columns=["form", *(f"{rows:,} rows" for rows in times), "million rows a second, most"],
             rows=[
-                [form, *(_cell(found, form) for found in times.values()), _rate(times, form)]
-                for form in times[BLOCK]
+                [form, *(_cell(found, form) for found in times.values()), _rate(times, form)] for form in times[BLOCK]
             ],
         ).show(write=write)
         asked += _asked(network, times)
@@ -103,9 +100,7 @@ def _asked(network: Network, times: dict[int, dict[str, Measured]]) -> list[list
     )
     best = min((form for form in block if "tape in blocks" in form), key=lambda form: block[form].median)
     scale = network.large / BLOCK
-    rate = Measured(
-        tuple(scale * one / many for one, many in zip(block[best].values, large[ours].values, strict=True))
-    )
+    rate = Measured(tuple(scale * one / many for one, many in zip(block[best].values, large[ours].values, strict=True)))
     limits = ("1.9", "1.3") if network.inputs == 1 else ("2.6", "")
     return [
         [
@@ -167,15 +162,11 @@ def _by_map_fn(traced: Any, x: Any, rows: int) -> dict[str, Any]:
     full = tf.shape(x)[0] // rows
     stacked = tf.reshape(x[: full * rows], [full, rows, x.shape[1]])
     signature = {
-        name: tf.TensorSpec((rows, *spec.shape[1:]), spec.dtype)
-        for name, spec in traced.structured_outputs.items()
+        name: tf.TensorSpec((rows, *spec.shape[1:]), spec.dtype) for name, spec in traced.structured_outputs.items()
     }
     done = tf.map_fn(lambda block: traced(x=block), stacked, fn_output_signature=signature)
     tail = traced(x=x[full * rows :])
-    return {
-        name: tf.concat([tf.reshape(array, [-1, *array.shape[2:]]), tail[name]], 0)
-        for name, array in done.items()
-    }
+    return {name: tf.concat([tf.reshape(array, [-1, *array.shape[2:]]), tail[name]], 0) for name, array in done.items()}
 
 
 def _forward(function: Function) -> Call:

@@ -153,11 +153,7 @@ def _fit(case: Case, seed: int, **limits: int) -> Result:
 
 def _row(case: Case, found: list[tuple[float, float, float]], beside: Measured) -> list[str | Measured]:
     seconds, value, slope = (Measured(column) for column in zip(*found, strict=True))
-    kept = (
-        value.median <= case.promised[0]
-        and slope.median <= case.promised[1]
-        and seconds.median <= beside.median
-    )
+    kept = value.median <= case.promised[0] and slope.median <= case.promised[1] and seconds.median <= beside.median
     promised = " / ".join(f"{limit:.2g}" for limit in case.promised)
     times = Measured(seconds.values, "s")
     return [case.command, times, beside, value, slope, promised, "yes" if kept else "NO"]

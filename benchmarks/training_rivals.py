@@ -89,9 +89,7 @@ def _known(result: Result, tensor: str) -> float:
 def _theirs(driver: Driver, loss: str, seed: int) -> tuple[Errors, ...]:
     samples = LOG.samples()
     at = LOG.truth.test_points(1_000)
-    x, wanted, slope = (
-        table.ravel() for table in (at["x"], LOG.truth.f(at)["f"], LOG.truth.df(at)["f"]["x"])
-    )
+    x, wanted, slope = (table.ravel() for table in (at["x"], LOG.truth.f(at)["f"], LOG.truth.df(at)["f"]["x"]))
     answer = driver.ask(
         loss=loss,
         seed=seed,
@@ -167,9 +165,7 @@ def _pair(errors: Errors) -> str:
 
 def _verdict(loss: str, runs: Sequence[Run]) -> str:
     """Says where a rival is below us, if anywhere."""
-    labels = [
-        label for label in dict.fromkeys(run.label for run in runs if run.loss == loss) if label != OURS
-    ]
+    labels = [label for label in dict.fromkeys(run.label for run in runs if run.loss == loss) if label != OURS]
     lost = [
         f"{label} at {mark:g} s in {name}"
         for label in labels
@@ -181,6 +177,4 @@ def _verdict(loss: str, runs: Sequence[Run]) -> str:
     ]
     if lost:
         return f"Below ours: {'; '.join(lost)}."
-    return (
-        "Ours is below every rival that ran, at every mark, in both columns." if labels else "No rival ran."
-    )
+    return "Ours is below every rival that ran, at every mark, in both columns." if labels else "No rival ran."

@@ -30,9 +30,7 @@ def main(address: str = "localhost:8500") -> None:
     steps = int(sampler.get_extra_fields()["num_steps"].sum())
     correlation = np.corrcoef(samples.T)[0, 1]
     print(f"400 samples after 200 for warming up: correlation {correlation:.2f}, 0.8 is right")
-    print(
-        f"{steps} gradients for the samples alone, over {steps / seconds:.0f} calls a second, compiling included"
-    )
+    print(f"{steps} gradients for the samples alone, over {steps / seconds:.0f} calls a second, compiling included")
     np.testing.assert_allclose(correlation, 0.8, atol=0.15)
 
 

@@ -27,9 +27,7 @@ def main(address: str = "localhost:8500") -> None:
         problem.run_model()
         force = problem.get_val("f").copy()
         problem.run_driver()
-        print(
-            "largest force:", problem.get_val("f", units="N")[0], "N at", problem.get_val("x", units="m"), "m"
-        )
+        print("largest force:", problem.get_val("f", units="N")[0], "N at", problem.get_val("x", units="m"), "m")
         assert problem.get_val("f") > force
 
 

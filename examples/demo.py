@@ -78,9 +78,7 @@ def show(address: str) -> bool:
         table.add_row(*cells, f"{d_:.5f}", f"{1 / x_:.5f}", f"{abs(d_ - 1 / x_):.1e}")
     console.print(table)
     worst_f, worst_df = np.abs(all_f - np.log(everywhere)).max(), np.abs(all_df - 1 / everywhere).max()
-    console.print(
-        f"worst of 1,000 points of [0.1, 1.9]: |f - log x| {worst_f:.1e}, |df_dx - 1/x| {worst_df:.1e}"
-    )
+    console.print(f"worst of 1,000 points of [0.1, 1.9]: |f - log x| {worst_f:.1e}, |df_dx - 1/x| {worst_df:.1e}")
     return bool(worst_f <= VALUE_LIMIT and worst_df <= DERIVATIVE_LIMIT)
 
 

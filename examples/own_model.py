@@ -23,19 +23,13 @@ def main() -> None:
     by_spot, by_rate = np.exp(-rate), -price
     by_rate[::4] = np.nan  # a label that nobody measured: left out, not guessed
 
-    samples = Samples(
-        {"spot": spot, "rate": rate}, {"price": price}, {"price": {"spot": by_spot, "rate": by_rate}}
-    )
-    model = mlp(
-        inputs={"spot": 1, "rate": 1}, outputs={"price": 1}, widths=(16, 16), activation="tanh", seed=0
-    )
+    samples = Samples({"spot": spot, "rate": rate}, {"price": price}, {"price": {"spot": by_spot, "rate": by_rate}})
+    model = mlp(inputs={"spot": 1, "rate": 1}, outputs={"price": 1}, widths=(16, 16), activation="tanh", seed=0)
     result = fit(model, samples, loss=Sobolev(), steps=1500)
     print(result.message)
 
     work = Path(tempfile.mkdtemp())
-    package = export(
-        result.save(work / "price"), to=work / "models" / "price", units={"spot": "USD", "price": "USD"}
-    )
+    package = export(result.save(work / "price"), to=work / "models" / "price", units={"spot": "USD", "price": "USD"})
     with gradwire.load(package.path) as served:
         values, grads = served.value_and_grad(spot=1.2, rate=[0.0, 0.1, 0.2])
     truth = 1.2 * np.exp([0.0, -0.1, -0.2])

@@ -30,9 +30,7 @@ class Points(dde.data.data.Data):
         self.net: torch.nn.Module
         self.slopes = None if task.dydx is None else torch.tensor(task.dydx)
 
-    def losses(
-        self, targets: Any, outputs: Any, loss_fn: Any, inputs: Any, model: Any, aux: Any = None
-    ) -> list[Any]:
+    def losses(self, targets: Any, outputs: Any, loss_fn: Any, inputs: Any, model: Any, aux: Any = None) -> list[Any]:
         losses = [loss_fn(targets, outputs)]
         if self.slopes is not None:
             losses.append(loss_fn(self.slopes, dde.grad.jacobian(outputs, inputs)))
@@ -40,9 +38,7 @@ class Points(dde.data.data.Data):
         self.track.offer(total, lambda: {k: v.clone() for k, v in self.net.state_dict().items()})
         return losses
 
-    def losses_test(
-        self, targets: Any, outputs: Any, loss_fn: Any, inputs: Any, model: Any, aux: Any = None
-    ) -> Any:
+    def losses_test(self, targets: Any, outputs: Any, loss_fn: Any, inputs: Any, model: Any, aux: Any = None) -> Any:
         return [outputs.sum() * 0] * (1 if self.slopes is None else 2)  # nobody asks: no time for it
 
     def train_next_batch(self, batch_size: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -15,9 +15,7 @@ from _driver import WIDTHS, Task, Track, serve
 ENDLESS = 10**9
 HISTORY = 100
 SCALE = 1e8  # of the loss: torch's L-BFGS learns nothing from a step whose y*s is below 1e-10, and stays where it is
-SMALLEST_STEP = (
-    1e-13  # of weights and of the loss: there the line search is stuck, and a fresh history goes on
-)
+SMALLEST_STEP = 1e-13  # of weights and of the loss: there the line search is stuck, and a fresh history goes on
 
 
 def network() -> torch.nn.Sequential:

@@ -135,9 +135,7 @@ def _along(jnp: Any, derivative: Any, x_dot: Any) -> Any:
     return jnp.einsum("b...n,bn->b...", derivative, x_dot.astype(derivative.dtype))
 
 
-def _call(
-    jax: Any, ask: Callable[..., Any], order: int, bridge: Bridge, x: Any, parameters: Sequence[Any]
-) -> Any:
+def _call(jax: Any, ask: Callable[..., Any], order: int, bridge: Bridge, x: Any, parameters: Sequence[Any]) -> Any:
     """One call from inside of a trace; under ``vmap`` its batch is one call too."""
     dtype = jax.dtypes.canonicalize_dtype(bridge.dtype)
     shape = (*x.shape[:-1], bridge.m)

@@ -59,9 +59,7 @@ def Component(model: Model, *, rows: int | None = None) -> Any:  # noqa: C901, N
             for tensor in bridge.wrt:
                 self.add_input(tensor.name, _middle(tensor, lead), **_unit(tensor, valid_units))
             for tensor in bridge.parameters:
-                self.add_discrete_input(
-                    tensor.name, _middle(tensor, lead), desc=_unit(tensor, valid_units)["desc"]
-                )
+                self.add_discrete_input(tensor.name, _middle(tensor, lead), desc=_unit(tensor, valid_units)["desc"])
             for tensor in bridge.outputs:
                 self.add_output(tensor.name, shape=_shape(tensor, lead), **_unit(tensor, valid_units))
             self._last: Any = None

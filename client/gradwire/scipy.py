@@ -163,8 +163,6 @@ def wrap(model: Model, **fixed: Any) -> Function:
     for tensor, size in zip(bridge.parameters, sizes(bridge.parameters), strict=True):
         row = cast(fixed[tensor.name], tensor.dtype, tensor.name)
         if row.size != size:
-            raise ShapeError(
-                f"{tensor.name!r} has shape {row.shape}, expected one row of shape {tensor.shape}"
-            )
+            raise ShapeError(f"{tensor.name!r} has shape {row.shape}, expected one row of shape {tensor.shape}")
         rows.append(row.reshape(size))
     return Function(bridge, rows)

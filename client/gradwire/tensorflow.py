@@ -59,9 +59,7 @@ def wrap(model: Model) -> Callable[..., Any]:
 
     def function(*args: Any, **inputs: Any) -> Any:
         given = {
-            name: tf.convert_to_tensor(
-                array if tf.is_tensor(array) or _is_variable(tf, array) else np.asarray(array)
-            )
+            name: tf.convert_to_tensor(array if tf.is_tensor(array) or _is_variable(tf, array) else np.asarray(array))
             for name, array in bind(args, inputs, bridge.names).items()
         }
         points, batch = _form(tf, bridge, given)
@@ -93,8 +91,7 @@ def _differentiable(bridge: Bridge, tf: Any) -> Callable[..., Any]:  # noqa: C90
         dtypes = [tf.as_dtype(bridge.dtype)] * len(shapes)
         found = tf.nest.flatten(tf.numpy_function(host, arrays, dtypes, stateful=False))
         return [
-            tf.ensure_shape(array, (arrays[0].shape[0], *shape))
-            for array, shape in zip(found, shapes, strict=True)
+            tf.ensure_shape(array, (arrays[0].shape[0], *shape)) for array, shape in zip(found, shapes, strict=True)
         ]
 
     @tf.custom_gradient
@@ -174,9 +171,7 @@ def _form(tf: Any, bridge: Bridge, given: Mapping[str, Any]) -> tuple[Any, Any]:
     """The form of the points, and their batch shape as a tensor, for some of it may be known at run time alone."""
     for name, array in given.items():
         if array.shape.rank is None:
-            raise ShapeError(
-                f"input {name!r} has a shape of unknown rank, expected a known one: set its shape"
-            )
+            raise ShapeError(f"input {name!r} has a shape of unknown rank, expected a known one: set its shape")
     if all(array.shape.is_fully_defined() for array in given.values()):
         points = bridge.points({name: tuple(array.shape) for name, array in given.items()})
         return points, tf.constant(points.batch, tf.int32)
@@ -185,24 +180,16 @@ def _form(tf: Any, bridge: Bridge, given: Mapping[str, Any]) -> tuple[Any, Any]:
         tensor.name: (1,) * leads[tensor.name]
         + tuple(
             own if size is None else size
-            for size, own in zip(
-                given[tensor.name].shape[leads[tensor.name] :], tensor.shape or (1,), strict=True
-            )
+            for size, own in zip(given[tensor.name].shape[leads[tensor.name] :], tensor.shape or (1,), strict=True)
         )
         if given[tensor.name].shape.rank > leads[tensor.name]
         else (1,) * leads[tensor.name]
         for tensor in bridge.inputs
     }
     points = bridge.points(shapes)
-    batches = [
-        tf.shape(array)[: leads[name]]
-        for name, array in given.items()
-        if array.shape.rank or not points.batch
-    ]
+    batches = [tf.shape(array)[: leads[name]] for name, array in given.items() if array.shape.rank or not points.batch]
     for other in batches[1:]:
-        tf.debugging.assert_equal(
-            batches[0], other, "the inputs have different batch shapes, expected the same"
-        )
+        tf.debugging.assert_equal(batches[0], other, "the inputs have different batch shapes, expected the same")
     return points, batches[0]
 
 
@@ -222,9 +209,7 @@ def _wide(tf: Any, rows: Any, dtype: Any) -> Any:
 def _nothing(tf: Any, bar: Any, parameters: Any) -> list[Any]:
     """What flows to parameters: zeros, so that their own rule is asked and can refuse; nothing to integers."""
     count = tf.shape(bar)[0]
-    return [
-        tf.zeros([count, row.shape[-1]], row.dtype) if row.dtype.is_floating else None for row in parameters
-    ]
+    return [tf.zeros([count, row.shape[-1]], row.dtype) if row.dtype.is_floating else None for row in parameters]
 
 
 def _is_variable(tf: Any, array: Any) -> bool:

@@ -35,9 +35,7 @@ DEFAULT_HOST: Final = "127.0.0.1"  # the protocol knows no token, so other machi
 WORKERS: Final = 8  # requests at a time: each waits for the served model, so they are more than the cores
 
 
-def serve(
-    model: Model, port: int = DEFAULT_PORT, *, host: str = DEFAULT_HOST, name: str | None = None
-) -> None:
+def serve(model: Model, port: int = DEFAULT_PORT, *, host: str = DEFAULT_HOST, name: str | None = None) -> None:
     """Serves Evaluate, Gradient, ApplyJacobian and ApplyHessian until it is interrupted.
 
     The server is that of the umbridge package. Each request is one call. Inputs and outputs are the model's, in the
@@ -63,9 +61,7 @@ def serve(
     try:
         um.serve_models([served], port, max_workers=WORKERS)
     except OSError as error:
-        raise UsageError(
-            f"cannot listen at {host}:{port} ({error.strerror or error}): choose another port"
-        ) from error
+        raise UsageError(f"cannot listen at {host}:{port} ({error.strerror or error}): choose another port") from error
     finally:
         um.web = web
 
@@ -130,9 +126,7 @@ def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class 
 
             return _answer(um, ask)
 
-        def apply_jacobian(
-            self, out_wrt: int, in_wrt: int, parameters: Any, vec: Any, _config: Any = None
-        ) -> Any:
+        def apply_jacobian(self, out_wrt: int, in_wrt: int, parameters: Any, vec: Any, _config: Any = None) -> Any:
             def ask() -> Any:
                 _, df = bridge.first(*_point(bridge, parameters))
                 return _numbers(df[_of(bridge.outputs, out_wrt), _by(bridge, in_wrt)] @ np.asarray(vec))

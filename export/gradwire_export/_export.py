@@ -111,9 +111,7 @@ def export(
         UsageError: inputs, names, domain or units do not fit the model.
     """
     found = _source(source, signature, unsafe_lambda=unsafe_lambda)
-    function = function_of(
-        found.model, inputs=inputs or found.inputs, outputs=outputs, wrt=wrt, named=found.outputs
-    )
+    function = function_of(found.model, inputs=inputs or found.inputs, outputs=outputs, wrt=wrt, named=found.outputs)
     plan = replace(plan_of(function, zeros, signatures), xla=_asks_for_xla(compile, found))
     for text in plan.warnings:
         warnings.warn(text, DerivativeWarning, stacklevel=2)
@@ -129,8 +127,7 @@ def export(
         trained=found.trained,
         errors=found.errors,
         compiled=_compiled(plan),
-        versions={package: version_of(package) for package in SOFTWARE}
-        | {"python": platform.python_version()},
+        versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _require_known_units(card, units or {})

@@ -87,9 +87,7 @@ def test_several_outputs(served, point, hidden):
     f = gradwire.scipy.wrap(model)
     x, v = np.append(*point), np.array([0.5, -1.0, 2.0])
     h = 1e-6 * np.eye(4)
-    np.testing.assert_allclose(
-        f.jac(x), np.transpose([(f.fun(x + e) - f.fun(x - e)) / 2e-6 for e in h]), atol=1e-8
-    )
+    np.testing.assert_allclose(f.jac(x), np.transpose([(f.fun(x + e) - f.fun(x - e)) / 2e-6 for e in h]), atol=1e-8)
     differences = np.transpose([(v @ f.jac(x + e) - v @ f.jac(x - e)) / 2e-6 for e in h])
     np.testing.assert_allclose(f.hess(x, v), differences, atol=1e-8)
     with pytest.raises(gradwire.UsageError, match="weight"):

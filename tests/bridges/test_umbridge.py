@@ -26,9 +26,7 @@ def url(address: str):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = ["umbridge", address, "pair", "--port", str(port)]
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         for _ in range(600):
@@ -79,9 +77,7 @@ def test_first_derivatives(http, out, wrt):
         return np.array(http(point)[out])
 
     np.testing.assert_allclose(along, (moved(h) - moved(-h)) / (2 * h), atol=1e-8)
-    np.testing.assert_allclose(
-        np.dot(http.gradient(out, wrt, POINT, sens), vec), np.dot(sens, along), rtol=1e-12
-    )
+    np.testing.assert_allclose(np.dot(http.gradient(out, wrt, POINT, sens), vec), np.dot(sens, along), rtol=1e-12)
 
 
 @pytest.mark.parametrize("out", [0, 1])

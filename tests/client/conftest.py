@@ -209,17 +209,13 @@ def only(names: tuple[str, ...], function: Callable[..., Mapping[str, Any]]) -> 
     return lambda **inputs: {name: function(**inputs)[name] for name in names}
 
 
-def log_fake(
-    dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = log_both
-) -> gradwire.FakeTransport:
+def log_fake(dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = log_both) -> gradwire.FakeTransport:
     """The logarithm without a server."""
     functions = {"serving_default": both, "value": only(("f",), both)}
     return gradwire.FakeTransport(functions, card=log_card(dtype))
 
 
-def multi_fake(
-    dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = multi_both
-) -> gradwire.FakeTransport:
+def multi_fake(dtype: str = "float64", both: Callable[..., Mapping[str, Any]] = multi_both) -> gradwire.FakeTransport:
     """Several inputs and outputs without a server."""
     functions = {"serving_default": both, "value": only(("f", "g", "w"), both)}
     return gradwire.FakeTransport(functions, card=multi_card(dtype))
@@ -333,9 +329,7 @@ class StandIn:
             answer.model_version_status.add(version=version, state=STATES["AVAILABLE"])
         return answer.SerializeToString()
 
-    def start(
-        self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
-    ) -> grpc.Server:
+    def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> grpc.Server:
         """Serves on an address; port 0 takes a free one, which ``target`` then names."""
         server = grpc.server(
             futures.ThreadPoolExecutor(8),

@@ -71,9 +71,7 @@ def test_results_stand_beside_their_rows_whatever_the_blocks(model, points, bloc
 
 def test_what_is_not_finite_and_integers_go_through(tmp_path):
     """NaN and infinities are numbers like others; an integer column is read as numbers."""
-    card = Card(
-        "log", (CardTensor("x", "float64", (1,)),), (CardTensor("f", "float64", (1,)),), {"f": {}}, ()
-    )
+    card = Card("log", (CardTensor("x", "float64", (1,)),), (CardTensor("f", "float64", (1,)),), {"f": {}}, ())
     double = Model(FakeTransport({"serving_default": lambda x: {"f": 2 * x}}, card=card))
     for name, column, expected in (
         ("odd", [np.nan, np.inf, -0.0], [np.nan, np.inf, -0.0]),
@@ -116,9 +114,7 @@ def test_the_row_of_a_mistake_is_that_of_the_file_not_of_the_block(model, tmp_pa
     columns = {"v": [[1.0, 2.0, 3.0]] * 5, "t": pa.array([1.0, 1.0, 1.0, None, 1.0], pa.float64())}
     pq.write_table(pa.table(columns), tmp_path / "in.parquet")
     with pytest.raises(DataError, match="null in row 3"):
-        run(
-            model, ParquetSource(tmp_path / "in.parquet", block_rows=2), ParquetSink(tmp_path / "out.parquet")
-        )
+        run(model, ParquetSource(tmp_path / "in.parquet", block_rows=2), ParquetSink(tmp_path / "out.parquet"))
 
 
 def test_an_interrupted_job_leaves_the_old_file(model, points, tmp_path):

@@ -90,9 +90,7 @@ def test_the_command_shows_a_row_a_load(stand_in):
     assert "curved" in shown.stdout
 
 
-@pytest.mark.parametrize(
-    "words", [["--rows", "0"], ["--in-flight", "a"], ["--rows", "1,1"], ["--seconds", "0"]]
-)
+@pytest.mark.parametrize("words", [["--rows", "0"], ["--in-flight", "a"], ["--rows", "1,1"], ["--seconds", "0"]])
 def test_a_mistake_is_told(words):
     """Before anybody is called."""
     done = CliRunner().invoke(app, ["bench", "localhost:1", "log", *words])

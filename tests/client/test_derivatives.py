@@ -74,8 +74,7 @@ def test_second_derivatives_are_those_of_the_first(curved: Model):
     hessian = curved.hessian(X, T)
     contracted = {
         name: {
-            wrt: np.einsum("b...i,bi->b...", by["x"], X_DOT)
-            + by["t"] * T_DOT.reshape(5, *(1,) * (by["t"].ndim - 1))
+            wrt: np.einsum("b...i,bi->b...", by["x"], X_DOT) + by["t"] * T_DOT.reshape(5, *(1,) * (by["t"].ndim - 1))
             for wrt, by in hessian[name].items()
         }
         for name in hessian
@@ -270,18 +269,14 @@ def test_a_package_without_the_signature(log: Model, method: str):
 def test_a_card_without_second_derivatives(log_curved: Model):
     """A signature `hessian` whose tensors the card does not name is refused."""
     card = replace(log_curved.card, second_derivatives={})
-    fake = gradwire.FakeTransport(
-        {"hessian": lambda x: {}}, card=card, signatures=[log_curved.signatures["hessian"]]
-    )
+    fake = gradwire.FakeTransport({"hessian": lambda x: {}}, card=card, signatures=[log_curved.signatures["hessian"]])
     with pytest.raises(gradwire.PackageError, match="names no tensor for 'hessian'"):
         Model(fake).hessian(1.0)
 
 
 def test_run_gives_what_is_asked_for(curved: Model):
     """`run` calls any signature on whole rows for some of its outputs: one call for values and products together."""
-    found = curved.run(
-        "jvp", {"x": X, "t": T[:, None], "x_dot": X_DOT, "t_dot": T_DOT[:, None]}, ["f_dot", "f"]
-    )
+    found = curved.run("jvp", {"x": X, "t": T[:, None], "x_dot": X_DOT, "t_dot": T_DOT[:, None]}, ["f_dot", "f"])
     assert list(found) == ["f_dot", "f"]
     same(found["f_dot"][:, 0], curved.jvp(X, T, X_DOT, T_DOT)["f"], 0)
     with pytest.raises(gradwire.InputNameError, match=r"gives no \['z'\]"):

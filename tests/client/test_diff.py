@@ -37,9 +37,7 @@ def logarithm(
     return Model(FakeTransport({"serving_default": both}, card=told))
 
 
-def test_a_package_does_not_differ_from_itself(
-    make_log: Callable[..., Model], make_multi: Callable[..., Model]
-):
+def test_a_package_does_not_differ_from_itself(make_log: Callable[..., Model], make_multi: Callable[..., Model]):
     """Nothing is said, every tensor is the same, bit by bit; the digests are held against each other."""
     found = gradwire.diff(make_log(), make_log())
     assert (found.said, found.unlike, found.same_digest) == ((), "", None)
@@ -58,9 +56,7 @@ def test_the_largest_difference_is_found_where_it_is(make_log: Callable[..., Mod
     found = gradwire.diff(logarithm(make_log), shifted, points=4000)
     f, df = found.computed
     assert f.largest == pytest.approx(1e-6)
-    assert f.relative == pytest.approx(
-        1e-6 / -math.log(0.1 + 1.8 / 64), rel=0.02
-    )  # a margin of the domain is left out
+    assert f.relative == pytest.approx(1e-6 / -math.log(0.1 + 1.8 / 64), rel=0.02)  # a margin of the domain is left out
     assert f.ulps == pytest.approx(1e-6 / np.spacing(2.0), rel=0.01)
     assert f.at["x"][0] < math.exp(-2)
     assert df.largest == 0

@@ -38,9 +38,7 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.pairs: list[tuple[socket.socket, socket.socket]] = []
-        self.budget: Callable[[], float] = lambda: float(
-            "inf"
-        )  # bytes of answer that a new connection lets through
+        self.budget: Callable[[], float] = lambda: float("inf")  # bytes of answer that a new connection lets through
         self.at_the_end = self.reset
         self.frozen: set[socket.socket] = set()
         self.threads: list[threading.Thread] = []
@@ -125,26 +123,20 @@ Ask = Callable[..., tuple[Any, Any]]
 def ask(request: pytest.FixtureRequest) -> Ask:
     """Asks for value and derivative at X, in pieces; ``before`` is called once the client knows the model."""
 
-    def threads(
-        target: str, before: Callable[[], Any], *, timeout: float = DEADLINE, x: Any = X, **line: Any
-    ) -> Any:
+    def threads(target: str, before: Callable[[], Any], *, timeout: float = DEADLINE, x: Any = X, **line: Any) -> Any:
         with Model(GrpcTransport(Address(target, "log"), **line), timeout=timeout) as log:
             log.card  # noqa: B018 - asked for while all is well
             before()
             return log.value_and_grad(x)
 
-    async def loop(
-        target: str, before: Callable[[], Any], timeout: float, x: Any, line: dict[str, Any]
-    ) -> Any:
+    async def loop(target: str, before: Callable[[], Any], timeout: float, x: Any, line: dict[str, Any]) -> Any:
         transport = gradwire.aio.GrpcTransport(Address(target, "log"), **line)
         options = gradwire.Options(timeout=timeout)
         async with await gradwire.aio.Model.open(transport, options) as log:
             before()
             return await log.value_and_grad(x)
 
-    def in_a_loop(
-        target: str, before: Callable[[], Any], *, timeout: float = DEADLINE, x: Any = X, **line: Any
-    ) -> Any:
+    def in_a_loop(target: str, before: Callable[[], Any], *, timeout: float = DEADLINE, x: Any = X, **line: Any) -> Any:
         return asyncio.run(loop(target, before, timeout, x, line))
 
     return threads if request.param == "threads" else in_a_loop

@@ -58,9 +58,7 @@ def test_bits_survive_the_way_there_and_back(stand_in: Any, dtype: str, write: s
         stand_in.write = encode
     bits = np.random.default_rng(0).integers(0, 2**64, 3000, np.uint64)
     edges = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 5e-324, -1e-310, 1e-45, -1e-40], np.float64)
-    x = np.concatenate([bits.view(dtype), edges.astype(dtype), np.zeros(1, dtype)])[: len(bits)].reshape(
-        -1, 2
-    )
+    x = np.concatenate([bits.view(dtype), edges.astype(dtype), np.zeros(1, dtype)])[: len(bits)].reshape(-1, 2)
     with gradwire.connect(stand_in.target, f"same{dtype[5:]}") as same:
         assert same.predict("same", x=x)["y"].tobytes() == x.tobytes()
 
@@ -407,9 +405,7 @@ def test_a_grpcio_that_does_not_survive_a_fork(stand_in: Any, monkeypatch: pytes
         monkeypatch.setattr(grpc, "__version__", "1.63.0")
         monkeypatch.delenv("GRPC_ENABLE_FORK_SUPPORT", raising=False)
         monkeypatch.setattr(os, "getpid", lambda: own + 1)
-        with pytest.raises(
-            gradwire.UsageError, match=r"grpcio 1\.63\.0 does not survive a fork, expected 1\.80"
-        ):
+        with pytest.raises(gradwire.UsageError, match=r"grpcio 1\.63\.0 does not survive a fork, expected 1\.80"):
             log.value(1.0)
         monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "1")
         assert log.value(1.0) == 0

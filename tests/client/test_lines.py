@@ -33,9 +33,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(name: str, host: str, *more: Any) -> None:
         files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
         subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}"]
-        subprocess.run(
-            ["openssl", "req", "-x509", *key, *subject, *files, *more], check=True, capture_output=True
-        )
+        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files, *more], check=True, capture_output=True)
 
     signed = ["-CA", folder / "authority.pem", "-CAkey", folder / "authority.key"]
     make("authority", "authority.invalid")
@@ -48,9 +46,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server_credentials(pki: Path, name: str, *, mutual: bool = False) -> grpc.ServerCredentials:
     """A server's certificate and key."""
     pair = ((pki / f"{name}.key").read_bytes(), (pki / f"{name}.pem").read_bytes())
-    return grpc.ssl_server_credentials(
-        [pair], (pki / "authority.pem").read_bytes() if mutual else None, mutual
-    )
+    return grpc.ssl_server_credentials([pair], (pki / "authority.pem").read_bytes() if mutual else None, mutual)
 
 
 @pytest.fixture
@@ -149,9 +145,7 @@ def test_a_token_that_cannot_be_had(secured: Callable[..., Any], pki: Path):
         raise OSError("no token today")
 
     with pytest.raises(gradwire.GradwireError, match="no token today"):
-        gradwire.connect(
-            secured().target, "log", tls=TLS(root_certificates=pki / "authority.pem"), token=give
-        )
+        gradwire.connect(secured().target, "log", tls=TLS(root_certificates=pki / "authority.pem"), token=give)
 
 
 def test_no_token_in_plain_text(stand_in: Any):

@@ -56,9 +56,7 @@ def spec(name: str, *row: int | None, dtype: str = "float64", batch: int | None 
     return TensorSpec(name, dtype, (batch, *row))
 
 
-def raw(
-    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], function: Any, name: str = "go"
-) -> Model:
+def raw(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], function: Any, name: str = "go") -> Model:
     """A model of one signature and no card."""
     signature = Signature(name, {s.name: s for s in inputs}, {s.name: s for s in outputs})
     return Model(FakeTransport({name: function}, signatures=[signature]))
@@ -110,9 +108,7 @@ def test_without_a_card():
     for call in (model.value_and_grad, lambda x: model.card):
         with pytest.raises(gradwire.SignatureNotFound, match=r"no signature 'card'.*predict\(\)"):
             call(1.0)
-    with pytest.raises(
-        gradwire.SignatureNotFound, match=r"neither a signature 'value' nor a card.*predict\(\)"
-    ):
+    with pytest.raises(gradwire.SignatureNotFound, match=r"neither a signature 'value' nor a card.*predict\(\)"):
         model.value(1.0)
 
 
@@ -165,9 +161,7 @@ def test_predict_takes_what_a_signature_leaves_open():
     assert model.predict("go", x=np.ones((2, 3, 4)))["y"].shape == (2, 3, 4)
     scalar = TensorSpec("x", "float64", ())
     assert raw([scalar], [replace(scalar, name="y")], lambda x: {"y": x}).predict("go", x=3.0)["y"] == 3.0
-    signature = Signature(
-        "go", {"x": spec("x", None), "t": spec("t", 1)}, {"y": spec("y", None)}, frozenset({"t"})
-    )
+    signature = Signature("go", {"x": spec("x", None), "t": spec("t", 1)}, {"y": spec("y", None)}, frozenset({"t"}))
     model = Model(FakeTransport({"go": lambda x, t=10.0: {"y": x * t}}, signatures=[signature]))
     assert model.predict("go", x=[[1.0, 2.0]])["y"].tolist() == [[10.0, 20.0]]
     with pytest.raises(gradwire.InputNameError, match=r"missing but required: \{x\}"):

@@ -72,10 +72,7 @@ def test_the_terminal_shows_value_and_derivative(stand_in):
     assert "along x" in done.stdout
     for name in ("f", "df_dx"):
         assert f"── {name}" in done.stdout
-    assert (
-        sum("\N{BRAILLE PATTERN BLANK}" <= c <= "\N{BRAILLE PATTERN DOTS-12345678}" for c in done.stdout)
-        > 1000
-    )
+    assert sum("\N{BRAILLE PATTERN BLANK}" <= c <= "\N{BRAILLE PATTERN DOTS-12345678}" for c in done.stdout) > 1000
     assert "0.1" in done.stdout
 
 

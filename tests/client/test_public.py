@@ -22,14 +22,15 @@ def test_import_is_light():
     """`import gradwire` loads no framework, and nothing that only the command needs."""
     heavy = "('tensorflow', 'keras', 'scipy', 'pyarrow', 'matplotlib', 'typer', 'rich', 'gradwire_serving')"
     assert (
-        run(f"import sys, gradwire, gradwire.aio; print([name for name in {heavy} if name in sys.modules])")
-        == "[]\n"
+        run(f"import sys, gradwire, gradwire.aio; print([name for name in {heavy} if name in sys.modules])") == "[]\n"
     )
 
 
 def test_import_takes_little_memory():
     """A process that has imported the client holds at most 60 MB."""
-    code = "import re, gradwire, gradwire.aio; print(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    code = (
+        "import re, gradwire, gradwire.aio; print(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
     assert int(run(code)) <= 60 * 1024
 
 
@@ -37,9 +38,7 @@ def test_all_is_complete():
     """`__all__` names every public thing of the package once, and each of them exists (ruff keeps it sorted)."""
     from types import ModuleType
 
-    public = {
-        name for name, value in vars(gradwire).items() if name[0] != "_" and not isinstance(value, ModuleType)
-    }
+    public = {name for name, value in vars(gradwire).items() if name[0] != "_" and not isinstance(value, ModuleType)}
     late = {name for names in gradwire._CHECKS.values() for name in names}
     typing = {"annotations", "Any", "Final", "TYPE_CHECKING"}
     assert (public - typing) | late == set(gradwire.__all__) - {"__version__"}
@@ -64,9 +63,7 @@ def test_version():
         gradwire.nope  # noqa: B018 - the access is the test
 
 
-@pytest.mark.skipif(
-    not find_spec("tensorflow"), reason="the client alone is tested where there is no TensorFlow"
-)
+@pytest.mark.skipif(not find_spec("tensorflow"), reason="the client alone is tested where there is no TensorFlow")
 @pytest.mark.parametrize(
     "order",
     [

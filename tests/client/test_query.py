@@ -115,9 +115,7 @@ def test_a_pipe_is_read_no_further_than_it_is_answered():
 def test_json_lines_and_constants(query, closed_forms):
     """An object a line, nested as rows are; one point of another input goes with every row."""
     text = '{"x": [1, 2, 0.5]}\n\n{"x": [0, "NaN", 1]}\n'
-    first, second = lines(
-        query("curved", "--input", "-", "--input", "t=1.5", "--format", "jsonl", input=text)
-    )
+    first, second = lines(query("curved", "--input", "-", "--input", "t=1.5", "--format", "jsonl", input=text))
     np.testing.assert_allclose(first["w_x"], closed_forms["curved"](**NOW)["w_x"][0])
     assert second["x"] == [0.0, "NaN", 1.0]
     assert second["f"] == "NaN"
@@ -215,9 +213,7 @@ def test_watch_outlasts_a_server_that_restarts(log, monkeypatch):
 
     told = []
     monkeypatch.setattr(watch, "note", told.append)
-    answers = iter(
-        [{"f": np.ones(1)}, ServerUnreachable("gone"), {"f": np.ones(1)}, SignatureNotFound("moved on")]
-    )
+    answers = iter([{"f": np.ones(1)}, ServerUnreachable("gone"), {"f": np.ones(1)}, SignatureNotFound("moved on")])
 
     def once():
         answer = next(answers)

@@ -24,9 +24,7 @@ Stream = Callable[..., list[Any]]
 def stream(request: pytest.FixtureRequest) -> Stream:
     """Streams blocks through a model, and gives what comes as a list; ``use`` is called with each, then a pause."""
 
-    def threads(
-        address: Address, blocks: Any, args: Any, use: Any, pause: float, timeout: float, line: Any
-    ) -> Any:
+    def threads(address: Address, blocks: Any, args: Any, use: Any, pause: float, timeout: float, line: Any) -> Any:
         found: list[Any] = []
         with Model(GrpcTransport(address, **line), timeout=timeout) as model:
             for one in model.stream(blocks, *args):
@@ -34,15 +32,11 @@ def stream(request: pytest.FixtureRequest) -> Stream:
                 time.sleep(pause)
         return found
 
-    async def loop(
-        address: Address, blocks: Any, args: Any, use: Any, pause: float, timeout: float, line: Any
-    ) -> Any:
+    async def loop(address: Address, blocks: Any, args: Any, use: Any, pause: float, timeout: float, line: Any) -> Any:
         found: list[Any] = []
         options = gradwire.Options(timeout=timeout)
         source = _slowly(blocks, pause / 2) if request.param == "asyncio from asyncio" else blocks
-        async with await gradwire.aio.Model.open(
-            gradwire.aio.GrpcTransport(address, **line), options
-        ) as model:
+        async with await gradwire.aio.Model.open(gradwire.aio.GrpcTransport(address, **line), options) as model:
             async for one in model.stream(source, *args):
                 found.append(use(one))
                 await asyncio.sleep(pause)

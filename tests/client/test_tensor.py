@@ -57,9 +57,9 @@ def in_fields(array: np.ndarray) -> tensor_pb2.TensorProto:
     return proto
 
 
-def read(proto: tensor_pb2.TensorProto) -> np.ndarray:
+def read(message: tensor_pb2.TensorProto) -> np.ndarray:
     """Reads a TensorProto of TensorFlow."""
-    return decode(proto.Tensor.FromString(proto.SerializeToString()), "y")
+    return decode(proto.Tensor.FromString(message.SerializeToString()), "y")
 
 
 @pytest.mark.parametrize("dtype", RAW)
@@ -70,9 +70,7 @@ def test_reads_what_tensorflow_writes(dtype: str, encoding: Any):
     expected = RAW[dtype].astype(np.float32) if dtype == "bfloat16" else RAW[dtype]
     assert bits(read(proto)) == bits(expected)
     if dtype != "string":
-        assert np.array_equal(
-            read(proto), tf.make_ndarray(proto).astype(expected.dtype), equal_nan=dtype[0] in "fbc"
-        )
+        assert np.array_equal(read(proto), tf.make_ndarray(proto).astype(expected.dtype), equal_nan=dtype[0] in "fbc")
 
 
 @pytest.mark.parametrize("dtype", RAW)

@@ -31,7 +31,5 @@ def test_weights_are_for_values_and_derivatives_together(loss):
     """A weight that would not be looked at is refused, by the option's name."""
     Wish(value_weight=2.0).check(Loss.SOBOLEV)
     Wish().check(loss)
-    with pytest.raises(
-        UsageError, match=f"--derivative-weight is for --loss sobolev, and the loss is {loss.value}"
-    ):
+    with pytest.raises(UsageError, match=f"--derivative-weight is for --loss sobolev, and the loss is {loss.value}"):
         Wish(derivative_weight=2.0).check(loss)

@@ -14,9 +14,7 @@ import gradwire
 from gradwire import CardTensor, Domain, FakeTransport, Model
 
 SEEDS = range(6)
-WEIGHTS = [
-    np.random.default_rng(5).normal(size=shape) for shape in ((1, 20), (20,), (20, 20), (20,), (20, 1))
-]
+WEIGHTS = [np.random.default_rng(5).normal(size=shape) for shape in ((1, 20), (20,), (20, 20), (20,), (20, 1))]
 
 
 def function(f: Callable[..., Any], df: Callable[..., Any], dtype: str, lower: float, upper: float) -> Model:
@@ -61,9 +59,7 @@ RIGHT: dict[str, Callable[[str], Model]] = {
     "wavy": lambda dtype: function(lambda x: np.sin(30 * x), lambda x: 30 * np.cos(30 * x), dtype, -1, 1),
     "steep": lambda dtype: function(lambda x: np.exp(10 * x), lambda x: 10 * np.exp(10 * x), dtype, -1, 1),
     "offset": lambda dtype: function(lambda x: 1000 + x * x, lambda x: 2 * x, dtype, -1, 1),
-    "far off": lambda dtype: function(
-        lambda x: np.sin(x - 1000), lambda x: np.cos(x - 1000), dtype, 1000, 1001
-    ),
+    "far off": lambda dtype: function(lambda x: np.sin(x - 1000), lambda x: np.cos(x - 1000), dtype, 1000, 1001),
     "wide": lambda dtype: function(lambda x: x * x / 1e6, lambda x: 2 * x / 1e6, dtype, 0, 1e6),
     "kinked": lambda dtype: function(np.abs, np.sign, dtype, -1, 1),
     "sigmoid network": lambda dtype: network(sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z)), dtype),

@@ -86,9 +86,7 @@ class Slow(tf.Module):
             )
             return {"y": x + 0.0 * a[0, 0]}
 
-        self.serving_default = tf.function(
-            go, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")]
-        )
+        self.serving_default = tf.function(go, input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
 
 
 class Types(tf.Module):
@@ -119,9 +117,7 @@ class Types(tf.Module):
             lambda s: {"o": tf.strings.join([s, "!"])}, input_signature=spec([None], tf.string, "s")
         )
         self.ints = tf.function(lambda i: {"o": i + 1}, input_signature=spec([None], tf.int32, "i"))
-        self.f64 = tf.function(
-            lambda x: {"y": tf.math.log(x)}, input_signature=spec([None, 1], tf.float64, "x")
-        )
+        self.f64 = tf.function(lambda x: {"y": tf.math.log(x)}, input_signature=spec([None, 1], tf.float64, "x"))
 
 
 def _save(module: Any, path: Path, *signatures: str) -> None:

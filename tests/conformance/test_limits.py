@@ -25,9 +25,7 @@ def _request(steps: float) -> predict_pb2.PredictRequest:
 @pytest.mark.parametrize(("in_flight", "refused"), [(7, 0), (8, 1), (16, 9)])
 def test_one_call_fewer_than_the_threads_runs_at_once(models: Path, in_flight: int, refused: int):
     """With eight threads seven calls run; the others are RESOURCE_EXHAUSTED at once."""
-    options = ServerOptions(
-        port=0, model_name="slow", model_base_path=str(models / "slow"), grpc_max_threads=8
-    )
+    options = ServerOptions(port=0, model_name="slow", model_base_path=str(models / "slow"), grpc_max_threads=8)
     server = EmbeddedServer(options)
     server.start()
     try:
@@ -39,9 +37,7 @@ def test_one_call_fewer_than_the_threads_runs_at_once(models: Path, in_flight: i
             texts = {call.details() for call in calls if call.code() is not grpc.StatusCode.OK}
     finally:
         server.stop(grace=0)
-    assert codes == Counter(
-        {grpc.StatusCode.OK: in_flight - refused, grpc.StatusCode.RESOURCE_EXHAUSTED: refused}
-    )
+    assert codes == Counter({grpc.StatusCode.OK: in_flight - refused, grpc.StatusCode.RESOURCE_EXHAUSTED: refused})
     assert texts <= {"Server Threadpool Exhausted"}
 
 

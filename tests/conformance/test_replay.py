@@ -61,9 +61,7 @@ def _cases() -> list[Any]:
             fixture,
             case,
             id=f"{name}-{case['name']}",
-            marks=[pytest.mark.skip(reason=f"{case['name']}: {case['skipped']}")]
-            if "skipped" in case
-            else [],
+            marks=[pytest.mark.skip(reason=f"{case['name']}: {case['skipped']}")] if "skipped" in case else [],
         )
         for name, fixture in SERVERS.items()
         for case in json.loads((RECORDS / f"{name}.json").read_text())["cases"]
@@ -71,9 +69,7 @@ def _cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("server", "case"), _cases())
-def test_recorded_call_is_answered_as_recorded(
-    server: str, case: dict[str, Any], request: pytest.FixtureRequest
-):
+def test_recorded_call_is_answered_as_recorded(server: str, case: dict[str, Any], request: pytest.FixtureRequest):
     """The embedded server answers a recorded request as TensorFlow Serving did."""
     code, message, answer = _call(request.getfixturevalue(server), case)
     expected = case.get("error", {"code": "OK", "message": ""})

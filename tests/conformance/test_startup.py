@@ -19,9 +19,7 @@ def _options(base_path: Path) -> ServerOptions:
 
 def test_a_server_of_nothing_but_a_corrupt_model_does_not_start(models: Path):
     """The error names the model, the version, the code and the text that the real server ends with."""
-    text = (
-        rf"model 'a' version 1 .*: DATA_LOSS: Can't parse {models}/corrupt/1/saved_model.pb as binary proto"
-    )
+    text = rf"model 'a' version 1 .*: DATA_LOSS: Can't parse {models}/corrupt/1/saved_model.pb as binary proto"
     with pytest.raises(PackageError, match=text):
         EmbeddedServer(_options(models / "corrupt")).start()
 

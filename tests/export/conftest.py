@@ -162,9 +162,9 @@ class _Weighted(tf.Module):
         self.weight = tf.Variable([[0.5, -0.3], [0.2, 0.8]], dtype=keras.config.floatx())
 
     def __call__(self, x, t):
-        turns = tf.while_loop(
-            lambda i, _: i < 2, lambda i, y: (i + 1, tf.tanh(y @ self.weight)), [tf.constant(0), x]
-        )[1]
+        turns = tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, tf.tanh(y @ self.weight)), [tf.constant(0), x])[
+            1
+        ]
         return {"f": tf.reduce_sum(turns * t, axis=1, keepdims=True), "g": turns}
 
 
@@ -216,11 +216,7 @@ CASES = {
     "Rescaling and Dense": Case(_rescaled),
     "attention within a row": Case(_attentive),
     "Cholesky factor": Case(
-        lambda: (
-            lambda x: tf.linalg.cholesky(tf.eye(2, dtype=x.dtype) * 3 + tf.einsum("bi,bj->bij", x, x))[
-                :, 1, :
-            ]
-        ),
+        lambda: lambda x: tf.linalg.cholesky(tf.eye(2, dtype=x.dtype) * 3 + tf.einsum("bi,bj->bij", x, x))[:, 1, :],
         {"x": (2,)},
         "float64",
     ),
@@ -311,9 +307,7 @@ def without_proof(monkeypatch):
     monkeypatch.setattr(_export, "prove", lambda _, card, checks: replace(card, checks=checks))
 
 
-def draw(
-    function: Function, domain: tuple[float, float], rows: int = 5, seed: int = 0
-) -> dict[str, np.ndarray]:
+def draw(function: Function, domain: tuple[float, float], rows: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
     """Draws rows for every input of a function; floats that float32 holds exactly."""
     generator = np.random.default_rng(seed)
     return {

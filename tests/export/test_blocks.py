@@ -73,9 +73,7 @@ def _layers(width):
     return lambda t: {"f": tf.reduce_sum(tf.tanh(t["x"] @ w), 1, keepdims=True)}
 
 
-@pytest.mark.parametrize(
-    ("width", "copies", "rows"), [(20, 1, 65536), (128, 1, 8192), (128, 4, 2048), (1, 1, 131072)]
-)
+@pytest.mark.parametrize(("width", "copies", "rows"), [(20, 1, 65536), (128, 1, 8192), (128, 4, 2048), (1, 1, 131072)])
 def test_a_block_fills_the_cache_with_the_widest_layer(width, copies, rows):
     """The sizes that were measured as best: 64k rows of 20 float32, 8k of 128; fewer where rows are repeated inside."""
     traced = trace(_layers(width), {"x": tf.TensorSpec((None, 1), tf.float32)})
@@ -86,9 +84,7 @@ def test_layers_inside_a_loop_count():
     """The width of a block is that of the widest tensor, though only a loop's body knows it."""
 
     def looped(t):
-        wide = tf.while_loop(
-            lambda i, _: i < 2, lambda i, y: (i + 1, tf.tanh(y)), (0, tf.tile(t["x"], [1, 512]))
-        )[1]
+        wide = tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, tf.tanh(y)), (0, tf.tile(t["x"], [1, 512])))[1]
         return {"f": wide[:, :1]}
 
     graph = trace(looped, {"x": tf.TensorSpec((None, 1), tf.float32)}).graph.as_graph_def(add_shapes=True)

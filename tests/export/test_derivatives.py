@@ -13,9 +13,7 @@ FLAT = tf.TensorSpec((None, 1), tf.float64)
 def in_graph(function, arrays, zeros=()):
     """Runs the derivatives as a package does: inside a tf.function."""
     traced = tf.function(lambda tensors: value_and_gradients(function, tensors, zeros))
-    return traced.get_concrete_function(function.inputs)(
-        {name: tf.constant(array) for name, array in arrays.items()}
-    )
+    return traced.get_concrete_function(function.inputs)({name: tf.constant(array) for name, array in arrays.items()})
 
 
 def test_log_has_the_closed_form():

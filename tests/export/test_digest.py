@@ -23,9 +23,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch):
 
 def digest_of(to: Path) -> str:
     """Exports a small network."""
-    model = keras.Sequential(
-        [keras.Input((2,), name="x"), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]
-    )
+    model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
     return export(model, to=to, signatures=()).card.digest
 
 

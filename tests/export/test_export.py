@@ -97,8 +97,7 @@ def test_warm_up_has_a_record_of_every_signature(log_package):
 
     file = log_package.path / "assets.extra" / "tf_serving_warmup_requests"
     logs = [
-        prediction_log_pb2.PredictionLog.FromString(record.numpy())
-        for record in tf.data.TFRecordDataset(str(file))
+        prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(file))
     ]
     names = [log.predict_log.request.model_spec.signature_name for log in logs]
     assert set(names) == set(log_package.card.signatures)
@@ -212,9 +211,7 @@ class Attention(tf.Module):
 def test_attention_over_the_batch_is_refused(tmp_path):
     """A row that looks at its neighbours is told by them."""
     with pytest.raises(ConversionError, match="of a row depends on the other rows"):
-        export(
-            Attention(), to=tmp_path / "m", inputs={"x": tf.TensorSpec((None, 2), tf.float32)}, signatures=[]
-        )
+        export(Attention(), to=tmp_path / "m", inputs={"x": tf.TensorSpec((None, 2), tf.float32)}, signatures=[])
 
 
 def test_batch_normalisation_in_training_is_refused(tmp_path):
@@ -229,12 +226,8 @@ def test_batch_normalisation_in_training_is_refused(tmp_path):
 
 def test_a_step_beside_another_path_is_warned_of_by_name(tmp_path, without_proof):
     """The function x + floor(x) has the derivative 1 and jumps: Python warns, and the card says so too."""
-    with pytest.warns(
-        gradwire_export.DerivativeWarning, match=r"through Floor \('Floor'\), a step"
-    ) as caught:
-        exported = export(
-            lambda x: x + tf.floor(x), to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[]
-        )
+    with pytest.warns(gradwire_export.DerivativeWarning, match=r"through Floor \('Floor'\), a step") as caught:
+        exported = export(lambda x: x + tf.floor(x), to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[])
     assert exported.card.checks["warnings"] == [str(warning.message) for warning in caught]
 
 
@@ -266,9 +259,7 @@ def test_an_integer_that_the_model_does_not_take_is_named(tmp_path):
     inputs = {"n": tf.TensorSpec((None,), tf.int32), "x": tf.TensorSpec((None,), tf.float64)}
     table = tf.constant([1.0, 2.0], tf.float64)
     with pytest.raises(CheckFailed, match=r"'n' was drawn from -1 to 1: give a domain"):
-        export(
-            lambda n, x: tf.gather(table, n) * x, to=tmp_path / "m", inputs=inputs, wrt=["x"], signatures=[]
-        )
+        export(lambda n, x: tf.gather(table, n) * x, to=tmp_path / "m", inputs=inputs, wrt=["x"], signatures=[])
     assert leftovers(tmp_path) == []
 
 
@@ -334,9 +325,7 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path):
 
 def test_a_keras_file_exports(tmp_path, without_proof):
     """A .keras file is a source of its own; what a fit would know is unknown."""
-    model = keras.Sequential(
-        [keras.Input((2,), name="x"), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)]
-    )
+    model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
     model.save(tmp_path / "net.keras")
     exported = export(tmp_path / "net.keras", to=tmp_path / "models" / "net")
     assert (exported.card.name, exported.card.trained, exported.card.inputs[0].domain) == ("net", None, None)

@@ -13,9 +13,7 @@ FLAT = tf.TensorSpec((None, 1), tf.float32)
 def named(*names):
     """A Keras model that adds its inputs."""
     inputs = [keras.Input((1,), name=name) for name in names]
-    return keras.Model(
-        inputs, keras.layers.Add()(inputs) if len(inputs) > 1 else keras.layers.Dense(1)(inputs[0])
-    )
+    return keras.Model(inputs, keras.layers.Add()(inputs) if len(inputs) > 1 else keras.layers.Dense(1)(inputs[0]))
 
 
 def test_keras_inputs_keep_their_names_and_order():
@@ -71,9 +69,7 @@ def test_outputs_select_where_there_are_names():
     """Of the outputs that the source names, those that are wanted stay, in the source's order."""
     inputs = {"x": FLAT}
     by_dict = function_of(lambda x: {"f": x * 2, "g": x * 3, "h": x}, inputs=inputs, outputs=["h", "f"])
-    by_sequence = function_of(
-        lambda x: (x * 2, x * 3, x + 1), inputs=inputs, outputs=["h", "f"], named=["f", "g", "h"]
-    )
+    by_sequence = function_of(lambda x: (x * 2, x * 3, x + 1), inputs=inputs, outputs=["h", "f"], named=["f", "g", "h"])
     assert list(by_dict.outputs) == list(by_sequence.outputs) == ["f", "h"]
     assert by_sequence.call({"x": tf.constant([[2.0]])})["h"].numpy() == [[3.0]]
 

@@ -27,9 +27,7 @@ def unchecked():
 @pytest.fixture(scope="module")
 def kinked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A float32 function with a kink at 0.25."""
-    return export(
-        lambda x: tf.abs(x - 0.25) * tf.exp(x), to=tmp_path_factory.mktemp("kinked") / "m", inputs=SPEC
-    )
+    return export(lambda x: tf.abs(x - 0.25) * tf.exp(x), to=tmp_path_factory.mktemp("kinked") / "m", inputs=SPEC)
 
 
 def test_the_card_carries_the_proof(kinked: Exported):
@@ -42,9 +40,9 @@ def test_the_card_carries_the_proof(kinked: Exported):
     assert card.reference is not None
     assert card.reference["method"] == "the package's graph in float64"
     assert "saved_model.pb" in card.files
-    assert gradwire.Card.from_json(
-        (kinked.path / "assets" / "card.json").read_text()
-    ) == gradwire.Card.from_json(card.to_json())
+    assert gradwire.Card.from_json((kinked.path / "assets" / "card.json").read_text()) == gradwire.Card.from_json(
+        card.to_json()
+    )
 
 
 def test_kinks_are_told_and_their_points_left_out(kinked: Exported):

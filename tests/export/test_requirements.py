@@ -28,9 +28,7 @@ def called(x):
 
 def looped(x):
     """A step inside the body of a loop."""
-    return tf.while_loop(
-        lambda i, _: i < 3, lambda i, y: (i + 1, tf.round(y) + tf.sin(y)), [tf.constant(0), x]
-    )[1]
+    return tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, tf.round(y) + tf.sin(y)), [tf.constant(0), x])[1]
 
 
 def branched(x):
@@ -114,9 +112,7 @@ REFUSED = {
         "EagerPyFunc .* runs Python",
     ),
     "numpy_function in a loop": (
-        lambda x: (
-            tf.map_fn(lambda row: tf.ensure_shape(tf.numpy_function(np.log, [row], row.dtype), (1,)), x) + x
-        ),
+        lambda x: tf.map_fn(lambda row: tf.ensure_shape(tf.numpy_function(np.log, [row], row.dtype), (1,)), x) + x,
         {"x": FLAT},
         "PyFunc .* runs Python",
     ),
@@ -239,7 +235,5 @@ def test_the_default_signatures_go_with_the_size():
     function = function_of(lambda x, p: x * p[:, :1], inputs=wide, wrt=["x"])
     assert plan_of(function, (), ["hessian"]).signatures == ("serving_default", "value", "hessian", "card")
     assert plan_of(function, (), []).signatures == ("serving_default", "value", "card")
-    with pytest.raises(
-        UsageError, match=r"signatures \['gradient'\], expected some of jvp, vjp, hvp, hessian"
-    ):
+    with pytest.raises(UsageError, match=r"signatures \['gradient'\], expected some of jvp, vjp, hvp, hessian"):
         plan_of(function, (), ["gradient"])

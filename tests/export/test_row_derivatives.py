@@ -49,9 +49,7 @@ def test_each_derivative_equals_its_closed_form(output, wrt):
 
 def test_all_derivatives_come_from_one_sweep():
     """Asked for together, they are what they are alone, and the values are the function's."""
-    values, derivatives = _evaluate(
-        {"one": ["a", "b"], "flat": ["a"], "vector": ["a", "b"], "matrix": ["a", "b"]}
-    )
+    values, derivatives = _evaluate({"one": ["a", "b"], "flat": ["a"], "vector": ["a", "b"], "matrix": ["a", "b"]})
     for (output, wrt), truth in TRUE.items():
         np.testing.assert_allclose(derivatives[output][wrt], truth, rtol=1e-14)
     for name, value in _function({"a": tf.constant(A), "b": tf.constant(B)}).items():

@@ -144,9 +144,7 @@ def test_hvp_is_the_hessian_times_the_tangent(wrapped, way):
                 expected = expected + np.einsum(
                     "bkji,bj->bki" if swapped else "bkij,bj->bki", block, _dots()[other].numpy()
                 )
-            np.testing.assert_allclose(
-                np.reshape(along[output][wrt], expected.shape), expected, rtol=1e-13, atol=1e-13
-            )
+            np.testing.assert_allclose(np.reshape(along[output][wrt], expected.shape), expected, rtol=1e-13, atol=1e-13)
             np.testing.assert_allclose(first[output][wrt], FIRST[output, wrt], rtol=1e-13, atol=1e-13)
 
 

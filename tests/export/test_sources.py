@@ -45,9 +45,7 @@ def saved(model, tmp_path_factory):
 def rows():
     """Rows of both inputs."""
     generator = np.random.default_rng(0)
-    return {
-        name: generator.uniform(-1, 1, (5, *row)).astype("f") for name, row in (("x", (4, 2)), ("z", (1,)))
-    }
+    return {name: generator.uniform(-1, 1, (5, *row)).astype("f") for name, row in (("x", (4, 2)), ("z", (1,)))}
 
 
 def differentiated(function, rows):
@@ -75,9 +73,7 @@ def test_a_saved_model_has_the_models_derivatives(model, saved, rows):
 def test_a_saved_model_becomes_a_package(run_in_one_process, tmp_path):
     """Without loops its variables stay variables; names are its signature's; it answers through a Session."""
     keras.utils.set_random_seed(2)
-    net = keras.Sequential(
-        [keras.Input((3,), name="x"), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]
-    )
+    net = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
     net.export(tmp_path / "saved", verbose=False)
     exported = export(tmp_path / "saved", to=tmp_path / "models" / "net", signatures=[])
     assert dict(exported.card.derivatives) == {"output_0": {"x": "doutput_0_dx"}}
@@ -97,9 +93,7 @@ def test_a_saved_models_signature_is_chosen_by_name(tmp_path):
     x = tf.constant([[2.0]], tf.float64)
     assert read_source(tmp_path).model(x)["square"].numpy().tolist() == [[4]]
     assert read_source(tmp_path, signature="cube").model(x)["cube"].numpy().tolist() == [[8]]
-    with pytest.raises(
-        UsageError, match=r"no signature 'root', expected one of \['cube', 'serving_default'\]"
-    ):
+    with pytest.raises(UsageError, match=r"no signature 'root', expected one of \['cube', 'serving_default'\]"):
         SavedFunction(tmp_path, "root")
 
 

@@ -41,9 +41,7 @@ class Answered:
                 self.by[call.signature] = {
                     name: array[:ROWS].astype(np.float64) for name, array in answer.outputs.items()
                 }
-        given = {
-            name: rows if rows.dtype.kind == "i" else rows.astype(np.float64) for name, rows in asked.items()
-        }
+        given = {name: rows if rows.dtype.kind == "i" else rows.astype(np.float64) for name, rows in asked.items()}
         self.x = {name: given[name] for name in self.double.inputs}
         self.tangents = {wrt: given[tangent_name(wrt)] for wrt in self.wrt}
         self.cotangents = {output: given[cotangent_name(output)] for output in self.double.outputs}
@@ -63,8 +61,7 @@ class Answered:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([x[n] for n in self.wrt])
             found = {
-                name: tf.unstack(tf.reshape(value, [ROWS, -1]), axis=1)
-                for name, value in self.double.call(x).items()
+                name: tf.unstack(tf.reshape(value, [ROWS, -1]), axis=1) for name, value in self.double.call(x).items()
             }
         zero = tf.UnconnectedGradients.ZERO
         return {

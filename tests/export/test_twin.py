@@ -220,13 +220,9 @@ def test_differences_know_their_own_error(dtype: type):
     }
     box = {"x": (np.array([-1.1]), np.array([1.1]))}
     for name, (f, df) in cases.items():
-        found = slopes(lambda rows, f=f: {"f": f(rows["x"])}, {"x": x}, {"x": np.ones((200, 1))}, box, eps)[
-            "f"
-        ]
+        found = slopes(lambda rows, f=f: {"f": f(rows["x"])}, {"x": x}, {"x": np.ones((200, 1))}, box, eps)["f"]
         away, smooth = np.abs(found.value - df(x.astype(float)))[:, 0], ~found.near_kink
-        assert (away <= 8 * found.error[:, 0] + 8 * eps * np.abs(df(x.astype(float)))[:, 0])[smooth].all(), (
-            name
-        )
+        assert (away <= 8 * found.error[:, 0] + 8 * eps * np.abs(df(x.astype(float)))[:, 0])[smooth].all(), name
         assert dtype == np.float32 or name == "abs" or np.median(found.error) < 1e-11
         assert name != "abs" or 0 < found.near_kink.sum() < 20
 

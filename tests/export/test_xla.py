@@ -102,9 +102,7 @@ def test_only_the_sizes_are_compiled():
 
     def seen(tensors):
         rows = tf.shape(tensors["x"])[0]
-        return {
-            "f": tf.fill([rows], rows) + tf.zeros_like(tf.repeat(tensors["x"][:1, 0], WIDTH, 0)[0], tf.int32)
-        }
+        return {"f": tf.fill([rows], rows) + tf.zeros_like(tf.repeat(tensors["x"][:1, 0], WIDTH, 0)[0], tf.int32)}
 
     call = tf.function(compiled("seen", seen, X))
     rows = {count: call({"x": tf.zeros((count, 1), tf.float64)})["f"].numpy() for count in (0, 1, 2, 65)}

@@ -89,9 +89,7 @@ def test_compose_publishes_on_this_machine_only_and_reserves_a_gpu():
         assert service["profiles"] == [name]
         assert service["build"]["target"] == name
         assert service["build"]["target"] in STAGES
-        assert (
-            service["build"]["args"]["TF_SERVING_VERSION"] == f"${{TF_SERVING_VERSION:-{TF_SERVING_VERSION}}}"
-        )
+        assert service["build"]["args"]["TF_SERVING_VERSION"] == f"${{TF_SERVING_VERSION:-{TF_SERVING_VERSION}}}"
         assert "command" not in service
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     (device,) = services["gpu"]["deploy"]["resources"]["reservations"]["devices"]
@@ -111,9 +109,7 @@ def test_hadolint_is_clean():
 def _message(name: str, fields: dict[str, str]) -> Any:
     """A message of TensorFlow Serving that its Python package lacks, by the fields that the files may use."""
     kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"{name}.proto", package="tensorflow.serving", syntax="proto3"
-    )
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="tensorflow.serving", syntax="proto3")
     file.dependency.append("google/protobuf/wrappers.proto")
     prometheus = file.message_type.add(name="PrometheusConfig")
     prometheus.field.add(name="enable", number=1, type=kinds.TYPE_BOOL, label=kinds.LABEL_OPTIONAL)

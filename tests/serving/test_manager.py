@@ -39,9 +39,7 @@ def test_a_failed_load_is_tried_again_as_often_as_said():
     manager = Manager(loads, max_retries=2, retry_interval=0.0)
     manager.want("m", {1: Path("/m/1")})
     failed = manager.wait_until_settled(["m"])
-    assert [(version.number, version.failure, version.state) for version in failed["m"]] == [
-        (1, BAD, State.END)
-    ]
+    assert [(version.number, version.failure, version.state) for version in failed["m"]] == [(1, BAD, State.END)]
     assert loads.count == 3
     with pytest.raises(ServerError, match=r"Servable not found for request: Latest\(m\)"), manager.use("m"):
         pass

@@ -31,9 +31,7 @@ def two(one: Path) -> Path:
 
 def test_one_model_needs_no_config_file(one: Path):
     """A directory of one model becomes --model_name and --model_base_path; only what is not default is said."""
-    planned = plan(
-        "tensorflow_model_server", ServerOptions(directory=one, grpc_max_threads=64, enable_batching=True)
-    )
+    planned = plan("tensorflow_model_server", ServerOptions(directory=one, grpc_max_threads=64, enable_batching=True))
     assert planned.argv == (
         "tensorflow_model_server",
         "--port=8500",
@@ -55,16 +53,11 @@ def test_several_models_come_with_a_config_file(two: Path):
         "--enable_model_warmup=false",
     )
     config = text_format.Parse(planned.config, model_server_config_pb2.ModelServerConfig())
-    assert [
-        (entry.name, entry.base_path, entry.model_platform) for entry in config.model_config_list.config
-    ] == [
+    assert [(entry.name, entry.base_path, entry.model_platform) for entry in config.model_config_list.config] == [
         ("basket", f"{two}/basket", "tensorflow"),
         ("log", f"{two}/log", "tensorflow"),
     ]
-    assert (
-        plan("tensorflow_model_server", ServerOptions(directory=two, port=9000)).config_path
-        == planned.config_path
-    )
+    assert plan("tensorflow_model_server", ServerOptions(directory=two, port=9000)).config_path == planned.config_path
 
 
 def test_the_printed_lines_write_the_config_and_run_the_command(
@@ -145,9 +138,7 @@ def test_the_embedded_command_is_our_own(one: Path):
         ("docker", {"grpc_socket_path": "/run/g"}, "would lie inside the container"),
     ],
 )
-def test_what_an_engine_cannot_do_is_refused(
-    one: Path, engine: str, options: dict[str, object], message: str
-):
+def test_what_an_engine_cannot_do_is_refused(one: Path, engine: str, options: dict[str, object], message: str):
     """The message says which engine, and what to do instead."""
     with pytest.raises(UsageError, match=message):
         plan(engine, ServerOptions(directory=one, **options))

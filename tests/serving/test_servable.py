@@ -124,9 +124,7 @@ def test_a_closed_one_refuses(models: Path):
 
 def test_no_saved_model_and_a_corrupt_one_are_package_errors(models: Path, tmp_path: Path):
     """The message has the directory, the reason and what was expected."""
-    with pytest.raises(
-        PackageError, match=r"(?s)does not appear to contain a SavedModel bundle.*gradwire export"
-    ):
+    with pytest.raises(PackageError, match=r"(?s)does not appear to contain a SavedModel bundle.*gradwire export"):
         Servable.load(tmp_path)
     with pytest.raises(PackageError, match=r"DATA_LOSS: Can't parse .*expected a SavedModel"):
         Servable.load(models / "corrupt" / "1")

@@ -68,9 +68,7 @@ def test_a_port_in_use_is_said_before_anything_is_loaded(models: Path):
         taken.listen()
         port = taken.getsockname()[1]
         server = EmbeddedServer(ServerOptions(port=port, model_base_path=str(models / "log")))
-        with pytest.raises(
-            UsageError, match=f"cannot listen on 127.0.0.1:{port}: the port is in use; choose another"
-        ):
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: the port is in use; choose another"):
             server.start()
     assert server.available() == {"default": []}
 
@@ -97,9 +95,7 @@ def test_a_unix_socket_is_listened_on_as_well(models: Path, tmp_path: Path):
     """--grpc_socket_path answers what the port answers."""
     path = Path(os.path.relpath(tmp_path)) / "s"  # short: a socket's path may have 107 characters
     server = EmbeddedServer(
-        ServerOptions(
-            port=0, model_base_path=str(models / "log"), grpc_socket_path=str(path), model_name="log"
-        )
+        ServerOptions(port=0, model_base_path=str(models / "log"), grpc_socket_path=str(path), model_name="log")
     )
     server.start()
     try:

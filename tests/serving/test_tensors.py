@@ -91,9 +91,7 @@ def _tensor(dtype: tf.DType, shape: list[int], **fields: Any) -> tensor_pb2.Tens
     ],
     ids=str,
 )
-def test_values_are_repeated_cut_and_filled_as_tensorflow_does(
-    tensor: tensor_pb2.TensorProto, expected: object
-):
+def test_values_are_repeated_cut_and_filled_as_tensorflow_does(tensor: tensor_pb2.TensorProto, expected: object):
     """The last value repeats, extra ones are cut, none means zero, integers wrap."""
     assert decode(tensor, "x").tolist() == expected
 

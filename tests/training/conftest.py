@@ -68,9 +68,7 @@ def line():
     """Builds f = weight * x + bias in float64."""
 
     def build(weight, bias):
-        model = keras.Sequential(
-            [keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64", name="f")]
-        )
+        model = keras.Sequential([keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64", name="f")])
         model.set_weights([np.array([[weight]]), np.array([bias])])
         return model
 

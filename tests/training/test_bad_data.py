@@ -151,9 +151,7 @@ def test_a_table_that_cannot_be_used_says_why(name, tmp_path):
 
 def test_units_of_something_else_are_refused():
     """A unit for a column that is neither input nor output is a slip."""
-    with pytest.raises(
-        UsageError, match=r"units names 'strike', the samples have \['spot', 'vol', 'price'\]"
-    ):
+    with pytest.raises(UsageError, match=r"units names 'strike', the samples have \['spot', 'vol', 'price'\]"):
         Samples.read(GOOD, **NAMED, units={"strike": "USD"})
 
 

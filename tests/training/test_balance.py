@@ -35,9 +35,7 @@ def _huge_savine(centre):
     """Their appendix 4 in NumPy: scaled values and derivatives, each derivative divided by its norm, n = 2 inputs."""
     y = SAMPLES.y["price"]
     value = np.mean(((y - centre) / y.std()) ** 2)
-    slopes = [
-        np.mean((column / np.sqrt(np.mean(column**2))) ** 2) for column in SAMPLES.dydx["price"].values()
-    ]
+    slopes = [np.mean((column / np.sqrt(np.mean(column**2))) ** 2) for column in SAMPLES.dydx["price"].values()]
     n = len(slopes)
     return value / (1 + n) + n / (1 + n) * np.mean(slopes)
 

@@ -136,9 +136,7 @@ def test_a_stream_is_fitted_saved_and_repeated(path, tmp_path, small):
     assert result.loss < result.history["loss"][0]
     saved = result.save(tmp_path / "fit")
     assert repeat(saved).loss == result.loss
-    with pytest.raises(
-        UsageError, match="optimizer 'lbfgs' needs all rows in memory: a stream is fitted by 'adam'"
-    ):
+    with pytest.raises(UsageError, match="optimizer 'lbfgs' needs all rows in memory: a stream is fitted by 'adam'"):
         fit(small(), stream, optimizer="lbfgs")
     before = path.read_bytes()
     pq.write_table(_table(seed=1), path, row_group_size=50)
@@ -164,9 +162,7 @@ def test_bad_rows_of_a_stream_are_named(tmp_path):
     table = _table(100).to_pandas()
     table.loc[77, "f"] = np.inf
     pq.write_table(pa.Table.from_pandas(table), tmp_path / "data.parquet", row_group_size=50)
-    with pytest.raises(
-        DataError, match=r"data.parquet, rows counted from its row 50: y 'f' holds infinity at row 27"
-    ):
+    with pytest.raises(DataError, match=r"data.parquet, rows counted from its row 50: y 'f' holds infinity at row 27"):
         Stream(tmp_path / "data.parquet")
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="holds no Parquet file"):

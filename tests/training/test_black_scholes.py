@@ -40,11 +40,7 @@ def test_the_greeks_obey_the_equation_that_the_price_solves(truth):
     slopes = truth.df(x)["price"]
     moved = truth.df({**x, "spot": x["spot"] + 1e-30j})["price"]["spot"]
     gamma = moved.imag / 1e-30
-    left = (
-        -slopes["maturity"]
-        + (x["volatility"] * x["spot"]) ** 2 * gamma / 2
-        + x["rate"] * x["spot"] * slopes["spot"]
-    )
+    left = -slopes["maturity"] + (x["volatility"] * x["spot"]) ** 2 * gamma / 2 + x["rate"] * x["spot"] * slopes["spot"]
     np.testing.assert_allclose(left, x["rate"] * truth.f(x)["price"], atol=1e-12)
 
 

@@ -101,9 +101,7 @@ def test_a_damaged_file_is_refused(log, small, tmp_path, content):
     """It was not written by a fit, which renames a complete one into place."""
     path = tmp_path / "log.checkpoint"
     path.write_bytes(content)
-    with pytest.raises(
-        PackageError, match=r"log.checkpoint is not a checkpoint .*: remove it, or do not resume"
-    ):
+    with pytest.raises(PackageError, match=r"log.checkpoint is not a checkpoint .*: remove it, or do not resume"):
         fit(small(), log.samples(), optimizer="sgd", steps=20, checkpoint=path, resume=True)
 
 
@@ -111,9 +109,7 @@ def test_a_file_that_cannot_be_written_ends_the_fit_with_a_message(log, small, t
     """A fit of a night should not find out in the morning."""
     (tmp_path / "file").write_text("")
     with pytest.raises(PackageError, match=r"cannot write the checkpoint .*file/log.checkpoint"):
-        fit(
-            small(), log.samples(), optimizer="sgd", steps=20, checkpoint=tmp_path / "file" / "log.checkpoint"
-        )
+        fit(small(), log.samples(), optimizer="sgd", steps=20, checkpoint=tmp_path / "file" / "log.checkpoint")
 
 
 def test_writing_takes_a_twentieth_of_the_time_at_most(monkeypatch, tmp_path):
@@ -140,6 +136,4 @@ def test_names_and_bytes_make_the_digest():
         Samples(x, np.nextafter(x, 3)),
     ]
     assert len({checkpoint_module.digest_of(samples.arrays()) for samples in tables}) == 4
-    assert checkpoint_module.digest_of(tables[0].arrays()) == checkpoint_module.digest_of(
-        Samples(x, x).arrays()
-    )
+    assert checkpoint_module.digest_of(tables[0].arrays()) == checkpoint_module.digest_of(Samples(x, x).arrays())

@@ -35,9 +35,7 @@ def points():
 @pytest.fixture(scope="module")
 def network():
     """A float64 network of those inputs and outputs."""
-    model = mlp(
-        inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(5,), activation="tanh", seed=4
-    )
+    model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(5,), activation="tanh", seed=4)
     return with_dtype(model, "float64")
 
 

@@ -57,14 +57,9 @@ def pair_fit():
     samples = Samples(
         {"a": generator.normal(size=(9, 2)), "b": generator.normal(size=(9, 1))},
         {"price": generator.normal(size=(9, 1)), "pair": generator.normal(size=(9, 2))},
-        {
-            output: {wrt: generator.normal(size=(9, *row)) for wrt, row in by.items()}
-            for output, by in shapes.items()
-        },
+        {output: {wrt: generator.normal(size=(9, *row)) for wrt, row in by.items()} for output, by in shapes.items()},
     )
-    model = mlp(
-        inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(3,), activation="tanh", seed=0
-    )
+    model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(3,), activation="tanh", seed=0)
     return fit(model, samples, optimizer="lm", steps=2)
 
 
@@ -87,8 +82,7 @@ def test_several_inputs_and_outputs_get_parity_pictures(pair_fit, tmp_path):
     assert [path.name for path in draw(pair_fit, to=tmp_path)] == PARITY
     pictures = _pictures(pair_fit)
     titles = {
-        name: [axes.get_title(loc="left") for axes in pictures[name].figure.axes]
-        for name in ("values", "derivatives")
+        name: [axes.get_title(loc="left") for axes in pictures[name].figure.axes] for name in ("values", "derivatives")
     }
     assert sorted(filter(None, titles["values"])) == ["pair", "price"]
     assert sorted(filter(None, titles["derivatives"])) == ["dpair_da", "dpair_db", "dprice_da", "dprice_db"]
@@ -141,9 +135,7 @@ def test_only_labels_that_were_fitted_are_drawn(quick, log):
 def test_rows_held_out_are_drawn_as_points(quick):
     """Where no truth is known, the fit is shown against the rows that it was not fitted to."""
     x = np.linspace(0.1, 1.9, 8)
-    fitted, held = (
-        Samples(x[part], np.log(x[part]), 1 / x[part]) for part in (slice(0, None, 2), slice(1, None, 2))
-    )
+    fitted, held = (Samples(x[part], np.log(x[part]), 1 / x[part]) for part in (slice(0, None, 2), slice(1, None, 2)))
     result = replace(quick, request=replace(quick.request, samples=fitted, validation=held))
     curve = _Curve.of(result)
     assert not curve.known
@@ -192,9 +184,7 @@ def test_a_picture_in_a_page_takes_the_colours_of_the_page(quick):
 def test_names_are_shown_as_they_are(quick):
     """A dollar sign is no formula, and markup is text."""
     truth = replace(quick.request.samples.origin.truth, formula="cost in $ <b>of $</b>")
-    samples = Samples(
-        [0.5, 1.0], [0.0, 0.1], [1.0, 1.0], origin=Origin(truth=truth, spacing="linear", seed=0)
-    )
+    samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], origin=Origin(truth=truth, spacing="linear", seed=0))
     svg = _pictures(replace(quick, request=replace(quick.request, samples=samples)))["value"].svg()
     assert "cost in $ &lt;b&gt;of $&lt;/b&gt;" in svg
 

@@ -88,16 +88,12 @@ def test_a_callback_sees_progress_and_stops_the_fit(log):
     assert all(progress.seconds > 0 and progress.loss > 0 and progress.mae > 0 for progress in seen)
     assert result.status == "stopped"
     assert result.steps == steps[-1] < 5000
-    assert result.message.startswith(
-        f"stopped by a callback after {result.steps:,} of 5,000 steps; kept the best"
-    )
+    assert result.message.startswith(f"stopped by a callback after {result.steps:,} of 5,000 steps; kept the best")
 
 
 def test_lbfgs_can_be_stopped_too(log):
     """SciPy's optimiser hears callbacks as the others do."""
-    result = fit(
-        log.network(), log.samples(), optimizer="lbfgs", steps=5000, callbacks=[lambda progress: True]
-    )
+    result = fit(log.network(), log.samples(), optimizer="lbfgs", steps=5000, callbacks=[lambda progress: True])
     assert result.status == "stopped"
     assert 0 < result.steps < 5000
 
@@ -125,9 +121,7 @@ def test_ctrl_c_keeps_the_work(log, optimizer):
         callbacks=interrupt,
     )
     assert result.status == "interrupted"
-    assert result.message.startswith(
-        f"interrupted after {result.steps:,} of 3,000 steps; kept the best weights"
-    )
+    assert result.message.startswith(f"interrupted after {result.steps:,} of 3,000 steps; kept the best weights")
     assert result.loss <= result.history["loss"][0]
     x, y, slope = samples.x["x"], samples.y["f"], samples.dydx["f"]["x"]
     column = tf.constant(x)
@@ -141,9 +135,7 @@ def test_ctrl_c_keeps_the_work(log, optimizer):
 def test_an_interrupted_fit_has_the_best_weights_not_the_last(log):
     """When steps make it worse, the weights from before them are kept."""
     growing = optimizers.Sgd(learning_rate=0.9)
-    result = fit(
-        log.network(), log.samples(), loss=Sobolev(), optimizer=growing, steps=500, callbacks=[_ctrl_c(1)]
-    )
+    result = fit(log.network(), log.samples(), loss=Sobolev(), optimizer=growing, steps=500, callbacks=[_ctrl_c(1)])
     assert result.status == "interrupted"
     assert result.loss <= result.history["loss"].min()
     assert result.loss < result.history["loss"][-1]

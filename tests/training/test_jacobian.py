@@ -149,9 +149,7 @@ def squared(z):
 UNREAD = {
     "own activation": lambda: _sequential(keras.layers.Dense(2, squared)),
     "batch normalisation": lambda: _sequential(keras.layers.BatchNormalization()),
-    "convolution": lambda: _sequential(
-        keras.layers.Reshape((1, 1)), keras.layers.Conv1D(2, 1), keras.layers.Flatten()
-    ),
+    "convolution": lambda: _sequential(keras.layers.Reshape((1, 1)), keras.layers.Conv1D(2, 1), keras.layers.Flatten()),
     "activity regulariser": lambda: _sequential(keras.layers.Dense(2, activity_regularizer="l2")),
 }
 

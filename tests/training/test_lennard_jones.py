@@ -126,9 +126,7 @@ def test_forces_of_the_package_are_those_of_the_fitted_model(atoms, fitted, pack
     with tf.GradientTape() as tape:
         tape.watch(points)
         energy = fitted.model(points)
-    np.testing.assert_allclose(
-        package.value_and_grad(x)[1], tape.gradient(energy, points), rtol=1e-12, atol=1e-12
-    )
+    np.testing.assert_allclose(package.value_and_grad(x)[1], tape.gradient(energy, points), rtol=1e-12, atol=1e-12)
 
 
 def test_the_network_loads_in_safe_mode(atoms, fitted, tmp_path):

@@ -72,9 +72,7 @@ def test_the_evidence_finds_the_noise():
     for step in range(30):
         equations = damped_at(line, point)
         errors = line.at(point)[0]
-        ridge = ridge.estimated(
-            100 * step, equations, errors @ errors, first=1e9, size=point @ point, residuals=400
-        )
+        ridge = ridge.estimated(100 * step, equations, errors @ errors, first=1e9, size=point @ point, residuals=400)
         point = point + equations.step(ridge.value, 1e-12)
     assert ridge.value == pytest.approx(noise**2, rel=0.6)  # 20 weights tell their variance no better
 

@@ -11,9 +11,7 @@ from gradwire_training import Derivative, Samples, Sobolev, Value, mlp, with_dty
 X = np.linspace(0.2, 1.8, 7)
 LOG = Samples(X, np.log(X), 1 / X)
 PINS = Samples([1.0, 2.0], [0.0, np.log(2.0)])
-RELATIVE = np.var(np.log(X)) / np.mean(
-    X**-2.0
-)  # the balance: slopes in their own size, times the values' spread
+RELATIVE = np.var(np.log(X)) / np.mean(X**-2.0)  # the balance: slopes in their own size, times the values' spread
 HOLES = np.array([0, 1, 0, 0, 1, 0, 0], bool)
 
 

@@ -28,9 +28,7 @@ def test_several_inputs_and_outputs_keep_their_names_and_shapes():
 
 def test_a_seed_decides_the_weights():
     """One seed gives the same weights, another others, and no two layers of one size are alike."""
-    first, again, other = (
-        mlp(inputs={"x": 3}, outputs={"f": 3}, widths=(3, 3), seed=seed) for seed in (7, 7, 8)
-    )
+    first, again, other = (mlp(inputs={"x": 3}, outputs={"f": 3}, widths=(3, 3), seed=seed) for seed in (7, 7, 8))
     kernels = [model.get_weights()[::2] for model in (first, again, other)]
     for one, same in zip(kernels[0], kernels[1], strict=True):
         np.testing.assert_array_equal(one, same)

@@ -21,14 +21,10 @@ def test_noise_is_a_share_of_every_columns_spread(pair_samples):
     for after, before in pairs:
         assert np.std(after - before) == pytest.approx(0.01 * before.std(), rel=0.05)
         assert abs(np.mean(after - before)) < 0.01 * before.std() / 10
-    assert np.nanstd(noisy.y["f"] - samples.y["f"]) == pytest.approx(
-        0.01 * np.nanstd(samples.y["f"]), rel=0.05
-    )
+    assert np.nanstd(noisy.y["f"] - samples.y["f"]) == pytest.approx(0.01 * np.nanstd(samples.y["f"]), rel=0.05)
     several = with_noise(pair_samples, 0.5)
     assert several.dydx["pair"]["a"].shape == pair_samples.dydx["pair"]["a"].shape
-    np.testing.assert_array_equal(
-        several.dydx["price"]["b"], pair_samples.dydx["price"]["b"]
-    )  # does not vary
+    np.testing.assert_array_equal(several.dydx["price"]["b"], pair_samples.dydx["price"]["b"])  # does not vary
 
 
 def test_a_seed_decides_the_noise(log):

@@ -14,9 +14,7 @@ X = np.linspace(-1, 1, 9)
 LINE = Samples(X, 2 * X - 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "tolerance"), [("sgd", 1e-5), ("adam", 1e-3), ("lbfgs", 1e-9), ("auto", 1e-9)]
-)
+@pytest.mark.parametrize(("name", "tolerance"), [("sgd", 1e-5), ("adam", 1e-3), ("lbfgs", 1e-9), ("auto", 1e-9)])
 def test_every_optimizer_finds_a_straight_line(line, name, tolerance):
     """Least squares of a line has one minimum: weight 2, bias -1."""
     result = fit(line(0.0, 0.0), LINE, loss=Value(), optimizer=name, steps=2000, dtype="float64")
@@ -36,9 +34,7 @@ def test_lbfgs_ends_when_nothing_is_left_to_gain(line):
 def test_one_step_of_adam_is_the_learning_rate(line):
     """Adam's first step has the size of its learning rate, whatever the gradient's."""
     result = fit(line(0.0, 0.0), LINE, loss=Value(), optimizer=optimizers.Adam(learning_rate=0.25), steps=1)
-    np.testing.assert_allclose(
-        np.abs([weight.item() for weight in result.model.get_weights()]), 0.25, rtol=1e-3
-    )
+    np.testing.assert_allclose(np.abs([weight.item() for weight in result.model.get_weights()]), 0.25, rtol=1e-3)
 
 
 def test_adam_decays_along_a_cosine(line):

@@ -39,9 +39,7 @@ def _lists():
     return keras.Model([b, a], _outputs(a, b))
 
 
-@pytest.mark.parametrize(
-    ("build", "order"), [(_dicts, ["a", "b"]), (_lists, ["b", "a"])], ids=["dicts", "lists"]
-)
+@pytest.mark.parametrize(("build", "order"), [(_dicts, ["a", "b"]), (_lists, ["b", "a"])], ids=["dicts", "lists"])
 def test_a_model_is_called_by_the_samples_names(build, order):
     """Dict and list models alike take and give tensors by name, in the order of Keras's model.inputs."""
     model = build()
@@ -53,9 +51,7 @@ def test_a_model_is_called_by_the_samples_names(build, order):
     np.testing.assert_allclose(outputs["q"], np.full((3, 2), 4.0))
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda tensor: tensor, lambda tensor: [tensor], lambda tensor: {"k": tensor}]
-)
+@pytest.mark.parametrize("wrap", [lambda tensor: tensor, lambda tensor: [tensor], lambda tensor: {"k": tensor}])
 def test_a_lone_input_or_output_goes_by_the_samples_name(wrap):
     """With one of each, the model's own names do not matter, nor whether it wraps them."""
     x = keras.Input((1,), name="k")
@@ -97,7 +93,5 @@ class _Subclassed(keras.Model):
 @pytest.mark.parametrize("model", [_Subclassed(), keras.Sequential([keras.layers.Dense(1)])])
 def test_a_model_that_hides_its_inputs_is_refused(model):
     """A subclassed or unbuilt model is refused, and the way out is named."""
-    with pytest.raises(
-        UsageError, match=r"does not tell its inputs: make it a built Functional or Sequential"
-    ):
+    with pytest.raises(UsageError, match=r"does not tell its inputs: make it a built Functional or Sequential"):
         Ports.of(model, Samples([1.0], [1.0]))

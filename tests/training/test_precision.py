@@ -39,9 +39,7 @@ def _functional():
 
 
 def _normalised():
-    return keras.Sequential(
-        [keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5), Inner()]
-    )
+    return keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5), Inner()])
 
 
 def _mixed():
@@ -65,17 +63,13 @@ def test_a_twin_computes_in_the_precision_with_the_same_weights(build, dtype):
 def test_integer_inputs_keep_their_dtype():
     """Tokens stay tokens."""
     tokens = keras.Input((3,), dtype="int32")
-    twin = with_dtype(
-        keras.Model(tokens, keras.layers.Flatten()(keras.layers.Embedding(5, 2)(tokens))), "float64"
-    )
+    twin = with_dtype(keras.Model(tokens, keras.layers.Flatten()(keras.layers.Embedding(5, 2)(tokens))), "float64")
     assert (twin.inputs[0].dtype, twin.outputs[0].dtype) == ("int32", "float64")
 
 
 def test_a_layer_that_insists_on_its_precision_is_refused():
     """A twin that would quietly compute in single precision is not made."""
-    with pytest.raises(
-        UsageError, match=r"stays float32 where float64 was asked for: let its layer pass dtype on"
-    ):
+    with pytest.raises(UsageError, match=r"stays float32 where float64 was asked for: let its layer pass dtype on"):
         with_dtype(keras.Sequential([keras.Input((2,)), Stubborn()]), "float64")
 
 
@@ -90,9 +84,7 @@ def test_a_layer_that_cannot_be_built_again_is_refused():
         def call(self, x):
             return x * self.size
 
-    with pytest.raises(
-        UsageError, match=r"cannot be built from its configuration .*register_keras_serializable"
-    ):
+    with pytest.raises(UsageError, match=r"cannot be built from its configuration .*register_keras_serializable"):
         with_dtype(keras.Sequential([keras.Input((2,)), Local(3)]), "float64")
 
 

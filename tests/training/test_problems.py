@@ -74,9 +74,7 @@ def test_every_problem_is_ready_to_be_fitted(name):
         np.testing.assert_allclose(pinned, problem.truth.f(problem.pins.x)[output], atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("value", Value), ("sobolev", Sobolev), ("derivative", Derivative)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("value", Value), ("sobolev", Sobolev), ("derivative", Derivative)])
 def test_losses_by_name(log, name, kind):
     """A problem knows each loss, with the pin f(1) = 0 for derivatives."""
     loss = log.loss(name)

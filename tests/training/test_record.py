@@ -100,9 +100,7 @@ def test_a_result_replaces_a_result_alone(saved, quick):
     other.mkdir()
     (other / "mine.txt").write_text("precious")
     for place in (other, other / "mine.txt"):
-        with pytest.raises(
-            PackageError, match=r"exists and is not what is to be written \(it has no fit.json\)"
-        ):
+        with pytest.raises(PackageError, match=r"exists and is not what is to be written \(it has no fit.json\)"):
             quick.save(place)
     assert (other / "mine.txt").read_text() == "precious"
     assert {entry.name for entry in saved.parent.iterdir()} == {"quick", "other"}

@@ -27,9 +27,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.resources += [
-            value for key, value in attrs if key in ("src", "href", "xlink:href", "action", "data")
-        ]
+        self.resources += [value for key, value in attrs if key in ("src", "href", "xlink:href", "action", "data")]
         self.styles += [value for key, value in attrs if key == "style"]
 
     def handle_data(self, data):
@@ -52,9 +50,7 @@ def test_the_page_is_one_file_that_needs_nothing_else(page):
     """No script, no frame, no link or picture outside itself."""
     assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)
     assert [name for name in page.resources if not name.startswith(("#", "data:image/"))] == []
-    assert [
-        style for style in page.styles if "url(" in style.replace("url(#", "") or "@import" in style
-    ] == []
+    assert [style for style in page.styles if "url(" in style.replace("url(#", "") or "@import" in style] == []
 
 
 def test_the_page_shows_the_pictures_that_lie_beside_it(reported, page):
@@ -85,9 +81,7 @@ def test_names_on_the_page_are_escaped(quick, tmp_path):
     """A formula, a source, a name that hold markup are shown, not obeyed."""
     known = quick.request.samples.origin.truth
     truth = replace(known, name=ATTACK, formula=ATTACK, source=ATTACK)
-    samples = Samples(
-        [0.5, 1.0], [0.0, 0.1], [1.0, 1.0], origin=Origin(truth=truth, spacing="linear", seed=0)
-    )
+    samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], origin=Origin(truth=truth, spacing="linear", seed=0))
     hostile = replace(quick, request=replace(quick.request, samples=samples), message=ATTACK)
     page = _Page(report(hostile, to=tmp_path).page.read_text())
     assert "script" not in page.tags
@@ -97,9 +91,7 @@ def test_names_on_the_page_are_escaped(quick, tmp_path):
 def test_the_same_fit_gives_the_same_page(quick, reported, tmp_path):
     """No date, no random name: pages can be compared."""
     again = report(quick, to=tmp_path / "log").page.read_text()
-    assert again.replace(str(tmp_path / "log"), "") == reported.page.read_text().replace(
-        str(reported.page.parent), ""
-    )
+    assert again.replace(str(tmp_path / "log"), "") == reported.page.read_text().replace(str(reported.page.parent), "")
 
 
 def test_a_page_that_cannot_be_written_is_refused(quick, tmp_path):

@@ -87,9 +87,7 @@ def test_a_killed_fit_ends_at_the_same_weights_bit_for_bit(checkpoints, name):
     came = len(np.load(path)["books:loss"])
     assert 0 < came < STEPS
     first = []
-    resumed = fit(
-        **_asked(name), checkpoint=path, resume=True, callbacks=[lambda now: first.append(now.step)]
-    )
+    resumed = fit(**_asked(name), checkpoint=path, resume=True, callbacks=[lambda now: first.append(now.step)])
     plain = fit(**_asked(name))
     assert first[0] > came
     for one, other in zip(resumed.model.weights, plain.model.weights, strict=True):

@@ -98,9 +98,7 @@ def test_bad_directions_are_refused_by_name(x_dot, y_dot, message):
 
 def test_rows_are_taken_with_all_that_belongs_to_them():
     """Every column, the units and the notes follow."""
-    samples = Samples(
-        TWO, X, {"f": {"a": TWO["a"]}}, x_dot={"b": X}, y_dot=X, units={"a": "m"}, notes=["a line"]
-    )
+    samples = Samples(TWO, X, {"f": {"a": TWO["a"]}}, x_dot={"b": X}, y_dot=X, units={"a": "m"}, notes=["a line"])
     some = samples.take(np.array([3, 1]))
     assert [name for name, _ in some.arrays()] == [name for name, _ in samples.arrays()]
     for (_, one), (_, other) in zip(some.arrays(), samples.arrays(), strict=True):

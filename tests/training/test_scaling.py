@@ -38,16 +38,12 @@ def test_the_network_inside_sees_and_gives_numbers_of_mean_0_and_spread_1():
         weight.assign(np.zeros(weight.shape))
     values, _ = _answers(model, SAMPLES)
     for name, column in SAMPLES.y.items():
-        np.testing.assert_allclose(
-            values[name], np.broadcast_to(column.mean(axis=0), column.shape), rtol=1e-6
-        )
+        np.testing.assert_allclose(values[name], np.broadcast_to(column.mean(axis=0), column.shape), rtol=1e-6)
 
 
 def test_derivatives_follow_the_chain_rule():
     """df/dx of the scaled model is s_f / s_x times the inner network's slope, and agrees with differences."""
-    model = with_dtype(
-        mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(4,), activation="tanh", scale=ONE), "float64"
-    )
+    model = with_dtype(mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(4,), activation="tanh", scale=ONE), "float64")
     inner = with_dtype(keras.Sequential([keras.Input((1,)), *model.layers[1:-1]]), "float64")
     _, slopes = _answers(model, ONE, f=["x"])
     seen = np.array(model.layers[0](ONE.x["x"]))
@@ -65,9 +61,7 @@ def test_constants_are_the_same_in_both_precisions_and_in_a_file(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
     twins = [with_dtype(each, "float64") for each in (model, loaded, with_dtype(model, "float64"))]
-    first, *others = (
-        [layer for layer in twin.layers if isinstance(layer, keras.layers.Rescaling)] for twin in twins
-    )
+    first, *others = ([layer for layer in twin.layers if isinstance(layer, keras.layers.Rescaling)] for twin in twins)
     assert len(first) == 4
     for layer in first:
         assert np.asarray(layer.scale).dtype == np.float64
@@ -109,9 +103,7 @@ def test_the_units_of_a_model_are_read_from_its_layers():
 def test_columns_that_do_not_vary_keep_their_unit():
     """A constant column is moved to 0 and not divided by rounding; an output without values takes its slopes' size."""
     x = np.linspace(0, 2, 5)
-    constant = Samples(
-        {"x": x, "c": np.full(5, 0.1)}, {"f": np.full(5, np.nan)}, {"f": {"x": np.full(5, 3.0)}}
-    )
+    constant = Samples({"x": x, "c": np.full(5, 0.1)}, {"f": np.full(5, np.nan)}, {"f": {"x": np.full(5, 3.0)}})
     model = with_dtype(mlp(inputs={"x": 1, "c": 1}, outputs={"f": 1}, widths=(2,), scale=constant), "float64")
     np.testing.assert_allclose(np.array(model.get_layer("c_scaled")(constant.x["c"])), 0, atol=1e-8)
     assert output_scales(constant)["f"].spread == pytest.approx(3 * x.std())

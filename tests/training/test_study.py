@@ -39,9 +39,7 @@ def made():
         *(_trial("value", 10, seed, error) for seed, error in enumerate((0.1, None, 0.1))),
         *(_trial("sobolev", 10, seed, error) for seed, error in enumerate((0.01, 0.01, 0.01))),
     ]
-    return Study(
-        problem="made<up>", formula="log x", measure="max", settings={"seeds": 3}, trials=tuple(trials)
-    )
+    return Study(problem="made<up>", formula="log x", measure="max", settings={"seeds": 3}, trials=tuple(trials))
 
 
 @pytest.fixture(scope="module")

@@ -45,26 +45,19 @@ def _written(place, suffix):
 
 
 SOURCES = {
-    "mapping": lambda place: {
-        name: np.asarray(column) for name, column in COLUMNS.items() if name != "trade"
-    },
+    "mapping": lambda place: {name: np.asarray(column) for name, column in COLUMNS.items() if name != "trade"},
     "pandas": lambda place: _frame(),
     "pandas nullable": lambda place: _frame().convert_dtypes(),
     "arrow": lambda place: pa.Table.from_pandas(_frame()),
     "record batch": lambda place: pa.RecordBatch.from_pandas(_frame()),
-    **{
-        suffix: lambda place, suffix=suffix: _written(place, suffix)
-        for suffix in ("parquet", "csv", "tsv", "feather")
-    },
+    **{suffix: lambda place, suffix=suffix: _written(place, suffix) for suffix in ("parquet", "csv", "tsv", "feather")},
 }
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_gives_the_same_samples(source, tmp_path):
     """A null, an empty cell and NaN are one missing label; columns of other kinds are left out, and said."""
-    samples = Samples.read(
-        SOURCES[source](tmp_path), inputs=["spot", "vol"], outputs=["price"], units={"spot": "USD"}
-    )
+    samples = Samples.read(SOURCES[source](tmp_path), inputs=["spot", "vol"], outputs=["price"], units={"spot": "USD"})
     np.testing.assert_array_equal(samples.x["spot"][:, 0], SPOT)
     np.testing.assert_array_equal(samples.x["vol"][:, 0], VOL)
     np.testing.assert_array_equal(samples.y["price"][:, 0], SPOT**2 * VOL)
@@ -120,9 +113,7 @@ LISTS = {
 @pytest.mark.parametrize("kind", LISTS)
 def test_rows_of_several_numbers(kind):
     """A column of lists, or a column a number, as `gradwire query` prints them: the same samples."""
-    for table in (
-        (LISTS[kind], LISTS[kind].to_pandas()) if kind in ("lists", "fixed lists") else (LISTS[kind],)
-    ):
+    for table in (LISTS[kind], LISTS[kind].to_pandas()) if kind in ("lists", "fixed lists") else (LISTS[kind],):
         samples = Samples.read(table, inputs=["x"], outputs=["f"])
         np.testing.assert_array_equal(samples.x["x"], [[1, 2], [3, 4]])
         np.testing.assert_array_equal(samples.y["f"], [[1], [np.nan]])
@@ -140,9 +131,7 @@ def test_matrices_of_derivatives_are_numbered_by_output_and_input():
 
 def test_directions_are_read_by_the_contracts_names():
     """x_dot is a direction a row, f_dot the derivative along it."""
-    samples = Samples.read(
-        {"x": [[1.0, 2.0]] * 3, "f": [1.0] * 3, "x_dot": [[0.0, 1.0]] * 3, "f_dot": [3.0] * 3}
-    )
+    samples = Samples.read({"x": [[1.0, 2.0]] * 3, "f": [1.0] * 3, "x_dot": [[0.0, 1.0]] * 3, "f_dot": [3.0] * 3})
     assert samples.x_dot["x"].tolist() == [[0, 1]] * 3
     assert samples.y_dot["f"].tolist() == [[3]] * 3
     assert samples.directional_labels == samples.derivative_labels == 3
@@ -151,9 +140,7 @@ def test_directions_are_read_by_the_contracts_names():
 
 def test_replicates_are_noted_and_kept():
     """The same point with other labels is data: a line says how many; 0.0 and -0.0 are one point."""
-    samples = Samples.read(
-        {"x": [0.0, 1.0, -0.0, 2.0, 2.0, 2.0 + 1e-15], "f": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}
-    )
+    samples = Samples.read({"x": [0.0, 1.0, -0.0, 2.0, 2.0, 2.0 + 1e-15], "f": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]})
     assert samples.count == 6
     assert samples.notes[-1].startswith("2 points occur more than once (4 of 6 rows): all are fitted")
 

@@ -53,9 +53,7 @@ def test_a_law_places_scattered_points(log):
 
 def test_words_for_the_domain():
     """Boxes, powers of intervals and laws."""
-    where = {
-        name: problems.get(name).truth.where for name in ("log", "black-scholes", "rosenbrock-5", "basket")
-    }
+    where = {name: problems.get(name).truth.where for name in ("log", "black-scholes", "rosenbrock-5", "basket")}
     assert where == {
         "log": "[0.1, 1.9]",
         "black-scholes": "[50, 150] x [0.1, 0.5] x [0.25, 2] x [0, 0.1]",

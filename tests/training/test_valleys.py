@@ -32,9 +32,7 @@ def test_rosenbrock_is_scipys():
     truth = problems.get("rosenbrock-4").truth
     x = truth.points(10, spacing="random")
     np.testing.assert_allclose(truth.f(x)["f"].ravel(), [rosen(row) for row in x["x"]], rtol=1e-13)
-    np.testing.assert_allclose(
-        truth.df(x)["f"]["x"], [rosen_der(row) for row in x["x"]], rtol=1e-11, atol=1e-11
-    )
+    np.testing.assert_allclose(truth.df(x)["f"]["x"], [rosen_der(row) for row in x["x"]], rtol=1e-11, atol=1e-11)
 
 
 def test_names_carry_the_dimensions():
@@ -48,9 +46,7 @@ def test_names_carry_the_dimensions():
     assert not problems.known(None)
 
 
-@pytest.mark.parametrize(
-    "name", ["rosenbrock-0", "rosenbrock-x", "rosenbrock-", "basket-3", "rosenbrock-99999"]
-)
+@pytest.mark.parametrize("name", ["rosenbrock-0", "rosenbrock-x", "rosenbrock-", "basket-3", "rosenbrock-99999"])
 def test_names_that_mean_nothing_are_refused(name):
     """Only families have dimensions, and not any."""
     with pytest.raises(UsageError, match=r"expected one of log, .*as in rosenbrock-5"):

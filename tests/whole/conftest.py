@@ -61,9 +61,7 @@ def serve():
 def workplace(tmp_path_factory):
     """A directory with build/log (trained) and models/log/1 (exported)."""
     place = tmp_path_factory.mktemp("workplace")
-    run_command(
-        "train", "log", "--loss", "sobolev", "--samples", 19, "--seed", 0, "--to", "build/log", cwd=place
-    )
+    run_command("train", "log", "--loss", "sobolev", "--samples", 19, "--seed", 0, "--to", "build/log", cwd=place)
     run_command("export", "build/log", "--to", "models/log", cwd=place)
     return place
 

@@ -135,6 +135,4 @@ def test_the_table_says_where_a_rival_wins(table):
     runs = [table.Run(table.OURS, "value", seed, ((1e-5, 1e-3),) * 4) for seed in table.SEEDS]
     lost = [*runs, *(table.Run("them", "value", seed, better) for seed in table.SEEDS)]
     assert table._verdict("value", lost) == "Below ours: them at 0.5 s in f."
-    assert "below every rival" in table._verdict(
-        "value", [*runs, table.Run("them", "value", 0, better[1:2] * 4)]
-    )
+    assert "below every rival" in table._verdict("value", [*runs, table.Run("them", "value", 0, better[1:2] * 4)])

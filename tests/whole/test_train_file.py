@@ -59,10 +59,7 @@ def test_a_file_becomes_a_package_whose_card_tells_of_it(train, place, capfd):
     """Units, domain, and errors on rows that were held out; columns of other kinds are left out, with a line."""
     train("data.parquet", place / "build" / "price", **NAMED, units=["spot=USD,vol=1", "price=USD"], steps=40)
     shown = capfd.readouterr()
-    assert (
-        "data.parquet: 60 rows with 60 values and 111 derivatives; fitting values and derivatives"
-        in shown.err
-    )
+    assert "data.parquet: 60 rows with 60 values and 111 derivatives; fitting values and derivatives" in shown.err
     assert "columns left out: day" in shown.err
     assert "12 rows are held out to measure on, 48 are fitted" in shown.err
     assert "12 rows that were held out of the fit" in shown.out
@@ -145,9 +142,7 @@ def test_one_row_is_told_and_fitted(train, place, capfd):
 def test_a_file_of_directions_and_mini_batches(train, place):
     """Directional derivatives in columns x_dot and f_dot, fitted in batches, are measured on the rows held out."""
     x = np.linspace(1, 2, 40)
-    pd.DataFrame({"x": x, "f": np.log(x), "x_dot": 2.0, "f_dot": 2 / x}).to_csv(
-        place / "along.csv", index=False
-    )
+    pd.DataFrame({"x": x, "f": np.log(x), "x_dot": 2.0, "f_dot": 2 / x}).to_csv(place / "along.csv", index=False)
     train("along.csv", place / "build" / "along", steps=30, batch_size=8)
     record = json.loads((place / "build/along/fit.json").read_text())
     assert record["errors"]["f_dot"]["max"] > 0
@@ -188,9 +183,7 @@ def test_a_killed_command_goes_on(train, place, capfd):
     path, steps = place / "build" / "log.checkpoint", 20_000
     words = f"train log --optimizer adam --max-steps {steps} --seed 3 --to build/log".split()
     with (place / "told.txt").open("wb") as told:
-        command = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, *words], cwd=place, stdout=told, stderr=told
-        )
+        command = subprocess.Popen([sys.executable, "-c", SCRIPT, *words], cwd=place, stdout=told, stderr=told)
     until = time.monotonic() + WAIT_SECONDS
     while not path.exists() and command.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
@@ -199,9 +192,7 @@ def test_a_killed_command_goes_on(train, place, capfd):
     assert not (place / "build" / "log").exists()
     assert 0 < len(np.load(path)["books:loss"]) < steps
     asked = {"optimizer": command_module.OptimizerName.ADAM, "seed": 3, "steps": steps}
-    with pytest.raises(
-        UsageError, match=r"log.checkpoint is of another fit \(steps: it had 20000, now 300\)"
-    ):
+    with pytest.raises(UsageError, match=r"log.checkpoint is of another fit \(steps: it had 20000, now 300\)"):
         train("log", place / "build" / "log", **{**asked, "steps": 300}, resume=True)
     train("log", place / "build" / "log", **asked, resume=True)
     assert not path.exists()

@@ -26,9 +26,7 @@ def test_the_words_of_the_command_are_those_of_the_folders():
 def test_the_flags_of_serve_are_the_options_of_a_server():
     """Every option has a flag of its name and default; more call threads is the one difference, documented."""
     options = {field.name: field.default for field in dataclasses.fields(ServerOptions)}
-    flags = {
-        name: parameter.default for name, parameter in inspect.signature(serve.command).parameters.items()
-    }
+    flags = {name: parameter.default for name, parameter in inspect.signature(serve.command).parameters.items()}
     assert flags.keys() - {"engine", "print_command"} == options.keys()
     different = {name for name, default in options.items() if flags[name] != default}
     assert different == {"grpc_max_threads"}

@@ -46,9 +46,7 @@ def join_values(outputs: Tensors, found: Found) -> Array:
     return np.concatenate([_flat(found[output.name], output) for output in outputs], -1)
 
 
-def join_jacobian(
-    outputs: Tensors, wrt: Tensors, names: Mapping[str, Mapping[str, str]], found: Found
-) -> Array:
+def join_jacobian(outputs: Tensors, wrt: Tensors, names: Mapping[str, Mapping[str, str]], found: Found) -> Array:
     """Joins first derivatives: ``(rows, m, n)``.
 
     Args:

@@ -133,9 +133,7 @@ class Bridge:
         """Computes f and df/dx in one call, ``(…, m)`` and ``(…, m, n)``."""
         lead, rows = self._rows(x, parameters)
         found = self.model.run(SERVING_DEFAULT, rows)
-        return self._values(found).reshape(*lead, self.m), self._jacobian(found).reshape(
-            *lead, self.m, self.n
-        )
+        return self._values(found).reshape(*lead, self.m), self._jacobian(found).reshape(*lead, self.m, self.n)
 
     def second(self, x: Array, *parameters: Array) -> tuple[Array, Array, Array]:
         """Computes f, df/dx and d²f/dx² in one call, ``(…, m)``, ``(…, m, n)`` and ``(…, m, n, n)``.

@@ -35,9 +35,7 @@ def error_line(text: str) -> None:
 
 def plain(text: object) -> Text:
     """Makes text safe to show: it may come from a server, and could carry markup or terminal commands."""
-    return Text(
-        "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    )
+    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text)))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text: bool = False) -> None:

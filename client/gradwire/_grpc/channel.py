@@ -28,9 +28,7 @@ _QUESTIONS: Final = (
 _GONE: Final = "UNAVAILABLE"
 _FULL: Final = "RESOURCE_EXHAUSTED"
 _RETRY_BUFFER: Final = 8 * 1024 * 1024  # bytes a call: gRPC's 256 KiB would leave out every large piece
-KEEP_ALIVE: Final = (
-    20.0  # seconds: servers put up with two pings in a row that carry no data, and gRPC sends no more
-)
+KEEP_ALIVE: Final = 20.0  # seconds: servers put up with two pings in a row that carry no data, and gRPC sends no more
 _PING_TIMEOUT: Final = 0.5  # of the interval
 
 # Before, every call in the child fails as if the server were gone, unless gRPC was told to expect forks

@@ -54,9 +54,7 @@ def row_bytes(call: Call, rows: int) -> int | None:
         Bytes; None where an input or an output has no batch axis, so that the call cannot be cut.
     """
     signature = call.signature
-    given = [
-        signature.outputs[name] for name in (signature.outputs if call.outputs is None else call.outputs)
-    ]
+    given = [signature.outputs[name] for name in (signature.outputs if call.outputs is None else call.outputs)]
     if not all(spec.is_batch_first for spec in (*(signature.inputs[name] for name in call.inputs), *given)):
         return None
     request = math.ceil(sum(array.nbytes for array in call.inputs.values()) / rows)

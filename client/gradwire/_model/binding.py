@@ -57,9 +57,7 @@ def values(package: Package) -> Function:
     signature = package.signature_for_values()
     if not package.has_card:
         names = tuple(signature.outputs)
-        return _checked(
-            Function(signature, tuple(signature.inputs), names, {}, _itself(names)), package.address
-        )
+        return _checked(Function(signature, tuple(signature.inputs), names, {}, _itself(names)), package.address)
     return _function(package, signature, {}, _itself(_outputs(package)))
 
 
@@ -135,9 +133,7 @@ def _differentiated(package: Package) -> list[str]:
     return [tensor.name for tensor in package.card.inputs if tensor.name in taken]
 
 
-def _function(
-    package: Package, signature: Signature, seeds: Mapping[str, str], tensors: Mapping[str, Any]
-) -> Function:
+def _function(package: Package, signature: Signature, seeds: Mapping[str, str], tensors: Mapping[str, Any]) -> Function:
     inputs = tuple(tensor.name for tensor in package.card.inputs)
     found = Function(signature, inputs, _outputs(package), seeds, tensors)
     return _checked(found, package.address)
@@ -158,9 +154,7 @@ def _checked(function: Function, address: str) -> Function:
         )
     for spec in signature.inputs.values():
         if not spec.is_batch_first:
-            raise ShapeError(
-                f"input {spec.name!r} of {signature.name!r} has no batch axis: call it with predict()"
-            )
+            raise ShapeError(f"input {spec.name!r} of {signature.name!r} has no batch axis: call it with predict()")
     return function
 
 

@@ -97,9 +97,7 @@ def _array(value: Any, name: str) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ShapeError(
-            f"input {name!r} is no regular array ({error}): give rows of equal length"
-        ) from error
+        raise ShapeError(f"input {name!r} is no regular array ({error}): give rows of equal length") from error
 
 
 def _refusal(name: str, array: NDArray[Any], dtype: str) -> DTypeError:
@@ -146,7 +144,5 @@ def _overflows(array: NDArray[Any], out: NDArray[Any], dtype: str) -> bool:
 def _to_integers(array: NDArray[Any], target: np.dtype[Any], name: str) -> NDArray[Any]:
     info = np.iinfo(target)
     if array.size and (int(array.max()) > info.max or int(array.min()) < info.min):
-        raise DTypeError(
-            f"input {name!r} has integers out of {target.name}'s range, {info.min} to {info.max}"
-        )
+        raise DTypeError(f"input {name!r} has integers out of {target.name}'s range, {info.min} to {info.max}")
     return array.astype(target)

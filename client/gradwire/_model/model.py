@@ -72,9 +72,7 @@ class Model:
         memoize: int = 0,
     ) -> None:
         self._transport = transport
-        self._options = Options(
-            timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize
-        )
+        self._options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
         self._memo = Memo(memoize)
 
     def value(self, /, *args: Any, **inputs: Any) -> Any:
@@ -259,9 +257,7 @@ class Model:
         answer = plan.without_call() or self._memo.find(plan)
         if answer is None:
             call, timeout = plan.call, self._options.timeout
-            found = self._transport.predict(
-                call.signature, call.inputs, outputs=call.outputs, timeout=timeout
-            )
+            found = self._transport.predict(call.signature, call.inputs, outputs=call.outputs, timeout=timeout)
             answer = plan.check(found)
             self._memo.keep(plan, found, answer)
         return plan.finish(answer)

@@ -65,9 +65,7 @@ class Points:
             For a one-number output, the form of the input; else ``(…, *output, *input)``, where a one-number
             input that was given without a trailing 1 has no part of its own.
         """
-        own = sum(
-            self.rows[name].ndim - 1 for name in wrt
-        )  # axes of the inputs; those before are the output's
+        own = sum(self.rows[name].ndim - 1 for name in wrt)  # axes of the inputs; those before are the output's
         output = array.shape[1 : array.ndim - own]
         return array.reshape(self.batch + output + tuple(size for name in wrt for size in self.part(name)))
 
@@ -123,17 +121,13 @@ def bind(
     if twice:
         raise InputNameError(f"given by position and by name: {_braced(twice)}; give each input once")
     if len(positional) > len(order):
-        raise InputNameError(
-            f"{len(positional)} inputs by position, expected at most {len(order)}: {_braced(order)}"
-        )
+        raise InputNameError(f"{len(positional)} inputs by position, expected at most {len(order)}: {_braced(order)}")
     given = dict(zip(order, positional, strict=False)) | dict(named)
     check_names(given, order, optional)
     return {name: given[name] for name in order if name in given}
 
 
-def check_names(
-    sent: Mapping[str, Any], known: Sequence[str], optional: frozenset[str] = frozenset()
-) -> None:
+def check_names(sent: Mapping[str, Any], known: Sequence[str], optional: frozenset[str] = frozenset()) -> None:
     """Checks that exactly the inputs of a signature are given.
 
     Args:

@@ -40,7 +40,5 @@ def result_names(model: Model) -> tuple[str, ...]:
         return tuple(sorted(signature.outputs))
     card = model.card
     return tuple(
-        name
-        for output in card.outputs
-        for name in (output.name, *card.derivatives.get(output.name, {}).values())
+        name for output in card.outputs for name in (output.name, *card.derivatives.get(output.name, {}).values())
     )

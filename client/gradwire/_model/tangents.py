@@ -64,12 +64,9 @@ def read_seeds(
     """
     names = [seed.spec.name for seed in seeds]
     if not given:
-        raise InputNameError(
-            f"no direction is given, expected at least one of {names}: those left out are zero"
-        )
+        raise InputNameError(f"no direction is given, expected at least one of {names}: those left out are zero")
     arrays = {
-        name: cast(given.get(name, 0), seed.spec.dtype, name, casting)
-        for name, seed in zip(names, seeds, strict=True)
+        name: cast(given.get(name, 0), seed.spec.dtype, name, casting) for name, seed in zip(names, seeds, strict=True)
     }
     many = _counts(arrays, [seed for seed in seeds if seed.spec.name in given], points.batch)
     if len(set(many.values())) > 1:
@@ -81,9 +78,7 @@ def read_seeds(
     return points, {name: _rows(arrays[name], seed, points) for name, seed in zip(names, seeds, strict=True)}
 
 
-def _counts(
-    arrays: Mapping[str, NDArray[Any]], seeds: Sequence[Seed], batch: tuple[int, ...]
-) -> dict[str, int]:
+def _counts(arrays: Mapping[str, NDArray[Any]], seeds: Sequence[Seed], batch: tuple[int, ...]) -> dict[str, int]:
     """How many there are at each point, where that has an axis of its own."""
     counts: dict[str, int] = {}
     for seed in seeds:
@@ -114,7 +109,5 @@ def _row(seed: Seed) -> list[int]:
     """The shape of one row as it travels, where nothing was given that would say it."""
     sizes = [size for size in seed.row if size is not None]
     if len(sizes) < len(seed.row):
-        raise InputNameError(
-            f"{seed.spec.name!r} is missing, and its size is not known: give it, zeros if need be"
-        )
+        raise InputNameError(f"{seed.spec.name!r} is missing, and its size is not known: give it, zeros if need be")
     return sizes

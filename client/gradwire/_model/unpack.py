@@ -75,7 +75,4 @@ def _both_orders(by_inputs: Mapping[str, Mapping[str, str]], points: Points, fou
                 swapped = np.moveaxis(array, range(start, start + own), range(-own, 0))
                 whole[second][first] = np.ascontiguousarray(swapped)
     inputs = [name for name in points.rows if name in whole]
-    return {
-        first: {second: whole[first][second] for second in inputs if second in whole[first]}
-        for first in inputs
-    }
+    return {first: {second: whole[first][second] for second in inputs if second in whole[first]} for first in inputs}

@@ -78,12 +78,8 @@ def no_rows(
     specs = [signature.outputs[name] for name in outputs]
     for spec in specs:
         if not spec.is_batch_first or spec.dtype not in BY_NAME:
-            raise ShapeError(
-                f"no rows, and output {spec.name!r} has no batch axis: expected at least one row"
-            )
-    return {
-        spec.name: np.empty([size or 0 for size in spec.shape], BY_NAME[spec.dtype].numpy) for spec in specs
-    }
+            raise ShapeError(f"no rows, and output {spec.name!r} has no batch axis: expected at least one row")
+    return {spec.name: np.empty([size or 0 for size in spec.shape], BY_NAME[spec.dtype].numpy) for spec in specs}
 
 
 def check_answer(

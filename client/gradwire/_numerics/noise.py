@@ -24,9 +24,7 @@ GRID: Final = np.arange(-4.0, 5.0)  # nine points give five fourth differences
 CENTRE: Final = 4  # of the grid: the point itself
 _FOURTH: Final = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
 _FOURTH_NORM: Final = math.sqrt(70.0)  # of those weights: what independent errors are multiplied by
-_SPACING: Final = (
-    0.75  # eps to this power, of the domain: some hundred neighbouring floats, far from any structure
-)
+_SPACING: Final = 0.75  # eps to this power, of the domain: some hundred neighbouring floats, far from any structure
 _LEAST_ULPS: Final = 4  # a spacing that x can resolve
 
 

@@ -35,9 +35,9 @@ def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Gen
     lower, upper = box
     if dtype.kind in "biu":
         first = np.minimum(np.ceil(lower), np.floor(upper))
-        return rng.integers(
-            first.astype(np.int64), np.floor(upper).astype(np.int64) + 1, (count, *lower.shape)
-        ).astype(dtype)
+        return rng.integers(first.astype(np.int64), np.floor(upper).astype(np.int64) + 1, (count, *lower.shape)).astype(
+            dtype
+        )
     margin = _MARGIN * (upper - lower)
     drawn = rng.uniform(lower + margin, upper - margin, (count, *lower.shape))
     grain = _unit(box) * 2.0 ** -math.ceil(-math.log2(np.finfo(dtype).eps) / 2)
@@ -56,12 +56,7 @@ def sample_directions(box: Box, count: int, rng: np.random.Generator) -> NDArray
         ``(count, *row)``, whole eighths of a power of two.
     """
     shape = (count, *box[0].shape)
-    return (
-        _unit(box)
-        * rng.integers(_EIGHTHS // 2, _EIGHTHS + 1, shape)
-        / _EIGHTHS
-        * rng.choice([-1.0, 1.0], shape)
-    )
+    return _unit(box) * rng.integers(_EIGHTHS // 2, _EIGHTHS + 1, shape) / _EIGHTHS * rng.choice([-1.0, 1.0], shape)
 
 
 def _unit(box: Box) -> NDArray[np.float64]:
@@ -70,9 +65,7 @@ def _unit(box: Box) -> NDArray[np.float64]:
     return np.where(width > 0, 2.0 ** np.floor(np.log2(np.where(width > 0, width, 1))), 0.0)
 
 
-def reach(
-    points: NDArray[Any], directions: NDArray[np.float64], box: Box, longest: float
-) -> NDArray[np.float64]:
+def reach(points: NDArray[Any], directions: NDArray[np.float64], box: Box, longest: float) -> NDArray[np.float64]:
     """Finds how far one may go from each point, both ways, and stay in the box.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a package is: names and shapes, the card, files and digest, dtypes and domain; the floor of all four packages."""
+"""What a package is: its contract, card, files, dtypes and domain; the floor of all four packages."""
 
 from gradwire._package.atomic import replacing, require_replaceable
 from gradwire._package.card import Card, CardTensor, Domain
@@ -6,14 +6,18 @@ from gradwire._package.contract import (
     CARD,
     CARD_ANSWER,
     CARD_QUERY,
+    DIFFERENTIABLE,
     HESSIAN,
     HVP,
     JVP,
     SERVING_DEFAULT,
+    SIGNATURES,
     TANGENT,
     VALUE,
     VJP,
+    Part,
     Signature,
+    SignatureKind,
     TensorSpec,
     check_names,
     cotangent_name,
@@ -25,8 +29,7 @@ from gradwire._package.contract import (
 from gradwire._package.domain import Box, boxes_of
 from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
 from gradwire._package.files import CARD_FILE, check_digest, digest, file_digests, joined_digest
-from gradwire._package.signature_defs import read_signatures
-from gradwire._package.signatures import signatures_of
+from gradwire._package.signatures import read_signatures, signatures_of
 from gradwire._package.strict_json import strict_json
 
 __all__ = [
@@ -37,10 +40,12 @@ __all__ = [
     "CARD_ANSWER",
     "CARD_FILE",
     "CARD_QUERY",
+    "DIFFERENTIABLE",
     "HESSIAN",
     "HVP",
     "JVP",
     "SERVING_DEFAULT",
+    "SIGNATURES",
     "STRING",
     "TANGENT",
     "VALUE",
@@ -50,7 +55,9 @@ __all__ = [
     "CardTensor",
     "DType",
     "Domain",
+    "Part",
     "Signature",
+    "SignatureKind",
     "TensorSpec",
     "boxes_of",
     "check_digest",

@@ -62,16 +62,12 @@ def require_replaceable(target: Path, *, mark: str) -> None:
 
 def _beside(target: Path, mark: str) -> Path:
     if target.is_symlink() or (target.exists() and not (target / mark).is_file()):
-        raise PackageError(
-            f"{target} exists and is not what is to be written (it has no {mark}): give another place"
-        )
+        raise PackageError(f"{target} exists and is not what is to be written (it has no {mark}): give another place")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise PackageError(
-            f"cannot write {target}: {error.strerror}; give a place that can be written"
-        ) from error
+        raise PackageError(f"cannot write {target}: {error.strerror}; give a place that can be written") from error
 
 
 def _put_back(old: Path, target: Path) -> None:

@@ -110,18 +110,14 @@ class Card:
         try:
             raw = json.loads(text)
             if raw["format"] > CARD_FORMAT:
-                raise PackageError(
-                    f"card of format {raw['format']}, expected at most {CARD_FORMAT}: update gradwire"
-                )
+                raise PackageError(f"card of format {raw['format']}, expected at most {CARD_FORMAT}: update gradwire")
             known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
             known["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
             known["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
             known["signatures"] = tuple(raw["signatures"])
             return cls(**known)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PackageError(
-                f"not a package's card: {error!r}; expected the JSON that export writes"
-            ) from error
+            raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
 
 
 def _tensor(raw: Mapping[str, Any]) -> CardTensor:

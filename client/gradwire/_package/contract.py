@@ -6,21 +6,15 @@ A signature's tensors are named here and nowhere else. Names are for people: pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from gradwire._errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-SERVING_DEFAULT: Final = "serving_default"  # the inputs -> every output and its first derivatives
-VALUE: Final = "value"  # the inputs -> the outputs alone
-JVP: Final = "jvp"  # the inputs, and a tangent for each -> the outputs, and their tangents
-VJP: Final = "vjp"  # the inputs, and a cotangent for each output -> the outputs, and the inputs' cotangents
-HESSIAN: Final = "hessian"  # the inputs -> the outputs, first and second derivatives
-HVP: Final = "hvp"  # the inputs, and a tangent for each -> outputs, derivatives, the derivatives' tangents
-CARD: Final = "card"  # int32 (batch,) -> the card's JSON, a string a row
+    from collections.abc import Iterable, Sequence
 
 CARD_QUERY: Final = "query"  # input of the signature `card`; its values are ignored
 CARD_ANSWER: Final = "card"  # output of the signature `card`
@@ -28,6 +22,83 @@ CARD_ANSWER: Final = "card"  # output of the signature `card`
 TANGENT: Final = "_dot"  # ends the name of a tangent
 COTANGENT: Final = "_bar"  # ends the name of a cotangent
 RESERVED_SUFFIXES: Final = (TANGENT, COTANGENT)
+
+
+class Part(StrEnum):
+    """A group of tensors that a signature takes or gives."""
+
+    INPUTS = "inputs"  # x
+    TANGENTS = "tangents"  # x_dot, one for each differentiated input
+    COTANGENTS = "cotangents"  # f_bar, one for each output
+    OUTPUTS = "outputs"  # f
+    DERIVATIVES = "derivatives"  # df_dx
+    SECOND_DERIVATIVES = "second derivatives"  # d2f_dx2
+    OUTPUT_TANGENTS = "output tangents"  # f_dot = df/dx · x_dot
+    INPUT_COTANGENTS = "input cotangents"  # x_bar = f_bar · df/dx
+    DERIVATIVE_TANGENTS = "derivative tangents"  # df_dx_dot = d²f/dx² · x_dot
+    CARD_QUERY = "card query"  # int32 (batch,), its values ignored
+    CARD = "card"  # the card's JSON, a string a row
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureKind:
+    """A signature of the contract: what it takes and gives, in every package that has it.
+
+    Attributes:
+        name: its name in a package.
+        takes: the groups of its inputs.
+        gives: the groups of its outputs.
+        order: of the highest derivative that it computes; 0 for none.
+        optional: whether a package may lack it.
+    """
+
+    name: str
+    takes: tuple[Part, ...]
+    gives: tuple[Part, ...]
+    order: int = 0
+    optional: bool = False
+
+    @property
+    def direction(self) -> Part | None:
+        """What it takes besides the inputs: ``TANGENTS``, ``COTANGENTS``, or None."""
+        return next((part for part in self.takes if part in (Part.TANGENTS, Part.COTANGENTS)), None)
+
+
+SERVING_DEFAULT: Final = "serving_default"
+VALUE: Final = "value"
+JVP: Final = "jvp"
+VJP: Final = "vjp"
+HVP: Final = "hvp"
+HESSIAN: Final = "hessian"
+CARD: Final = "card"
+
+# Every signature of the contract, in its order. What a package, a check, a client or the command knows of signatures
+# follows from here.
+SIGNATURES: Final[Mapping[str, SignatureKind]] = {
+    kind.name: kind
+    for kind in (
+        SignatureKind(SERVING_DEFAULT, (Part.INPUTS,), (Part.OUTPUTS, Part.DERIVATIVES), 1),
+        SignatureKind(VALUE, (Part.INPUTS,), (Part.OUTPUTS,)),
+        SignatureKind(JVP, (Part.INPUTS, Part.TANGENTS), (Part.OUTPUTS, Part.OUTPUT_TANGENTS), 1, optional=True),
+        SignatureKind(VJP, (Part.INPUTS, Part.COTANGENTS), (Part.OUTPUTS, Part.INPUT_COTANGENTS), 1, optional=True),
+        SignatureKind(
+            HVP,
+            (Part.INPUTS, Part.TANGENTS),
+            (Part.OUTPUTS, Part.DERIVATIVES, Part.DERIVATIVE_TANGENTS),
+            2,
+            optional=True,
+        ),
+        SignatureKind(
+            HESSIAN,
+            (Part.INPUTS,),
+            (Part.OUTPUTS, Part.DERIVATIVES, Part.SECOND_DERIVATIVES),
+            2,
+            optional=True,
+        ),
+        SignatureKind(CARD, (Part.CARD_QUERY,), (Part.CARD,)),
+    )
+}
+DIFFERENTIABLE: Final = tuple(kind for kind in SIGNATURES.values() if kind.name != CARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +182,7 @@ def cotangent_name(tensor: str) -> str:
     return f"{tensor}{COTANGENT}"
 
 
-def second_derivative_shape(
-    output: Sequence[int], first: Sequence[int], second: Sequence[int]
-) -> tuple[int, ...]:
+def second_derivative_shape(output: Sequence[int], first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
     """Gives the row shape of a second derivative.
 
     Args:
@@ -140,9 +209,7 @@ def derivative_shape(output: Sequence[int], wrt: Sequence[int]) -> tuple[int, ..
     return tuple(wrt) if tuple(output) in ((), (1,)) else (*output, *wrt)
 
 
-def second_derivative_names(
-    outputs: Iterable[str], wrt: Sequence[str]
-) -> dict[str, dict[str, dict[str, str]]]:
+def second_derivative_names(outputs: Iterable[str], wrt: Sequence[str]) -> dict[str, dict[str, dict[str, str]]]:
     """Names the second derivatives, each pair of inputs once.
 
     Args:
@@ -154,8 +221,7 @@ def second_derivative_names(
     """
     return {
         output: {
-            first: {second: derivative_name(output, first, second) for second in wrt[i:]}
-            for i, first in enumerate(wrt)
+            first: {second: derivative_name(output, first, second) for second in wrt[i:]} for i, first in enumerate(wrt)
         }
         for output in outputs
     }
@@ -185,18 +251,14 @@ def check_names(
         cases: dict[str, str] = {}
         for name in names:
             if not (name.isidentifier() and name.isascii() and name[0] != "_"):
-                raise UsageError(
-                    f"{role} {name!r} is not a name: use letters, digits and underscores, a letter first"
-                )
+                raise UsageError(f"{role} {name!r} is not a name: use letters, digits and underscores, a letter first")
             if cases.setdefault(name.lower(), name) != name:
                 raise UsageError(
                     f"{role}s {cases[name.lower()]!r} and {name!r} differ in case alone, and TensorFlow's graphs cannot "
                     "tell them apart: rename one of them"
                 )
             if name.endswith(RESERVED_SUFFIXES):
-                raise UsageError(
-                    f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it"
-                )
+                raise UsageError(f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it")
             _claim(taken, name, f"{role} {name!r}")
     derivatives = {output: {name: derivative_name(output, name) for name in by} for output in outputs}
     seconds = second_derivative_names(outputs, by)
@@ -211,7 +273,5 @@ def check_names(
 
 def _claim(taken: dict[str, str], name: str, owner: str) -> None:
     if name in taken:
-        raise UsageError(
-            f"the name {name!r} would stand for {taken[name]} and for {owner}: rename one of them"
-        )
+        raise UsageError(f"the name {name!r} would stand for {taken[name]} and for {owner}: rename one of them")
     taken[name] = owner

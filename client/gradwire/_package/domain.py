@@ -39,9 +39,7 @@ def boxes_of(card: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | Non
     given = dict(domain or {})
     names = [tensor.name for tensor in card.inputs]
     if set(given) - set(names):
-        raise InputNameError(
-            f"domain of {sorted(set(given) - set(names))}, expected inputs of the model: {names}"
-        )
+        raise InputNameError(f"domain of {sorted(set(given) - set(names))}, expected inputs of the model: {names}")
     return {tensor.name: _box(tensor, given.get(tensor.name)) for tensor in card.inputs}
 
 
@@ -52,21 +50,14 @@ def _box(tensor: CardTensor, given: tuple[ArrayLike, ArrayLike] | None) -> Box:
     else:
         bounds = given or unknown
     try:
-        lower, upper = (
-            np.broadcast_to(np.asarray(bound, np.float64), tensor.shape).copy() for bound in bounds
-        )
+        lower, upper = (np.broadcast_to(np.asarray(bound, np.float64), tensor.shape).copy() for bound in bounds)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"domain of {tensor.name!r}: {error}; expected two numbers or arrays of {tensor.shape}"
         ) from error
     if given is None:  # a card says null for a bound that it does not know
         lower[~np.isfinite(lower)], upper[~np.isfinite(upper)] = unknown
-    if not (
-        np.isfinite(lower).all()
-        and np.isfinite(upper).all()
-        and (lower <= upper).all()
-        and (lower < upper).any()
-    ):
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all() and (lower <= upper).all() and (lower < upper).any()):
         raise UsageError(
             f"domain of {tensor.name!r} is {lower} to {upper}, expected finite bounds with room between them"
         )

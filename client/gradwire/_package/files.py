@@ -34,11 +34,7 @@ def file_digests(package: Path) -> dict[str, str]:
     for folder in _FOLDERS:
         files += sorted(path for path in (package / folder).rglob("*") if path.is_file())
     try:
-        return {
-            path.relative_to(package).as_posix(): _sha256(path)
-            for path in files
-            if path != package / CARD_FILE
-        }
+        return {path.relative_to(package).as_posix(): _sha256(path) for path in files if path != package / CARD_FILE}
     except OSError as error:
         raise PackageError(f"cannot read {error.filename}: {error.strerror}") from error
 

@@ -1,19 +1,14 @@
-"""The signatures that a package with a certain card has, by the contract (docs/contract.md)."""
+"""The signatures of a package: those that a card implies by the contract (docs/contract.md), and those that a server names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from gradwire._package.contract import (
-    CARD,
     CARD_ANSWER,
     CARD_QUERY,
-    HESSIAN,
-    HVP,
-    JVP,
-    SERVING_DEFAULT,
-    VALUE,
-    VJP,
+    SIGNATURES,
+    Part,
     Signature,
     TensorSpec,
     cotangent_name,
@@ -21,7 +16,7 @@ from gradwire._package.contract import (
     second_derivative_shape,
     tangent_name,
 )
-from gradwire._package.dtypes import STRING
+from gradwire._package.dtypes import STRING, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +25,8 @@ if TYPE_CHECKING:
 
     Specs = dict[str, TensorSpec]
 
+_PRIVATE: Final = "__saved_model"  # pseudo-signatures that TensorFlow keeps for itself; calling one fails
+
 
 def signatures_of(card: Card) -> dict[str, Signature]:
     """Gives every signature that the card allows for, by name.
@@ -37,23 +34,30 @@ def signatures_of(card: Card) -> dict[str, Signature]:
     Args:
         card: says inputs, outputs and the tensors of their derivatives.
     """
-    inputs, outputs = _specs(card.inputs), _specs(card.outputs)
-    first, second = _first(card), _second(card)
-    taken = {wrt for by_input in card.derivatives.values() for wrt in by_input}
-    wrt = [tensor for tensor in card.inputs if tensor.name in taken]
-    tangents = _named(tangent_name, _specs(wrt))
-    answer = TensorSpec(CARD_ANSWER, STRING, (None,))
-    query = TensorSpec(CARD_QUERY, "int32", (None,))
-    tensors: dict[str, tuple[Mapping[str, TensorSpec], Mapping[str, TensorSpec]]] = {
-        SERVING_DEFAULT: (inputs, outputs | first),
-        VALUE: (inputs, outputs),
-        JVP: (inputs | tangents, outputs | _named(tangent_name, outputs)),
-        VJP: (inputs | _named(cotangent_name, outputs), outputs | _named(cotangent_name, _specs(wrt))),
-        HVP: (inputs | tangents, outputs | first | _named(tangent_name, first)),
-        HESSIAN: (inputs, outputs | first | second),
-        CARD: ({CARD_QUERY: query}, {CARD_ANSWER: answer}),
+    inputs, outputs, first = _specs(card.inputs), _specs(card.outputs), _first(card)
+    differentiated = {wrt for by_input in card.derivatives.values() for wrt in by_input}
+    wrt = _specs(tensor for tensor in card.inputs if tensor.name in differentiated)
+    parts: dict[Part, Specs] = {
+        Part.INPUTS: inputs,
+        Part.TANGENTS: _named(tangent_name, wrt),
+        Part.COTANGENTS: _named(cotangent_name, outputs),
+        Part.OUTPUTS: outputs,
+        Part.DERIVATIVES: first,
+        Part.SECOND_DERIVATIVES: _second(card),
+        Part.OUTPUT_TANGENTS: _named(tangent_name, outputs),
+        Part.INPUT_COTANGENTS: _named(cotangent_name, wrt),
+        Part.DERIVATIVE_TANGENTS: _named(tangent_name, first),
+        Part.CARD_QUERY: {CARD_QUERY: TensorSpec(CARD_QUERY, "int32", (None,))},
+        Part.CARD: {CARD_ANSWER: TensorSpec(CARD_ANSWER, STRING, (None,))},
     }
-    return {name: Signature(name, takes, gives) for name, (takes, gives) in tensors.items()}
+    return {
+        kind.name: Signature(kind.name, _joined(parts, kind.takes), _joined(parts, kind.gives))
+        for kind in SIGNATURES.values()
+    }
+
+
+def _joined(parts: Mapping[Part, Specs], names: Iterable[Part]) -> Specs:
+    return {name: spec for part in names for name, spec in parts[part].items()}
 
 
 def _specs(tensors: Iterable[CardTensor]) -> Specs:
@@ -86,3 +90,33 @@ def _second(card: Card) -> Specs:
                     shape = second_derivative_shape(output.shape, first.shape, second.shape)
                     specs[name] = TensorSpec(name, output.dtype, (None, *shape))
     return specs
+
+
+def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
+    """Reads a map of SignatureDefs.
+
+    Args:
+        signature_defs: by signature name, messages of ``gradwire._wire.proto.SignatureDef``.
+
+    Returns:
+        The callable signatures by name, sorted, as are their tensors.
+    """
+    return {
+        name: Signature(
+            name=name,
+            inputs=_read_specs(signature_defs[name].inputs),
+            outputs=_read_specs(signature_defs[name].outputs),
+            optional=frozenset(signature_defs[name].defaults),
+        )
+        for name in sorted(signature_defs)
+        if not name.startswith(_PRIVATE)
+    }
+
+
+def _read_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: _read_spec(name, tensors[name]) for name in sorted(tensors)}
+
+
+def _read_spec(name: str, info: Any) -> TensorSpec:
+    sizes = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim)
+    return TensorSpec(name, name_of(info.dtype), sizes, any_rank=bool(info.tensor_shape.unknown_rank))

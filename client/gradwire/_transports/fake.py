@@ -58,9 +58,7 @@ class FakeTransport(Transport):
     ) -> None:
         by_contract = signatures_of(card) if card is not None else {}
         given = {signature.name: signature for signature in signatures}
-        known = given | {
-            name: by_contract[name] for name in by_contract if name in functions and name not in given
-        }
+        known = given | {name: by_contract[name] for name in by_contract if name in functions and name not in given}
         if set(known) != set(functions):
             raise UsageError(
                 f"functions for {sorted(functions)} and signatures for {sorted(known)}, expected the same names: "

@@ -49,9 +49,7 @@ def find_package(path: Path) -> Path:
         )
     newest = max(versions, key=lambda entry: int(entry.name))
     if not (newest / _SAVED_MODEL).is_file():
-        raise PackageError(
-            f"{newest} has no {_SAVED_MODEL}, expected a package as `gradwire export` writes it"
-        )
+        raise PackageError(f"{newest} has no {_SAVED_MODEL}, expected a package as `gradwire export` writes it")
     return newest.resolve()
 
 
@@ -83,9 +81,7 @@ class InProcessTransport(Transport):
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         """Reads the signatures; see ``Transport``."""
         found = self._open().signature_defs
-        return read_signatures(
-            {name: proto.SignatureDef.FromString(found[name].SerializeToString()) for name in found}
-        )
+        return read_signatures({name: proto.SignatureDef.FromString(found[name].SerializeToString()) for name in found})
 
     def predict(
         self,
@@ -137,9 +133,7 @@ class InProcessTransport(Transport):
 def _fed(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == BFLOAT16:
         return array.astype(np.dtype(BFLOAT16))  # TensorFlow, loaded by now, teaches NumPy this name
-    return (
-        np.ascontiguousarray(array) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    )
+    return np.ascontiguousarray(array) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _native(array: Any) -> NDArray[Any]:

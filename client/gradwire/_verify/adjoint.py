@@ -153,13 +153,9 @@ def _hessian_size(answers: Answers) -> dict[str, Floats]:
             for second, name in by.items():
                 block = found.noise[name] + eps * np.abs(found.values[name])
                 if first == pair.input.name:
-                    total += np.einsum(
-                        "pmij,pj->pmi", block.reshape(points, m, n, -1), np.abs(answers.v(second))
-                    )
+                    total += np.einsum("pmij,pj->pmi", block.reshape(points, m, n, -1), np.abs(answers.v(second)))
                 elif second == pair.input.name:
-                    total += np.einsum(
-                        "pmij,pi->pmj", block.reshape(points, m, -1, n), np.abs(answers.v(first))
-                    )
+                    total += np.einsum("pmij,pi->pmj", block.reshape(points, m, -1, n), np.abs(answers.v(first)))
         size[pair.tensor] = total.reshape(points, -1)
     return size
 

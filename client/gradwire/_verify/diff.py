@@ -200,9 +200,7 @@ def _unlike(one: Card, other: Card) -> str:
     return f"the inputs are others, {inputs[0]} and {inputs[1]}: there is no point at which to compare"
 
 
-def _shared(
-    one: Card, other: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None
-) -> dict[str, Box]:
+def _shared(one: Card, other: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None) -> dict[str, Box]:
     boxes = [boxes_of(card, domain) for card in (one, other)]
     return {
         name: (np.maximum(lower, boxes[1][name][0]), np.minimum(upper, boxes[1][name][1]))
@@ -247,9 +245,7 @@ def _at(model: Model, x: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return run(model, SERVING_DEFAULT, {name: rows.astype(dtypes[name]) for name, rows in x.items()})
 
 
-def _compare(
-    tensor: str, a: NDArray[Any], b: NDArray[Any], x: Mapping[str, NDArray[Any]], dtype: str
-) -> Computed:
+def _compare(tensor: str, a: NDArray[Any], b: NDArray[Any], x: Mapping[str, NDArray[Any]], dtype: str) -> Computed:
     left, right = numbers(a), numbers(b)
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     both = np.isfinite(left) & np.isfinite(right)

@@ -59,9 +59,7 @@ def answers_of(subject: Subject) -> Answers:
     others: dict[str, Measured] = {}
     tangents = {tangent_name(name): _cast(subject, name, v) for name, v in subject.v.items()}
     cotangents = {
-        cotangent_name(tensor.name): u[tensor.name]
-        .reshape(-1, *tensor.shape)
-        .astype(BY_NAME[tensor.dtype].numpy)
+        cotangent_name(tensor.name): u[tensor.name].reshape(-1, *tensor.shape).astype(BY_NAME[tensor.dtype].numpy)
         for tensor in subject.card.outputs
     }
     given = {JVP: tangents, VJP: cotangents, HVP: tangents, HESSIAN: {}}

@@ -88,9 +88,7 @@ def _follow(
         second = _second_difference(_along(subject, grid)[output] / scale)
         size = second.max(axis=1)
         alive = (trail.levels == level - 1) & (size > noise)
-        trail.centre = np.where(
-            alive, trail.centre + step * (second.argmax(axis=1) + 1 - _HALF), trail.centre
-        )
+        trail.centre = np.where(alive, trail.centre + step * (second.argmax(axis=1) + 1 - _HALF), trail.centre)
         trail.last = np.where(alive, size / step, trail.last)
         trail.levels = np.where(alive, level, trail.levels)
         if not alive.any():

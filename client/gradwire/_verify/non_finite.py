@@ -52,17 +52,13 @@ def _nan(answers: Answers, name: str) -> Iterator[Finding]:
         garbage = np.isfinite(found[output]).any(axis=0) & depends
         if garbage.any():
             finite.append(output)
-            yield Finding(
-                f"{name} = NaN", None, output, f"{output} is finite, and depends on it", failed=True
-            )
+            yield Finding(f"{name} = NaN", None, output, f"{output} is finite, and depends on it", failed=True)
     if not finite:
         yield Finding(f"{name} = NaN", note="gives NaN in every output that depends on it")
     varies = _varying(answers, name)
     still = [tensor for tensor in varies if np.isfinite(found[tensor]).all()]
     if still:
-        yield Finding(
-            f"{name} = NaN", note=f"{', '.join(still)} finite: a branch, such as a ReLU's, takes NaN for 0"
-        )
+        yield Finding(f"{name} = NaN", note=f"{', '.join(still)} finite: a branch, such as a ReLU's, takes NaN for 0")
 
 
 def _infinite(answers: Answers, name: str) -> Iterator[Finding]:
@@ -88,9 +84,7 @@ def _answers_again(answers: Answers) -> Finding:
     subject = answers.subject
     again = {name: numbers(array) for name, array in subject.run(SERVING_DEFAULT, subject.x).items()}
     worst: Mapping[str, float] = {
-        name: units(
-            array, answers.default.values[name], ALLOWED_EPS * subject.eps * np.maximum(largest(array), _TINY)
-        )
+        name: units(array, answers.default.values[name], ALLOWED_EPS * subject.eps * np.maximum(largest(array), _TINY))
         for name, array in again.items()
     }
     tensor = max(worst, key=lambda key: worst[key])
@@ -121,9 +115,7 @@ def _dependence(answers: Answers, name: str) -> dict[str, NDArray[np.bool_]]:
 
 def _varying(answers: Answers, name: str) -> list[str]:
     """The derivatives that change when this input alone does."""
-    rows = {
-        key: np.roll(array, 1, axis=0) if key == name else array for key, array in answers.subject.x.items()
-    }
+    rows = {key: np.roll(array, 1, axis=0) if key == name else array for key, array in answers.subject.x.items()}
     found = answers.subject.run(SERVING_DEFAULT, rows)
     changed: list[str] = []
     for pair in answers.subject.pairs():

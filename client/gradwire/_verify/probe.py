@@ -156,9 +156,7 @@ def measure(subject: Subject, signature: str, x: Rows, tangents: Rows) -> Measur
     """Runs a signature at given points and on the fine grid around each; see ``Subject.measure``."""
     count = len(next(iter(x.values())))
     directions = {name: v[np.arange(count) % len(v)] for name, v in subject.v.items()}
-    steps = np.max(
-        [np.zeros(count), *(spacing(x[name], v, subject.eps) for name, v in directions.items())], axis=0
-    )
+    steps = np.max([np.zeros(count), *(spacing(x[name], v, subject.eps) for name, v in directions.items())], axis=0)
     rows = {name: np.repeat(array, len(GRID), axis=0) for name, array in (*x.items(), *tangents.items())}
     for name, v in directions.items():
         rows[name] = on_grid(x[name], v, steps, subject.boxes[name]).reshape(-1, *v.shape[1:])

@@ -80,9 +80,7 @@ def _points(card: Card, reference: Mapping[str, Any]) -> dict[str, NDArray[Any]]
     x: dict[str, NDArray[Any]] = {}
     for tensor in card.inputs:
         if tensor.name not in given:
-            raise PackageError(
-                f"the card's reference has no input {tensor.name!r}, expected a card from export"
-            )
+            raise PackageError(f"the card's reference has no input {tensor.name!r}, expected a card from export")
         numbers = _read(given[tensor.name], None, tensor.name)
         size = int(np.prod(tensor.shape, dtype=np.int64))
         if numbers.size % size:

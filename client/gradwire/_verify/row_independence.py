@@ -142,9 +142,7 @@ def _beside_nan(subject: Subject, whole: _Whole, count: int) -> Iterator[Finding
     except ServerError as error:
         yield Finding(text, note=f"the model refuses NaN: {_brief(error)}")
         return
-    yield whole.compare("beside NaN", {name: array[kept] for name, array in found.items()}, kept).finding(
-        text
-    )
+    yield whole.compare("beside NaN", {name: array[kept] for name, array in found.items()}, kept).finding(text)
 
 
 def _draw(subject: Subject, signature: Signature, count: int) -> Rows:
@@ -162,8 +160,7 @@ def _draw(subject: Subject, signature: Signature, count: int) -> Rows:
 
 def _numbers_a_row(signature: Signature) -> int:
     return sum(
-        int(np.prod([size or 1 for size in spec.row_shape], dtype=np.int64))
-        for spec in signature.outputs.values()
+        int(np.prod([size or 1 for size in spec.row_shape], dtype=np.int64)) for spec in signature.outputs.values()
     )
 
 
@@ -180,9 +177,7 @@ def _no_rows(subject: Subject) -> Iterator[Finding]:
             yield Finding(f"{name}: no rows", note=f"the model refuses them: {_brief(error)}")
             continue
         if found is None:
-            yield Finding(
-                "no rows", note="not sent to a server: one that batches would let them wait for ever"
-            )
+            yield Finding("no rows", note="not sent to a server: one that batches would let them wait for ever")
             return
         wrong = [key for key, spec in signature.outputs.items() if found[key].shape != (0, *spec.row_shape)]
         yield Finding(f"{name}: no rows", math.inf if wrong else 0.0, ", ".join(wrong))

@@ -47,9 +47,7 @@ def run(model: Model, signature: str, rows: Mapping[str, NDArray[Any]]) -> dict[
         return model.predict(signature, **rows)
 
 
-def run_no_rows(
-    model: Model, signature: Signature, rows: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]] | None:
+def run_no_rows(model: Model, signature: Signature, rows: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
     """Sends no rows to a model that runs in this process; a ``Model`` itself never sends them.
 
     Args:

@@ -140,12 +140,8 @@ def _third_order(
     subject = answers.subject
     f = _centre(values)
     pairs = [pair for pair in subject.pairs() if pair.output.name == output.name]
-    slope_v = sum(
-        (np.einsum("pmn,pn->pm", answers.jacobian(p), answers.v(p.input.name)) for p in pairs), 0 * f
-    )
-    bend_v = sum(
-        (np.einsum("pmn,pn->pm", matrix(along[p.tensor], p), answers.v(p.input.name)) for p in pairs), 0 * f
-    )
+    slope_v = sum((np.einsum("pmn,pn->pm", answers.jacobian(p), answers.v(p.input.name)) for p in pairs), 0 * f)
+    bend_v = sum((np.einsum("pmn,pn->pm", matrix(along[p.tensor], p), answers.v(p.input.name)) for p in pairs), 0 * f)
     _, moved = _moved(subject)
     h = moved[:, :, None]
     with np.errstate(all="ignore"):

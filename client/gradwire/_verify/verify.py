@@ -78,9 +78,7 @@ def verify(
     checks = (
         Check(1, "taylor", "derivatives against differences", taylor),
         Check(2, "adjoint", "signatures against one another", adjoint, "" if adjoint else _ONE_SIGNATURE),
-        Check(
-            3, "reference", "what is served against float64", reference, "" if reference else _NO_REFERENCE
-        ),
+        Check(3, "reference", "what is served against float64", reference, "" if reference else _NO_REFERENCE),
         Check(4, "rows", "each row by itself, in any batch", tuple(row_by_row(answers))),
         Check(5, "non_finite", "NaN in, NaN out", tuple(non_finite(answers))),
         Check(6, "kinks", "kinks, told and not judged", tuple(kinks(answers))),

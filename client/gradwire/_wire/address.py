@@ -95,9 +95,7 @@ class Address:
         if not self.model:
             raise UsageError("the model's name is empty, expected its name on the server")
         if self.version is not None and self.label is not None:
-            raise UsageError(
-                f"version {self.version} and label {self.label!r} are both given, expected one of them"
-            )
+            raise UsageError(f"version {self.version} and label {self.label!r} are both given, expected one of them")
         if self.version is not None and self.version < 0:
             raise UsageError(f"version {self.version}, expected a number from 0 on")
         if self.token is not None and not self.tls:

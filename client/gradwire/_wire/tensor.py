@@ -70,11 +70,7 @@ def decode(message: Any, name: str) -> NDArray[Any]:
     if any(size < 0 for size in shape):
         raise _fault(name, f"has the shape {shape}", "no negative size")
     count = math.prod(shape)
-    values = (
-        _content(message, dtype, count, name)
-        if message.tensor_content
-        else _field(message, dtype, count, name)
-    )
+    values = _content(message, dtype, count, name) if message.tensor_content else _field(message, dtype, count, name)
     if dtype.name == BFLOAT16:
         values = (values.astype(np.uint32) << _BFLOAT16_SHIFT).view(np.float32)
     return values.astype(dtype.numpy, copy=False).reshape(shape)
@@ -130,9 +126,7 @@ def _field(message: Any, dtype: DType, count: int, name: str) -> NDArray[Any]:
     unpacked = _unpacked(message, dtype)
     if len(unpacked):
         if len(values) or len(unpacked) != count:
-            raise _fault(
-                name, f"has {len(values)} packed and {len(unpacked)} single values", f"{count} for its shape"
-            )
+            raise _fault(name, f"has {len(values)} packed and {len(unpacked)} single values", f"{count} for its shape")
         return unpacked
     return _filled(message, values, dtype, count, name)
 
@@ -173,9 +167,7 @@ def _filled(message: Any, values: NDArray[Any], dtype: DType, count: int, name: 
     """Fills the shape: the last value repeats, and no value at all means zeros."""
     others = [field for field in sorted(_VALUE_FIELDS - {dtype.field}) if len(getattr(message, field))]
     if len(values) > count or (not len(values) and others):
-        got = f"has {len(values)} values of {dtype.name}" + "".join(
-            f" and some in {field}" for field in others
-        )
+        got = f"has {len(values)} values of {dtype.name}" + "".join(f" and some in {field}" for field in others)
         raise _fault(name, got, f"{count} for its shape")
     last = values[-1] if len(values) else (b"" if dtype.name == STRING else 0)
     out = np.full(count, last, dtype=dtype.raw)

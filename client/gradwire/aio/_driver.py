@@ -31,9 +31,7 @@ class Driver:
         calls: what to do; taken as there is room for it.
     """
 
-    def __init__(
-        self, make: Callable[[Callable[[], None]], Flight], send: Send, calls: AsyncIterator[Call]
-    ) -> None:
+    def __init__(self, make: Callable[[Callable[[], None]], Flight], send: Send, calls: AsyncIterator[Call]) -> None:
         self._events: asyncio.Queue[_Event] = asyncio.Queue()
         self.flight = make(lambda: self._events.put_nowait(None))
         self._send = send

@@ -38,9 +38,7 @@ class Transport(ABC):
         """Runs a signature; see ``gradwire.Transport``."""
 
     @abstractmethod
-    def stream(
-        self, calls: AsyncIterator[Call], *, timeout: float
-    ) -> AsyncGenerator[Mapping[str, NDArray[Any]]]:
+    def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Mapping[str, NDArray[Any]]]:
         """Makes one call after the other, or several at once; see ``gradwire.Transport``."""
 
     @abstractmethod
@@ -75,13 +73,9 @@ class InThreads(Transport):
     async def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
         """Runs a signature; see ``Transport``."""
         signature, inputs, outputs = call
-        return await asyncio.to_thread(
-            self._inner.predict, signature, inputs, outputs=outputs, timeout=timeout
-        )
+        return await asyncio.to_thread(self._inner.predict, signature, inputs, outputs=outputs, timeout=timeout)
 
-    async def stream(
-        self, calls: AsyncIterator[Call], *, timeout: float
-    ) -> AsyncGenerator[Mapping[str, NDArray[Any]]]:
+    async def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Mapping[str, NDArray[Any]]]:
         """Makes one call after the other; see ``Transport``."""
         async for call in calls:
             if count_rows(call.signature, call.inputs) == 0:

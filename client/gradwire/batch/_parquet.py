@@ -90,26 +90,20 @@ class ParquetSource:
         for size in row_shape if row_shape != (1,) else ():
             column = _list_items(column, size, spec.name, first_row)
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-            raise DataError(
-                f"column {spec.name!r} holds {column.type}, expected numbers of rows of shape {row_shape}"
-            )
+            raise DataError(f"column {spec.name!r} holds {column.type}, expected numbers of rows of shape {row_shape}")
         numbers: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
         return numbers.reshape(len(block), *row_shape)
 
 
 def _list_items(column: Any, size: int, name: str, first_row: int) -> Any:
     if not (
-        pa.types.is_list(column.type)
-        or pa.types.is_large_list(column.type)
-        or pa.types.is_fixed_size_list(column.type)
+        pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
     ):
         raise DataError(f"column {name!r} holds {column.type}, expected lists of {size} numbers")
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
     if (lengths != size).any():
         row = first_row + int(np.argmax(lengths != size))
-        raise DataError(
-            f"column {name!r} has {lengths[lengths != size][0]} numbers in row {row}, expected {size}"
-        )
+        raise DataError(f"column {name!r} has {lengths[lengths != size][0]} numbers in row {row}, expected {size}")
     items = column.flatten()
     if items.null_count:
         raise DataError(f"column {name!r} has a null in a list after row {first_row}: fill or drop such rows")
@@ -136,9 +130,7 @@ class ParquetSink:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = tempfile.NamedTemporaryFile(prefix=".writing-", dir=self.path.parent, delete=False)  # noqa: SIM115 - outlives this call
         except OSError as error:
-            raise PackageError(
-                f"cannot write to {self.path.parent}: {error.strerror}; choose another place"
-            ) from error
+            raise PackageError(f"cannot write to {self.path.parent}: {error.strerror}; choose another place") from error
         handle.close()
         self.temporary = Path(handle.name)
         self.writer: Any = None

@@ -122,8 +122,6 @@ def run(
 
 def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:
     if missing := [name for name in signature.inputs if name not in columns]:
-        raise DataError(
-            f"missing columns {missing}; the file has {list(columns)}: name a column for each input"
-        )
+        raise DataError(f"missing columns {missing}; the file has {list(columns)}: name a column for each input")
     if taken := [name for name in added if name in columns]:
         raise DataError(f"the file has columns {taken} already, where results would go: drop or rename them")

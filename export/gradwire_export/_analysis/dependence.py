@@ -65,9 +65,7 @@ class Walker:
         """Args: graph, of a traced function."""
         self._graph = graph
         self._probe = Probe()
-        self._library = {
-            definition.signature.name: definition for definition in graph.as_graph_def().library.function
-        }
+        self._library = {definition.signature.name: definition for definition in graph.as_graph_def().library.function}
         self._bodies: dict[str, Any] = {}
 
     def between(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[frozenset[Finding]]:
@@ -91,9 +89,7 @@ class Walker:
             incoming = [trails.get(tensor.name) for tensor in operation.inputs]
             if any(trail is not None for trail in incoming):
                 outgoing = self._after(operation, incoming)
-                trails |= {
-                    tensor.name: trail for tensor, trail in zip(operation.outputs, outgoing, strict=True)
-                }
+                trails |= {tensor.name: trail for tensor, trail in zip(operation.outputs, outgoing, strict=True)}
         return trails
 
     def _after(self, operation: tf.Operation, incoming: list[Trail]) -> list[Trail]:
@@ -130,9 +126,7 @@ class Walker:
 
     def _plain(self, operation: tf.Operation, incoming: list[Trail], output: Any) -> Trail:
         found = _union(incoming) or frozenset()
-        carrying = [
-            i for i, trail in enumerate(incoming) if trail is not None and _carries(operation.inputs[i])
-        ]
+        carrying = [i for i, trail in enumerate(incoming) if trail is not None and _carries(operation.inputs[i])]
         if not carrying:
             return found  # integers, on their way from a step to a number
         if operation.type in STRAIGHT_THROUGH:

@@ -49,9 +49,7 @@ CONSTANTS: Final = frozenset(
         "NoOp",
     )
 )
-SELECTS: Final = frozenset(
-    ("Select", "SelectV2")
-)  # which side is taken is a kink or a jump, as in any branch
+SELECTS: Final = frozenset(("Select", "SelectV2"))  # which side is taken is a kink or a jump, as in any branch
 CALLS: Final = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 BRANCHES: Final = frozenset(("If", "StatelessIf", "Case", "StatelessCase"))
 LOOPS: Final = frozenset(("While", "StatelessWhile"))
@@ -94,7 +92,9 @@ def why_forbidden(operation: tf.Operation) -> str | None:
     if operation.type in _RANDOM:
         return "gives other numbers at every call: take the randomness out, or use tf.random.stateless_*"
     if operation.type.startswith(_WRITES):
-        return "changes a variable at every call, as batch normalisation in training mode does: export the inference form"
+        return (
+            "changes a variable at every call, as batch normalisation in training mode does: export the inference form"
+        )
     return None
 
 

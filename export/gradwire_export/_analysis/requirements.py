@@ -69,9 +69,7 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
             _require_connection((output, wrt), swept.gradients[output][wrt] is not None, zeros, findings)
             warnings += _require_gradients(output, wrt, findings)
     by = [swept.inputs[wrt] for wrt in function.wrt]
-    gradients = [
-        part for by_input in swept.gradients.values() for part in by_input.values() if part is not None
-    ]
+    gradients = [part for by_input in swept.gradients.values() for part in by_input.values() if part is not None]
     linear = _missing(walker.between(list(swept.cotangents.values()), gradients))
     return Support(tuple(warnings), not linear, tuple(_missing(walker.between(by, gradients))), loops)
 
@@ -86,11 +84,7 @@ def _require_numbers(function: Function) -> None:
     wanted |= {f"output {name!r}": spec.dtype for name, spec in function.outputs.items()}
     for role, dtype in wanted.items():
         if not dtype.is_floating:
-            leave = (
-                "differentiate by others, wrt=[…]"
-                if role.startswith("input")
-                else "leave it out, outputs=[…]"
-            )
+            leave = "differentiate by others, wrt=[…]" if role.startswith("input") else "leave it out, outputs=[…]"
             raise ConversionError(f"{role} is {dtype.name}: only floating numbers have derivatives; {leave}")
     for name, spec in function.inputs.items():
         if not (spec.dtype.is_floating or spec.dtype.is_integer):
@@ -167,9 +161,7 @@ def _require_servable(graph: tf.Graph) -> bool:
     return loops
 
 
-def _require_connection(
-    pair: Pair, connected: bool, zeros: Collection[Pair], found: Collection[Finding]
-) -> None:
+def _require_connection(pair: Pair, connected: bool, zeros: Collection[Pair], found: Collection[Finding]) -> None:
     output, wrt = pair
     if connected and pair in zeros:
         raise UsageError(f"the derivative of {output!r} by {wrt!r} was declared zero, and is not")

@@ -47,9 +47,7 @@ def expected_answers(plan: Plan, points: Arrays, vectors: Arrays) -> dict[str, A
         if {contract.HVP, contract.HESSIAN} & set(plan.signatures):
             second = _by_component(
                 plan,
-                lambda output, index: second_derivative_by_component(
-                    plan.function, tensors, tangents, output, index
-                ),
+                lambda output, index: second_derivative_by_component(plan.function, tensors, tangents, output, index),
             )
             along = {contract.tangent_name(name): array for name, array in second.items()}
             answers |= dict.fromkeys((contract.HVP, contract.HESSIAN), values | first | along)
@@ -86,9 +84,7 @@ def along_tangents(plan: Plan, hessians: Mapping[str, np.ndarray], vectors: Arra
     return found
 
 
-def _by_component(
-    plan: Plan, differentiate: Callable[[str, tuple[int, ...]], Mapping[str, tf.Tensor]]
-) -> Arrays:
+def _by_component(plan: Plan, differentiate: Callable[[str, tuple[int, ...]], Mapping[str, tf.Tensor]]) -> Arrays:
     """Stacks what a tape gives for each output number into the contract's shapes."""
     found: Arrays = {}
     for output, by_input in plan.names.items():

@@ -72,10 +72,7 @@ def slopes(
     multiples = (h[:, :, None] * OFFSETS).reshape(len(h), -1)
     found = _moved(run, x, v, multiples)
     noise = _noise(run, x, v, boxes, eps)
-    return {
-        name: _best(values.reshape(*h.shape, len(OFFSETS), -1), h, noise[name])
-        for name, values in found.items()
-    }
+    return {name: _best(values.reshape(*h.shape, len(OFFSETS), -1), h, noise[name]) for name, values in found.items()}
 
 
 def _best(values: np.ndarray, h: np.ndarray, noise: np.ndarray) -> Slope:
@@ -85,9 +82,7 @@ def _best(values: np.ndarray, h: np.ndarray, noise: np.ndarray) -> Slope:
         error = np.abs(np.diff(found, axis=1)) + ROUNDING * noise[:, None] / h[:, 1:, None]
     error = np.where(np.isfinite(error), error, np.inf)
     best = error.argmin(axis=1)[:, None]
-    return Slope(
-        np.take_along_axis(found[:, 1:], best, axis=1)[:, 0], np.take_along_axis(error, best, axis=1)[:, 0]
-    )
+    return Slope(np.take_along_axis(found[:, 1:], best, axis=1)[:, 0], np.take_along_axis(error, best, axis=1)[:, 0])
 
 
 def _noise(
@@ -95,9 +90,7 @@ def _noise(
 ) -> Arrays:
     steps = np.max([spacing(x[name], v[name], eps) for name in v], axis=0)
     rows = {name: np.repeat(array, len(GRID), axis=0) for name, array in x.items()}
-    rows |= {
-        name: on_grid(x[name], v[name], steps, boxes[name]).reshape(-1, *v[name].shape[1:]) for name in v
-    }
+    rows |= {name: on_grid(x[name], v[name], steps, boxes[name]).reshape(-1, *v[name].shape[1:]) for name in v}
     noise = {}
     for name, array in run(rows).items():
         grid = np.asarray(array, np.float64).reshape(len(steps), len(GRID), -1)
@@ -106,19 +99,11 @@ def _noise(
     return noise
 
 
-def _moved(
-    run: Run, x: Mapping[str, np.ndarray], v: Mapping[str, np.ndarray], multiples: np.ndarray
-) -> dict[str, Any]:
+def _moved(run: Run, x: Mapping[str, np.ndarray], v: Mapping[str, np.ndarray], multiples: np.ndarray) -> dict[str, Any]:
     """The outputs at x + tv, ``(points, multiples, numbers)`` in float64."""
     points, each = multiples.shape
     rows = {name: np.repeat(array, each, axis=0) for name, array in x.items()}
     for name, direction in v.items():
         t = multiples.reshape(points, each, *(1 for _ in direction.shape[1:]))
-        rows[name] = (
-            (x[name][:, None] + t * direction[:, None])
-            .astype(x[name].dtype)
-            .reshape(-1, *direction.shape[1:])
-        )
-    return {
-        name: np.asarray(array, np.float64).reshape(points, each, -1) for name, array in run(rows).items()
-    }
+        rows[name] = (x[name][:, None] + t * direction[:, None]).astype(x[name].dtype).reshape(-1, *direction.shape[1:])
+    return {name: np.asarray(array, np.float64).reshape(points, each, -1) for name, array in run(rows).items()}

@@ -55,9 +55,7 @@ class Twin:
         meta_graph = _meta_graph(package)
         self._signatures = {name: meta_graph.signature_def[name] for name in signatures}
         tensors = [
-            info
-            for found in self._signatures.values()
-            for info in (*found.inputs.values(), *found.outputs.values())
+            info for found in self._signatures.values() for info in (*found.inputs.values(), *found.outputs.values())
         ]
         graph_def = _needed(meta_graph.graph_def, {info.name.split(":")[0] for info in tensors})
         values = _variables(package, graph_def)
@@ -163,9 +161,7 @@ def _session(graph_def: graph_pb2.GraphDef, values: Mapping[str, np.ndarray]) ->
 def _new_session(graph: Any = None) -> Any:
     """A Session without a GPU: its products may be rounded to TF32, and float64 is slow there."""
     config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-    config.graph_options.rewrite_options.disable_meta_optimizer = (
-        True  # for a few runs it costs more than it gives
-    )
+    config.graph_options.rewrite_options.disable_meta_optimizer = True  # for a few runs it costs more than it gives
     return tf.compat.v1.Session(graph=graph, config=config)
 
 

@@ -80,9 +80,7 @@ def write_calls(path: Path, calls: Sequence[Call]) -> None:
         calls: in order.
     """
     arrays = {
-        f"{i}/{call.signature}/{name}": array
-        for i, call in enumerate(calls)
-        for name, array in call.inputs.items()
+        f"{i}/{call.signature}/{name}": array for i, call in enumerate(calls) for name, array in call.inputs.items()
     }
     np.savez(path, allow_pickle=False, **arrays)
 

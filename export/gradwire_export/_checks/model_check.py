@@ -28,9 +28,7 @@ NO_ROWS: Final = " of no rows"  # a call that the model itself may refuse (Keras
 CHECK_POINTS: Final = 64  # rows; enough to see a wrong component, few enough to run eagerly
 
 
-def check_package(
-    package: Path, plan: Plan, *, points: Arrays, neighbours: Arrays, vectors: Arrays
-) -> dict[str, Any]:
+def check_package(package: Path, plan: Plan, *, points: Arrays, neighbours: Arrays, vectors: Arrays) -> dict[str, Any]:
     """Runs every signature in a fresh process and compares.
 
     Args:
@@ -92,21 +90,16 @@ def _against_model(
 ) -> dict[str, Any]:
     for name, array in expected[contract.SERVING_DEFAULT].items():
         if not np.isfinite(array).any():
-            raise CheckFailed(
-                f"{name!r} is finite at none of the points checked: give a domain, such as 'x=0.1:1.9'"
-            )
+            raise CheckFailed(f"{name!r} is finite at none of the points checked: give a domain, such as 'x=0.1:1.9'")
     worst = {}
     for signature, wanted in expected.items():
         found = answers[signature].outputs
         if signature == contract.HESSIAN:
-            found = {name: found[name] for name in found if name in wanted} | along_tangents(
-                plan, found, vectors
-            )
+            found = {name: found[name] for name in found if name in wanted} | along_tangents(plan, found, vectors)
         if found.keys() != wanted.keys():
             raise CheckFailed(f"{signature} gives {sorted(found)}, expected {sorted(wanted)}")
         worst[signature] = {
-            name: _require_close(f"{name!r} of {signature}", array, found[name])
-            for name, array in wanted.items()
+            name: _require_close(f"{name!r} of {signature}", array, found[name]) for name, array in wanted.items()
         }
     rows = len(next(iter(expected[contract.VALUE].values())))
     return {"rows": rows, "worst_eps": worst, "allowed_eps": ALLOWED_EPS}
@@ -139,9 +132,7 @@ def _zero_rows(function: Function, signature: str, answers: Mapping[str, Answer]
 
 def _takes_no_rows(function: Function) -> bool:
     try:
-        function.call(
-            {name: tf.zeros((0, *row_shape(spec)), spec.dtype) for name, spec in function.inputs.items()}
-        )
+        function.call({name: tf.zeros((0, *row_shape(spec)), spec.dtype) for name, spec in function.inputs.items()})
     except (tf.errors.OpError, ValueError):
         return False
     return True

@@ -68,9 +68,7 @@ def draw_points(
     for name, spec in specs.items():
         lower, upper = (domain[name].lower, domain[name].upper) if name in domain else UNKNOWN_DOMAIN
         drawn = generator.uniform(lower, upper, (count, *row_shape(spec)))
-        points[name] = np.asarray(
-            np.rint(drawn) if spec.dtype.is_integer else drawn, spec.dtype.as_numpy_dtype
-        )
+        points[name] = np.asarray(np.rint(drawn) if spec.dtype.is_integer else drawn, spec.dtype.as_numpy_dtype)
     return points
 
 

@@ -47,9 +47,7 @@ class _Place:
 
     def wide(self) -> Arrays:
         """The points in float64; integers as they are."""
-        return {
-            name: rows.astype(np.float64) if rows.dtype.kind == "f" else rows for name, rows in self.x.items()
-        }
+        return {name: rows.astype(np.float64) if rows.dtype.kind == "f" else rows for name, rows in self.x.items()}
 
 
 def reference_points(package: Path, card: Card, model: Model) -> dict[str, Any]:
@@ -192,9 +190,7 @@ def _columns(place: _Place, model: Model, values: str, eps: float) -> dict[str, 
             if not along.any():  # the domain has no room here
                 del columns[wrt]
                 break
-            found = slopes(
-                lambda rows: model.predict(values, **rows), place.x, {wrt: along}, place.boxes, eps
-            )
+            found = slopes(lambda rows: model.predict(values, **rows), place.x, {wrt: along}, place.boxes, eps)
             per = along[(slice(None), *index)][:, None]
             for output in outputs:
                 slope = found[output]
@@ -217,9 +213,7 @@ def _written(place: _Place, tensors: Arrays) -> dict[str, Any]:
 def _order(card: Card) -> list[str]:
     """The tensors' names in the card's order: outputs, first derivatives, second ones."""
     firsts = [name for by in card.derivatives.values() for name in by.values()]
-    seconds = [
-        name for by in card.second_derivatives.values() for names in by.values() for name in names.values()
-    ]
+    seconds = [name for by in card.second_derivatives.values() for names in by.values() for name in names.values()]
     return [*(tensor.name for tensor in card.outputs), *firsts, *seconds]
 
 

@@ -34,13 +34,10 @@ def independence_calls(signature: str, points: Arrays, neighbours: Arrays) -> di
     kept = {name: rows[:LONE_ROWS] for name, rows in points.items()}
 
     def beside(others: Arrays) -> Call:
-        return Call(
-            signature, {name: np.concatenate([kept[name], others[name][LONE_ROWS:]]) for name in points}
-        )
+        return Call(signature, {name: np.concatenate([kept[name], others[name][LONE_ROWS:]]) for name in points})
 
     poisoned = {
-        name: np.full_like(rows, np.nan) if rows.dtype.kind == "f" else rows
-        for name, rows in neighbours.items()
+        name: np.full_like(rows, np.nan) if rows.dtype.kind == "f" else rows for name, rows in neighbours.items()
     }
     calls = {
         ALL: Call(signature, dict(points)),

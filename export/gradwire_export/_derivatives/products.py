@@ -68,16 +68,10 @@ def row_jvp(call: Call, x: Tensors, tangents: Tensors, wanted: Wanted) -> tuple[
         inner.watch([x[wrt] for wrt in by])
         values = call(x)
     with tf.GradientTape(watch_accessed_variables=False) as outer:
-        dual = [
-            tf.zeros_like(values[output]) for output in wanted
-        ]  # any numbers do: the sweep is linear in them
+        dual = [tf.zeros_like(values[output]) for output in wanted]  # any numbers do: the sweep is linear in them
         outer.watch(dual)
-        swept = inner.gradient(
-            [values[output] for output in wanted], [x[wrt] for wrt in by], output_gradients=dual
-        )
-        pulled = {
-            wrt: tf.convert_to_tensor(part) for wrt, part in zip(by, swept, strict=True) if part is not None
-        }
+        swept = inner.gradient([values[output] for output in wanted], [x[wrt] for wrt in by], output_gradients=dual)
+        pulled = {wrt: tf.convert_to_tensor(part) for wrt, part in zip(by, swept, strict=True) if part is not None}
     pushed = outer.gradient(
         list(pulled.values()),
         dual,

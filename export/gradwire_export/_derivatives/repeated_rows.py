@@ -47,9 +47,7 @@ def row_derivatives(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> t
         call, repeat_rows(x, copies), wanted, shapes, rows, unconnected=tf.UnconnectedGradients.NONE
     )
     if missing := [wrt for wrt, gradient in swept.items() if gradient is None]:
-        raise ConversionError(
-            f"outputs {list(wanted)} have no derivative by input {missing[0]!r}: leave it out"
-        )
+        raise ConversionError(f"outputs {list(wanted)} have no derivative by input {missing[0]!r}: leave it out")
     values = outputs if copies == 1 else {name: output[:rows] for name, output in outputs.items()}
     return values, split_copies(swept, rows, wanted, shapes)
 

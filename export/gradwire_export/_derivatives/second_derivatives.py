@@ -95,13 +95,9 @@ def row_hessian(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> tuple
     )
 
 
-def _first_sweep(
-    call: Call, repeated: Tensors, wanted: Wanted, shapes: Shapes, rows: Any
-) -> tuple[Tensors, Tensors]:
+def _first_sweep(call: Call, repeated: Tensors, wanted: Wanted, shapes: Shapes, rows: Any) -> tuple[Tensors, Tensors]:
     """Sweeps back from output number k in copy k of ``rows`` rows."""
-    outputs, swept = sweep_copies(
-        call, repeated, wanted, shapes, rows, unconnected=tf.UnconnectedGradients.ZERO
-    )
+    outputs, swept = sweep_copies(call, repeated, wanted, shapes, rows, unconnected=tf.UnconnectedGradients.ZERO)
     return outputs, {wrt: tf.convert_to_tensor(gradient) for wrt, gradient in swept.items()}
 
 
@@ -129,16 +125,12 @@ def _pick_inputs(first: Tensors, numbers: dict[str, int], rows: Any, copies: int
 def _first_of(first: Tensors, copies: int, inner: int, rows: Any) -> Tensors:
     """Keeps one of the ``inner`` equal first derivatives."""
     return {
-        wrt: tf.reshape(
-            tf.reshape(part, [copies, inner, rows, *row_of(part)])[:, 0], [copies * rows, *row_of(part)]
-        )
+        wrt: tf.reshape(tf.reshape(part, [copies, inner, rows, *row_of(part)])[:, 0], [copies * rows, *row_of(part)])
         for wrt, part in first.items()
     }
 
 
-def _split_pairs(
-    second: Tensors, rows: Any, wanted: Wanted, shapes: Shapes, numbers: dict[str, int]
-) -> Seconds:
+def _split_pairs(second: Tensors, rows: Any, wanted: Wanted, shapes: Shapes, numbers: dict[str, int]) -> Seconds:
     copies, inner = sum(math.prod(shapes[output]) for output in wanted), sum(numbers.values())
     order, start, found = list(numbers), 0, Seconds()
     by_pair = {wrt: tf.reshape(part, [copies, inner, rows, *row_of(part)]) for wrt, part in second.items()}

@@ -81,9 +81,7 @@ def swept_hvp(
     return values, _stacked(first, x, wanted, shapes), _stacked(second, x, wanted, shapes)
 
 
-def swept_hessian(
-    call: Call, x: Tensors, wanted: Wanted, shapes: Shapes
-) -> tuple[Tensors, Gradients, Seconds]:
+def swept_hessian(call: Call, x: Tensors, wanted: Wanted, shapes: Shapes) -> tuple[Tensors, Gradients, Seconds]:
     """Does what ``row_hessian`` does, with a second sweep for each output number and input number.
 
     Args:
@@ -140,11 +138,7 @@ def _rows_of_hessian(tape: tf.GradientTape, gradient: Any, by: Tensors) -> Tenso
     """Sweeps back from each number of a gradient: by input, ``(batch, numbers, *input)``."""
     row = row_of(gradient)
     parts = [
-        _dense(
-            tape.gradient(
-                gradient, by, output_gradients=_pick(gradient, row, number), unconnected_gradients=_ZERO
-            )
-        )
+        _dense(tape.gradient(gradient, by, output_gradients=_pick(gradient, row, number), unconnected_gradients=_ZERO))
         for number in range(math.prod(row))
     ]
     return {wrt: tf.stack([part[wrt] for part in parts], axis=1) for wrt in by}

@@ -77,9 +77,7 @@ def block_rows(graph: Any, copies: int = 1) -> int:
     return min(max(1 << max(power, 0), MIN_BLOCK), MAX_BLOCK)
 
 
-def split(
-    call: Call, outputs: Mapping[str, Any], block: int, *, even: bool = True, shortcut: bool = True
-) -> Call:
+def split(call: Call, outputs: Mapping[str, Any], block: int, *, even: bool = True, shortcut: bool = True) -> Call:
     """Wraps a function so that calls of more than a block of rows run block by block.
 
     Args:

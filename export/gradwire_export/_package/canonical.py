@@ -65,8 +65,7 @@ def _canonical_names(graph: Any) -> dict[str, str]:
     for name in sorted(library, key=_without_counters):  # those that only the object graph knows, or nothing
         note(name)
     return {old: f"{_without_counters(old)}_{index}" for index, old in enumerate(functions)} | {
-        old: f"{_without_counters(old)}{'-' if '-' in old else '_'}{index}"
-        for index, old in enumerate(counted)
+        old: f"{_without_counters(old)}{'-' if '-' in old else '_'}{index}" for index, old in enumerate(counted)
     }
 
 
@@ -132,9 +131,7 @@ def _rename_captured(function: Any) -> None:
     results = _by_place(function.signature.output_arg, "result")
     for node in function.node_def:
         node.input[:] = [arguments.get(source, source) for source in node.input]
-    returned = {
-        results.get(name, name): arguments.get(source, source) for name, source in function.ret.items()
-    }
+    returned = {results.get(name, name): arguments.get(source, source) for name, source in function.ret.items()}
     function.ret.clear()
     function.ret.update(returned)
 

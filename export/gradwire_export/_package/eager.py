@@ -11,9 +11,7 @@ from gradwire_export._derivatives import Gradients, Tensors, row_derivatives
 from gradwire_export._sources import Function, Pair, row_shape
 
 
-def value_and_gradients(
-    function: Function, tensors: Tensors, zeros: Collection[Pair]
-) -> tuple[Tensors, Gradients]:
+def value_and_gradients(function: Function, tensors: Tensors, zeros: Collection[Pair]) -> tuple[Tensors, Gradients]:
     """Computes the outputs and their first derivatives by every input that is differentiated.
 
     Args:
@@ -24,9 +22,7 @@ def value_and_gradients(
     Returns:
         The outputs, ``(batch, *output)``; and ``{output: {input: derivative}}`` with the contract's shapes.
     """
-    wanted = {
-        output: [wrt for wrt in function.wrt if (output, wrt) not in zeros] for output in function.outputs
-    }
+    wanted = {output: [wrt for wrt in function.wrt if (output, wrt) not in zeros] for output in function.outputs}
     shapes = {output: row_shape(spec) for output, spec in function.outputs.items()}
     asked = {output: inputs for output, inputs in wanted.items() if inputs}
     values, gradients = row_derivatives(function.call, tensors, asked, shapes)
@@ -37,9 +33,7 @@ def value_and_gradients(
     return values, gradients
 
 
-def derivative_by_component(
-    function: Function, tensors: Tensors, output: str, component: Sequence[int]
-) -> Tensors:
+def derivative_by_component(function: Function, tensors: Tensors, output: str, component: Sequence[int]) -> Tensors:
     """Differentiates one number of one output by all inputs, eagerly: the slow way that the fast one is held against.
 
     Args:

@@ -77,9 +77,9 @@ def trace_signatures(plan: Plan, module: PackageModule) -> dict[str, Any]:
 
     query = {contract.CARD_QUERY: tf.TensorSpec((None,), tf.int32, name=contract.CARD_QUERY)}
     by_row = {name: row_signature(plan, name) for name in plan.signatures if name != contract.CARD}
-    return {
-        name: _concrete(_in_blocks(plan, name, found), found.inputs) for name, found in by_row.items()
-    } | {contract.CARD: _concrete(card, query)}
+    return {name: _concrete(_in_blocks(plan, name, found), found.inputs) for name, found in by_row.items()} | {
+        contract.CARD: _concrete(card, query)
+    }
 
 
 def _in_blocks(plan: Plan, name: str, signature: RowSignature) -> Body:
@@ -145,11 +145,7 @@ def _hvp(plan: Plan, tensors: Tensors) -> Tensors:
     compute = swept_hvp if plan.by_turns(contract.HVP) else row_hvp
     values, gradients, second = compute(plan.function.call, x, tangents, plan.wanted, plan.shapes)
     along = _named(plan, x, second)
-    return (
-        values
-        | _named(plan, x, gradients)
-        | {contract.tangent_name(name): part for name, part in along.items()}
-    )
+    return values | _named(plan, x, gradients) | {contract.tangent_name(name): part for name, part in along.items()}
 
 
 def _hessian(plan: Plan, tensors: Tensors) -> Tensors:

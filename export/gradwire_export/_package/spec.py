@@ -125,16 +125,12 @@ def plan_of(function: Function, zeros: Collection[Pair], signatures: Iterable[st
             "TensorFlow"
         )
         if signatures is not None:
-            raise ConversionError(
-                f"there is no {' and no '.join(lost)}: {reason}; leave it out of signatures"
-            )
+            raise ConversionError(f"there is no {' and no '.join(lost)}: {reason}; leave it out of signatures")
         warnings.append(f"left out {' and '.join(lost)}: {reason}")
         chosen -= set(lost)
     chosen |= {*ALWAYS, contract.CARD}
     ordered = tuple(name for name in known if name in chosen)
-    return Plan(
-        function, names, frozenset(zeros), ordered, tuple(warnings), support.two_sweeps, support.loops
-    )
+    return Plan(function, names, frozenset(zeros), ordered, tuple(warnings), support.two_sweeps, support.loops)
 
 
 def _by_default(function: Function) -> set[str]:

@@ -15,9 +15,7 @@ from gradwire_export._package.signatures import row_signature
 from gradwire_export._package.spec import Plan
 
 WARMUP_FILE: Final = Path("assets.extra/tf_serving_warmup_requests")
-MAX_RECORD: Final = (
-    1 << 20
-)  # bytes; sizes whose rows take more are left to the first caller, or packages would swell
+MAX_RECORD: Final = 1 << 20  # bytes; sizes whose rows take more are left to the first caller, or packages would swell
 
 
 def warmup_requests(
@@ -42,9 +40,7 @@ def warmup_requests(
     return requests | {contract.CARD: {contract.CARD_QUERY: np.zeros(1, np.int32)}}
 
 
-def write_warmup(
-    package: Path, requests: Mapping[str, Mapping[str, np.ndarray]], sizes: Sequence[int] = (1,)
-) -> None:
+def write_warmup(package: Path, requests: Mapping[str, Mapping[str, np.ndarray]], sizes: Sequence[int] = (1,)) -> None:
     """Writes the records that Serving runs while it loads the package.
 
     One record that fails makes Serving refuse the whole model, so give only inputs that have been run.
@@ -59,9 +55,7 @@ def write_warmup(
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():
             for size in sizes if signature != contract.CARD else (1,):
-                record = _record(
-                    signature, {name: np.repeat(row, size, axis=0) for name, row in inputs.items()}
-                )
+                record = _record(signature, {name: np.repeat(row, size, axis=0) for name, row in inputs.items()})
                 if len(record) <= MAX_RECORD or size == 1:
                     writer.write(record)
 

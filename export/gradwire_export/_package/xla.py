@@ -19,9 +19,7 @@ from gradwire_export._package.blocks import block_rows, split, trace
 
 XLA: Final = "xla"
 SERVER_FLAG: Final = "--xla_cpu_compilation_enabled=true"  # else a CPU server answers INTERNAL
-BATCHING_FILE: Final = (
-    "batching_params.pbtxt"  # of a version; read under --enable_per_model_batching_parameters
-)
+BATCHING_FILE: Final = "batching_params.pbtxt"  # of a version; read under --enable_per_model_batching_parameters
 SMALL_SIZES: Final = (
     1,
     8,

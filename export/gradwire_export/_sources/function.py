@@ -116,19 +116,13 @@ def _trace(
         traced = tf.function(ordered).get_concrete_function(specs)
     except Exception as error:  # a user's function may raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise ConversionError(
-            f"the function cannot be traced with inputs {_brief(specs)}: {reason}"
-        ) from error
-    outputs = {
-        name: _output_spec(name, tensor) for name, tensor in names.give(traced.structured_outputs).items()
-    }
+        raise ConversionError(f"the function cannot be traced with inputs {_brief(specs)}: {reason}") from error
+    outputs = {name: _output_spec(name, tensor) for name, tensor in names.give(traced.structured_outputs).items()}
     check_names(specs, outputs, wrt)
     # The variables come from a set; sorted, two exports of one model write them in the same order. Names may repeat:
     # then the order in which the function reads them decides.
     read = {id(captured): index for index, captured in enumerate(traced.captured_inputs)}
-    variables = sorted(
-        traced.graph.variables, key=lambda variable: (variable.name, read[id(variable.handle)])
-    )
+    variables = sorted(traced.graph.variables, key=lambda variable: (variable.name, read[id(variable.handle)]))
     return Function(call, specs, outputs, wrt, tuple(variables), holder)
 
 

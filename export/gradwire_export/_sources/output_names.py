@@ -38,16 +38,12 @@ class OutputNames:
         if isinstance(result, Mapping):
             return self._some({str(name): tensor for name, tensor in result.items()})
         tensors = list(result) if isinstance(result, (list, tuple)) else [result]
-        all_given = (
-            self.given and len(self.given) == len(tensors) and not set(self.given) & set(self.own or ())
-        )
+        all_given = self.given and len(self.given) == len(tensors) and not set(self.given) & set(self.own or ())
         if self.own and not (self.generated and all_given):
             return self._some(dict(zip(self.own, tensors, strict=True)))
         names = self.given or ([DEFAULT_OUTPUT] if len(tensors) == 1 else [])
         if len(names) != len(tensors):
-            raise UsageError(
-                f"the function has {len(tensors)} outputs and {len(names)} names {list(names)}: name each"
-            )
+            raise UsageError(f"the function has {len(tensors)} outputs and {len(names)} names {list(names)}: name each")
         return dict(zip(names, tensors, strict=True))
 
     def _some(self, named: Tensors) -> Tensors:

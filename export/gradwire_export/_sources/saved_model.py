@@ -39,9 +39,7 @@ class SavedFunction(tf.Module):
         super().__init__(name="saved")
         loaded = _load(path)
         if signature not in loaded.signatures:
-            raise UsageError(
-                f"{path} has no signature {signature!r}, expected one of {sorted(loaded.signatures)}"
-            )
+            raise UsageError(f"{path} has no signature {signature!r}, expected one of {sorted(loaded.signatures)}")
         found = loaded.signatures[signature]
         named = found.structured_input_signature[1]
         self.specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in named.items()}
@@ -80,7 +78,6 @@ def _loops_read_variables(found: Any) -> bool:
     graph = found.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     return any(
-        node.op in CONTROL_FLOW
-        and types_pb2.DT_RESOURCE in [*node.attr["T"].list.type, *node.attr["Tin"].list.type]
+        node.op in CONTROL_FLOW and types_pb2.DT_RESOURCE in [*node.attr["T"].list.type, *node.attr["Tin"].list.type]
         for node in nodes
     )

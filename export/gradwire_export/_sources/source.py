@@ -87,9 +87,7 @@ def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool
             errors=record["errors"],
         )
     except (KeyError, TypeError) as error:
-        raise PackageError(
-            f"{path / RECORD_FILE} lacks {error}: expected what `gradwire train` writes"
-        ) from error
+        raise PackageError(f"{path / RECORD_FILE} lacks {error}: expected what `gradwire train` writes") from error
 
 
 def _record(path: Path) -> dict[str, Any]:

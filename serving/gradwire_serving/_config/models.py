@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 PLATFORM: Final = "tensorflow"
 
 ModelServerConfig: TypeAlias = model_server_config_pb2.ModelServerConfig
-VersionPolicy: TypeAlias = (
-    file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
-)
+VersionPolicy: TypeAlias = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +78,12 @@ def models_below(directory: Path) -> list[ModelConfig]:
     try:
         children = sorted(child for child in root.iterdir() if child.is_dir())
     except OSError as error:
-        raise UsageError(
-            f"{directory} cannot be listed ({error.strerror}); expected a directory of models"
-        ) from error
+        raise UsageError(f"{directory} cannot be listed ({error.strerror}); expected a directory of models") from error
     models = [_checked(child.name, str(child)) for child in children if _holds_versions(child)]
     if models:
         return models
     if _holds_versions(root):
-        raise UsageError(
-            f"{directory} is itself a model, expected a directory of models: serve {root.parent}"
-        )
+        raise UsageError(f"{directory} is itself a model, expected a directory of models: serve {root.parent}")
     raise UsageError(
         f"no model below {directory}: expected {directory}/NAME/VERSION/saved_model.pb, as `gradwire export` writes"
     )
@@ -113,16 +107,12 @@ def _read(path: Path) -> list[ModelConfig]:
     try:
         config = text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text"
-        ) from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no ModelServerConfig: {error}; see serving/models.config") from error
     entries = config.model_config_list.config
     if not entries:
-        raise UsageError(
-            f"{path} names no model; expected model_config_list {{ config {{ name: … base_path: … }} }}"
-        )
+        raise UsageError(f"{path} names no model; expected model_config_list {{ config {{ name: … base_path: … }} }}")
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:

@@ -75,9 +75,7 @@ class ServerOptions:
     per_process_gpu_memory_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        chosen = [
-            name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)
-        ]
+        chosen = [name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)]
         if len(chosen) != 1:
             raise UsageError(
                 f"what to serve was said by {', '.join(chosen) or 'nothing'}; expected exactly one of a directory of "
@@ -87,9 +85,7 @@ class ServerOptions:
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name} is {getattr(self, name)}, expected 0 or more")
         if self.grpc_max_threads is not None and self.grpc_max_threads < 2:  # noqa: PLR2004 - one fewer calls run
-            raise UsageError(
-                f"--grpc_max_threads is {self.grpc_max_threads}, expected 2 or more: one fewer calls run"
-            )
+            raise UsageError(f"--grpc_max_threads is {self.grpc_max_threads}, expected 2 or more: one fewer calls run")
 
     @property
     def max_calls(self) -> int:

@@ -165,14 +165,10 @@ class Manager:
             The versions that failed, by model; empty when all are available.
         """
         with self._changed:
-            while not self._changed.wait_for(
-                lambda: self._stopping or self._all_settled(names), SIGNAL_INTERVAL
-            ):
+            while not self._changed.wait_for(lambda: self._stopping or self._all_settled(names), SIGNAL_INTERVAL):
                 pass
             failed = {
-                model.name: [
-                    model.versions[number] for number in model.wanted if model.versions[number].failure
-                ]
+                model.name: [model.versions[number] for number in model.wanted if model.versions[number].failure]
                 for model in self._models.values()
             }
             return {name: versions for name, versions in failed.items() if versions}
@@ -194,9 +190,7 @@ class Manager:
     def _find(self, name: str, number: int | None) -> tuple[Version, Servable]:
         model = self._models.get(name)
         versions = {} if model is None else model.versions
-        available = [
-            v for v in versions.values() if v.state is State.AVAILABLE and number in (None, v.number)
-        ]
+        available = [v for v in versions.values() if v.state is State.AVAILABLE and number in (None, v.number)]
         if available:
             version = max(available, key=lambda version: version.number)
             if version.servable is not None:

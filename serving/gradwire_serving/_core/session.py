@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
     from tensorflow.core.protobuf import meta_graph_pb2
 
-c_api: Final[Any] = (
-    pywrap_tf_session  # Any: its stub denies the None that its functions take and Session passes
-)
+c_api: Final[Any] = pywrap_tf_session  # Any: its stub denies the None that its functions take and Session passes
 
 SERVE_TAG: Final = "serve"
 

@@ -42,12 +42,8 @@ class SignatureCall:
         self._session = session
         self._names = {alias: info.name for alias, info in sorted(signature.inputs.items())}
         self._inputs = {alias: _output(session, name) for alias, name in self._names.items()}
-        self._fetches = {
-            alias: _output(session, info.name) for alias, info in sorted(signature.outputs.items())
-        }
-        self._defaults = {
-            alias: decode(tensor, alias) for alias, tensor in sorted(signature.defaults.items())
-        }
+        self._fetches = {alias: _output(session, info.name) for alias, info in sorted(signature.outputs.items())}
+        self._defaults = {alias: decode(tensor, alias) for alias, tensor in sorted(signature.defaults.items())}
 
     def check_inputs(self, sent: Iterable[str]) -> None:
         """Checks the names of the inputs.

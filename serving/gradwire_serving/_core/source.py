@@ -78,16 +78,12 @@ class Source:
         try:
             children = sorted(model.base_path.iterdir(), reverse=True)
         except OSError as error:
-            self._warn(
-                model, f"cannot list base path {model.base_path} of model {model.name}: {error.strerror}"
-            )
+            self._warn(model, f"cannot list base path {model.base_path} of model {model.name}: {error.strerror}")
             return
         numbered = {version_number(child.name): child for child in children}
         wanted = wanted_versions({n: path for n, path in numbered.items() if n is not None}, model.policy)
         hint = "its versions are directories named by numbers, such as 1"
-        self._warn(
-            model, "" if wanted else f"no version of model {model.name} below {model.base_path}: {hint}"
-        )
+        self._warn(model, "" if wanted else f"no version of model {model.name} below {model.base_path}: {hint}")
         self._sink(model.name, wanted)
 
     def _warn(self, model: ModelConfig, message: str) -> None:

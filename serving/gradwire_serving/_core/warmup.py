@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from gradwire_serving._core.servable import Servable
 
 WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
-_EAGER_MARKS: Final = re.compile(
-    r"^\{\{.*?\}\} | \[Op:.*$"
-)  # what eager execution adds before and after a text
+_EAGER_MARKS: Final = re.compile(r"^\{\{.*?\}\} | \[Op:.*$")  # what eager execution adds before and after a text
 MAX_RECORDS: Final = 1000  # TensorFlow Serving's own limit
 
 
@@ -66,6 +64,4 @@ def _replay(servable: Servable, record: bytes, file: Path) -> None:
         case None:
             pass  # an empty record: TensorFlow Serving lets it pass
         case kind:
-            raise ServerError(
-                f"the embedded server replays predict_log only, not {kind}", code="UNIMPLEMENTED"
-            )
+            raise ServerError(f"the embedded server replays predict_log only, not {kind}", code="UNIMPLEMENTED")

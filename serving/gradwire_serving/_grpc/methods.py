@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     from gradwire_serving._grpc.concurrency_limit import Gate
 
-Method: TypeAlias = (
-    "Callable[[bytes, float | None], bytes]"  # request and seconds left (None: no deadline) to answer
-)
+Method: TypeAlias = "Callable[[bytes, float | None], bytes]"  # request and seconds left (None: no deadline) to answer
 
 LONGEST_TIMEOUT: Final = 10**9  # seconds; gRPC gives infinity for a call with no deadline
 

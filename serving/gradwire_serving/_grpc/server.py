@@ -127,9 +127,7 @@ class EmbeddedServer:
         self._manager.stop()
 
     def _listen(self) -> grpc.Server:
-        workers = ThreadPoolExecutor(
-            self._options.max_calls + REFUSING_THREADS, thread_name_prefix="gradwire-call"
-        )
+        workers = ThreadPoolExecutor(self._options.max_calls + REFUSING_THREADS, thread_name_prefix="gradwire-call")
         server = grpc.server(workers, handlers=[self._handlers()], options=_CHANNEL_OPTIONS)
         address = _address(self._options.host, self._options.port)
         try:
@@ -137,9 +135,7 @@ class EmbeddedServer:
             if self._options.grpc_socket_path:
                 server.add_insecure_port(f"unix:{self._options.grpc_socket_path}")
         except RuntimeError as error:
-            raise UsageError(
-                f"cannot listen on {address}: {error}; expected a free port of this machine"
-            ) from error
+            raise UsageError(f"cannot listen on {address}: {error}; expected a free port of this machine") from error
         server.start()
         return server
 

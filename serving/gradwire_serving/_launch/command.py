@@ -64,9 +64,7 @@ class Plan:
         directory = self.config_path.parent
         directory.mkdir(mode=0o700, exist_ok=True)
         if directory.stat().st_uid != os.getuid():
-            raise UsageError(
-                f"{directory} belongs to another user; expected it to be yours or absent: remove it"
-            )
+            raise UsageError(f"{directory} belongs to another user; expected it to be yours or absent: remove it")
         self.config_path.write_text(self.config, encoding="utf-8")
 
 
@@ -85,9 +83,7 @@ def plan(engine: str, options: ServerOptions) -> Plan:
     if engine == EMBEDDED:
         return _plan_embedded(options)
     if not options.port:
-        raise UsageError(
-            f"--port is 0, which only the embedded server takes for any free port; give {engine} a number"
-        )
+        raise UsageError(f"--port is 0, which only the embedded server takes for any free port; give {engine} a number")
     options = _with_xla(options)
     return _plan_docker(options) if engine == DOCKER else _plan_model_server(options)
 
@@ -152,9 +148,7 @@ def _plan_docker(options: ServerOptions) -> Plan:
     return Plan(DOCKER, tuple(_docker_run(published, [*mounts, (str(path), target)], inside)), path, text)
 
 
-def _docker_run(
-    published: Sequence[str], mounts: Sequence[tuple[str, str]], options: ServerOptions
-) -> list[str]:
+def _docker_run(published: Sequence[str], mounts: Sequence[tuple[str, str]], options: ServerOptions) -> list[str]:
     return [
         *(DOCKER, "run", "--rm", "--init"),
         *(f"--publish={ports}" for ports in published),

@@ -23,9 +23,7 @@ def any_compiled(models: Iterable[ModelConfig]) -> bool:
     Args:
         models: what is served.
     """
-    versions = [
-        version for model in models if model.base_path.is_dir() for version in model.base_path.iterdir()
-    ]
+    versions = [version for model in models if model.base_path.is_dir() for version in model.base_path.iterdir()]
     return any(_is_compiled(version) for version in versions if version_number(version.name) is not None)
 
 

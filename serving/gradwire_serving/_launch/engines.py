@@ -42,9 +42,7 @@ def find_engine(wanted: str = AUTO) -> str:
             return EMBEDDED
         case "tensorflow_model_server":
             if not shutil.which(MODEL_SERVER):
-                raise UsageError(
-                    f"{MODEL_SERVER} is not on the PATH; install it, or use --engine docker or embedded"
-                )
+                raise UsageError(f"{MODEL_SERVER} is not on the PATH; install it, or use --engine docker or embedded")
             return MODEL_SERVER
         case "docker":
             if not _docker_answers("version"):

@@ -60,9 +60,7 @@ def _become(engine: str, options: ServerOptions, say: Callable[[str], None]) -> 
     try:
         os.execvp(planned.argv[0], planned.argv)  # noqa: S606 - no shell is wanted; the arguments are ours
     except FileNotFoundError as error:
-        raise UsageError(
-            f"{planned.argv[0]} is not on the PATH; install it, or use --engine embedded"
-        ) from error
+        raise UsageError(f"{planned.argv[0]} is not on the PATH; install it, or use --engine embedded") from error
 
 
 def _serve(

@@ -123,9 +123,7 @@ def encode(array: np.ndarray, *, as_content: bool = False) -> list[Part]:
     if kind.packed:
         return [tensor.SerializeToString(), *field(kind.packed, _bytes(array))]
     items = array.reshape(-1)
-    getattr(tensor, kind.field).extend(
-        (items.view(kind.item) if kind.field == "half_val" else items).tolist()
-    )
+    getattr(tensor, kind.field).extend((items.view(kind.item) if kind.field == "half_val" else items).tolist())
     return [tensor.SerializeToString()]
 
 
@@ -165,9 +163,7 @@ def _from_field(kind: _Kind, values: Sequence[Any], count: int) -> np.ndarray:
         return array
     items = np.fromiter(values, kind.item, given * per_element)
     narrow = kind.array[0] if kind.array.fields else kind.array
-    array[:given] = (
-        items.astype(narrow).view(kind.array) if kind.field == "int_val" else items.view(kind.array)
-    )
+    array[:given] = items.astype(narrow).view(kind.array) if kind.field == "int_val" else items.view(kind.array)
     array[given:] = array[given - 1] if given else np.zeros((), kind.array)
     return array
 

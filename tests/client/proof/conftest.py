@@ -70,9 +70,7 @@ def functions(net: Network) -> dict[str, Callable[..., Arrays]]:
 
     def firsts(df: np.ndarray) -> Arrays:
         return {
-            derivative_name(output, wrt): df[:, SLICES[output], SLICES[wrt]].reshape(
-                -1, *derivative_shape((m,), (n,))
-            )
+            derivative_name(output, wrt): df[:, SLICES[output], SLICES[wrt]].reshape(-1, *derivative_shape((m,), (n,)))
             for output, m in OUTPUTS.items()
             for wrt, n in INPUTS.items()
         }

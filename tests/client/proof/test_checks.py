@@ -122,9 +122,7 @@ def test_what_lingers_after_nan_fails():
         return {"f": x * x + (1e-3 if any(seen) else 0), "df_dx": 2 * x}
 
     found = check(fake(spoilt), "non_finite")
-    assert [finding.subject for finding in found.findings if not finding.passed] == [
-        "answers as before afterwards"
-    ]
+    assert [finding.subject for finding in found.findings if not finding.passed] == ["answers as before afterwards"]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 1000])
@@ -168,9 +166,7 @@ def test_no_rows_of_a_wrong_shape_are_found():
         return {"f": x * x, "df_dx": 2 * x} if len(x) else {"f": np.zeros((1, 1)), "df_dx": x}
 
     found = check(fake(empty), "rows")
-    assert [(f.subject, f.tensor) for f in found.findings if not f.passed] == [
-        ("serving_default: no rows", "f")
-    ]
+    assert [(f.subject, f.tensor) for f in found.findings if not f.passed] == [("serving_default: no rows", "f")]
 
 
 def test_no_rows_are_never_sent_to_a_server(stand_in: Any):

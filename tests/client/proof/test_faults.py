@@ -55,9 +55,7 @@ def test_a_fault_between_kinks_is_caught(make_network: Callable[..., Model], dty
     """A Hessian that is not zero, a sign that is flipped: kinks hide neither."""
     tilted = changed("d2f_dx2", lambda array: array + 0.05)
     for fault in ({"hessian": tilted}, {"serving_default": flipped("dw_dx"), "hessian": flipped("dw_dx")}):
-        model = make_network(
-            dtype, fault, relu=True, reference=False, keep=("serving_default", "value", "hessian")
-        )
+        model = make_network(dtype, fault, relu=True, reference=False, keep=("serving_default", "value", "hessian"))
         assert "taylor" in failed(gradwire.verify(model))
 
 
@@ -90,10 +88,7 @@ def swapped_rows(right: Right, inputs: Arrays) -> Arrays:
     """Rows 0 and 1 of every derivative swapped, where there are two."""
     found = right(**inputs)
     order = [1, 0, *range(2, len(inputs["x"]))] if len(inputs["x"]) > 1 else [0]
-    return {
-        name: array[order] if name not in ("f", "w") and len(array) else array
-        for name, array in found.items()
-    }
+    return {name: array[order] if name not in ("f", "w") and len(array) else array for name, array in found.items()}
 
 
 def to_bfloat16(array: np.ndarray) -> np.ndarray:
@@ -205,9 +200,7 @@ def test_planted_faults_are_caught(make_network: Callable[..., Model], name: str
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", list(FAULTS)[:6])
-def test_a_fault_of_every_signature_alike_is_caught(
-    make_network: Callable[..., Model], name: str, dtype: str
-):
+def test_a_fault_of_every_signature_alike_is_caught(make_network: Callable[..., Model], name: str, dtype: str):
     """Where all signatures are wrong in the same way nothing contradicts anything: differences and references do."""
     _, fault, *_ = FAULTS[name]
     signatures = ("hvp",) if "hvp" in name else ("serving_default", "hvp", "hessian")

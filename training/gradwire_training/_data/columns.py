@@ -84,9 +84,7 @@ def _rows(column: NDArray[np.float64]) -> NDArray[np.float64]:
     return column[:, None] if column.ndim == 1 else column
 
 
-def derivatives_of(
-    given: Mapping[str, Mapping[str, ArrayLike]] | ArrayLike | None, x: Table, y: Table
-) -> Derivatives:
+def derivatives_of(given: Mapping[str, Mapping[str, ArrayLike]] | ArrayLike | None, x: Table, y: Table) -> Derivatives:
     """Reads derivatives, output -> input -> array; pairs may be left out.
 
     Raises:

@@ -133,11 +133,7 @@ class Truth:
 
     def _bounds(self) -> list[tuple[float, float]]:
         """Of every number of the inputs, in order."""
-        return [
-            self.domain[quantity.name]
-            for quantity in self.inputs
-            for _ in range(int(np.prod(quantity.shape)))
-        ]
+        return [self.domain[quantity.name] for quantity in self.inputs for _ in range(int(np.prod(quantity.shape)))]
 
     def _split(self, numbers: NDArray[np.float64]) -> Table:
         """Shares ``(rows, numbers)`` out to the inputs."""

@@ -148,7 +148,5 @@ def _any_columns(source: Any) -> Columns:
 def _once(what: str, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if names.count(name) > 1:
-            raise DataError(
-                f"{what} has {names.count(name)} columns named {name!r}: rename or drop all but one"
-            )
+            raise DataError(f"{what} has {names.count(name)} columns named {name!r}: rename or drop all but one")
     return tuple(names)

@@ -33,9 +33,7 @@ def points(x: Table) -> NDArray[np.int64]:
     bits = np.zeros(len(next(iter(x.values()))), np.uint64)
     for column in x.values():
         for numbers in column.reshape(len(column), -1).T:
-            bits = _mixed(
-                bits + GOLDEN ^ (numbers + 0.0).view(np.uint64)
-            )  # + 0.0: -0.0 is the same point as 0.0
+            bits = _mixed(bits + GOLDEN ^ (numbers + 0.0).view(np.uint64))  # + 0.0: -0.0 is the same point as 0.0
     _, found = np.unique(bits, return_inverse=True)
     return found.ravel()
 

@@ -43,9 +43,7 @@ class Roles:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, columns: Columns, inputs: Sequence[str] | None, outputs: Sequence[str] | None, *, what: str
-    ) -> Roles:
+    def of(cls, columns: Columns, inputs: Sequence[str] | None, outputs: Sequence[str] | None, *, what: str) -> Roles:
         """Tells the columns apart.
 
         Args:
@@ -102,9 +100,7 @@ class Roles:
 
     def _tangents(self, columns: Columns, table: Mapping[str, Any]) -> dict[str, Any] | None:
         return {
-            name: self._read(columns, tangent_name(name))
-            for name in table
-            if tangent_name(name) in self.bases
+            name: self._read(columns, tangent_name(name)) for name in table if tangent_name(name) in self.bases
         } or None
 
     def _read(self, columns: Columns, base: str, shape: tuple[int, ...] | None = None) -> Any:
@@ -112,9 +108,7 @@ class Roles:
         elements = self.bases[base]
         if () in elements:
             column = np.asarray(columns.read(elements[()]))
-            unknown = (
-                shape is not None and column.ndim == 1 and column.dtype.kind == "f" and np.isnan(column).all()
-            )
+            unknown = shape is not None and column.ndim == 1 and column.dtype.kind == "f" and np.isnan(column).all()
             return np.full((len(column), *shape), np.nan) if unknown and shape else column
         if shape is None or len(shape) != len(next(iter(elements))):
             shape = tuple(max(sizes) + 1 for sizes in zip(*elements, strict=True))
@@ -152,14 +146,8 @@ def _found(
 ) -> tuple[list[str], list[str]]:
     """Finds which columns the derivatives are of and by; x and f alone are an input and an output, too."""
     pairs = {(a, b) for a in names for b in names if a != b and derivative_name(a, b) in names}
-    wanted = (
-        list(outputs) if outputs is not None else [name for name in names if any(a == name for a, _ in pairs)]
-    )
-    by = (
-        list(inputs)
-        if inputs is not None
-        else [n for n in names if any(b == n and a in wanted for a, b in pairs)]
-    )
+    wanted = list(outputs) if outputs is not None else [name for name in names if any(a == name for a, _ in pairs)]
+    by = list(inputs) if inputs is not None else [n for n in names if any(b == n and a in wanted for a, b in pairs)]
     if not pairs and {"x", "f"} <= set(names):
         wanted, by = wanted or ["f"], by or ["x"]
     if not wanted or not by or set(wanted) & set(by):
@@ -181,9 +169,7 @@ def _notes(bases: Mapping[str, Elements], inputs: Sequence[str], outputs: Sequen
     tangents = [tangent_name(name) for name in (*inputs, *outputs)]
     labels = [name for name in (*derivatives, *tangents) if name in bases]
     used = {*inputs, *outputs, *labels}
-    notes = [
-        f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}; derivatives {', '.join(labels) or 'none'}"
-    ]
+    notes = [f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}; derivatives {', '.join(labels) or 'none'}"]
     if left := [name for name in bases if name not in used]:
         notes.append(f"columns left out: {_listed(left)}")
     return notes
@@ -200,9 +186,7 @@ def _within(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _flat(column: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim != 1 or array.dtype.kind not in "iuf":
-        raise DataError(
-            f"column {column!r} holds {array.dtype} of shape {array.shape}, expected one number a row"
-        )
+        raise DataError(f"column {column!r} holds {array.dtype} of shape {array.shape}, expected one number a row")
     return array
 
 

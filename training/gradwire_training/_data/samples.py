@@ -203,9 +203,7 @@ def _units(given: Mapping[str, str] | None, samples: Samples) -> dict[str, str]:
         raise UsageError(f"units names {unknown[0]!r}, the samples have {known}: use one of those")
     if samples.origin is not None:
         truth = samples.origin.truth
-        return {quantity.name: quantity.unit for quantity in (*truth.inputs, *truth.outputs)} | dict(
-            given or {}
-        )
+        return {quantity.name: quantity.unit for quantity in (*truth.inputs, *truth.outputs)} | dict(given or {})
     return dict(given or {})
 
 

@@ -239,9 +239,7 @@ def _columns(group: _Group, wanted: Sequence[str] | None = None) -> Columns:
     pa = import_extra("pyarrow", EXTRA)
     opened = _open(group.path)
     try:
-        if wanted is not None and (
-            missing := [name for name in wanted if name not in opened.schema_arrow.names]
-        ):
+        if wanted is not None and (missing := [name for name in wanted if name not in opened.schema_arrow.names]):
             raise DataError(f"{group.path} has no column {missing[0]!r}, other files beside it have")
         table = opened.read_row_group(group.index, columns=None if wanted is None else list(wanted))
     except (OSError, pa.ArrowException) as error:

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 POINTS: Final = 1_000  # of the domain: the targets are stated on as many
 
 
-def errors_of(
-    model: keras.Model, ports: Ports, samples: Samples, validation: Samples | None = None
-) -> dict[str, Any]:
+def errors_of(model: keras.Model, ports: Ports, samples: Samples, validation: Samples | None = None) -> dict[str, Any]:
     """Measures a model's values and derivatives.
 
     Args:
@@ -90,9 +88,7 @@ def evaluate(model: keras.Model, ports: Ports, x: Table, wanted: Derivatives) ->
     """
     floats = model.variable_dtype
     inputs = {
-        port.name: tf.constant(
-            x[port.name].reshape(-1, *port.shape), floats if port.is_floating else port.dtype
-        )
+        port.name: tf.constant(x[port.name].reshape(-1, *port.shape), floats if port.is_floating else port.dtype)
         for port in ports.inputs
     }
     values, derivatives = row_derivatives(

@@ -145,9 +145,7 @@ def _streaming(optimizer: optimizers.Optimizer) -> optimizers.Optimizer:
         case optimizers.Adam():
             return optimizer
         case _:
-            raise UsageError(
-                f"optimizer {optimizer.name!r} needs all rows in memory: a stream is fitted by 'adam'"
-            )
+            raise UsageError(f"optimizer {optimizer.name!r} needs all rows in memory: a stream is fitted by 'adam'")
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:

@@ -137,9 +137,7 @@ def _network(model: keras.Model) -> dict[str, Any]:
 
 def _tensor(result: Result, port: Port) -> CardTensor:
     dtype = result.request.dtype if port.is_floating else port.dtype
-    return CardTensor(
-        name=port.name, dtype=dtype, shape=port.shape, unit=result.request.samples.units.get(port.name)
-    )
+    return CardTensor(name=port.name, dtype=dtype, shape=port.shape, unit=result.request.samples.units.get(port.name))
 
 
 def _input(result: Result, port: Port) -> CardTensor:
@@ -149,9 +147,7 @@ def _input(result: Result, port: Port) -> CardTensor:
     if (stream := result.request.stream) is not None:
         bounds = stream.lower[port.name].reshape(port.shape), stream.upper[port.name].reshape(port.shape)
     domain = Domain(lower=bounds[0].tolist(), upper=bounds[1].tolist())
-    return CardTensor(
-        name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, unit=tensor.unit, domain=domain
-    )
+    return CardTensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, unit=tensor.unit, domain=domain)
 
 
 def _arrays(result: Result) -> dict[str, NDArray[np.float64]]:

@@ -102,9 +102,7 @@ def _stream(samples: Samples, settings: dict[str, Any] | None) -> Stream | None:
         return None
     stream = Stream(**{name: value for name, value in settings.items() if name != "rows"})
     if digest_of(stream.samples.arrays()) != digest_of(samples.arrays()):
-        raise DataError(
-            f"{settings['path']} has other rows than those that were fitted: put the old ones back"
-        )
+        raise DataError(f"{settings['path']} has other rows than those that were fitted: put the old ones back")
     return stream
 
 

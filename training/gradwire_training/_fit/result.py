@@ -57,9 +57,7 @@ class Request:
         kinds = {"samples": Samples, "loss": Loss}
         for name, kind in kinds.items():
             if not isinstance(given := getattr(self, name), kind):
-                raise UsageError(
-                    f"{name} is {given!r}, expected an instance of gradwire_training's {kind.__name__}"
-                )
+                raise UsageError(f"{name} is {given!r}, expected an instance of gradwire_training's {kind.__name__}")
         if self.validation is not None:
             self._check_validation(self.validation)
         if self.steps is not None and self.steps < 1:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[np.float64]"
-Activation: TypeAlias = (
-    "Callable[[Array], tuple[Array, Array, Array]]"  # z -> value, slope, the slope's slope
-)
+Activation: TypeAlias = "Callable[[Array], tuple[Array, Array, Array]]"  # z -> value, slope, the slope's slope
 
 # TensorFlow's gelu takes it through float32 even in float64; it is that function which is packaged.
 ROOT_HALF: Final = float(np.float32(math.sqrt(0.5)))

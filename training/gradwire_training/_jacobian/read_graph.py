@@ -152,9 +152,7 @@ class _Reader:
         place = self._append(layer, reads, [tuple(tensor.shape[1:]) for tensor in taken])
         self._places[id(given)] = place[0]
 
-    def _append(
-        self, layer: keras.Layer, reads: tuple[int, ...], rows: Sequence[tuple[int, ...]]
-    ) -> tuple[int, ...]:
+    def _append(self, layer: keras.Layer, reads: tuple[int, ...], rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         for node in self._nodes(layer, rows):
             self._steps.append(Step(node, reads))
             reads = (self._signals,)

@@ -87,9 +87,7 @@ class Swept(Residuals):
         self._rows = len(widths.known)
         numbers = widths.outputs * (1 + widths.inputs) * self.weights
         self._block_rows = min(self._rows, max(1, block_bytes // (8 * numbers)))
-        self._ports = [
-            (x, np.broadcast_to(tangents, (self._rows, *tangents.shape))) for x, tangents in widths.ports
-        ]
+        self._ports = [(x, np.broadcast_to(tangents, (self._rows, *tangents.shape))) for x, tangents in widths.ports]
         self._last: tuple[Array, list[Signal]] | None = None
         self._values = np.empty((self._block_rows, widths.outputs, self.weights))
         self._slopes = np.empty((self._block_rows, widths.outputs, widths.inputs, self.weights))

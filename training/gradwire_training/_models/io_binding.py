@@ -133,25 +133,17 @@ def _like(structure: Any, by_key: dict[str, Any]) -> Any:
 
 
 def _match(role: str, columns: Mapping[str, Row], tensors: Mapping[str, Any]) -> tuple[Port, ...]:
-    names = (
-        dict(zip(tensors, columns, strict=True))
-        if len(tensors) == len(columns) == 1
-        else {n: n for n in tensors}
-    )
+    names = dict(zip(tensors, columns, strict=True)) if len(tensors) == len(columns) == 1 else {n: n for n in tensors}
     if set(names.values()) != set(columns):
         extra, missing = sorted(set(columns) - set(tensors)), sorted(set(tensors) - set(columns))
-        raise DataError(
-            f"{role} does not match the model: sent extra: {extra}; missing but required: {missing}"
-        )
+        raise DataError(f"{role} does not match the model: sent extra: {extra}; missing but required: {missing}")
     return tuple(_port(role, name, columns[name], key, tensors[key]) for key, name in names.items())
 
 
 def _port(role: str, name: str, columns: Row, key: str, tensor: Any) -> Port:
     wanted: tuple[int | None, ...] = tuple(tensor.shape[1:])
     shape = () if wanted == () and columns == (1,) else columns  # samples keep (rows,) as (rows, 1)
-    if len(shape) != len(wanted) or any(
-        size not in (None, given) for size, given in zip(wanted, shape, strict=True)
-    ):
+    if len(shape) != len(wanted) or any(size not in (None, given) for size, given in zip(wanted, shape, strict=True)):
         rows = ", ".join(["rows", *("any" if size is None else str(size) for size in wanted)])
         raise DataError(f"{role} {name!r} has rows of shape {columns}, the model's {key!r} takes ({rows})")
     return Port(name=name, key=key, shape=shape, dtype=keras.backend.standardize_dtype(tensor.dtype))

@@ -63,9 +63,7 @@ def mlp(
     rows_out = {name: _row(f"output {name!r}", row) for name, row in outputs.items()}
     starts = _starts(seed)
     hidden = [
-        keras.layers.Dense(
-            _size(f"width {width!r}", width), _activation(activation), kernel_initializer=next(starts)
-        )
+        keras.layers.Dense(_size(f"width {width!r}", width), _activation(activation), kernel_initializer=next(starts))
         for width in widths
     ]
     scales = None if scale is None else _scales(scale, rows_in, rows_out)
@@ -90,9 +88,7 @@ def _scales(samples: Samples, inputs: Rows, outputs: Rows) -> dict[str, Scale]:
     for role, table, rows in (("x", samples.x, inputs), ("y", samples.y, outputs)):
         found = {name: column.shape[1:] for name, column in table.items()}
         if found != dict(rows):
-            raise DataError(
-                f"scale has {role} {found}, the network {dict(rows)}: give samples of its columns"
-            )
+            raise DataError(f"scale has {role} {found}, the network {dict(rows)}: give samples of its columns")
     return input_scales(samples) | output_scales(samples)
 
 
@@ -116,18 +112,14 @@ def _joined(
 
 def _starts(seed: int) -> Iterator[Any]:
     for layer in count():  # seeds of a sequence: neighbouring seeds would share weights between layers
-        yield keras.initializers.GlorotUniform(
-            seed=int(np.random.SeedSequence((seed, layer)).generate_state(1)[0])
-        )
+        yield keras.initializers.GlorotUniform(seed=int(np.random.SeedSequence((seed, layer)).generate_state(1)[0]))
 
 
 def _activation(name: str) -> str:
     try:
         keras.activations.get(name)
     except ValueError as error:
-        raise UsageError(
-            f"activation {name!r} is unknown to Keras: use 'sigmoid', 'tanh', 'softplus', ..."
-        ) from error
+        raise UsageError(f"activation {name!r} is unknown to Keras: use 'sigmoid', 'tanh', 'softplus', ...") from error
     return name
 
 

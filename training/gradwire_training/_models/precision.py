@@ -63,9 +63,7 @@ def _recast(config: Any, dtype: str) -> Any:
             return {**rest, "class_name": "DTypePolicy", "config": {"name": dtype}}
         case dict():
             return {
-                key: dtype
-                if key == "dtype" and isinstance(value, str) and value in FLOATS
-                else _recast(value, dtype)
+                key: dtype if key == "dtype" and isinstance(value, str) and value in FLOATS else _recast(value, dtype)
                 for key, value in config.items()
             }
         case list() | tuple():

@@ -111,18 +111,14 @@ def units_of(model: keras.Model, ports: Ports) -> Units:
 
 def _divisor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(
-            tensor is taken for taken in _ends(layer, "input")
-        ):
+        if isinstance(layer, keras.layers.Rescaling) and any(tensor is taken for taken in _ends(layer, "input")):
             return 1 / _scale(layer)
     return np.ones(())
 
 
 def _factor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(
-            tensor is made for made in _ends(layer, "output")
-        ):
+        if isinstance(layer, keras.layers.Rescaling) and any(tensor is made for made in _ends(layer, "output")):
             return _scale(layer)
     return np.ones(())
 
@@ -174,8 +170,6 @@ def _slope_spread(samples: Samples, output: str) -> NDArray[np.float64]:
     return np.where(total > 0, np.sqrt(total), 1.0)
 
 
-def _by_numbers(
-    column: NDArray[np.float64], output: tuple[int, ...], wrt: tuple[int, ...]
-) -> NDArray[np.float64]:
+def _by_numbers(column: NDArray[np.float64], output: tuple[int, ...], wrt: tuple[int, ...]) -> NDArray[np.float64]:
     """Gives derivatives as ``(rows, output numbers, input numbers)``."""
     return column.reshape(len(column), int(np.prod(output)), int(np.prod(wrt)))

@@ -174,9 +174,7 @@ def _counts(objective: Objective, rows: int, size: int) -> Any:
 
 def _with_pins(rows: NDArray[np.int64], size: int, pins: NDArray[np.int64]) -> NDArray[np.int32]:
     batches = rows.reshape(-1, size)
-    return np.concatenate([batches, np.broadcast_to(pins, (len(batches), len(pins)))], axis=1).astype(
-        np.int32
-    )
+    return np.concatenate([batches, np.broadcast_to(pins, (len(batches), len(pins)))], axis=1).astype(np.int32)
 
 
 def _generator(seed: int, *where: int) -> np.random.Generator:

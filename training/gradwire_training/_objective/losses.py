@@ -143,9 +143,7 @@ class Sobolev(Loss):
         if weight is None:
             return None if self.balanced else WEIGHT
         if not (math.isfinite(weight) and weight > 0):
-            raise UsageError(
-                f"{name} is {weight}, expected a finite number above 0: Value() fits values alone"
-            )
+            raise UsageError(f"{name} is {weight}, expected a finite number above 0: Value() fits values alone")
         return float(weight)
 
     def check(self, samples: Samples) -> None:
@@ -156,13 +154,9 @@ class Sobolev(Loss):
 
 def _require_values(role: str, samples: Samples, loss: str) -> None:
     if not samples.value_labels:
-        raise DataError(
-            f"the {role} hold no value (y is NaN everywhere), the loss {loss!r} needs some: fill in y"
-        )
+        raise DataError(f"the {role} hold no value (y is NaN everywhere), the loss {loss!r} needs some: fill in y")
 
 
 def _require_derivatives(samples: Samples, loss: str) -> None:
     if not samples.derivative_labels:
-        raise DataError(
-            f"the samples hold no derivative, the loss {loss!r} needs some: give dydx, or use Value()"
-        )
+        raise DataError(f"the samples hold no derivative, the loss {loss!r} needs some: give dydx, or use Value()")

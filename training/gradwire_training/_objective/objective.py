@@ -206,9 +206,7 @@ class Objective:
         return tf.constant(factor, self.dtype)
 
 
-def _answer(
-    term: Term, values: Mapping[str, Any], derivatives: Mapping[str, Any], data: Data, labels: Labels
-) -> Any:
+def _answer(term: Term, values: Mapping[str, Any], derivatives: Mapping[str, Any], data: Data, labels: Labels) -> Any:
     """Gives what the model says where a term has labels."""
     if not term.wrt:
         return values[term.output]

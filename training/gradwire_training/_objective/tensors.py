@@ -62,8 +62,7 @@ class Data:
                 for port in ports.inputs
             },
             directions={
-                name: tf.constant(column.reshape(len(column), -1), dtype)
-                for name, column in rows.directions.items()
+                name: tf.constant(column.reshape(len(column), -1), dtype) for name, column in rows.directions.items()
             },
             known={name: _labels(column, shapes[name], dtype) for name, column in rows.known.items()},
             labels=[_labels(_column(rows, term), row_shape(term, ports), dtype) for term in terms],
@@ -119,9 +118,7 @@ def row_shape(term: Term, ports: Ports) -> tuple[int, ...]:
     outputs = {port.name: port.shape for port in ports.outputs}
     for wrt in term.wrt:
         if not inputs[wrt].is_floating:
-            raise DataError(
-                f"dydx[{term.output!r}][{wrt!r}]: the model's {wrt!r} is an integer: leave it out of dydx"
-            )
+            raise DataError(f"dydx[{term.output!r}][{wrt!r}]: the model's {wrt!r} is an integer: leave it out of dydx")
     if not term.wrt or term.along:
         return outputs[term.output]
     return derivative_shape(outputs[term.output], inputs[term.wrt[0]].shape)

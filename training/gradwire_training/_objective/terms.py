@@ -75,10 +75,7 @@ class Rows:
             x=_joined(samples.x, loss.pins.x),
             known=_joined(samples.y, loss.pins.y),
             fitted=_joined(hidden, loss.pins.y),
-            slopes={
-                output: {w: _padded(c, loss.pins.count) for w, c in by.items()}
-                for output, by in slopes.items()
-            },
+            slopes={output: {w: _padded(c, loss.pins.count) for w, c in by.items()} for output, by in slopes.items()},
             directions={name: _padded(c, loss.pins.count, 0.0) for name, c in directions.items()},
             tangents={name: _padded(c, loss.pins.count) for name, c in tangents.items()},
             pins=loss.pins.count,

@@ -114,9 +114,7 @@ def _balanced(
     return ((spread / unit)[:, None] / np.maximum(size, floor)).reshape(column.shape[1:])
 
 
-def _plain(
-    output: str, wrt: str, column: NDArray[np.float64], samples: Samples, units: Units
-) -> NDArray[np.float64]:
+def _plain(output: str, wrt: str, column: NDArray[np.float64], samples: Samples, units: Units) -> NDArray[np.float64]:
     rows = (samples.y[output].shape[1:], samples.x[wrt].shape[1:])
     given, taken = (
         np.broadcast_to(unit, row).ravel()

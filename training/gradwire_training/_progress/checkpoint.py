@@ -118,9 +118,7 @@ class Checkpoint:
             asked = json.loads(str(arrays[ASKED]))
             newer = asked.pop("format") > FORMAT
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-            raise PackageError(
-                f"{self._path} is not a checkpoint ({error}): remove it, or do not resume"
-            ) from error
+            raise PackageError(f"{self._path} is not a checkpoint ({error}): remove it, or do not resume") from error
         if newer:
             raise PackageError(f"{self._path} was written by a newer gradwire: update this one")
         self._require_same(asked)

@@ -93,9 +93,7 @@ class Comparison:
         return cls(x=x, pairs=tuple(pairs), against=against)
 
 
-def _pair(
-    name: str, is_derivative: bool, unit: str | None, given: NDArray[Any], wanted: NDArray[Any]
-) -> Pair:
+def _pair(name: str, is_derivative: bool, unit: str | None, given: NDArray[Any], wanted: NDArray[Any]) -> Pair:
     flat, there = wanted.ravel(), ~np.isnan(wanted.ravel())
     return Pair(name, is_derivative, unit, given.astype(np.float64).ravel()[there], flat[there])
 

@@ -152,9 +152,7 @@ class Study:
                 tensor: (self.spread(tensor, count, with_), self.spread(tensor, 2 * count, without))
                 for tensor in self.tensors
             }
-            known = {
-                tensor: more.median / few.median for tensor, (few, more) in pairs.items() if few and more
-            }
+            known = {tensor: more.median / few.median for tensor, (few, more) in pairs.items() if few and more}
             if known:
                 ratios.append((count, known))
         return ratios

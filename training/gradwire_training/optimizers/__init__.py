@@ -37,6 +37,4 @@ def get(name: str, **settings: Any) -> Optimizer:
     try:
         return _KNOWN[name](**settings)
     except TypeError as error:
-        raise UsageError(
-            f"optimizer {name!r}: {error}; its settings are {_KNOWN[name]().settings()}"
-        ) from error
+        raise UsageError(f"optimizer {name!r}: {error}; its settings are {_KNOWN[name]().settings()}") from error

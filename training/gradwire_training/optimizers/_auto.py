@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from gradwire_training._progress import Monitor
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
-MOST_WORK: Final = (
-    3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least
-)
+MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least
 FIT_WORK: Final = 2e10  # multiplications in a whole fit of lm: some seconds
 FEWEST_STEPS: Final = 500  # of lm: enough to come near, whatever they take
 MOST_LABELS: Final = 100_000  # of lbfgs, which looks at all of them in every step

@@ -32,9 +32,7 @@ Array: TypeAlias = "NDArray[np.float64]"
 WINDOW: Final = 50
 FALLING: Final = 0.8  # of F, a window ago: below it, F still falls
 EVERY: Final = 5  # steps at least from one estimate to the next
-FAR: Final = (
-    0.5  # of F at the start: above it, a ridge could draw all weights to zero, where F / |p|^2 is infinite
-)
+FAR: Final = 0.5  # of F at the start: above it, a ridge could draw all weights to zero, where F / |p|^2 is infinite
 GROWTH: Final = 0.1  # of the steps done, from one estimate to the next: eigenvalues take longer than a step
 ROUNDS: Final = 3  # of the two equations in turn: they settle to a few percent
 HALF: Final = 0.5  # of the residuals: gamma before the first estimate

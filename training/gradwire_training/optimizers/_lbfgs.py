@@ -135,9 +135,7 @@ class _Reporter:
         losses, maes = zip(*self._steps, strict=True)
         self._steps.clear()
         self._done += len(losses)
-        go_on = self._monitor.report(
-            np.array(losses), np.array(maes), self._name, xla=self._surface.compiled.xla
-        )
+        go_on = self._monitor.report(np.array(losses), np.array(maes), self._name, xla=self._surface.compiled.xla)
         if go_on:  # the model has the weights of the last step: what calls this has moved there
             self._monitor.checkpoint(lambda: {DONE: np.array(self._done)})
         self._reported = time.perf_counter()

@@ -89,9 +89,7 @@ class Lm(Optimizer):
 def refusal(objective: Objective) -> str | None:
     """Says why ``lm`` cannot fit an objective; None where it can: its residuals are functions of its weights alone."""
     model = objective.model
-    regularised = (
-        f"the model {model.name!r} adds losses of its own (regularisers), and lm makes sums of squares small"
-    )
+    regularised = f"the model {model.name!r} adds losses of its own (regularisers), and lm makes sums of squares small"
     if read_graph(model, objective.trainable) is not None:
         return regularised if model.losses else None
     before = objective.snapshot()
@@ -196,9 +194,7 @@ class _Descent:
         losses, maes = zip(*self._pending, strict=True)
         self._pending.clear()
         self._monitor.offer(self._loss, self._objective.snapshot())
-        go_on = self._monitor.report(
-            np.array(losses), np.array(maes), self._settings.name, xla=self._residuals.xla
-        )
+        go_on = self._monitor.report(np.array(losses), np.array(maes), self._settings.name, xla=self._residuals.xla)
         if go_on:
             self._monitor.checkpoint(self._state)
         self._reported = time.perf_counter()

@@ -61,9 +61,7 @@ def run_steps(
         if batches is None:
             monitor.offer(losses[0], before)
         else:
-            monitor.offer(
-                float(losses.mean()), before
-            )  # a batch's loss is its own; their mean is the weights'
+            monitor.offer(float(losses.mean()), before)  # a batch's loss is its own; their mean is the weights'
         done, warm = done + count, True
         if not monitor.report(losses, maes, name, xla=chunk.xla):
             break
@@ -80,9 +78,7 @@ def _order(batches: Batches | None, done: int, most: int, shape: tuple[int, int]
     return len(order), tf.constant(buffer)
 
 
-def _chunk(
-    objective: Objective, optimizer: keras.optimizers.Optimizer, batches: Batches | None, most: int
-) -> Any:
+def _chunk(objective: Objective, optimizer: keras.optimizers.Optimizer, batches: Batches | None, most: int) -> Any:
     optimizer.build(objective.trainable)
 
     def gradient(order: Any, done: Any) -> tuple[Any, Any, list[Any]]:

@@ -21,9 +21,7 @@ __all__ = ["LOSSES", "SPACINGS", "Law", "Problem", "Quantity", "Truth", "get", "
 
 DIMENSIONS: Final = 2  # of a family unless its name says another number
 
-_KNOWN: Final[dict[str, Problem]] = {
-    known.name: known for known in (LOG, BLACK_SCHOLES, BASKET, LENNARD_JONES)
-}
+_KNOWN: Final[dict[str, Problem]] = {known.name: known for known in (LOG, BLACK_SCHOLES, BASKET, LENNARD_JONES)}
 # Functions of any number of numbers: "rosenbrock" is that of DIMENSIONS numbers, "rosenbrock-5" that of five.
 _FAMILIES: Final[dict[str, Callable[[int, str], Problem]]] = {
     "styblinski-tang": styblinski_tang,

@@ -98,9 +98,7 @@ def _place(numbers: NDArray[np.float64]) -> Table:
     return {"spots": SPOT + WIDENING * np.sqrt(YEARS) * ndtri(numbers) @ MARKET.root.T}
 
 
-def simulate(
-    x: Table, generator: np.random.Generator, *, antithetic: bool = False
-) -> tuple[Table, Derivatives]:
+def simulate(x: Table, generator: np.random.Generator, *, antithetic: bool = False) -> tuple[Table, Derivatives]:
     """Pays out one path a row, from its spots at T1 to T2.
 
     Args:

@@ -58,9 +58,7 @@ def _energy(positions: NDArray[Any]) -> NDArray[Any]:
 def _derivatives(x: Table) -> Derivatives:
     between = x["positions"][:, FIRST] - x["positions"][:, SECOND]
     squares = (between**2).sum(axis=-1, keepdims=True)
-    by_pair = (
-        24 * squares**-4 - 48 * squares**-7
-    ) * between  # dE/dr of a pair, along the line between its atoms
+    by_pair = (24 * squares**-4 - 48 * squares**-7) * between  # dE/dr of a pair, along the line between its atoms
     slopes = np.zeros_like(x["positions"])
     for pair, (first, second) in enumerate(zip(FIRST, SECOND, strict=True)):
         slopes[:, first] += by_pair[:, pair]

@@ -17,9 +17,7 @@ NAME: Final = "batch"
 
 def command(
     points: Annotated[Path, typer.Argument(help="Parquet file with a column for each input.")],
-    to: Annotated[
-        Path, typer.Argument(help="Parquet file to write: the same rows, with f, df_dx, … beside them.")
-    ],
+    to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows, with f, df_dx, … beside them.")],
     model: Annotated[str | None, typer.Option(help="A package's directory, run in process.")] = None,
     server: Annotated[str | None, typer.Option(help="An address, such as localhost:8500.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name at the address.")] = None,

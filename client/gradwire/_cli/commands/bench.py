@@ -25,15 +25,11 @@ COLUMNS: Final = ("rows", "in flight", "calls", "calls/s", "rows/s", "p50 ms", "
 
 
 def command(
-    target: Annotated[
-        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
-    ],
+    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     compute: Annotated[Compute, typer.Option(help="What to ask for.")] = Compute.GRAD,
     rows: Annotated[str, typer.Option(help="Rows of a call, with commas between several.")] = ROWS,
-    in_flight: Annotated[
-        str, typer.Option(help="Calls under way at once, with commas between several.")
-    ] = IN_FLIGHT,
+    in_flight: Annotated[str, typer.Option(help="Calls under way at once, with commas between several.")] = IN_FLIGHT,
     seconds: Annotated[float, typer.Option(help="For all of it.")] = SECONDS,
     seed: Annotated[int, typer.Option(help="Of the points, which are random in the card's domain.")] = 0,
     format: Annotated[Report, typer.Option(help="How to print what was found.")] = Report.TABLE,  # noqa: A002 - the option's name
@@ -47,9 +43,7 @@ def command(
     """
     if not seconds > 0:
         raise UsageError(f"--seconds {seconds}, expected more than 0")
-    wanted = [
-        (count, width) for count in _numbers("rows", rows) for width in _numbers("in-flight", in_flight)
-    ]
+    wanted = [(count, width) for count in _numbers("rows", rows) for width in _numbers("in-flight", in_flight)]
     with open_model(target, name) as model:
         loads = _measure(model, compute, wanted, seconds, seed)
         title = f"{compute} of {model!r}"
@@ -59,9 +53,7 @@ def command(
         table(title, COLUMNS, [_row(load) for load in loads])
 
 
-def _measure(
-    model: Model, compute: Compute, wanted: list[tuple[int, int]], seconds: float, seed: int
-) -> list[Load]:
+def _measure(model: Model, compute: Compute, wanted: list[tuple[int, int]], seconds: float, seed: int) -> list[Load]:
     question = ask(model, compute)
     points = points_for(model, question, max(count for count, _ in wanted), seed)
     return [

@@ -20,9 +20,7 @@ NAME: Final = "card"
 
 
 def command(
-    target: Annotated[
-        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
-    ],
+    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the card as it is stored.")] = False,
     html: Annotated[
@@ -76,16 +74,10 @@ def show_errors(card: Card) -> None:
     if not card.errors:
         say("errors against the truth: not known")
         return
-    tensors: dict[str, dict[str, Any]] = {
-        name: entry for name, entry in card.errors.items() if isinstance(entry, dict)
-    }
+    tensors: dict[str, dict[str, Any]] = {name: entry for name, entry in card.errors.items() if isinstance(entry, dict)}
     measures = list(dict.fromkeys(measure for entry in tensors.values() for measure in entry))
-    rows = (
-        [name, *(_measure(entry.get(measure)) for measure in measures)] for name, entry in tensors.items()
-    )
-    table(
-        f"trained function against {card.errors.get('against', 'the truth')}", ("error of", *measures), rows
-    )
+    rows = ([name, *(_measure(entry.get(measure)) for measure in measures)] for name, entry in tensors.items())
+    table(f"trained function against {card.errors.get('against', 'the truth')}", ("error of", *measures), rows)
 
 
 def _measure(value: Any) -> str:

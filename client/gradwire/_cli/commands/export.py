@@ -17,12 +17,8 @@ NAME: Final = "export"
 
 
 def command(
-    source: Annotated[
-        Path, typer.Argument(help="What `gradwire train` wrote, a .keras file, or a SavedModel.")
-    ],
-    to: Annotated[
-        Path, typer.Option("--to", help="The model's directory; the package becomes its next version.")
-    ],
+    source: Annotated[Path, typer.Argument(help="What `gradwire train` wrote, a .keras file, or a SavedModel.")],
+    to: Annotated[Path, typer.Option("--to", help="The model's directory; the package becomes its next version.")],
     wrt: Annotated[
         str | None,
         typer.Option(help="NAME,…: differentiate by these inputs; by all, otherwise. Others are parameters."),
@@ -42,9 +38,7 @@ def command(
         str | None,
         typer.Option(help="OUTPUT:INPUT,…: pairs that are not connected, whose derivative is truly zero."),
     ] = None,
-    domain: Annotated[
-        list[str] | None, typer.Option(help="NAME=LOWER:UPPER, where the source has none.")
-    ] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER, where the source has none.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNIT, where the source has none.")] = None,
     signature: Annotated[
         str | None, typer.Option(help="Of a SavedModel, which one to export; serving_default otherwise.")

@@ -28,15 +28,11 @@ SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 
 def command(
-    target: Annotated[
-        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
-    ],
+    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     along: Annotated[
         str | None,
-        typer.Option(
-            help=f"What moves: x, spot[0], with commas between several; the first {FIRST} by default."
-        ),
+        typer.Option(help=f"What moves: x, spot[0], with commas between several; the first {FIRST} by default."),
     ] = None,
     at: Annotated[
         list[str] | None,
@@ -44,9 +40,7 @@ def command(
     ] = None,
     domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER; the card's by default.")] = None,
     points: Annotated[int, typer.Option(min=2, help="Points of a curve.")] = POINTS,
-    to: Annotated[
-        Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf; else the terminal.")
-    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf; else the terminal.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
 ) -> None:
     """Draw a model and its derivatives over the domain on its card.
@@ -62,9 +56,7 @@ def command(
         raise UsageError(f"--to {to}: there is no directory {to.parent}; make it first")
     with open_model(target, name, timeout=timeout) as model:
         chosen = read_names("along", along) or list(coordinates(model.card))[:FIRST]
-        made = slices(
-            model, chosen, points=points, domain=read_domain(domain or []), at=_places(model, at or [])
-        )
+        made = slices(model, chosen, points=points, domain=read_domain(domain or []), at=_places(model, at or []))
         title = model.card.name
     if to is None:
         from gradwire._cli.plot import draw

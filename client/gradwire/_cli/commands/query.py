@@ -32,9 +32,7 @@ BLOCK: Final = 16_384  # rows: a tenth of a second of reading CSV, and a megabyt
 
 
 def command(
-    target: Annotated[
-        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
-    ],
+    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     inputs: Annotated[
         list[str] | None,
@@ -83,9 +81,7 @@ def command(
     tables = [text for text in given if is_table(text)]
     typed = [text for text in given if not is_table(text)]
     if len(tables) > 1:
-        raise UsageError(
-            f"--input has {len(tables)} tables, {tables}: give one, and the other inputs as NAME=POINTS"
-        )
+        raise UsageError(f"--input has {len(tables)} tables, {tables}: give one, and the other inputs as NAME=POINTS")
     if watch is not None:
         _check_watch(watch, target, tables)
     form = format or (Format.CSV if tables else Format.TABLE)
@@ -124,13 +120,9 @@ def _check_watch(seconds: float, target: str, tables: Sequence[str]) -> None:
     if not seconds > 0:
         raise UsageError(f"--watch {seconds}, expected seconds, more than 0")
     if Path(target).is_dir():
-        raise UsageError(
-            f"--watch asks a server again and again, and {target} is a directory: give an address"
-        )
+        raise UsageError(f"--watch asks a server again and again, and {target} is a directory: give an address")
     if tables:
-        raise UsageError(
-            "--watch asks for the same points again, and a table can be read once: give NAME=POINTS"
-        )
+        raise UsageError("--watch asks for the same points again, and a table can be read once: give NAME=POINTS")
 
 
 @contextmanager
@@ -151,9 +143,7 @@ def _points(model: Model, question: Question, texts: Sequence[str]) -> Arrays:
     return _call(model, question, _typed(question, texts))
 
 
-def _answer_table(
-    model: Model, question: Question, table: str, typed: Sequence[str], form: Format, block: int
-) -> None:
+def _answer_table(model: Model, question: Question, table: str, typed: Sequence[str], form: Format, block: int) -> None:
     constants = _typed(question, typed)
     long = {name: len(rows) for name, rows in constants.items() if len(rows) > 1}
     if long:

@@ -41,18 +41,12 @@ def command(
         Engine, typer.Option(help="auto: the first that this machine has, the real ones first.")
     ] = Engine.AUTO,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes any free one (embedded).")
-    ] = 8500,
-    print_command: Annotated[
-        bool, typer.Option("--print-command", help="Show what would run; run nothing.")
-    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 takes any free one (embedded).")] = 8500,
+    print_command: Annotated[bool, typer.Option("--print-command", help="Show what would run; run nothing.")] = False,
     model_name: Annotated[str, _flag("Name of the model at --model_base_path.")] = "default",
     model_base_path: Annotated[str, _flag("One model's directory, instead of a directory of models.")] = "",
     model_config_file: Annotated[str, _flag("A ModelServerConfig as text, instead of a directory.")] = "",
-    grpc_max_threads: Annotated[
-        int, _flag("One fewer calls run at once, the others are refused.")
-    ] = CALL_THREADS,
+    grpc_max_threads: Annotated[int, _flag("One fewer calls run at once, the others are refused.")] = CALL_THREADS,
     grpc_socket_path: Annotated[str, _flag("A Unix socket to listen on as well.")] = "",
     file_system_poll_wait_seconds: Annotated[int, _flag("Between looks for new versions.")] = 1,
     max_num_load_retries: Annotated[int, _flag("How often a failed load is tried again.")] = 5,
@@ -71,9 +65,7 @@ def command(
     ] = False,
     monitoring_config_file: Annotated[str, _flag("MonitoringConfig as text (real engines).")] = "",
     rest_api_port: Annotated[int, _flag("Port of REST and metrics (real engines).")] = 0,
-    per_process_gpu_memory_fraction: Annotated[
-        float, _flag("Share of the GPU's memory (real engines).")
-    ] = 0.0,
+    per_process_gpu_memory_fraction: Annotated[float, _flag("Share of the GPU's memory (real engines).")] = 0.0,
 ) -> None:
     """Serve every model below a directory over gRPC; Ctrl-C drains.
 
@@ -81,11 +73,7 @@ def command(
 
     Example: [bold]gradwire serve models --port 8500[/bold]
     """
-    flags = {
-        name: value
-        for name, value in locals().items()
-        if name not in ("directory", "engine", "print_command")
-    }
+    flags = {name: value for name, value in locals().items() if name not in ("directory", "engine", "print_command")}
     if directory is None and not (model_base_path or model_config_file):
         directory = DEFAULT_DIRECTORY
     serving = heavy("gradwire_serving")

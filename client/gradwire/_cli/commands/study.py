@@ -27,9 +27,7 @@ def command(
     to: Annotated[Path, typer.Option("--to", help="Directory of the table, the picture and the page.")],
     samples: Annotated[str, typer.Option(help="Numbers of samples, separated by commas.")] = COUNTS,
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each kind, from seeds 0, 1, ...")] = SEEDS,
-    loss: Annotated[
-        list[Loss] | None, typer.Option(help="Once for each; value and sobolev by default.")
-    ] = None,
+    loss: Annotated[list[Loss] | None, typer.Option(help="Once for each; value and sobolev by default.")] = None,
     spacing: Annotated[
         Spacing | None, typer.Option(help="How the samples lie; the problem's own way by default.")
     ] = None,
@@ -75,9 +73,7 @@ def _counts(text: str) -> list[int]:
     try:
         counts = [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise UsageError(
-            f"--samples {text!r}: expected whole numbers and commas, such as {COUNTS}"
-        ) from error
+        raise UsageError(f"--samples {text!r}: expected whole numbers and commas, such as {COUNTS}") from error
     if not counts or min(counts) < 1:
         raise UsageError(f"--samples {text!r}: expected numbers of 1 or more, such as {COUNTS}")
     return counts

@@ -37,9 +37,7 @@ HOLDOUT: Final = 0.2  # enough to measure by, and four fifths of the labels are 
 def command(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="PROBLEM|FILE", help="A problem, such as log; or a file: data.parquet, data.csv."
-        ),
+        typer.Argument(metavar="PROBLEM|FILE", help="A problem, such as log; or a file: data.parquet, data.csv."),
     ],
     to: Annotated[Path, typer.Option("--to", help="Directory of the result; one that is there is replaced.")],
     loss: Annotated[
@@ -48,9 +46,7 @@ def command(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="How many; the problem's own number by default.", rich_help_panel=OF_PROBLEM
-        ),
+        typer.Option(min=1, help="How many; the problem's own number by default.", rich_help_panel=OF_PROBLEM),
     ] = None,
     spacing: Annotated[
         Spacing | None,
@@ -61,15 +57,11 @@ def command(
     ] = None,
     exact: Annotated[
         bool,
-        typer.Option(
-            "--exact", help="True labels also for a problem that simulates them.", rich_help_panel=OF_PROBLEM
-        ),
+        typer.Option("--exact", help="True labels also for a problem that simulates them.", rich_help_panel=OF_PROBLEM),
     ] = False,
     noise: Annotated[
         float,
-        typer.Option(
-            min=0, help="Gaussian, added to the labels: share of their spread.", rich_help_panel=OF_PROBLEM
-        ),
+        typer.Option(min=0, help="Gaussian, added to the labels: share of their spread.", rich_help_panel=OF_PROBLEM),
     ] = 0.0,
     network: Annotated[
         str | None, typer.Option(help="Units of the hidden layers, such as 20,20; the problem's by default.")
@@ -77,9 +69,7 @@ def command(
     activation: Annotated[
         Activation | None, typer.Option(help="Of the hidden layers; the problem's own by default.")
     ] = None,
-    value_weight: Annotated[
-        float | None, typer.Option(help="Of sobolev: of values; balanced by default.")
-    ] = None,
+    value_weight: Annotated[float | None, typer.Option(help="Of sobolev: of values; balanced by default.")] = None,
     derivative_weight: Annotated[
         float | None, typer.Option(help="Of sobolev: of derivatives; balanced by default.")
     ] = None,

@@ -14,9 +14,7 @@ NAME: Final = "umbridge"
 
 
 def command(
-    target: Annotated[
-        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
-    ],
+    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="To listen on.")] = DEFAULT_PORT,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = DEFAULT_HOST,

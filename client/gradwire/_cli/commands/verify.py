@@ -27,17 +27,13 @@ COLUMNS: Final = ("check", "worst, of what is allowed", "", "note")
 
 
 def command(
-    target: Annotated[
-        str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")
-    ],
+    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
     name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
     domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER; the card's by default.")] = None,
     points: Annotated[int, typer.Option(min=1, help="Number of random points.")] = DEFAULT_POINTS,
     seed: Annotated[int, typer.Option(help="Of the points and directions.")] = 0,
     format: Annotated[Report, typer.Option(help="How to print what was found.")] = Report.TABLE,  # noqa: A002 - the option's name
-    details: Annotated[
-        bool, typer.Option("--details", help="Show every finding, not the worst alone.")
-    ] = False,
+    details: Annotated[bool, typer.Option("--details", help="Show every finding, not the worst alone.")] = False,
     remainders: Annotated[
         bool, typer.Option("--remainders", help="Show how the remainder of each derivative falls.")
     ] = False,

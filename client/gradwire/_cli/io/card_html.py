@@ -69,9 +69,7 @@ def card_page(card: Card) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.from_string(
-        resources.files("gradwire._cli.io").joinpath(TEMPLATE).read_text("utf-8")
-    )
+    template = environment.from_string(resources.files("gradwire._cli.io").joinpath(TEMPLATE).read_text("utf-8"))
     return template.render(
         card=card,
         inputs=[_input(tensor) for tensor in card.inputs],
@@ -81,9 +79,7 @@ def card_page(card: Card) -> str:
         checks=check_lines(card),
         reference=reference_line(card),
         parts=[
-            (title, _flat(part))
-            for title, part in (("Trained", card.trained), ("Versions", card.versions))
-            if part
+            (title, _flat(part)) for title, part in (("Trained", card.trained), ("Versions", card.versions)) if part
         ],
     )
 
@@ -110,7 +106,9 @@ def reference_line(card: Card) -> str:
     found = _dict(card.reference)
     if not found:
         return ""
-    line = f"{_short(found.get('points', 'some'))} points, by {_short(found.get('method', 'a way that it does not tell'))}"
+    line = (
+        f"{_short(found.get('points', 'some'))} points, by {_short(found.get('method', 'a way that it does not tell'))}"
+    )
     away = [_dict(entry).get("relative") for entry in _dict(found.get("differences")).values()]
     known = [float(value) for value in away if isinstance(value, (int, float))]
     return f"{line}, within {max(known):.2g} of differences of f" if known else line
@@ -157,9 +155,7 @@ def _errors(card: Card) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         name: entry for name, entry in (card.errors or {}).items() if isinstance(entry, dict)
     }
     measures = tuple(dict.fromkeys(measure for entry in entries.values() for measure in entry))
-    return measures, [
-        (name, *(_short(entry.get(measure)) for measure in measures)) for name, entry in entries.items()
-    ]
+    return measures, [(name, *(_short(entry.get(measure)) for measure in measures)) for name, entry in entries.items()]
 
 
 def _flat(entries: Any, prefix: str = "") -> list[tuple[str, str]]:

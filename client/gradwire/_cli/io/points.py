@@ -118,9 +118,7 @@ def read_names(option: str, text: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
-        raise UsageError(
-            f"--{option} {text!r}: expected different names with commas between them, such as spot,vol"
-        )
+        raise UsageError(f"--{option} {text!r}: expected different names with commas between them, such as spot,vol")
     return names
 
 
@@ -165,8 +163,7 @@ def _from_text(value: str, spec: TensorSpec) -> list[list[float]]:
     if not points:
         raise DataError(f"input {spec.name!r} has no points: give some, such as {spec.name}=0.5;1.0")
     return [
-        [_number(cell, f"input {spec.name!r}, point {i}") for cell in part.split(",")]
-        for i, part in enumerate(points)
+        [_number(cell, f"input {spec.name!r}, point {i}") for cell in part.split(",")] for i, part in enumerate(points)
     ]
 
 

@@ -45,9 +45,7 @@ class CsvPrinter:
     def block(self, arrays: Arrays) -> None:
         """Prints the rows."""
         if not self._has_header:
-            self._writer.writerow(
-                [label for name, array in arrays.items() for label in labels(name, array.shape[1:])]
-            )
+            self._writer.writerow([label for name, array in arrays.items() for label in labels(name, array.shape[1:])])
             self._has_header = True
         columns = [array.reshape(len(array), -1).astype(np.str_) for array in arrays.values()]
         self._writer.writerows(np.concatenate(columns, axis=1).tolist())
@@ -132,9 +130,7 @@ def squeeze(array: NDArray[Any]) -> NDArray[Any]:
 def shortest(array: NDArray[Any]) -> Any:
     """The doubles with the fewest digits that stand for the array's own numbers: 0.1 for the float32 next to it."""
     if array.dtype.kind != "f":
-        return [
-            entry.decode(errors="replace") if isinstance(entry, bytes) else entry for entry in array.tolist()
-        ]
+        return [entry.decode(errors="replace") if isinstance(entry, bytes) else entry for entry in array.tolist()]
     return array.astype(np.str_).astype(np.float64).tolist()
 
 
@@ -151,8 +147,4 @@ THRESHOLD: Final = 16  # numbers of a cell; beyond, dots stand for the middle
 
 
 def _cell(row: NDArray[Any]) -> str:
-    return (
-        str(row.reshape(-1)[0])
-        if row.size == 1
-        else np.array2string(row, separator=", ", threshold=THRESHOLD)
-    )
+    return str(row.reshape(-1)[0]) if row.size == 1 else np.array2string(row, separator=", ", threshold=THRESHOLD)

@@ -69,13 +69,9 @@ def read_blocks(
     lines = _text(stream)
     first = next((line for line in lines if line.strip()), None)
     if first is None:
-        raise DataError(
-            "no points: the table is empty, expected a header of column names, such as x, and rows"
-        )
+        raise DataError("no points: the table is empty, expected a header of column names, such as x, and rows")
     back = chain((first,), lines)
-    tables = (
-        _json_rows(back, specs, needed) if first.lstrip().startswith("{") else _csv_rows(back, specs, needed)
-    )
+    tables = _json_rows(back, specs, needed) if first.lstrip().startswith("{") else _csv_rows(back, specs, needed)
     names, numbered = next(tables), tables
     is_empty = True
     while block := list(islice(numbered, rows)):
@@ -109,9 +105,7 @@ def _csv_rows(lines: Iterator[str], specs: Mapping[str, TensorSpec], needed: Ite
         if not cells:
             continue
         if len(cells) != len(header):
-            raise DataError(
-                f"row {number} has {len(cells)} cells, the header has {len(header)}: give as many"
-            )
+            raise DataError(f"row {number} has {len(cells)} cells, the header has {len(header)}: give as many")
         yield [_number(cells[place], label, number) for place, label in zip(places, wanted, strict=True)]
 
 
@@ -149,9 +143,7 @@ def _values(value: Any, spec: TensorSpec, number: int) -> list[float]:
         raise DataError(f"line {number}: {spec.name!r} is {value!r}, expected numbers") from error
     row = _row(spec)
     if array.size != int(np.prod(row)):
-        raise DataError(
-            f"line {number}: {spec.name!r} has {array.size} numbers, expected {int(np.prod(row))}"
-        )
+        raise DataError(f"line {number}: {spec.name!r} has {array.size} numbers, expected {int(np.prod(row))}")
     return array.reshape(-1).tolist()
 
 

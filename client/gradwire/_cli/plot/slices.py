@@ -93,9 +93,7 @@ def slices(
     boxes = boxes_of(card, domain)
     middle = _middle(card, boxes) | dict(at or {})
     lines = {label: _points(known[label], boxes, middle, points) for label in along}
-    inputs = {
-        tensor.name: np.concatenate([rows[tensor.name] for rows in lines.values()]) for tensor in card.inputs
-    }
+    inputs = {tensor.name: np.concatenate([rows[tensor.name] for rows in lines.values()]) for tensor in card.inputs}
     found = model.run(SERVING_DEFAULT, inputs)
     made: list[Slice] = []
     for index, label in enumerate(along):
@@ -108,9 +106,7 @@ def slices(
                 unit=_unit(tensor),
                 x=lines[label][tensor.name].reshape(points, -1)[:, place].astype(np.float64),
                 values=tuple(line for output in card.outputs for line in _lines(output.name, here)),
-                slopes=tuple(
-                    line for output in card.outputs for line in _slopes(card, output, tensor, place, here)
-                ),
+                slopes=tuple(line for output in card.outputs for line in _slopes(card, output, tensor, place, here)),
                 fixed=_fixed(card, label, middle),
             )
         )

@@ -64,9 +64,7 @@ class Question:
         if any(len(rows) not in (1, count) for rows in given.values()):
             counts = {name: len(rows) for name, rows in given.items()}
             raise ShapeError(f"different numbers of points: {counts}; give as many, or one for all")
-        return {
-            name: self._rows(given.get(name), spec, count) for name, spec in self.signature.inputs.items()
-        }
+        return {name: self._rows(given.get(name), spec, count) for name, spec in self.signature.inputs.items()}
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         known = set(self.signature.inputs)
@@ -99,9 +97,7 @@ def whole_numbers(rows: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):
         whole = rows.astype(np.int64)
     if (whole != rows).any():
-        raise UsageError(
-            f"input {spec.name!r} is {spec.dtype} and got {rows[whole != rows][0]}: give whole numbers"
-        )
+        raise UsageError(f"input {spec.name!r} is {spec.dtype} and got {rows[whole != rows][0]}: give whole numbers")
     return whole
 
 
@@ -156,9 +152,7 @@ def _known(card: Card) -> list[str]:
     names: list[str] = []
     for output in card.outputs:
         first = list(card.derivatives.get(output.name, {}).values())
-        second = [
-            name for by in card.second_derivatives.get(output.name, {}).values() for name in by.values()
-        ]
+        second = [name for by in card.second_derivatives.get(output.name, {}).values() for name in by.values()]
         names += [output.name, contract.tangent_name(output.name), *first]
         names += [*map(contract.tangent_name, first), *second]
     return [*names, *(contract.cotangent_name(tensor.name) for tensor in card.inputs)]

@@ -26,8 +26,7 @@ def show_outcome(report: Any, *, to: Path) -> None:
     for phase in summary.phases:
         note(f"  {phase}")
     rows = [
-        (row.name, row.unit or "-", number(row.max), number(row.rmse), number(row.relative))
-        for row in summary.errors
+        (row.name, row.unit or "-", number(row.max), number(row.rmse), number(row.relative)) for row in summary.errors
     ]
     table(f"errors against {summary.against}", COLUMNS, rows)
     note(f"look at {report.page}, {', '.join(path.name for path in report.pictures)}")

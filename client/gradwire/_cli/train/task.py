@@ -82,9 +82,7 @@ def from_problem(
         UsageError: no such problem, or one that cannot be sampled so.
     """
     problem = training.problems.get(name)
-    samples = problem.samples(
-        count, spacing=None if spacing is None else spacing.value, seed=seed, exact=exact
-    )
+    samples = problem.samples(count, spacing=None if spacing is None else spacing.value, seed=seed, exact=exact)
     samples = training.with_noise(samples, noise, seed=seed)
     chosen = loss or Loss(training.problems.LOSSES[0])
     wish.check(chosen)
@@ -168,9 +166,7 @@ def _rows_loss(
     return (fitted, *training.hold_out(rows, share=holdout, seed=seed))
 
 
-def _stream_loss(
-    training: Any, stream: Any, path: Path, loss: Loss | None, wish: Wish
-) -> tuple[Any, Any, Any, Any]:
+def _stream_loss(training: Any, stream: Any, path: Path, loss: Loss | None, wish: Wish) -> tuple[Any, Any, Any, Any]:
     """Gives the loss, some of the rows, those held out, and all of them, of files that are read in turn."""
     chosen = loss or (Loss.SOBOLEV if stream.samples.derivative_labels else Loss.VALUE)
     wish.check(chosen)

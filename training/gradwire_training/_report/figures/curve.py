@@ -96,9 +96,7 @@ class _Curve:
     @classmethod
     def of(cls, result: Result) -> _Curve:
         request = result.request
-        (wrt,), (output,) = (
-            [port.name for port in ports] for ports in (result.ports.inputs, result.ports.outputs)
-        )
+        (wrt,), (output,) = ([port.name for port in ports] for ports in (result.ports.inputs, result.ports.outputs))
         x, y, dydx, _ = yardstick(request.samples, request.validation)
         slope = dydx.get(output, {}).get(wrt, np.full_like(y[output], np.nan))
         rows = Rows.of(request.samples, request.loss)  # only labels that were fitted are shown
@@ -116,9 +114,7 @@ class _Curve:
             fit=_model_line(result, line),
             wanted=_Line(x[wrt].ravel(), y[output].ravel(), slope.ravel()),
             given=_model_line(result, x[wrt].ravel()),
-            samples=_Line(
-                rows.x[wrt].ravel(), rows.fitted[output].ravel(), rows.slopes.get(output, seen)[wrt].ravel()
-            ),
+            samples=_Line(rows.x[wrt].ravel(), rows.fitted[output].ravel(), rows.slopes.get(output, seen)[wrt].ravel()),
         )  # fmt: skip - one thing a line
 
 
@@ -132,9 +128,7 @@ def _formulas(result: Result) -> tuple[str, str]:
 
 
 def _model_line(result: Result, x: NDArray[np.float64]) -> _Line:
-    (wrt,), (output,) = (
-        [port.name for port in ports] for ports in (result.ports.inputs, result.ports.outputs)
-    )
+    (wrt,), (output,) = ([port.name for port in ports] for ports in (result.ports.inputs, result.ports.outputs))
     points = {wrt: x[:, None]}
     values, slopes = evaluate_what_there_is(result.model, result.ports, points, {output: points})
     missing = {wrt: np.full_like(x, np.nan)}
@@ -163,9 +157,7 @@ def _draw_fit(
 
 
 def _draw_errors(curve: _Curve) -> Figure:
-    figure, axes = single(
-        f"Absolute error against {'the truth' if curve.known else curve.formula}", curve.wrt
-    )
+    figure, axes = single(f"Absolute error against {'the truth' if curve.known else curve.formula}", curve.wrt)
     axes.set_yscale("log")
     value = np.abs(curve.given.y - curve.wanted.y)
     slope = np.abs(curve.given.slope - curve.wanted.slope)
@@ -196,17 +188,13 @@ def _wanted(axes: Axes, curve: _Curve, wanted: NDArray[Any], formula: str) -> No
 
 def _samples(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     if np.isfinite(y).any():
-        axes.plot(
-            x, y, "o", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=INK, label="samples", zorder=3
-        )
+        axes.plot(x, y, "o", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=INK, label="samples", zorder=3)
 
 
 def _errors(axes: Axes, curve: _Curve, errors: NDArray[Any], name: str, color: str) -> None:
     there = ~np.isnan(errors)
     if not there.any():
         return
-    style: dict[str, Any] = (
-        {"linewidth": 1.2} if curve.known else {"linestyle": "", "marker": ".", "markersize": 5}
-    )
+    style: dict[str, Any] = {"linewidth": 1.2} if curve.known else {"linestyle": "", "marker": ".", "markersize": 5}
     label = f"{name}, at most {errors[there].max():.1e}"
     axes.plot(curve.wanted.x[there], errors[there], color=color, label=label, **style)

@@ -75,9 +75,7 @@ class Picture:
         )  # fmt: skip - pictures of one page have names of their own
 
 
-def panels(
-    rows: int, columns: int, *, size: tuple[float, float] = SIZE, **options: Any
-) -> tuple[Figure, Any]:
+def panels(rows: int, columns: int, *, size: tuple[float, float] = SIZE, **options: Any) -> tuple[Figure, Any]:
     """Gives an empty figure and its axes, an array of ``(rows, columns)``, in the common look."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)  # draws into memory: no window, no state that figures share
@@ -100,16 +98,12 @@ def legend(axes: Axes) -> None:
     """Adds a legend, where there is something to tell; its box has the paper's colour, so that lines do not disturb."""
     if not axes.get_legend_handles_labels()[0]:
         return
-    shown = axes.legend(
-        frameon=True, framealpha=0.8, facecolor=PAPER, edgecolor="none", labelcolor=INK, fontsize=9
-    )
+    shown = axes.legend(frameon=True, framealpha=0.8, facecolor=PAPER, edgecolor="none", labelcolor=INK, fontsize=9)
     for text in shown.get_texts():
         text.set_parse_math(False)  # names are data: "$" in one is not TeX
 
 
-def thinned(
-    steps: NDArray[Any], columns: Sequence[NDArray[Any]], most: int
-) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+def thinned(steps: NDArray[Any], columns: Sequence[NDArray[Any]], most: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     """Leaves out points of long lines, evenly, but never the last.
 
     Args:

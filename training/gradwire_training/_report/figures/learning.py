@@ -39,9 +39,7 @@ def learning_picture(result: Result) -> Picture:
         part = slice(max(begin - 1, 0), end)
         steps, (loss,) = thinned(history["step"][part], [history["loss"][part]], MOST_POINTS)
         color = COLORS[phase % len(COLORS)]
-        axes.plot(
-            steps, loss, color=color, linewidth=1.4, label=f"loss: {names[begin]}, {end - begin:,} steps"
-        )
+        axes.plot(steps, loss, color=color, linewidth=1.4, label=f"loss: {names[begin]}, {end - begin:,} steps")
         if begin:
             axes.axvline(float(history["step"][begin]), color=INK, linewidth=0.8, linestyle=":")
     legend(axes)

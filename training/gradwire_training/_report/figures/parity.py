@@ -58,9 +58,7 @@ def _draw(pairs: Sequence[Pair], color: str) -> Figure:
             upper.remove()
             lower.remove()
     if len(shown) < len(pairs):
-        figure.suptitle(
-            f"the {len(shown)} of {len(pairs)} with the largest relative errors", fontsize=10, color=INK
-        )
+        figure.suptitle(f"the {len(shown)} of {len(pairs)} with the largest relative errors", fontsize=10, color=INK)
     return figure
 
 
