@@ -22,7 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-bridges test-lowest lint format bench bench-rivals clean
+.PHONY: help setup demo test test-fast test-client test-bridges test-lowest lint format bench bench-rivals clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,30 +41,38 @@ demo: setup ## fit the logarithm, export, serve, query over gRPC, check, draw
 test: setup ## run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges
 
+test-fast: setup ## run the tests that take seconds
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges -m "not slow"
+
 test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environment with torch, jax and openmdao
 	@$(BRIDGES)/bin/python -m pytest --numprocesses auto --maxprocesses 4 tests/bridges
 
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its
 # build needs pkg_resources, so an old setuptools). Tests that need TensorFlow, pyarrow or Jinja stay out.
 HEAVY_TESTS := tensor in_process batch page served
-OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2" pytest pytest-timeout pytest-xdist
+TEST_TOOLS := pytest pytest-timeout pytest-xdist
+OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2"
+test-client: ## run the client's tests where nothing but the client is installed
+	$(call client_alone,.venv-client,.)
+
 test-lowest: ## run the client's tests with the lowest versions that it allows, and beside philote-mdo
-	$(call client_alone,.venv-lowest,grpcio==1.63.0 protobuf==5.26.1)
-	$(call client_alone,.venv-philote,philote-mdo==0.8.0)
+	$(call client_alone,.venv-lowest,grpcio==1.63.0 protobuf==5.26.1 $(OLDEST))
+	$(call client_alone,.venv-philote,philote-mdo==0.8.0 $(OLDEST))
 
 define client_alone
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
 	@echo "setuptools<80" > $(1)/build.txt
-	@PIP_CONSTRAINT=$(CURDIR)/$(1)/build.txt $(1)/bin/pip install --quiet $(2) $(OLDEST)
-	@$(1)/bin/pip install --quiet --no-deps --force-reinstall .
+	@PIP_CONSTRAINT=$(CURDIR)/$(1)/build.txt $(1)/bin/pip install --quiet $(2) $(TEST_TOOLS)
+	@$(1)/bin/pip install --quiet --force-reinstall --no-deps .
 	@$(1)/bin/python -m pytest -p no:cacheprovider --numprocesses auto --maxprocesses 4 tests/client \
 		$(HEAVY_TESTS:%=--ignore tests/client/test_%.py)
 endef
 
-lint: setup ## ruff, basedpyright, hadolint
+lint: setup ## ruff, basedpyright, import-linter, hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright --level error
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint Dockerfile
 
 format: setup ## let ruff mend what it can
