@@ -52,7 +52,7 @@ BAD = {
     "no rows": (([], []), r"x 'x' is empty, shape \(0,\): give at least one row"),
     "a scalar": ((1.0, 1.0), r"x 'x' is a single number, expected rows"),
     "no columns": (({}, X), r"x has no columns"),
-    "ragged": (([[1.0], [1.0, 2.0]], X), r"x 'x' is no array .*: give rows of one shape"),
+    "ragged": (([[1.0], [1.0, 2.0]], X), r"x 'x' is not an array .*: give rows of one shape"),
     "text": ((X, ["a", "b", "c", "d"]), r"y 'f' has dtype <U1, expected real numbers"),
     "bool": ((X > 1, X), r"x 'x' has dtype bool, expected real numbers"),
     "complex": ((X, X + 1j), r"y 'f' has dtype complex128, expected real numbers"),
