@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire._numerics import distance, eps_of, flat_rows, sample_points, ulp_of
-from gradwire._package import BY_NAME, SERVING_DEFAULT, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, boxes_of
 from gradwire._verify.probe import run, without_options
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from gradwire._model import Model
-    from gradwire._package import Box, Card, CardTensor
+    from gradwire._package import Card, CardTensor
 
 DEFAULT_DIFF_POINTS: Final = 1024
 
@@ -200,8 +200,8 @@ def _unlike(cards: tuple[Card, Card]) -> str:
 def _shared_boxes(cards: tuple[Card, Card], domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None) -> dict[str, Box]:
     one, other = (boxes_of(card, domain) for card in cards)
     return {
-        name: (np.maximum(lower, other[name][0]), np.minimum(upper, other[name][1]))
-        for name, (lower, upper) in one.items()
+        name: Box(np.maximum(box.lower, other[name].lower), np.minimum(box.upper, other[name].upper))
+        for name, box in one.items()
     }
 
 

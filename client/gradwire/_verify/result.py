@@ -88,7 +88,7 @@ class Check:
     """One check of a verification.
 
     Attributes:
-        number: its place among the checks, from 1, as in docs/proof.md.
+        number: its place among the checks, from 1, as in docs/verification.md.
         name: one word, its key on the card: ``"taylor"``.
         title: what it compares: ``"derivatives vs finite differences"``.
         findings: in the order of the card's outputs and inputs.

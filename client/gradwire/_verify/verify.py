@@ -39,7 +39,7 @@ def verify(
         seed: of the points and directions.
 
     Returns:
-        The checks; ``.passed`` is True if all is well, ``.failures`` lists what is not. docs/proof.md explains them.
+        The checks; ``.passed`` is True if all is well, ``.failures`` lists what is not. docs/verification.md explains them.
 
     Raises:
         InputNameError: ``domain`` names an unknown input.

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
 from gradwire._errors import UsageError
+from gradwire._package import version_directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,11 +38,6 @@ class ModelConfig:
     base_path: Path
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: dict[str, int] = field(default_factory=dict[str, int])
-
-
-def version_number(name: str) -> int | None:
-    """Reads a directory's name as a version (``0000009`` is 9); None when it is no number."""
-    return int(name) if name.isascii() and name.isdigit() else None
 
 
 def models_of(options: ServerOptions) -> list[ModelConfig]:
@@ -139,4 +135,4 @@ def _checked(
 
 
 def _holds_versions(directory: Path) -> bool:
-    return any(version_number(child.name) is not None and child.is_dir() for child in directory.iterdir())
+    return bool(version_directories(directory))

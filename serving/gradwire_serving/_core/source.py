@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final, TypeAlias, final
 
-from gradwire_serving._config import version_number
+from gradwire._package import version_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import tensorflow as tf
 
+from gradwire._package import GRAPH_FILE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-SAVED_MODEL_FILES: Final = ("saved_model.pb", "saved_model.pbtxt")
+SAVED_MODEL_FILES: Final = (GRAPH_FILE, GRAPH_FILE.with_suffix(".pbtxt"))
 
 _CODE_NAMES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
 

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from gradwire._errors import ServerError
+from gradwire._package import WARMUP_FILE
 from gradwire_serving._core.predict import predict
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from gradwire_serving._core.servable import Servable
 
-WARMUP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 _EAGER_MARKS: Final = re.compile(r"^\{\{.*?\}\} | \[Op:.*$")  # what eager execution adds before and after a text
 MAX_RECORDS: Final = 1000  # TensorFlow Serving's own limit
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gradwire._errors import PackageError
-from gradwire._package import Card
-from gradwire_serving._config import version_number
+from gradwire._package import CARD_FILE, Card, version_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from gradwire_serving._config import ModelConfig
-
-CARD_FILE: Final = "assets/card.json"
 
 
 def any_compiled(models: Iterable[ModelConfig]) -> bool:
