@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gradwire._errors import UsageError
+from gradwire._package.files import version_number
 from gradwire_serving import ServerOptions, models_of
-from gradwire_serving._config.models import VersionPolicy, config_text, models_below, version_number
+from gradwire_serving._config.models import VersionPolicy, config_text, models_below
 from gradwire_serving._core.source import wanted_versions
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire._numerics import sample_points
-from gradwire._package import BY_NAME, SERVING_DEFAULT, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, boxes_of
 from gradwire._verify.probe import eps_of, numbers
 from gradwire._verify.runs import plain, run
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from gradwire._model import Model
-    from gradwire._package import Box, Card, CardTensor
+    from gradwire._package import Card, CardTensor
 
 DEFAULT_DIFF_POINTS: Final = 1024
 
@@ -203,7 +203,7 @@ def _unlike(one: Card, other: Card) -> str:
 def _shared(one: Card, other: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None) -> dict[str, Box]:
     boxes = [boxes_of(card, domain) for card in (one, other)]
     return {
-        name: (np.maximum(lower, boxes[1][name][0]), np.minimum(upper, boxes[1][name][1]))
+        name: Box(np.maximum(lower, boxes[1][name].lower), np.minimum(upper, boxes[1][name].upper))
         for name, (lower, upper) in boxes[0].items()
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 import tensorflow as tf
 
 from gradwire._errors import PackageError
-from gradwire._package import SERVING_DEFAULT
+from gradwire._package import GRAPH_FILE, SERVING_DEFAULT
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._core.signature import BoundSignature
 from gradwire_serving._core.status import Code, Status, StatusError, status_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from tensorflow.core.protobuf import meta_graph_pb2
 
-SAVED_MODEL_FILES: Final = ("saved_model.pb", "saved_model.pbtxt")
+SAVED_MODEL_FILES: Final = (GRAPH_FILE, GRAPH_FILE.with_suffix(".pbtxt"))
 
 
 @final
@@ -124,12 +124,12 @@ def load_version(path: Path, warm_up: Callable[[Servable, Path], None] | None = 
 def _load_status(path: Path, error: Exception) -> Status:
     if isinstance(error, tf.errors.OpError):
         return status_of(error)
-    if not any((path / name).is_file() for name in SAVED_MODEL_FILES):
+    if not any((path / file).is_file() for file in SAVED_MODEL_FILES):
         return Status(
             Code.NOT_FOUND,
             "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
-            f"`saved_model.pb`)\nSpecified file path: {path}",
+            f"`{GRAPH_FILE}`)\nSpecified file path: {path}",
         )
     if isinstance(error, OSError):
-        return Status(Code.DATA_LOSS, f"Can't parse {path}/saved_model.pb as binary proto")
+        return Status(Code.DATA_LOSS, f"Can't parse {path / GRAPH_FILE} as binary proto")
     return status_of(error)
