@@ -13,18 +13,19 @@ import keras
 import numpy as np
 
 from gradwire._errors import PackageError
-from gradwire._package import replacing, require_replaceable, strict_json
+from gradwire._package import StagedPath, require_writable_directory, strict_json
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import problems
 from gradwire_training._data import Provenance, Samples
 from gradwire_training._models import with_dtype
-from gradwire_training._objective import Derivative, Loss, Sobolev, Value
+from gradwire_training._objective import losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from gradwire_training._objective import Loss
     from gradwire_training._progress import Arrays
 
 HISTORY: Final = "history.csv"
@@ -60,7 +61,8 @@ def write(
         if samples is not None
         for name, column in samples.arrays()
     }
-    with replacing(path, mark=RECORD_FILE) as directory:
+    with StagedPath(path, is_directory=True, marker=RECORD_FILE) as staged:
+        directory = staged.path
         model.save(directory / MODEL_FILE)
         with (directory / HISTORY).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -81,7 +83,7 @@ def require_target(path: str | Path) -> None:
     Raises:
         PackageError: something else is there, or it cannot be written.
     """
-    require_replaceable(Path(path), mark=RECORD_FILE)
+    require_writable_directory(Path(path), marker=RECORD_FILE)
 
 
 @final
@@ -123,11 +125,13 @@ def read(path: str | Path) -> SavedFit:
         trained = record["trained"]
         columns, start = _arrays(path / SAMPLES), list(_arrays(path / START).values())
         model = cast("keras.Model", keras.models.load_model(path / MODEL_FILE, compile=False, safe_mode=True))
+        loss = trained["loss"]
+        pins = None if loss["pins"] is None else _samples(columns, PINS)
         return SavedFit(
             model=_started(model, start),
             samples=_samples(columns, "", units=trained.get("units", {}), provenance=_provenance(trained)),
             validation=_samples(columns, HELD_OUT) if any(name.startswith(HELD_OUT) for name in columns) else None,
-            loss=_loss(columns, trained["loss"]),
+            loss=losses.from_settings(loss, pins),
             trained=trained,
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -175,19 +179,3 @@ def _samples(columns: Arrays, prefix: str, **settings: Any) -> Samples:
 def _of_role(columns: Arrays, role: str) -> Arrays:
     prefix = f"{role}:"
     return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}
-
-
-def _loss(columns: Arrays, settings: dict[str, Any]) -> Loss:
-    match settings["name"]:
-        case Value.name:
-            return Value()
-        case Derivative.name:
-            return Derivative(_samples(columns, PINS), balanced=settings["balanced"])
-        case Sobolev.name:
-            return Sobolev(
-                value_weight=settings["value_weight"],
-                derivative_weight=settings["derivative_weight"],
-                balanced=settings["balanced"],
-            )
-        case other:
-            raise ValueError(f"unknown loss {other!r}")

@@ -44,6 +44,7 @@ class Checkpoint:
 
     def __init__(self, path: str | Path, fingerprint: Mapping[str, str], variables: Sequence[Any]) -> None:
         self._path = Path(path)
+        # A fixed name, unlike that of ``StagedPath``: the next write replaces what a kill in the middle of one leaves.
         self._part = self._path.with_name(f".{self._path.name}.part")
         self._fingerprint = dict(fingerprint)
         self._variables = list(variables)
