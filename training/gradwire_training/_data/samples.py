@@ -234,7 +234,11 @@ class Samples:
         return {
             **{ColumnKey("x", input=name): column for name, column in self.x.items()},
             **{ColumnKey("y", name): column for name, column in self.y.items()},
-            **{ColumnKey("dydx", output, wrt): c for output, by_input in self.dydx.items() for wrt, c in by_input.items()},
+            **{
+                ColumnKey("dydx", output, wrt): c
+                for output, by_input in self.dydx.items()
+                for wrt, c in by_input.items()
+            },
             **{ColumnKey("x_dot", input=name): column for name, column in self.x_dot.items()},
             **{ColumnKey("y_dot", name): column for name, column in self.y_dot.items()},
         }

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from gradwire_training._data.columns import Derivatives, Table
 
-TRUTH_SEED: Final = 20_261_101  # of the points on which functions of several inputs are evaluated: the same for every fit
+TRUTH_SEED: Final = (
+    20_261_101  # of the points on which functions of several inputs are evaluated: the same for every fit
+)
 EDGE: Final = 2.0**-31  # uniform numbers stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
 
 
