@@ -43,7 +43,11 @@ TABLE = {
     "query: two numbers for one": ("query {address} log --input x=1,2", 2, "has 2 numbers, expected 1"),
     "query: empty": ("query {address} log --input x=;", 2, "has no points"),
     "query: no such file": ("query {address} log --input x=@nowhere.csv", 2, "cannot read nowhere.csv"),
-    "query: no such column": ("query {address} log --input x=@other.csv", 2, "expected one named 'x'"),
+    "query: no such column": (
+        "query {address} log --input x=@other.csv",
+        2,
+        "other.csv has the columns ['y']; missing but required: ['x']",
+    ),
     "query: directory with a name": ("query models/log log --input x=1", 2, "leave it out"),
     "card: not a package": ("card build", 1, "build"),
     "card: corrupt package": ("card corrupt", 1, "corrupt"),

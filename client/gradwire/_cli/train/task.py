@@ -1,4 +1,4 @@
-"""What `gradwire train` is to fit: a problem that comes along, or a file."""
+"""A task of ``gradwire train``: what to fit, read from a built-in problem or a file."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
-from gradwire._cli.choices import Loss, OptimizerName, Spacing
+from gradwire._cli.choices import Loss, OptimizerName
 from gradwire._cli.console import note
+from gradwire._cli.io import read_units
 from gradwire._errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from gradwire._cli.train.overrides import Wish
+    from gradwire._cli.train.options import TrainOptions
 
-LOSS_TEXTS: Final = {
+FITTED: Final = {
     Loss.SOBOLEV: "values and derivatives",
     Loss.VALUE: "values",
-    Loss.DERIVATIVE: "derivatives, and values in rows that have none",
+    Loss.DERIVATIVE: "derivatives, and values in rows without derivatives",
 }
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Everything that a fit needs to be told of the function.
+    """What to fit, as arguments of ``gradwire_training.fit``.
 
     Attributes:
         name: of the model, in a package's path.
-        samples: what is fitted.
-        validation: rows that were held out to measure the fit on; None where a truth is known, or rows are few.
-        model: a fresh Keras model.
-        loss: what is made small.
-        truth: the function behind the samples, where it is known.
-        optimizer: what auto stands for.
-        steps: of that optimiser; None for its own number.
+        samples: the samples, or a stream of them.
+        model: a new Keras model.
+        loss: the loss.
+        validation: rows held out to measure errors on; None where the function is known, or rows are few.
+        optimizer: what ``auto`` stands for.
+        steps: of that optimizer; None for its own default.
     """
 
     name: str
@@ -43,151 +43,103 @@ class Task:
     model: Any
     loss: Any
     validation: Any = None
-    truth: Any = None
     optimizer: Any = OptimizerName.AUTO.value
     steps: int | None = None
 
 
-def is_file(what: str) -> bool:
-    """Says whether the first argument names a file with samples, and not a problem: names have no dot or slash."""
-    return bool(Path(what).suffix) or "/" in what or "\\" in what
-
-
-def from_problem(
-    training: Any,
-    name: str,
-    *,
-    wish: Wish,
-    count: int | None,
-    spacing: Spacing | None,
-    noise: float,
-    seed: int,
-    loss: Loss | None,
-    exact: bool,
-) -> Task:
-    """Samples a problem that comes along.
+def read_task(training: Any, options: TrainOptions) -> Task:
+    """Read the task that the options describe.
 
     Args:
         training: the package ``gradwire_training``.
-        name: of the problem.
-        wish: what the caller wants otherwise.
-        count: how many samples; None for the problem's own number.
-        spacing: how they lie; None for the problem's own.
-        noise: added to every label, in standard deviations of its column.
-        seed: of random samples, of the noise, and of the network.
-        loss: None for the default.
-        exact: true labels also where the problem simulates them.
+        options: of the command.
 
     Raises:
-        UsageError: no such problem, or one that cannot be sampled so.
+        UsageError: no such problem, or one that cannot be sampled so; or options that do not go together.
+        DataError: the file cannot be read, or lacks what is needed; with the column and the row.
     """
-    problem = training.problems.get(name)
-    samples = problem.samples(count, spacing=None if spacing is None else spacing.value, seed=seed, exact=exact)
-    samples = training.with_noise(samples, noise, seed=seed)
-    chosen = loss or Loss(training.problems.LOSSES[0])
-    wish.check(chosen)
+    options.check()
+    return _from_file(training, options) if options.is_file else _from_problem(training, options)
+
+
+def _from_problem(training: Any, options: TrainOptions) -> Task:
+    problem, seed = training.problems.get(options.source), options.seed
+    spacing = None if options.spacing is None else options.spacing.value
+    samples = problem.samples(options.samples, spacing=spacing, seed=seed, exact=options.exact)
+    samples = training.with_noise(samples, options.noise, seed=seed)
+    loss = options.loss or Loss(training.problems.LOSSES[0])
+    weights = options.sobolev_weights(loss)
     return Task(
-        name=name,
+        name=options.source,
         samples=samples,
-        model=problem.network(seed=seed, samples=samples, **wish.layers),
-        loss=wish.sobolev(training) if chosen is Loss.SOBOLEV else problem.loss(chosen.value),
-        truth=problem.truth,
+        model=problem.network(seed=seed, samples=samples, **options.layers),
+        loss=training.Sobolev(**weights) if weights else problem.loss(loss.value),
         optimizer=problem.optimizer(samples.count),
         steps=problem.steps,
     )
 
 
-def from_file(
-    training: Any,
-    path: Path,
-    *,
-    wish: Wish,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    units: Mapping[str, str],
-    holdout: float,
-    seed: int,
-    loss: Loss | None,
-) -> Task:
-    """Reads a file of samples, holds rows out, and builds a network for the rest.
-
-    Args:
-        training: the package ``gradwire_training``.
-        path: of the file.
-        wish: what the caller wants otherwise.
-        inputs: names; none leaves it to the names of derivative columns.
-        outputs: names, likewise.
-        units: name -> unit.
-        holdout: share of the rows on which the fit is measured.
-        seed: of the rows held out, and of the network.
-        loss: None for values and derivatives, or values where the file has no derivative.
-
-    Raises:
-        DataError: the file cannot be read, or has not what is needed; says the column and the row.
-    """
-    columns: dict[str, Any] = {"inputs": inputs or None, "outputs": outputs or None, "units": units}
+def _from_file(training: Any, options: TrainOptions) -> Task:
+    """Read a file of samples, hold rows out, and build a network for the rest."""
+    path, layers = Path(options.source), options.layers
+    columns: dict[str, Any] = {
+        "inputs": _names(options.inputs),
+        "outputs": _names(options.outputs),
+        "units": read_units(options.units),
+    }
     if training.Stream.suits(path):
-        stream = training.Stream(path, **columns, holdout=holdout, seed=seed)
-        fitted, samples, validation, source = _stream_loss(training, stream, path, loss, wish)
+        samples = training.Stream(path, **columns, holdout=options.holdout, seed=options.seed)
+        in_memory, validation = samples.samples, samples.validation
+        loss = _stream_loss(training, samples, options)
     else:
-        fitted, samples, validation = _rows_loss(training, columns, path, holdout, seed, loss, wish)
-        source = samples
-    note(_told_holdout(source, validation))
+        rows = training.Samples.read(path, **columns)
+        loss, rows = _rows_loss(training, rows, options)
+        samples, validation = training.hold_out(rows, share=options.holdout, seed=options.seed)
+        in_memory = samples
+    if validation is None:
+        note(f"fitting all {samples.count:,} rows: none are held out to measure errors on")
+    else:
+        note(f"fitting {samples.count:,} rows; {validation.count:,} rows are held out to measure errors on")
     model = training.mlp(
-        inputs={name: column.shape[1:] for name, column in samples.x.items()},
-        outputs={name: column.shape[1:] for name, column in samples.y.items()},
-        seed=seed,
-        scale=samples,
-        **wish.layers,
+        inputs={name: column.shape[1:] for name, column in in_memory.x.items()},
+        outputs={name: column.shape[1:] for name, column in in_memory.y.items()},
+        seed=options.seed,
+        scale=in_memory,
+        **layers,
     )
-    return Task(name=path.stem, samples=source, model=model, loss=fitted, validation=validation)
+    return Task(name=path.stem, samples=samples, model=model, loss=loss, validation=validation)
 
 
-def _rows_loss(
-    training: Any,
-    columns: Mapping[str, Any],
-    path: Path,
-    holdout: float,
-    seed: int,
-    loss: Loss | None,
-    wish: Wish,
-) -> tuple[Any, Any, Any]:
-    """Gives the loss, the rows to fit, and those held out, of a file that fits into memory."""
-    rows = training.Samples.read(path, **columns)
-    chosen = loss or (Loss.SOBOLEV if rows.derivative_labels else Loss.VALUE)
-    wish.check(chosen)
+def _rows_loss(training: Any, rows: Any, options: TrainOptions) -> tuple[Any, Any]:
+    """Return the loss for the rows of a file, and those of the rows that are its samples."""
+    loss = options.loss or (Loss.SOBOLEV if rows.derivative_labels else Loss.VALUE)
+    weights = options.sobolev_weights(loss)
     labels = f"{rows.value_labels:,} values and {rows.derivative_labels:,} derivatives"
-    _note_rows(path, f"{rows.count:,} rows with {labels}", chosen, rows.notes)
-    if chosen is Loss.DERIVATIVE:
+    _note_rows(options, f"{rows.count:,} rows with {labels}", loss, rows.notes)
+    if loss is Loss.DERIVATIVE:
         rows, pins = training.split_pins(rows)
-        fitted = training.Derivative(pins)
-    else:
-        fitted = training.Value() if chosen is Loss.VALUE else wish.sobolev(training)
-    return (fitted, *training.hold_out(rows, share=holdout, seed=seed))
+        return training.Derivative(pins), rows
+    return training.Value() if loss is Loss.VALUE else training.Sobolev(**weights), rows
 
 
-def _stream_loss(training: Any, stream: Any, path: Path, loss: Loss | None, wish: Wish) -> tuple[Any, Any, Any, Any]:
-    """Gives the loss, some of the rows, those held out, and all of them, of files that are read in turn."""
-    chosen = loss or (Loss.SOBOLEV if stream.samples.derivative_labels else Loss.VALUE)
-    wish.check(chosen)
-    if chosen is Loss.DERIVATIVE:
+def _stream_loss(training: Any, stream: Any, options: TrainOptions) -> Any:
+    """Return the loss for a stream of samples."""
+    loss = options.loss or (Loss.SOBOLEV if stream.samples.derivative_labels else Loss.VALUE)
+    weights = options.sobolev_weights(loss)
+    if loss is Loss.DERIVATIVE:
         raise UsageError(
-            f"{path} is read in parts, in which there may be no value: give --loss sobolev, which fits every value "
-            "and derivative that is there"
+            f"{options.source} is read in parts, which may lack a value each: give --loss sobolev, which fits every "
+            "value and derivative that there is"
         )
-    _note_rows(path, f"{stream.count:,} rows to fit, read in parts", chosen, stream.notes)
-    fitted = training.Value() if chosen is Loss.VALUE else wish.sobolev(training)
-    return fitted, stream.samples, stream.validation, stream
+    _note_rows(options, f"{stream.count:,} rows to fit, read in parts", loss, stream.notes)
+    return training.Value() if loss is Loss.VALUE else training.Sobolev(**weights)
 
 
-def _note_rows(path: Path, what: str, loss: Loss, notes: Sequence[str]) -> None:
-    """Says what was read, and what was noticed about it, a line each."""
-    note(f"{path}: {what}; fitting {LOSS_TEXTS[loss]}")
+def _note_rows(options: TrainOptions, rows: str, loss: Loss, notes: Sequence[str]) -> None:
+    note(f"{options.source}: {rows}; fitting {FITTED[loss]}")
     for line in notes:
         note(line)
 
 
-def _told_holdout(samples: Any, validation: Any) -> str:
-    if validation is None:
-        return f"all {samples.count:,} rows are fitted: none are held out to measure on"
-    return f"{validation.count:,} rows are held out to measure on, {samples.count:,} are fitted"
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in (text or "").split(",") if name.strip()] or None

@@ -1,4 +1,4 @@
-"""Calls of one model from several threads for a while, each of them timed."""
+"""A load test: timed calls of one query from several threads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire._numerics import sample_points
-from gradwire._package import BY_NAME, boxes_of, contract
+from gradwire._package import BY_NAME, CARD, boxes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from gradwire._cli.query import Question
+    from gradwire._cli.query.request import Query
     from gradwire._model import Model
     from gradwire._package import TensorSpec
 
@@ -29,13 +29,13 @@ NUMERIC: Final = "fiu"
 
 @final
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What was measured with calls of one size, so many of them under way at once.
+class LoadTestResult:
+    """The measurement of calls of one size at one concurrency.
 
     Attributes:
-        rows: of each call.
-        in_flight: calls under way at once.
-        seconds: from the first call's start to the last one's end.
+        rows: points in each call.
+        in_flight: concurrent calls.
+        seconds: from the start of the first call to the end of the last.
         latencies: seconds of each call, sorted.
     """
 
@@ -46,20 +46,20 @@ class Load:
 
     @property
     def calls(self) -> int:
-        """How many calls were answered."""
+        """Number of calls."""
         return len(self.latencies)
 
     @property
     def calls_per_second(self) -> float:
-        """Calls answered, by the clock on the wall."""
+        """Calls per second of wall-clock time."""
         return self.calls / self.seconds
 
-    def quantile(self, share: float) -> float:
-        """The smallest latency that so large a share of the calls did not exceed, in seconds."""
-        return self.latencies[max(0, math.ceil(share * self.calls) - 1)]
+    def quantile(self, fraction: float) -> float:
+        """Return the smallest latency, in seconds, that this fraction of the calls did not exceed."""
+        return self.latencies[max(0, math.ceil(fraction * self.calls) - 1)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives the numbers for JSON."""
+        """Return the measurement as JSON data."""
         return {
             "rows": self.rows,
             "in_flight": self.in_flight,
@@ -73,62 +73,59 @@ class Load:
         }
 
 
-def points_for(model: Model, question: Question, rows: int, seed: int) -> dict[str, NDArray[Any]]:
-    """Draws points in the domain of the card, and directions in [-1, 1].
+def draw_points(model: Model, query: Query, rows: int, seed: int) -> dict[str, NDArray[Any]]:
+    """Draw points in the domain on the card, and directions in [-1, 1].
 
     Args:
-        model: whose card says the domain; [-1, 1] without one.
-        question: whose inputs are drawn.
-        rows: how many points.
-        seed: of the draw.
+        model: whose card has the domain; without a card it is [-1, 1].
+        query: whose inputs to draw.
+        rows: number of points.
+        seed: of the random generator.
 
     Returns:
         ``{input: (rows, *row)}`` in the inputs' own dtypes.
 
     Raises:
-        UsageError: an input is not one of numbers.
+        UsageError: an input is not numeric.
     """
-    boxes = boxes_of(model.card, None) if contract.CARD in model.signatures else {}
+    boxes = boxes_of(model.card, None) if CARD in model.signatures else {}
     rng = np.random.default_rng(seed)
-    return {name: _draw(spec, boxes.get(name), rows, rng) for name, spec in question.signature.inputs.items()}
+    return {name: _draw(spec, boxes.get(name), rows, rng) for name, spec in query.signature.inputs.items()}
 
 
 def _draw(spec: TensorSpec, box: Any, rows: int, rng: np.random.Generator) -> NDArray[Any]:
     dtype = BY_NAME[spec.dtype].numpy
     if dtype.kind not in NUMERIC:
-        raise UsageError(f"input {spec.name!r} is {spec.dtype}: only points of numbers can be drawn")
+        raise UsageError(f"input {spec.name!r} is {spec.dtype}: random points need a numeric input")
     row = tuple(size or 1 for size in spec.row_shape)
     lower, upper = box if box is not None else (-np.ones(row), np.ones(row))
     return sample_points((lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
 
 
-def put_load(
-    model: Model, question: Question, points: Mapping[str, NDArray[Any]], *, in_flight: int, seconds: float
-) -> Load:
-    """Calls a model for a while, after one call that is not counted.
+def run_load_test(
+    model: Model, query: Query, points: Mapping[str, NDArray[Any]], *, in_flight: int, seconds: float
+) -> LoadTestResult:
+    """Call a model for a while, after one call that is not measured.
 
     Args:
-        model: what is called, from so many threads.
-        question: what is asked.
-        points: of every call.
-        in_flight: calls under way at once.
-        seconds: when no further call begins, the uncounted one included; at least one call a thread is made.
-
-    Returns:
-        The measurement.
+        model: the model to call.
+        query: what to call.
+        points: the inputs of every call.
+        in_flight: concurrent calls, each from a thread of its own.
+        seconds: after which no call starts, counted from the unmeasured call; each thread makes at least one.
 
     Raises:
-        GradwireError: a call failed; the others end first.
+        GradwireError: a call failed; the other threads finish theirs first.
     """
     end = time.perf_counter() + seconds
     failed = threading.Event()
 
     def call() -> float:
-        began = time.perf_counter()
-        model.run(question.signature.name, points, question.shown)
-        return time.perf_counter() - began
+        start = time.perf_counter()
+        model.run(query.signature.name, points, query.outputs)
+        return time.perf_counter() - start
 
-    def keep_calling() -> list[float]:
+    def call_until_end() -> list[float]:
         latencies: list[float] = []
         try:
             while not failed.is_set() and (not latencies or time.perf_counter() < end):
@@ -139,9 +136,9 @@ def put_load(
         return latencies
 
     call()
-    began = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(in_flight) as threads:
-        running = [threads.submit(keep_calling) for _ in range(in_flight)]
+        running = [threads.submit(call_until_end) for _ in range(in_flight)]
         latencies = sorted(latency for each in running for latency in each.result())
     rows = len(next(iter(points.values())))
-    return Load(rows, in_flight, time.perf_counter() - began, tuple(latencies))
+    return LoadTestResult(rows, in_flight, time.perf_counter() - start, tuple(latencies))
