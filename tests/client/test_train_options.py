@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gradwire._cli.choices import Activation, Loss, OptimizerName
+from gradwire._cli.choices import Activation, OptimizerName
 from gradwire._cli.train.options import TrainOptions
 from gradwire._errors import UsageError
 
@@ -28,13 +28,13 @@ def test_the_network_is_left_to_the_problem():
     assert TrainOptions("log", TO, activation=Activation.TANH).layers == {"activation": "tanh"}
 
 
-@pytest.mark.parametrize("loss", [Loss.VALUE, Loss.DERIVATIVE])
-def test_weights_are_for_values_and_derivatives_together(loss):
+def test_weights_are_settings_of_a_loss_that_has_them():
     """A weight that would be ignored is refused, by the option's name."""
-    assert TrainOptions("log", TO, value_weight=2.0).sobolev_weights(Loss.SOBOLEV)["value_weight"] == 2.0
-    assert TrainOptions("log", TO).sobolev_weights(loss) == {}
-    with pytest.raises(UsageError, match=f"--derivative-weight is for --loss sobolev, and the loss is {loss.value}"):
-        TrainOptions("log", TO, derivative_weight=2.0).sobolev_weights(loss)
+    options = TrainOptions("log", TO, derivative_weight=2.0)
+    assert options.loss_settings("sobolev", ("value_weight", "derivative_weight")) == {"derivative_weight": 2.0}
+    assert TrainOptions("log", TO).loss_settings("value", ()) == {}
+    with pytest.raises(UsageError, match="--derivative-weight does not apply to --loss value: leave it out"):
+        options.loss_settings("value", ())
 
 
 @pytest.mark.parametrize("source", ["data.csv", "parts/", "build\\data", "data.parquet"])

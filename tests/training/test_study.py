@@ -8,7 +8,6 @@ from typing import get_args
 
 import pytest
 
-import gradwire_training
 from gradwire._cli.choices import Measure, OptimizerName
 from gradwire._cli.commands import study as command_module
 from gradwire._errors import PackageError, UsageError

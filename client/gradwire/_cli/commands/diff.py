@@ -75,10 +75,10 @@ def _open(target: str) -> Model:
 
 
 def _show(difference: Difference, first: str, second: str) -> None:
-    if difference.said:
-        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in difference.said]
+    if difference.card:
+        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in difference.card]
         table("cards", ("", first, second), rows, text=True)
-    if difference.computed:
+    if difference.tensors:
         rows = [
             [
                 entry.tensor,
@@ -87,7 +87,7 @@ def _show(difference: Difference, first: str, second: str) -> None:
                 number(entry.ulps),
                 _point(entry.at) if entry.largest else "-",
             ]
-            for entry in difference.computed
+            for entry in difference.tensors
         ]
         columns = ("largest difference of", "absolute", "relative", "ulps", "at")
         table(f"tensors, at {difference.points} points of the common domain", columns, rows)

@@ -61,7 +61,7 @@ def command(
     if not verification.passed:
         raise CheckFailed(
             f"{'; '.join(verification.failures)}: not as it should be, see the table above; export the model again, or "
-            "serve the package that its card describes (docs/proof.md)"
+            "serve the package that its card describes (docs/verification.md)"
         )
     if format is Report.TABLE:
         say("all checks passed: the derivatives are those of the values")

@@ -10,20 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from gradwire._cli.console import number
+from gradwire._verify import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gradwire._package import Card, CardTensor
 
-CHECKS: Final = {
-    "taylor": "derivatives vs finite differences",
-    "adjoint": "signatures vs one another",
-    "reference": "served values vs float64",
-    "rows": "each row by itself, in any batch",
-    "non_finite": "NaN in, NaN out",
-    "kinks": "kinks (reported only)",
-}
 _LONGEST: Final = 400  # characters of one entry: a card may be of any size
 
 
@@ -157,8 +150,8 @@ def error_table(card: Card) -> TextTable | None:
 
 def check_views(checks: Any) -> tuple[CheckView, ...]:
     """Read the checks of a card or of ``Verification.to_dict``; what is not of their form is left out."""
-    entries = ((place, title, _dict(_dict(checks).get(name))) for place, (name, title) in enumerate(CHECKS.items(), 1))
-    return tuple(_check(f"{place} {title}", entry) for place, title, entry in entries if entry)
+    entries = ((f"{place} {kind.title}", _dict(_dict(checks).get(kind.name))) for place, kind in enumerate(CHECKS, 1))
+    return tuple(_check(title, entry) for title, entry in entries if entry)
 
 
 def _check(title: str, entry: Mapping[str, Any]) -> CheckView:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire._numerics import sample_points
-from gradwire._package import BY_NAME, CARD, boxes_of
+from gradwire._package import BY_NAME, CARD, Box, boxes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,13 +93,13 @@ def draw_points(model: Model, query: Query, rows: int, seed: int) -> dict[str, N
     return {name: _draw(spec, boxes.get(name), rows, rng) for name, spec in query.signature.inputs.items()}
 
 
-def _draw(spec: TensorSpec, box: Any, rows: int, rng: np.random.Generator) -> NDArray[Any]:
+def _draw(spec: TensorSpec, box: Box | None, rows: int, rng: np.random.Generator) -> NDArray[Any]:
     dtype = BY_NAME[spec.dtype].numpy
     if dtype.kind not in NUMERIC:
         raise UsageError(f"input {spec.name!r} is {spec.dtype}: random points need a numeric input")
     row = tuple(size or 1 for size in spec.row_shape)
     lower, upper = box if box is not None else (-np.ones(row), np.ones(row))
-    return sample_points((lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
+    return sample_points(Box(lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
 
 
 def run_load_test(

@@ -18,6 +18,7 @@ from gradwire._package import (
     Part,
     Signature,
     cotangent_name,
+    name_mismatch,
     tangent_name,
 )
 
@@ -78,12 +79,9 @@ class Query:
         return {name: _repeated(points.get(name), spec, count) for name, spec in self.signature.inputs.items()}
 
     def _check_names(self, points: Mapping[str, Any]) -> None:
-        known = set(self.signature.inputs)
-        extra, missing = points.keys() - known, known - points.keys() - set(self.directions)
-        if extra or missing:
+        if mismatch := name_mismatch(points, self.signature.inputs, self.directions):
             raise InputNameError(
-                f"sent extra: {sorted(extra)}; missing but required: {sorted(missing)}; the signature "
-                f"{self.signature.name!r} takes {list(self.signature.inputs)}"
+                f"{mismatch}; the signature {self.signature.name!r} takes {list(self.signature.inputs)}"
             )
         if self.directions and not points.keys() & set(self.directions):
             option, _ = DIRECTION_OPTIONS[SIGNATURES[self.signature.name].direction or Part.TANGENTS]

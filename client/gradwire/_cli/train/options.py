@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, final
+from typing import TYPE_CHECKING, Annotated, Any, Final, final
 
 import typer
 
 from gradwire._cli.choices import Activation, DType, Loss, OptimizerName, Spacing
 from gradwire._cli.train.tables import show_problems
 from gradwire._errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 OF_PROBLEM: Final = "For a built-in problem"
 OF_FILE: Final = "For a file"
@@ -122,17 +125,18 @@ class TrainOptions:
         if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
             raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
 
-    def sobolev_weights(self, loss: Loss) -> dict[str, float | None]:
-        """Return the weights of the sobolev loss; none for other losses.
+    def loss_settings(self, loss: str, accepted: Collection[str]) -> dict[str, float]:
+        """Return the weights that were given, as settings of a loss.
+
+        Args:
+            loss: its name.
+            accepted: the settings that it has.
 
         Raises:
-            UsageError: weights are given for a loss that has none.
+            UsageError: a weight that the loss does not have.
         """
         weights = {"value_weight": self.value_weight, "derivative_weight": self.derivative_weight}
-        if loss is Loss.SOBOLEV:
-            return weights
-        for name, weight in weights.items():
-            if weight is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{option} is for --loss sobolev, and the loss is {loss.value}: leave it out")
-        return {}
+        settings = {name: weight for name, weight in weights.items() if weight is not None}
+        if unknown := [f"--{name.replace('_', '-')}" for name in settings if name not in accepted]:
+            raise UsageError(f"{unknown[0]} does not apply to --loss {loss}: leave it out")
+        return settings

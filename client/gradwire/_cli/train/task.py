@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
-from gradwire._cli.choices import Loss, OptimizerName
+from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note
 from gradwire._cli.io import read_units
 from gradwire._errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gradwire._cli.train.options import TrainOptions
-
-FITTED: Final = {
-    Loss.SOBOLEV: "values and derivatives",
-    Loss.VALUE: "values",
-    Loss.DERIVATIVE: "derivatives, and values in rows without derivatives",
-}
 
 
 @final
@@ -67,13 +61,13 @@ def _from_problem(training: Any, options: TrainOptions) -> Task:
     spacing = None if options.spacing is None else options.spacing.value
     samples = problem.samples(options.samples, spacing=spacing, seed=seed, exact=options.exact)
     samples = training.with_noise(samples, options.noise, seed=seed)
-    loss = options.loss or Loss(training.problems.LOSSES[0])
-    weights = options.sobolev_weights(loss)
+    loss = options.loss.value if options.loss else training.losses.names()[0]
+    settings = options.loss_settings(loss, training.losses.kind(loss).options)
     return Task(
         name=options.source,
         samples=samples,
         model=problem.network(seed=seed, samples=samples, **options.layers),
-        loss=training.Sobolev(**weights) if weights else problem.loss(loss.value),
+        loss=training.losses.get(loss, pins=problem.pins, **settings),
         optimizer=problem.optimizer(samples.count),
         steps=problem.steps,
     )
@@ -87,19 +81,14 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
         "outputs": _names(options.outputs),
         "units": read_units(options.units),
     }
-    if training.Stream.suits(path):
-        samples = training.Stream(path, **columns, holdout=options.holdout, seed=options.seed)
-        in_memory, validation = samples.samples, samples.validation
-        loss = _stream_loss(training, samples, options)
-    else:
-        rows = training.Samples.read(path, **columns)
-        loss, rows = _rows_loss(training, rows, options)
-        samples, validation = training.hold_out(rows, share=options.holdout, seed=options.seed)
-        in_memory = samples
+    is_stream = training.Stream.suits(path)
+    read = _from_stream if is_stream else _from_table
+    samples, validation, loss = read(training, path, columns, options)
     if validation is None:
         note(f"fitting all {samples.count:,} rows: none are held out to measure errors on")
     else:
         note(f"fitting {samples.count:,} rows; {validation.count:,} rows are held out to measure errors on")
+    in_memory = samples.samples if is_stream else samples
     model = training.mlp(
         inputs={name: column.shape[1:] for name, column in in_memory.x.items()},
         outputs={name: column.shape[1:] for name, column in in_memory.y.items()},
@@ -110,33 +99,37 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
     return Task(name=path.stem, samples=samples, model=model, loss=loss, validation=validation)
 
 
-def _rows_loss(training: Any, rows: Any, options: TrainOptions) -> tuple[Any, Any]:
-    """Return the loss for the rows of a file, and those of the rows that are its samples."""
-    loss = options.loss or (Loss.SOBOLEV if rows.derivative_labels else Loss.VALUE)
-    weights = options.sobolev_weights(loss)
-    labels = f"{rows.value_labels:,} values and {rows.derivative_labels:,} derivatives"
-    _note_rows(options, f"{rows.count:,} rows with {labels}", loss, rows.notes)
-    if loss is Loss.DERIVATIVE:
-        rows, pins = training.split_pins(rows)
-        return training.Derivative(pins), rows
-    return training.Value() if loss is Loss.VALUE else training.Sobolev(**weights), rows
+def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
+    """Read a file that fits into memory; return the samples, the rows held out, and the loss."""
+    table, pins = training.Samples.read(path, **columns), None
+    labels = f"{table.value_labels:,} values and {table.derivative_labels:,} derivatives"
+    kind = _loss_kind(training, table, options)
+    _note_rows(path, f"{table.count:,} rows with {labels}", kind, table.notes)
+    if kind.needs_pins:
+        table, pins = training.split_pins(table)
+    loss = training.losses.get(kind.name, pins=pins, **options.loss_settings(kind.name, kind.options))
+    return (*training.hold_out(table, share=options.holdout, seed=options.seed), loss)
 
 
-def _stream_loss(training: Any, stream: Any, options: TrainOptions) -> Any:
-    """Return the loss for a stream of samples."""
-    loss = options.loss or (Loss.SOBOLEV if stream.samples.derivative_labels else Loss.VALUE)
-    weights = options.sobolev_weights(loss)
-    if loss is Loss.DERIVATIVE:
+def _from_stream(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
+    """Read files that may be larger than memory; return the stream, the rows held out, and the loss."""
+    stream = training.Stream(path, **columns, holdout=options.holdout, seed=options.seed)
+    kind = _loss_kind(training, stream.samples, options)
+    if kind.needs_pins:
         raise UsageError(
-            f"{options.source} is read in parts, which may lack a value each: give --loss sobolev, which fits every "
+            f"{path} is read in parts, and a part may have no rows to pin: give --loss sobolev, which fits every "
             "value and derivative that there is"
         )
-    _note_rows(options, f"{stream.count:,} rows to fit, read in parts", loss, stream.notes)
-    return training.Value() if loss is Loss.VALUE else training.Sobolev(**weights)
+    _note_rows(path, f"{stream.count:,} rows to fit, read in parts", kind, stream.notes)
+    return stream, stream.validation, training.losses.get(kind.name, **options.loss_settings(kind.name, kind.options))
 
 
-def _note_rows(options: TrainOptions, rows: str, loss: Loss, notes: Sequence[str]) -> None:
-    note(f"{options.source}: {rows}; fitting {FITTED[loss]}")
+def _loss_kind(training: Any, samples: Any, options: TrainOptions) -> Any:
+    return training.losses.kind(options.loss.value if options.loss else training.losses.default_for(samples))
+
+
+def _note_rows(path: Path, rows: str, loss: Any, notes: Sequence[str]) -> None:
+    note(f"{path}: {rows}; fitting {loss.fits}")
     for line in notes:
         note(line)
 
