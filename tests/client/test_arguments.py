@@ -62,8 +62,8 @@ def test_points_come_from_a_csv_file(tmp_path, content, spec, expected):
 @pytest.mark.parametrize(
     ("texts", "specs", "kind", "message"),
     [
-        (["y=1"], [ONE], InputNameError, r"sent extra: \['y'\]; the signature takes \['x'\]"),
-        ([], [ONE], InputNameError, r"missing but required: \['x'\]"),
+        (["y=1"], [ONE], InputNameError, r"sent extra: \{y\}; .*the signature takes \['x'\]"),
+        ([], [ONE], InputNameError, r"missing but required: \{x\}"),
         (["x"], [ONE], UsageError, "expected NAME=VALUE"),
         (["x="], [ONE], DataError, "has no points"),
         (["x=1;two"], [ONE], DataError, "point 1: 'two' is not a number"),
@@ -81,7 +81,7 @@ def test_wrong_points_are_named(texts, specs, kind, message):
     ("content", "kind", "message"),
     [
         ("x\n", DataError, "points.csv has a header and no rows"),
-        ("y\n1\n", InputNameError, r"points.csv has the columns \['y'\]; missing but required: \['x'\]"),
+        ("y\n1\n", InputNameError, r"points.csv has the columns \{y\}; missing but required: \{x\}"),
         ("x\n1\ntwo\n", DataError, "points.csv: row 2, column 'x': 'two'"),
         ("x,y\n,1\n", DataError, "points.csv: row 1, column 'x': ''"),
         ("1,2\n", DataError, "points.csv: row 1 has 2 cells, expected 1: x"),

@@ -79,7 +79,7 @@ def test_the_terminal_shows_value_and_derivative(stand_in):
 
 MISTAKES = {
     "no such element": (["multi", "--along", "x"], "expected some of ['x[0]', 'x[1]', 'x[2]', 't']"),
-    "no such input": (["multi", "--at", "y=1"], "sent extra: ['y']; --at takes ['t', 'x']"),
+    "no such input": (["multi", "--at", "y=1"], "sent extra: {y}; missing but required: {}; --at takes ['t', 'x']"),
     "two places": (["multi", "--at", "t=1;2"], "one point for each input"),
     "not an image": (["log", "--to", "plot.gif"], ".png, .svg, .pdf"),
     "no directory": (["log", "--to", "nowhere/plot.png"], "make it first"),

@@ -130,19 +130,19 @@ def test_what_csv_prints_can_be_asked_again(query, tmp_path):
 
 MISTAKES = {
     "nothing asked": (["log"], "", "no points: give --input for ['x']"),
-    "unknown input": (["log", "--input", "y=1"], "", "sent extra: ['y']"),
-    "missing input": (["curved", "--input", "t=1"], "", "missing but required: ['x']"),
+    "unknown input": (["log", "--input", "y=1"], "", "sent extra: {y}"),
+    "missing input": (["curved", "--input", "t=1"], "", "missing but required: {x}"),
     "no direction": (["log", "--compute", "hvp", "--input", "x=1"], "", "expected 'hvp' among them"),
     "direction missing": (["curved", "--compute", "vjp", *POINT], "", "--cotangent NAME=NUMBERS"),
     "direction of another": (["log", "--tangent", "x=1", "--input", "x=1"], "", "goes with --compute jvp or"),
     "no signature": (["log", "--signature", "none", "--input", "x=1"], "", "'none' among them"),
     "empty pipe": (["log", "--input", "-"], "\n", "standard input is empty"),
     "header alone": (["log", "--input", "-"], "x\n", "a header and no rows"),
-    "no header": (["log", "--input", "-"], "0.5\n1.0\n", "missing but required: ['x']"),
+    "no header": (["log", "--input", "-"], "0.5\n1.0\n", "missing but required: {x}"),
     "a column missing": (
         ["curved", "--input", "-"],
         "x[0],x[1],t\n1,2,3\n",
-        "missing but required: ['x[2]']",
+        "missing but required: {x[2]}",
     ),
     "text in a cell": (["log", "--input", "-"], "x\n1\nabc\n", "row 2, column 'x': 'abc' is not a number"),
     "a short line": (["log", "--input", "-"], "id,x\n1,1\n2\n", "row 2 has 1 cells, expected 2: id, x"),

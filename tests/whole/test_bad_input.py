@@ -36,7 +36,7 @@ TABLE = {
     "query: wrong input": (
         "query {address} log --input y=1",
         2,
-        "sent extra: ['y']; the signature 'serving_default' takes ['x']",
+        "sent extra: {y}; missing but required: {}; the signature 'serving_default' takes ['x']",
     ),
     "query: no input": ("query {address} log", 2, "no points: give --input for ['x']"),
     "query: text for a number": ("query {address} log --input x=one", 2, "'one' is not a number"),
@@ -46,7 +46,7 @@ TABLE = {
     "query: no such column": (
         "query {address} log --input x=@other.csv",
         2,
-        "other.csv has the columns ['y']; missing but required: ['x']",
+        "other.csv has the columns {y}; missing but required: {x}",
     ),
     "query: directory with a name": ("query models/log log --input x=1", 2, "leave it out"),
     "card: not a package": ("card build", 1, "build"),

@@ -11,6 +11,7 @@ from gradwire._cli.io.tables import FROM_FILE, open_table, read_blocks
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect, load
 from gradwire._errors import DataError, InputNameError, ShapeError, UsageError
+from gradwire._package import name_mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,8 +63,8 @@ def read_points(texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: st
         DataError: text instead of a number, or a file that cannot be read.
     """
     values = dict(_split(text) for text in texts)
-    if extra := sorted(values.keys() - specs.keys()):
-        raise InputNameError(f"sent extra: {extra}; {taker} takes {list(specs)}")
+    if mismatch := name_mismatch(values, specs, optional=specs):
+        raise InputNameError(f"{mismatch}; {taker} takes {list(specs)}")
     return {name: _read(value, specs[name]) for name, value in values.items()}
 
 

@@ -115,7 +115,7 @@ def _csv_rows(
     missing = [label for name in required if name not in names for label in columns[name]]
     missing += [label for label in used if label not in header]
     if missing:
-        raise InputNameError(f"{table} has the columns {header}; missing but required: {missing}")
+        raise InputNameError(f"{table} has the columns {_braced(header)}; missing but required: {_braced(missing)}")
     yield names
     places = [header.index(label) for label in used]
     for number, cells in enumerate(rows, 1):
@@ -150,7 +150,7 @@ def _json_rows(
             yield names
         missing = (set(required) | set(names)) - row.keys()
         if missing:
-            raise InputNameError(f"{where} has {sorted(row)}; missing but required: {sorted(missing)}")
+            raise InputNameError(f"{where} has {_braced(row)}; missing but required: {_braced(missing)}")
         yield [value for name in names for value in _elements(row[name], specs[name], where)]
 
 
@@ -191,6 +191,10 @@ def _arrays(
 
 def _row(spec: TensorSpec) -> tuple[int, ...]:
     return tuple(size or 1 for size in spec.row_shape)
+
+
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ", ".join(names) + "}"
 
 
 def _is_number(cell: str) -> bool:
