@@ -113,6 +113,15 @@ def test_a_timeout_stops_the_computation(models: Path):
     slow.close()
 
 
+@pytest.mark.parametrize("timeout", [1e-4, 0.0, -1.0])
+def test_a_timeout_below_a_millisecond_is_a_timeout(models: Path, timeout: float):
+    """TensorFlow counts whole milliseconds, and takes 0 for no limit: a call out of time must not run for good."""
+    slow = Servable.load(models / "slow" / "1")
+    with pytest.raises(ServerError, match=r"^Deadline Exceeded$"):
+        slow.run("", {"x": np.full((1, 1), 3000.0, np.float32)}, timeout=timeout)
+    slow.close()
+
+
 def test_a_closed_one_refuses(models: Path):
     """After close a call fails, and closing again does nothing."""
     servable = Servable.load(models / "log" / "1")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -18,6 +19,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
+from gradwire_serving._core.session import LoadedSession
+from gradwire_serving._grpc import front_end
 
 SERVE = """
 import sys
@@ -33,12 +36,12 @@ launch("tensorflow_model_server", ServerOptions(model_base_path=sys.argv[1]), sa
 """
 
 
-def _ask(address: str, model: str, x: float) -> grpc.Future:
+def _ask(address: str, model: str, x: float, timeout: float | None = 60) -> grpc.Future:
     channel = grpc.insecure_channel(address)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([[x]], np.float32)))
-    call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=60)
+    call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=timeout)
     call.add_done_callback(lambda _: channel.close())
     return call
 
@@ -154,6 +157,43 @@ def test_another_engine_takes_the_process_over(tmp_path: Path, models: Path):
     assert "listens on every interface" in notice
     assert line == f"{process.pid} --port=8500 --model_base_path={models}/log"
     assert process.returncode == 7
+
+
+def test_calls_that_come_during_a_stop_are_refused_with_a_status(models: Path, monkeypatch: pytest.MonkeyPatch):
+    """The port stays open for a moment after the last call, so that a call on its way is not left without a status."""
+    server = EmbeddedServer(ServerOptions(port=0, model_name="log", model_base_path=str(models / "log")))
+    server.start()
+    late = []
+
+    def linger(seconds: float) -> None:
+        call = _ask(server.address, "log", 1.0)
+        late.append((seconds, call.code(), call.details()))
+
+    monkeypatch.setattr(front_end, "time", SimpleNamespace(sleep=linger))
+    server.stop(grace=30)
+    assert late == [(front_end.LINGER, grpc.StatusCode.UNAVAILABLE, "the server is stopping")]
+
+
+def test_the_callers_deadline_is_the_sessions_timeout(models: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the wire to the runtime: a call is computed within what is left of its deadline, or without a limit."""
+    timeouts = []
+    run = LoadedSession.run
+
+    def record(session, feeds, fetches, timeout):
+        timeouts.append(timeout)
+        return run(session, feeds, fetches, timeout)
+
+    monkeypatch.setattr(LoadedSession, "run", record)
+    server = EmbeddedServer(ServerOptions(port=0, model_name="log", model_base_path=str(models / "log")))
+    server.start()
+    try:
+        _ask(server.address, "log", 1.0, timeout=1000).result()
+        _ask(server.address, "log", 1.0, timeout=None).result()
+    finally:
+        server.stop(grace=0)
+    limited, unlimited = timeouts
+    assert 900 < limited <= 1000
+    assert unlimited is None
 
 
 def test_a_directory_of_models_is_served_whole(models: Path, tmp_path: Path):
