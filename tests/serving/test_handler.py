@@ -1,4 +1,4 @@
-"""The handler of calls, on a Session that records what it is asked to run."""
+"""The handler of calls, on a Session that records what it runs."""
 
 from __future__ import annotations
 

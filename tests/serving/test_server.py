@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +26,8 @@ from gradwire_serving._grpc import front_end
 
 SERVE = """
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from gradwire_serving import ServerOptions, launch
 options = ServerOptions(port=0, model_name="slow", model_base_path=sys.argv[1])
@@ -44,6 +48,12 @@ def _ask(address: str, model: str, x: float, timeout: float | None = 60) -> grpc
     call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=timeout)
     call.add_done_callback(lambda _: channel.close())
     return call
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    while not condition():  # the test's own timeout ends it
+        waiting.wait(0.01)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +105,7 @@ def test_a_foreign_address_is_refused(models: Path):
 
 
 def test_a_unix_socket_is_listened_on_as_well(models: Path, tmp_path: Path):
-    """--grpc_socket_path answers what the port answers."""
+    """--grpc_socket_path serves what the port serves."""
     path = Path(os.path.relpath(tmp_path)) / "s"  # short: a socket's path may have 107 characters
     server = EmbeddedServer(
         ServerOptions(port=0, model_base_path=str(models / "log"), grpc_socket_path=str(path), model_name="log")
@@ -108,13 +118,12 @@ def test_a_unix_socket_is_listened_on_as_well(models: Path, tmp_path: Path):
 
 
 def test_stopping_lets_calls_in_flight_end(models: Path):
-    """A call that runs when the server stops gets its answer; a later one does not."""
+    """A call that runs when the server stops gets its response; a later one does not."""
     server = EmbeddedServer(ServerOptions(port=0, model_name="slow", model_base_path=str(models / "slow")))
     server.start()
     _ask(server.address, "slow", 1.0).result()
     call = _ask(server.address, "slow", 1000.0)
-    while not server._manager.versions("slow")[0].uses:
-        pass
+    _wait_until(lambda: server._manager.versions("slow")[0].uses > 0)
     server.stop(grace=60)
     assert call.result().outputs["y"].float_val == [1000]
     assert _ask(server.address, "slow", 1.0).code() == grpc.StatusCode.UNAVAILABLE
@@ -197,7 +206,7 @@ def test_the_callers_deadline_is_the_sessions_timeout(models: Path, monkeypatch:
 
 
 def test_a_directory_of_models_is_served_whole(models: Path, tmp_path: Path):
-    """Every model below the directory answers under its directory's name."""
+    """Every model below the directory is served under its directory's name."""
     shutil.copytree(models / "log", tmp_path / "log")
     shutil.copytree(models / "log" / "1", tmp_path / "other" / "5")
     server = EmbeddedServer(ServerOptions(port=0, directory=tmp_path))
