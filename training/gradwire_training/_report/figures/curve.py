@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
+from gradwire_training._data import ColumnKey
 from gradwire_training._fit import POINTS, evaluate
-from gradwire_training._objective import Rows
+from gradwire_training._objective import FittedRows
 from gradwire_training._report.figures.figure import (
     DERIVATIVE_COLOR,
     INK,
@@ -129,9 +130,10 @@ class _Curve:
 
 def _samples_of(result: Result, wrt: str, output: str) -> _Points:
     """Return the labels that were fitted."""
-    rows = Rows.of(result.request.samples, result.request.loss)
-    missing = {wrt: np.full_like(rows.x[wrt], np.nan)}
-    return _Points(rows.x[wrt].ravel(), rows.fitted[output].ravel(), rows.slopes.get(output, missing)[wrt].ravel())
+    rows = FittedRows.of(result.request.samples, result.request.loss)
+    x = rows.x[wrt].ravel()
+    keys = (ColumnKey("y", output), ColumnKey("dydx", output, wrt))
+    return _Points(x, *(rows.labels.get(key, np.full_like(x, np.nan)).ravel() for key in keys))
 
 
 def _formulas(result: Result) -> tuple[str, str]:
