@@ -32,7 +32,7 @@ from gradwire._errors import (
 from gradwire._model import Model, Options
 from gradwire._package import Card, CardTensor, Domain, Signature, TensorSpec
 from gradwire._transports import FakeTransport, GrpcTransport, InProcessTransport, Transport
-from gradwire._wire import TLS, Address, Answer, Call, VersionStatus
+from gradwire._wire import TLS, Address, Call, Prediction, VersionStatus
 
 if TYPE_CHECKING:
     from gradwire._verify import (
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = [
     "TLS",
     "Address",
-    "Answer",
     "Call",
     "Card",
     "CardTensor",
@@ -78,6 +77,7 @@ __all__ = [
     "ModelNotFound",
     "Options",
     "PackageError",
+    "Prediction",
     "Said",
     "ServerError",
     "ServerUnreachable",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradwire_training import Samples, fit, mlp, problems, with_dtype
-from gradwire_training._models.io_binding import Ports
+from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._objective.objective import Objective
 
 
@@ -28,7 +28,7 @@ def objective():
     """Builds an objective in float64 of a model, samples and a loss."""
 
     def build(model, samples, loss):
-        return Objective(model, Ports.of(model, samples), samples, loss, dtype="float64")
+        return Objective(model, IoBinding.of(model, samples), samples, loss, dtype="float64")
 
     return build
 

@@ -87,5 +87,5 @@ def test_a_record_says_that_labels_were_simulated(basket, tmp_path):
     record = json.loads((result.save(tmp_path / "basket") / "fit.json").read_text())
     assert record["trained"]["samples"]["simulated"] is True
     again = repeat(tmp_path / "basket")
-    assert again.request.samples.origin == samples.origin
+    assert again.request.samples.provenance == samples.provenance
     assert again.loss == pytest.approx(result.loss, rel=1e-6)

@@ -12,7 +12,7 @@ import pytest
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Derivative, Samples, Sobolev, Stream, fit, optimizers, repeat
 from gradwire_training._data import stream as stream_module
-from gradwire_training._models.io_binding import Ports
+from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._objective.objective import Objective
 
 ROWS = 600
@@ -25,7 +25,7 @@ def _table(count=ROWS, seed=0):
 
 
 def _objective(samples, model, loss, stream=None):
-    ports = Ports.of(model, samples)
+    ports = IoBinding.of(model, samples)
     return Objective(model, ports, samples, loss, dtype="float64", seed=3, stream=stream)
 
 

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 from gradwire._errors import PackageError
 from gradwire_training import Samples, draw, fit, mlp
-from gradwire_training._data.samples import Origin
+from gradwire_training._data.samples import Provenance
 from gradwire_training._report.comparison import Comparison, Pair
 from gradwire_training._report.figures import pictures_of
 from gradwire_training._report.figures.curve import _Curve
@@ -183,8 +183,8 @@ def test_a_picture_in_a_page_takes_the_colours_of_the_page(quick):
 
 def test_names_are_shown_as_they_are(quick):
     """A dollar sign is no formula, and markup is text."""
-    truth = replace(quick.request.samples.origin.truth, formula="cost in $ <b>of $</b>")
-    samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], origin=Origin(truth=truth, spacing="linear", seed=0))
+    truth = replace(quick.request.samples.provenance.truth, formula="cost in $ <b>of $</b>")
+    samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], provenance=Provenance(truth=truth, spacing="linear", seed=0))
     svg = _pictures(replace(quick, request=replace(quick.request, samples=samples)))["value"].svg()
     assert "cost in $ &lt;b&gt;of $&lt;/b&gt;" in svg
 

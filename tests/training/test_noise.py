@@ -34,7 +34,7 @@ def test_a_seed_decides_the_noise(log):
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
     assert with_noise(samples, 0.0) is samples
-    assert with_noise(samples, 0.01).origin == samples.origin
+    assert with_noise(samples, 0.01).provenance == samples.provenance
     assert "noise of 0.01 standard deviations" in with_noise(samples, 0.01).notes[-1]
 
 

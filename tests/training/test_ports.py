@@ -8,7 +8,7 @@ import pytest
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Samples
-from gradwire_training._models.io_binding import Ports
+from gradwire_training._models.io_binding import IoBinding
 
 ROWS = {"a": np.ones((3, 2)), "b": np.full(3, 2.0)}
 TWO = Samples(ROWS, {"p": np.ones(3), "q": np.ones((3, 2))})
@@ -43,7 +43,7 @@ def _lists():
 def test_a_model_is_called_by_the_samples_names(build, order):
     """Dict and list models alike take and give tensors by name, in the order of Keras's model.inputs."""
     model = build()
-    ports = Ports.of(model, TWO)
+    ports = IoBinding.of(model, TWO)
     assert [port.name for port in ports.inputs] == order == [tensor.name for tensor in model.inputs]
     x = {port.name: np.float32(TWO.x[port.name].reshape(-1, *port.shape)) for port in ports.inputs}
     outputs = ports.call(model, x, training=False)
@@ -56,7 +56,7 @@ def test_a_lone_input_or_output_goes_by_the_samples_name(wrap):
     """With one of each, the model's own names do not matter, nor whether it wraps them."""
     x = keras.Input((1,), name="k")
     model = keras.Model(wrap(x), wrap(keras.layers.Dense(1)(x)))
-    ports = Ports.of(model, Samples({"spot": [1.0, 2.0]}, {"price": [1.0, 2.0]}))
+    ports = IoBinding.of(model, Samples({"spot": [1.0, 2.0]}, {"price": [1.0, 2.0]}))
     assert (ports.inputs[0].name, ports.outputs[0].name) == ("spot", "price")
     assert list(ports.call(model, {"spot": np.ones((2, 1), np.float32)}, training=False)) == ["price"]
 
@@ -82,7 +82,7 @@ MISMATCHED = {
 def test_samples_that_do_not_fit_the_model_are_refused(samples, message):
     """Both sides of a mismatch are named."""
     with pytest.raises(DataError, match=message):
-        Ports.of(_lists(), samples)
+        IoBinding.of(_lists(), samples)
 
 
 class _Subclassed(keras.Model):
@@ -94,4 +94,4 @@ class _Subclassed(keras.Model):
 def test_a_model_that_hides_its_inputs_is_refused(model):
     """A subclassed or unbuilt model is refused, and the way out is named."""
     with pytest.raises(UsageError, match=r"does not tell its inputs: make it a built Functional or Sequential"):
-        Ports.of(model, Samples([1.0], [1.0]))
+        IoBinding.of(model, Samples([1.0], [1.0]))

@@ -9,8 +9,8 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_training import Derivative, Sobolev, Value, problems
-from gradwire_training._data.known_function import Quantity
-from gradwire_training._models.io_binding import Ports
+from gradwire_training._data.truth import Quantity
+from gradwire_training._models.io_binding import IoBinding
 
 
 def test_linear_samples_of_the_logarithm_are_the_posts(log):
@@ -20,7 +20,7 @@ def test_linear_samples_of_the_logarithm_are_the_posts(log):
     np.testing.assert_allclose(samples.x["x"].ravel(), x, rtol=1e-14)
     np.testing.assert_allclose(samples.y["f"].ravel(), np.log(x), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(samples.dydx["f"]["x"].ravel(), 1 / x, rtol=1e-13)
-    assert samples.origin.truth is log.truth
+    assert samples.provenance.truth is log.truth
 
 
 def test_spacings_place_points_inside_the_domain(log):
@@ -64,7 +64,7 @@ def test_every_problem_is_ready_to_be_fitted(name):
     assert problem.name == name
     samples = problem.samples(8 if problem.spacing != "linear" else None, seed=1)
     model = problem.network(seed=1, samples=samples)
-    ports = Ports.of(model, samples)
+    ports = IoBinding.of(model, samples)
     assert [port.name for port in ports.inputs] == sorted(samples.x)
     given = ports.call(model, samples.x, training=False)
     assert {output: tuple(value.shape) for output, value in given.items()} == {

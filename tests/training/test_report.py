@@ -11,7 +11,7 @@ import pytest
 from gradwire._cli.train.summary import show_outcome
 from gradwire._errors import PackageError
 from gradwire_training import Samples, report, summarize
-from gradwire_training._data.samples import Origin
+from gradwire_training._data.samples import Provenance
 from gradwire_training._report.comparison import Comparison, Pair
 
 ATTACK = '<script>alert("x")</script>'
@@ -79,9 +79,9 @@ def test_the_page_tells_the_errors_and_the_story(quick, reported, page):
 
 def test_names_on_the_page_are_escaped(quick, tmp_path):
     """A formula, a source, a name that hold markup are shown, not obeyed."""
-    known = quick.request.samples.origin.truth
+    known = quick.request.samples.provenance.truth
     truth = replace(known, name=ATTACK, formula=ATTACK, source=ATTACK)
-    samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], origin=Origin(truth=truth, spacing="linear", seed=0))
+    samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], provenance=Provenance(truth=truth, spacing="linear", seed=0))
     hostile = replace(quick, request=replace(quick.request, samples=samples), message=ATTACK)
     page = _Page(report(hostile, to=tmp_path).page.read_text())
     assert "script" not in page.tags

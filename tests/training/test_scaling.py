@@ -9,7 +9,7 @@ import pytest
 from gradwire._errors import DataError
 from gradwire_training import Samples, mlp, with_dtype
 from gradwire_training._fit.errors import evaluate
-from gradwire_training._models.io_binding import Ports
+from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._models.scaling import output_scales, units_of
 
 GENERATOR = np.random.default_rng(4)
@@ -24,7 +24,7 @@ ONE = Samples(np.linspace(50, 150, 9), np.linspace(2e5, 3e5, 9))
 
 
 def _answers(model, samples, **wanted):
-    return evaluate(model, Ports.of(model, samples), samples.x, wanted)
+    return evaluate(model, IoBinding.of(model, samples), samples.x, wanted)
 
 
 def test_the_network_inside_sees_and_gives_numbers_of_mean_0_and_spread_1():
@@ -87,14 +87,14 @@ def test_a_scaled_model_computes_in_float64_throughout():
 def test_the_units_of_a_model_are_read_from_its_layers():
     """A loss finds what the first layers divide by and the last multiply by, and 1 without them."""
     model = mlp(**ROWS, widths=(3,), scale=SAMPLES)
-    units = units_of(model, Ports.of(model, SAMPLES))
+    units = units_of(model, IoBinding.of(model, SAMPLES))
     np.testing.assert_allclose(units.inputs["spot"], SPOT.std(axis=0), rtol=1e-6)
     np.testing.assert_allclose(units.outputs["pair"], SAMPLES.y["pair"].std(axis=0), rtol=1e-6)
     plain = mlp(inputs={"x": 1}, outputs={"f": 1})
-    units = units_of(plain, Ports.of(plain, ONE))
+    units = units_of(plain, IoBinding.of(plain, ONE))
     assert (units.inputs["x"], units.outputs["f"]) == (1, 1)
     scaled = mlp(inputs={"x": 1}, outputs={"f": 1}, scale=ONE)
-    units = units_of(scaled, Ports.of(scaled, ONE))
+    units = units_of(scaled, IoBinding.of(scaled, ONE))
     np.testing.assert_allclose(
         [units.inputs["x"], units.outputs["f"]], [ONE.x["x"].std(axis=0), ONE.y["f"].std(axis=0)]
     )

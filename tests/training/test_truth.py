@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from gradwire._errors import UsageError
 from gradwire_training import problems
-from gradwire_training._data.known_function import Law
+from gradwire_training._data.truth import SamplingDistribution
 
 
 @pytest.fixture
@@ -38,16 +38,16 @@ def test_the_numbers_of_one_input_are_shared_out_in_order():
 
 
 def test_a_law_places_scattered_points(log):
-    """Numbers in (0, 1) go to the law, never 0 or 1; grids are refused, for they have no place in it."""
-    law = Law(place=lambda numbers: {"x": np.exp(ndtri(numbers))}, text="lognormal")
-    truth = replace(log.truth, law=law)
+    """Numbers in (0, 1) go to the distribution, never 0 or 1; grids are refused, for they have no place in it."""
+    distribution = SamplingDistribution(place=lambda numbers: {"x": np.exp(ndtri(numbers))}, text="lognormal")
+    truth = replace(log.truth, distribution=distribution)
     for spacing in ("random", "sobol"):
         x = truth.points(4_096, spacing=spacing, seed=1)["x"]
         assert abs(np.log(x).mean()) < 0.05
         assert abs(np.log(x).std() - 1) < 0.05
-    edges = replace(log.truth, law=replace(law, place=lambda numbers: {"x": numbers}))
+    edges = replace(log.truth, distribution=replace(distribution, place=lambda numbers: {"x": numbers}))
     assert edges.points(100_000, spacing="random")["x"].min() > 0
-    with pytest.raises(UsageError, match=r"'log' follow a law \(lognormal\): use 'random' or 'sobol'"):
+    with pytest.raises(UsageError, match=r"'log' follow a distribution \(lognormal\): use 'random' or 'sobol'"):
         truth.points(5, spacing="chebyshev")
 
 

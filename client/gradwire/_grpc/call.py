@@ -8,7 +8,7 @@ import numpy as np
 
 from gradwire._errors import ServerError
 from gradwire._grpc.chunking import Block, split
-from gradwire._wire import Answer, predict_request, read_prediction
+from gradwire._wire import Prediction, predict_request, read_prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,9 +55,9 @@ class Job:
         return bool(self._unsent)
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> Prediction:
         """The outputs, once it is done."""
-        return Answer(self._arrays, max(self._versions, default=None))
+        return Prediction(self._arrays, max(self._versions, default=None))
 
     def put_off(self, seconds: float) -> None:
         """Gives it more time, for the driver was held up."""

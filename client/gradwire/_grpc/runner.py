@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gradwire._grpc.piece import Piece
     from gradwire._grpc.scheduler import Flight
-    from gradwire._wire import Answer, Call
+    from gradwire._wire import Call, Prediction
 
     _Send = Callable[[bytes, float], grpc.Future[bytes]]
 
@@ -44,7 +44,7 @@ class Events:
             return None
 
 
-def drive(flight: Flight, events: Events, send: _Send, calls: Iterator[Call]) -> Iterator[Answer]:
+def drive(flight: Flight, events: Events, send: _Send, calls: Iterator[Call]) -> Iterator[Prediction]:
     """Carries out a flight.
 
     Args:

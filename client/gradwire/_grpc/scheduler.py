@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gradwire._errors import GradwireError
     from gradwire._grpc.chunking import Limits
     from gradwire._grpc.limiter import Window
-    from gradwire._wire import Address, Answer, Call
+    from gradwire._wire import Address, Call, Prediction
 
 # Two pieces keep the line and the server busy at once, a third covers the time between; a stock Serving runs
 # no more than 4 calls a core, for all of its callers.
@@ -159,7 +159,7 @@ class Flight:
         self._flying.discard(piece)
         self._mend(piece, fault, now)
 
-    def finished(self) -> Iterator[Answer]:
+    def finished(self) -> Iterator[Prediction]:
         """Hands over the answers that are complete, in the order of the calls; waits for no place meanwhile."""
         while self._jobs and self._jobs[0].is_done:
             self._leave_queue()

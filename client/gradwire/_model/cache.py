@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, final
 
-from gradwire._wire import Answer
+from gradwire._wire import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -55,7 +55,7 @@ class Memo:
         """
         if not self._most:
             return
-        version = found.version if isinstance(found, Answer) else None
+        version = found.version if isinstance(found, Prediction) else None
         with self._lock:
             if version != self._version:
                 self._answers.clear()

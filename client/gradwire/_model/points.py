@@ -169,7 +169,7 @@ def read_points(
     """
     arrays = {name: cast(value, specs[name].dtype, name, casting) for name, value in inputs.items()}
     batches = {name: _batch_shape(array, specs[name]) for name, array in arrays.items()}
-    one_number = {name: array for name, array in arrays.items() if specs[name].is_one_number}
+    one_number = {name: array for name, array in arrays.items() if specs[name].is_scalar}
     single = {name for name, array in one_number.items() if array.ndim == 0}  # one number for all points
     batch = _common({name: batches[name] for name in arrays if name not in single} or batches)
     count = math.prod(batch)
@@ -186,11 +186,11 @@ def read_points(
 def _row(array: NDArray[Any], spec: TensorSpec) -> tuple[int, ...]:
     """The row shape in which an array travels."""
     rank = len(spec.row_shape)
-    return (1,) * rank if spec.is_one_number else array.shape[array.ndim - rank :]
+    return (1,) * rank if spec.is_scalar else array.shape[array.ndim - rank :]
 
 
 def _batch_shape(array: NDArray[Any], spec: TensorSpec) -> tuple[int, ...]:
-    if spec.is_one_number:
+    if spec.is_scalar:
         if array.ndim > 1 and array.shape[-1] != 1:
             raise ShapeError(
                 f"input {spec.name!r} has shape {array.shape}, expected one number a point: rank 0 or 1, or (…, 1)"

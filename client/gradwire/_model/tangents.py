@@ -83,7 +83,7 @@ def _counts(arrays: Mapping[str, NDArray[Any]], seeds: Sequence[Seed], batch: tu
     counts: dict[str, int] = {}
     for seed in seeds:
         shape, expected = arrays[seed.spec.name].shape, (*batch, *seed.part)
-        if fits(shape, expected) or (not shape and seed.spec.is_one_number):
+        if fits(shape, expected) or (not shape and seed.spec.is_scalar):
             continue
         if not fits(shape[1:], expected):
             sizes = ", ".join("any" if size is None else str(size) for size in expected)
@@ -101,7 +101,7 @@ def _rows(array: NDArray[Any], seed: Seed, points: Points) -> NDArray[Any]:
     if not array.ndim:
         return np.broadcast_to(array, (count, *_row(seed)))
     part = array.shape[array.ndim - len(seed.part) :]
-    row = _row(seed) if seed.spec.is_one_number else part
+    row = _row(seed) if seed.spec.is_scalar else part
     return np.broadcast_to(array, (*points.batch, *part)).reshape(count, *row)
 
 

@@ -1,19 +1,43 @@
-"""The numerics of verification: random points, rounding noise, and Taylor remainders."""
+"""The numerics of verification: points and directions, rounding noise, Taylor remainders, distances between arrays."""
 
-from gradwire._numerics.noise import CENTRE, GRID, deviation, on_grid, spacing
-from gradwire._numerics.points import reach, sample_directions, sample_points
+from gradwire._numerics.batches import ALLOWED_EPS, Batch, poisoned
+from gradwire._numerics.compare import Comparison, compare, distance, eps_of, flat_rows, largest, ulp_of, worst_ratio
+from gradwire._numerics.noise import CENTRE, GRID, Measured, deviation, measure, spacing
+from gradwire._numerics.points import (
+    evaluate_along,
+    points_along,
+    reach,
+    sample_directions,
+    sample_points,
+    signed_eighths,
+)
 from gradwire._numerics.remainders import SAFETY, Remainders, multiples
 
 __all__ = [
+    "ALLOWED_EPS",
     "CENTRE",
     "GRID",
     "SAFETY",
+    "Batch",
+    "Comparison",
+    "Measured",
     "Remainders",
+    "compare",
     "deviation",
+    "distance",
+    "eps_of",
+    "evaluate_along",
+    "flat_rows",
+    "largest",
+    "measure",
     "multiples",
-    "on_grid",
+    "points_along",
+    "poisoned",
     "reach",
     "sample_directions",
     "sample_points",
+    "signed_eighths",
     "spacing",
+    "ulp_of",
+    "worst_ratio",
 ]

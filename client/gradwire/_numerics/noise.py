@@ -2,20 +2,27 @@
 
 A smooth function's fourth difference falls as the fourth power of the spacing; independent rounding errors of
 deviation s keep theirs, √70 s. So what is left on a fine grid is rounding (Hamming's difference table, as in Moré and
-Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011) 1292). It knows how the numbers came about,
-cancellation and depth included, which no bound from the dtype alone does: the condition of the computation, measured.
+Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011) 1292). This measures the
+condition of the computation, cancellation and depth included, which no bound from the dtype alone does.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
+from gradwire._numerics.compare import TINY, largest
+from gradwire._numerics.points import evaluate_along
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from gradwire._numerics.points import Arrays, Run
     from gradwire._package import Box
 
     Floats = NDArray[np.float64]
@@ -28,8 +35,44 @@ _SPACING: Final = 0.75  # eps to this power, of the domain: some hundred neighbo
 _LEAST_ULPS: Final = 4  # a spacing that x can resolve
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A function's values at some points, and how much of them is rounding.
+
+    Attributes:
+        values: by tensor, ``(points, elements)``.
+        noise: the standard deviation of rounding, of the same shapes.
+    """
+
+    values: Mapping[str, Floats]
+    noise: Mapping[str, Floats]
+
+
+def measure(run: Run, x: Arrays, v: Arrays, boxes: Mapping[str, Box], eps: float) -> Measured:
+    """Evaluate a function at points and on the fine grid around each, all in one call.
+
+    Args:
+        run: returns outputs, ``(rows, …)`` by name, of inputs.
+        x: every input, ``(points, *row)`` by name.
+        v: directions of the inputs that move on the grid; the others, such as tangents, stay.
+        boxes: bounds of the inputs that move; no point leaves them.
+        eps: of the dtype that the function computes in.
+
+    Returns:
+        The values and their rounding, which is at least eps times a tensor's largest magnitude.
+    """
+    count = len(next(iter(x.values())))
+    steps = np.max([np.zeros(count), *(spacing(x[name], v[name], eps) for name in v)], axis=0)
+    grids = evaluate_along(run, x, v, steps[:, None] * GRID, boxes)
+    values = {name: grid[:, CENTRE] for name, grid in grids.items()}
+    with np.errstate(all="ignore"):
+        noise = {name: deviation(grid, eps * largest(values[name])) for name, grid in grids.items()}
+    return Measured(values, noise)
+
+
 def spacing(x: NDArray[Any], v: Floats, eps: float) -> Floats:
-    """Chooses the grid's spacing at each point, as a multiple of v, a power of two: x + kδv is then exact.
+    """Choose the grid's spacing at each point, as a multiple of v, a power of two: x + kδv is then exact.
 
     Args:
         x: ``(points, *row)``.
@@ -45,32 +88,18 @@ def spacing(x: NDArray[Any], v: Floats, eps: float) -> Floats:
     return 2.0 ** np.ceil(np.log2(np.maximum(least, eps**_SPACING)))
 
 
-def on_grid(x: NDArray[Any], v: Floats, steps: Floats, box: Box) -> NDArray[Any]:
-    """Gives the points of the grid, ``(points, 9, *row)``, in the input's dtype.
-
-    Args:
-        x: ``(points, *row)``.
-        v: directions, of the same shape.
-        steps: from ``spacing``; the largest of all inputs that move together.
-        box: the input's bounds, which no point leaves.
-    """
-    multiples = (steps[:, None] * GRID).reshape(len(x), len(GRID), *(1 for _ in v.shape[1:]))
-    return np.clip(x[:, None] + multiples * v[:, None], *box).astype(x.dtype)
-
-
 def deviation(values: Floats, least: Floats | float) -> Floats:
-    """Estimates the deviation of rounding from values on the grid.
+    """Estimate the standard deviation of rounding from values on the grid.
 
     Args:
-        values: ``(points, 9, numbers)``.
-        least: what the dtype alone makes of these numbers, ``(numbers,)``.
+        values: ``(points, 9, elements)``.
+        least: what the dtype alone makes of these elements, ``(elements,)``.
 
     Returns:
-        ``(points, numbers)``: a point's own, but at least that of the median point, and ``least``.
+        ``(points, elements)``: a point's own, but at least that of the median point, and ``least``.
     """
     windows = np.lib.stride_tricks.sliding_window_view(values, len(_FOURTH), axis=1)
-    with np.errstate(all="ignore"):  # a point where f is not finite is left out by whoever asks
+    with np.errstate(all="ignore"):  # callers leave out points where f is not finite
         own = np.sqrt(np.mean((windows @ _FOURTH) ** 2, axis=1)) / _FOURTH_NORM
     own = np.where(np.isfinite(own), own, 0.0)
-    smallest = np.finfo(np.float64).tiny  # f = 0 everywhere has no noise at all
-    return np.maximum(np.maximum(own, np.median(own, axis=0)), np.maximum(least, smallest))
+    return np.maximum(np.maximum(own, np.median(own, axis=0)), np.maximum(least, TINY))  # f = 0 has no noise at all

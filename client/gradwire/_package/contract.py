@@ -128,7 +128,7 @@ class TensorSpec:
         return self.shape[1:]
 
     @property
-    def is_one_number(self) -> bool:
+    def is_scalar(self) -> bool:
         """Whether a row is a single number: ``(batch,)`` or ``(batch, 1)``."""
         return self.row_shape in ((), (1,))
 

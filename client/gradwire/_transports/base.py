@@ -57,7 +57,7 @@ class Transport(ABC):
             timeout: seconds, for the whole call.
 
         Returns:
-            The outputs by name; they may be read-only. An ``Answer``, where the version is known.
+            The outputs by name; they may be read-only. An ``Prediction``, where the version is known.
         """
 
     def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Mapping[str, NDArray[Any]]]:

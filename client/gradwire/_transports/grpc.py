@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire._package import Signature
-    from gradwire._wire import Address, Answer, VersionStatus
+    from gradwire._wire import Address, Prediction, VersionStatus
 
     _Method = grpc.UnaryUnaryMultiCallable[bytes, bytes]  # a generic for type checkers alone
 
@@ -96,7 +96,7 @@ class GrpcTransport(Transport):
         *,
         outputs: Sequence[str] | None = None,
         timeout: float,
-    ) -> Answer:
+    ) -> Prediction:
         """Runs a signature; see ``Transport``.
 
         A call over the message limit travels in pieces, several at once, within the one timeout.
@@ -107,7 +107,7 @@ class GrpcTransport(Transport):
         flight, events = self._flight(line, timeout)
         return self._only(line, flight, events, iter((call,)))
 
-    def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Answer]:
+    def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Prediction]:
         """Makes several calls at once; see ``Transport``."""
         line = self._open()
         flight, events = self._flight(line, timeout)
@@ -146,7 +146,7 @@ class GrpcTransport(Transport):
         except grpc.RpcError as error:
             raise translate(fault_of(error), self._address, timeout) from error
 
-    def _in_one_message(self, line: _Line, call: Call, timeout: float) -> Answer:
+    def _in_one_message(self, line: _Line, call: Call, timeout: float) -> Prediction:
         """The short way of a small call, in a place that was taken: no queue, until something goes wrong."""
         began, epoch = time.monotonic(), line.window.epoch
         try:
@@ -173,7 +173,7 @@ class GrpcTransport(Transport):
         )
         return flight, events
 
-    def _only(self, line: _Line, flight: Flight, events: Events, calls: Iterator[Call]) -> Answer:
+    def _only(self, line: _Line, flight: Flight, events: Events, calls: Iterator[Call]) -> Prediction:
         [answer] = drive(flight, events, line.start, calls)
         return answer
 

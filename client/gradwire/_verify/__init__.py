@@ -1,7 +1,6 @@
 """Verification: are a package's derivatives those of its values, and what sets two packages apart."""
 
 from gradwire._verify.diff import DEFAULT_DIFF_POINTS, Computed, Difference, Said, diff
-from gradwire._verify.probe import eps_of
 from gradwire._verify.result import Check, Finding, Verification
 from gradwire._verify.taylor import DerivativeCheck
 from gradwire._verify.verify import DEFAULT_POINTS, verify
@@ -17,6 +16,5 @@ __all__ = [
     "Said",
     "Verification",
     "diff",
-    "eps_of",
     "verify",
 ]

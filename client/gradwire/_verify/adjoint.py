@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradwire._numerics import SAFETY, sample_directions
+from gradwire._numerics import SAFETY, flat_rows, sample_directions, worst_ratio
 from gradwire._package import HESSIAN, HVP, JVP, VALUE, VJP, cotangent_name, tangent_name
 from gradwire._verify.evaluations import matrix
-from gradwire._verify.probe import measure, numbers, units
+from gradwire._verify.probe import measure_at
 from gradwire._verify.result import Finding
 from gradwire._verify.taylor_second import hessian_along
 
@@ -67,7 +67,7 @@ def _same_tensors(answers: Answers) -> Iterator[Finding]:
     for name, other in others.items():
         shared = [tensor for tensor in other.values if tensor in answers.default.values]
         worst = {
-            tensor: units(
+            tensor: worst_ratio(
                 other.values[tensor],
                 answers.default.values[tensor],
                 SAFETY * (other.noise[tensor] + answers.default.noise[tensor]),
@@ -93,7 +93,7 @@ def _jvp(answers: Answers) -> Iterator[Finding]:
                 expected += np.einsum("pmn,pn->pm", df, v)
                 size = answers.jacobian_noise(pair) + eps * np.abs(df)
                 allowed += np.einsum("pmn,pn->pm", size, np.abs(v))
-        worst = units(found.values[name], expected, SAFETY * allowed)
+        worst = worst_ratio(found.values[name], expected, SAFETY * allowed)
         yield Finding(f"{name} of jvp against df·v of serving_default", worst, name)
 
 
@@ -110,7 +110,7 @@ def _vjp(answers: Answers) -> Iterator[Finding]:
                 expected += np.einsum("pmn,pm->pn", df, u)
                 size = answers.jacobian_noise(pair) + eps * np.abs(df)
                 allowed += np.einsum("pmn,pm->pn", size, np.abs(u))
-        worst = units(found.values[name], expected, SAFETY * allowed)
+        worst = worst_ratio(found.values[name], expected, SAFETY * allowed)
         yield Finding(f"{name} of vjp against u·df of serving_default", worst, name)
 
 
@@ -129,7 +129,7 @@ def _dot_product(answers: Answers) -> Finding:
             if name in vjp.values:
                 right += (v * vjp.values[name]).sum(axis=1)
                 allowed += (np.abs(v) * (vjp.noise[name] + eps * np.abs(vjp.values[name]))).sum(axis=1)
-    return Finding("⟨u, Jv⟩ of jvp = ⟨Jᵀu, v⟩ of vjp", units(left, right, SAFETY * allowed))
+    return Finding("⟨u, Jv⟩ of jvp = ⟨Jᵀu, v⟩ of vjp", worst_ratio(left, right, SAFETY * allowed))
 
 
 def _hvp_against_hessian(answers: Answers) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ def _hvp_against_hessian(answers: Answers) -> Iterator[Finding]:
     for pair in answers.subject.pairs():
         name = tangent_name(pair.tensor)
         allowed = SAFETY * (hvp.noise[name] + size[pair.tensor])
-        worst = units(hvp.values[name], exact[pair.tensor], allowed)
+        worst = worst_ratio(hvp.values[name], exact[pair.tensor], allowed)
         yield Finding(f"{name} of hvp against the hessian times v", worst, name)
 
 
@@ -166,7 +166,7 @@ def _hvp_symmetric(answers: Answers) -> Iterator[Finding]:
     points = len(next(iter(subject.x.values())))
     w = {name: sample_directions(subject.boxes[name], points, subject.rng) for name in subject.v}
     tangents = {tangent_name(name): array.astype(subject.x[name].dtype) for name, array in w.items()}
-    along_v, along_w = answers.others[HVP], measure(subject, HVP, subject.x, tangents)
+    along_v, along_w = answers.others[HVP], measure_at(subject, HVP, subject.x, tangents)
     for output in subject.card.outputs:
         pairs = [pair for pair in subject.pairs() if pair.output.name == output.name]
         left, right, allowed = 0.0, 0.0, 0.0
@@ -174,12 +174,12 @@ def _hvp_symmetric(answers: Answers) -> Iterator[Finding]:
             for pair in pairs:
                 hv, s_v = _rows(along_v.values, pair), _rows(along_v.noise, pair)
                 hw, s_w = _rows(along_w.values, pair), _rows(along_w.noise, pair)
-                v, w_here = answers.v(pair.input.name)[:, None], numbers(w[pair.input.name])[:, None]
+                v, w_here = answers.v(pair.input.name)[:, None], flat_rows(w[pair.input.name])[:, None]
                 left, right = left + (w_here * hv).sum(axis=2), right + (v * hw).sum(axis=2)
                 sizes = np.abs(w_here) * (s_v + eps * np.abs(hv)) + np.abs(v) * (s_w + eps * np.abs(hw))
                 allowed = allowed + sizes.sum(axis=2)
         if pairs:
-            worst = units(np.asarray(left), np.asarray(right), SAFETY * np.asarray(allowed))
+            worst = worst_ratio(np.asarray(left), np.asarray(right), SAFETY * np.asarray(allowed))
             yield Finding(f"⟨w, Hv⟩ = ⟨v, Hw⟩ of {output.name}, by hvp", worst)
 
 
@@ -199,5 +199,5 @@ def _hessian_symmetric(answers: Answers) -> Iterator[Finding]:
         if name is None or n == 1:
             continue
         h, s = (part[name].reshape(points, m, n, n) for part in (found.values, found.noise))
-        worst = units(h, h.swapaxes(2, 3), SAFETY * (s + s.swapaxes(2, 3)))
+        worst = worst_ratio(h, h.swapaxes(2, 3), SAFETY * (s + s.swapaxes(2, 3)))
         yield Finding(f"{name} against its transpose", worst, name)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire._numerics import sample_points
+from gradwire._numerics import distance, eps_of, flat_rows, sample_points, ulp_of
 from gradwire._package import BY_NAME, SERVING_DEFAULT, boxes_of
-from gradwire._verify.probe import eps_of, numbers
 from gradwire._verify.runs import plain, run
 
 if TYPE_CHECKING:
@@ -246,16 +244,11 @@ def _at(model: Model, x: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _compare(tensor: str, a: NDArray[Any], b: NDArray[Any], x: Mapping[str, NDArray[Any]], dtype: str) -> Computed:
-    left, right = numbers(a), numbers(b)
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    both = np.isfinite(left) & np.isfinite(right)
-    with np.errstate(all="ignore"):
-        away = np.where(same, 0.0, np.where(both, np.abs(left - right), math.inf)).max(axis=1, initial=0.0)
+    left, right = flat_rows(a), flat_rows(b)
+    away = distance(left, right).max(axis=1, initial=0.0)
     row = int(away.argmax())
-    finite = np.abs(np.concatenate([left[both], right[both]]))
-    scale = float(finite.max(initial=0.0))
+    both = np.isfinite(left) & np.isfinite(right)
+    scale = float(np.abs(np.concatenate([left[both], right[both]])).max(initial=0.0))
     worst = float(away[row])
-    unit = eps_of(dtype) * 2.0 ** math.floor(math.log2(scale)) if scale > 0 else math.inf
-    relative = worst / scale if scale > 0 else worst
     at = {name: rows[row].tolist() for name, rows in x.items()}
-    return Computed(tensor, worst, relative, worst / unit if worst else 0.0, at)
+    return Computed(tensor, worst, worst / scale if scale > 0 else worst, worst / ulp_of(scale, dtype), at)

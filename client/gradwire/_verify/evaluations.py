@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from gradwire._numerics import flat_rows, signed_eighths
 from gradwire._package import BY_NAME, HESSIAN, HVP, JVP, SERVING_DEFAULT, VJP, cotangent_name, tangent_name
-from gradwire._verify.probe import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from gradwire._verify.probe import Measured, Pair, Subject
+    from gradwire._numerics import Measured
+    from gradwire._verify.probe import Pair, Subject
 
     Floats = NDArray[np.float64]
-
-_EIGHTHS = 8
 
 
 @final
@@ -41,7 +40,7 @@ class Answers:
 
     def v(self, name: str) -> Floats:
         """An input's tangent, ``(points, numbers)``."""
-        return numbers(self.subject.v[name])
+        return flat_rows(self.subject.v[name])
 
     def jacobian(self, pair: Pair) -> Floats:
         """A first derivative of `serving_default`, ``(points, of the output, of the input)``."""
@@ -78,14 +77,12 @@ def _cotangents(subject: Subject, default: Measured) -> dict[str, Floats]:
     change: dict[str, Floats] = {}
     for pair in subject.pairs():
         df = matrix(default.values[pair.tensor], pair)
-        along = np.einsum("pmn,pn->pm", np.abs(df), np.abs(numbers(subject.v[pair.input.name])))
+        along = np.einsum("pmn,pn->pm", np.abs(df), np.abs(flat_rows(subject.v[pair.input.name])))
         change[pair.output.name] = change.get(pair.output.name, np.zeros_like(along)) + along
     u: dict[str, Floats] = {}
     for tensor in subject.card.outputs:
         shape = default.values[tensor.name].shape
-        eighths = subject.rng.integers(_EIGHTHS // 2, _EIGHTHS + 1, shape) / _EIGHTHS
-        signs = subject.rng.choice([-1.0, 1.0], shape)
-        u[tensor.name] = eighths * signs * _one_over(change.get(tensor.name, np.ones(shape)))
+        u[tensor.name] = signed_eighths(shape, subject.rng) * _one_over(change.get(tensor.name, np.ones(shape)))
     return u
 
 

@@ -9,12 +9,11 @@ a derivative does not tell of a jump at all). It is followed as long as it stand
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
-from gradwire._numerics import SAFETY
-from gradwire._verify.probe import numbers
+from gradwire._numerics import SAFETY, flat_rows
 from gradwire._verify.result import Finding
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def _reach(subject: Subject, count: int) -> tuple[Floats, Floats]:
     """How far each line may go in the domain, as multiples of v."""
     lower, upper = np.full(count, -np.inf), np.full(count, np.inf)
     for name, v in subject.v.items():
-        x, direction = numbers(subject.x[name][:count]), numbers(v[:count])
+        x, direction = flat_rows(subject.x[name][:count]), flat_rows(v[:count])
         low, high = (bound.reshape(-1) for bound in subject.boxes[name])
         with np.errstate(divide="ignore", invalid="ignore"):
             one, other = (low - x) / direction, (high - x) / direction
@@ -138,14 +137,5 @@ def _reach(subject: Subject, count: int) -> tuple[Floats, Floats]:
 
 def _along(subject: Subject, t: Floats) -> dict[str, Floats]:
     """The outputs at x + tv, ``(lines, steps, numbers)``."""
-    count, each = t.shape
-    rows: dict[str, NDArray[Any]] = {}
-    for name, x in subject.x.items():
-        rows[name] = np.repeat(x[:count], each, axis=0)
-        if name in subject.v:
-            v = subject.v[name][:count]
-            moved = x[:count, None] + t.reshape(*t.shape, *(1 for _ in v.shape[1:])) * v[:, None]
-            rows[name] = np.clip(moved, *subject.boxes[name]).astype(x.dtype).reshape(-1, *x.shape[1:])
-    found = subject.run(subject.values_signature, rows)
-    wanted = [tensor.name for tensor in subject.card.outputs]
-    return {name: numbers(found[name]).reshape(count, each, -1) for name in wanted}
+    found = subject.along(subject.values_signature, t)
+    return {tensor.name: found[tensor.name] for tensor in subject.card.outputs}

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gradwire._errors import ServerError
+from gradwire._numerics import ALLOWED_EPS, flat_rows, largest, worst_ratio
 from gradwire._package import SERVING_DEFAULT
-from gradwire._verify.probe import largest, numbers, units
 from gradwire._verify.result import Finding
-from gradwire._verify.row_independence import ALLOWED_EPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,9 +81,11 @@ def _infinite(answers: Answers, name: str) -> Iterator[Finding]:
 def _answers_again(answers: Answers) -> Finding:
     """The same rows once more: nothing of the above may linger."""
     subject = answers.subject
-    again = {name: numbers(array) for name, array in subject.run(SERVING_DEFAULT, subject.x).items()}
+    again = {name: flat_rows(array) for name, array in subject.run(SERVING_DEFAULT, subject.x).items()}
     worst: Mapping[str, float] = {
-        name: units(array, answers.default.values[name], ALLOWED_EPS * subject.eps * np.maximum(largest(array), _TINY))
+        name: worst_ratio(
+            array, answers.default.values[name], ALLOWED_EPS * subject.eps * np.maximum(largest(array), _TINY)
+        )
         for name, array in again.items()
     }
     tensor = max(worst, key=lambda key: worst[key])
@@ -101,7 +102,7 @@ def _fed(answers: Answers, name: str, value: float) -> dict[str, Floats] | str:
         found = answers.subject.run(SERVING_DEFAULT, rows)
     except ServerError as error:
         return (str(error).strip().splitlines() or [""])[0][:120]
-    return {key: numbers(array) for key, array in found.items()}
+    return {key: flat_rows(array) for key, array in found.items()}
 
 
 def _dependence(answers: Answers, name: str) -> dict[str, NDArray[np.bool_]]:
@@ -121,6 +122,6 @@ def _varying(answers: Answers, name: str) -> list[str]:
     for pair in answers.subject.pairs():
         before = answers.default.values[pair.tensor]
         allowed = ALLOWED_EPS * answers.subject.eps * np.maximum(largest(before), _TINY)
-        if units(numbers(found[pair.tensor]), before, allowed) > 1:
+        if worst_ratio(flat_rows(found[pair.tensor]), before, allowed) > 1:
             changed.append(pair.tensor)
     return changed

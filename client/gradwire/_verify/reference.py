@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradwire._errors import PackageError
-from gradwire._numerics import SAFETY
+from gradwire._numerics import SAFETY, largest, ulp_of, worst_ratio
 from gradwire._package import BY_NAME, HESSIAN, SERVING_DEFAULT
-from gradwire._verify.probe import eps_of, largest, measure, units
+from gradwire._verify.probe import measure_at
 from gradwire._verify.result import Finding
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def against_reference(subject: Subject) -> Iterator[Finding]:
         wanted = [tensor for tensor in subject.model.signatures[name].outputs if tensor in expected]
         if not wanted:
             continue
-        found = measure(subject, name, x, {})
+        found = measure_at(subject, name, x, {})
         for tensor in wanted:
             numbers = _read(expected[tensor], found.values[tensor].shape, tensor)
             allowed = SAFETY * found.noise[tensor] + _uncertainty(uncertainty, tensor)
-            worst = units(found.values[tensor], numbers, allowed)
+            worst = worst_ratio(found.values[tensor], numbers, allowed)
             dtype = subject.model.signatures[name].outputs[tensor].dtype
             note = _ulps(found.values[tensor], numbers, dtype)
             yield Finding(f"{tensor} of {name}", worst, tensor, note)
@@ -65,11 +65,9 @@ def against_reference(subject: Subject) -> Iterator[Finding]:
 
 def _ulps(found: Floats, expected: Floats, dtype: str) -> str:
     """The distance in units in the last place of the largest magnitude: ``"0.4 ulp, at most 3"``."""
-    scale = largest(expected).max(initial=0.0)
-    ulp = eps_of(dtype) * 2.0 ** np.floor(np.log2(scale)) if scale > 0 else np.finfo(np.float64).tiny
     with np.errstate(all="ignore"):
-        distance = np.abs(found - expected) / ulp
-    finite = distance[np.isfinite(distance)]
+        ulps = np.abs(found - expected) / ulp_of(largest(expected).max(initial=0.0), dtype)
+    finite = ulps[np.isfinite(ulps)]
     if not finite.size:
         return "finite nowhere"
     return f"median {np.median(finite):.2g} ulp, at most {finite.max():.3g}; {len(found)} points"

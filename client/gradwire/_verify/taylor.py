@@ -29,9 +29,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
-from gradwire._numerics import Remainders, multiples, reach
+from gradwire._numerics import Remainders, eps_of, flat_rows, multiples, points_along, reach
 from gradwire._package import SERVING_DEFAULT
-from gradwire._verify.probe import eps_of, numbers
 from gradwire._verify.result import Finding
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._package import Box
     from gradwire._verify.probe import Pair, Subject
 
     Floats = NDArray[np.float64]
@@ -133,31 +131,17 @@ def _remainders(subject: Subject, answer: Mapping[str, NDArray[Any]], pair: Pair
     eps = max(eps_of(pair.output.dtype), eps_of(pair.input.dtype))
     count = math.ceil(-math.log2(eps) / 2)
     longest = reach(x, v, box, LONGEST_STEP)
-    moved = _moved(x, v, longest[:, None] * multiples(count, math.sqrt(eps)), box)
-    values = _values(subject, pair, moved)
-    f = numbers(answer[pair.output.name])
+    t = longest[:, None] * multiples(count, math.sqrt(eps))
+    values = subject.along(subject.values_signature, t, [pair.input.name])[pair.output.name]
+    moved = points_along(x, v, t, box)
+    f = flat_rows(answer[pair.output.name])
     usable = np.isfinite(values).all(axis=(1, 2)) & np.isfinite(f).all(axis=1)
-    df = numbers(answer[pair.tensor]).reshape(*f.shape, -1)[usable]
+    df = flat_rows(answer[pair.tensor]).reshape(*f.shape, -1)[usable]
     taken = (moved.astype(np.float64) - x[:, None]).reshape(*moved.shape[:2], -1)[usable]
     values, f = values[usable], f[usable]
     with np.errstate(all="ignore"):  # a df that is not finite is told by its remainders
         r = values - f[:, None] - np.einsum("pmn,pdn->pdm", df, taken)
-        rounding = eps * np.einsum("pmn,pn->pm", np.abs(df), np.abs(numbers(v)[usable]))
+        rounding = eps * np.einsum("pmn,pn->pm", np.abs(df), np.abs(flat_rows(v)[usable]))
     steps = (longest[:, None] * 0.5 ** np.arange(count + 1))[usable]
     found = Remainders(r, steps, eps * np.abs(f).max(axis=0, initial=0.0), rounding)
     return found, bool(np.isfinite(r).all())
-
-
-def _values(subject: Subject, pair: Pair, moved: NDArray[Any]) -> Floats:
-    """An output at the moved points, ``(points, multiples, numbers)``, in one call."""
-    each = moved.shape[1]
-    rows = {name: np.repeat(array, each, axis=0) for name, array in subject.x.items()}
-    rows[pair.input.name] = moved.reshape(-1, *moved.shape[2:])
-    found = subject.run(subject.values_signature, rows)[pair.output.name]
-    return found.reshape(len(moved), each, -1).astype(np.float64)
-
-
-def _moved(x: NDArray[Any], v: Floats, steps: Floats, box: Box) -> NDArray[Any]:
-    """The points x + hv, ``(points, multiples, *row)``, in the input's dtype and still in the domain."""
-    steps = steps.reshape(*steps.shape, *(1 for _ in v.shape[1:]))
-    return np.clip(x[:, None] + steps * v[:, None], *box).astype(x.dtype)

@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gradwire._numerics import SAFETY, Remainders, multiples, reach
+from gradwire._numerics import SAFETY, Remainders, largest, multiples, reach
 from gradwire._package import HESSIAN, HVP, SERVING_DEFAULT, tangent_name
 from gradwire._verify.evaluations import matrix
-from gradwire._verify.probe import largest, numbers
 from gradwire._verify.result import Finding
 from gradwire._verify.taylor import LEAST_SLOPE, LONGEST_STEP, judge
 
@@ -106,8 +105,7 @@ def _moved(subject: Subject) -> tuple[Floats, Floats]:
 def moved_values(subject: Subject, steps: Floats) -> dict[str, Floats]:
     """`serving_default` at every multiple, ``(points, multiples, numbers)`` by tensor, in one call."""
     _, moved = _moved(subject)
-    found = subject.run(SERVING_DEFAULT, subject.moved_by(moved))
-    return {name: numbers(array).reshape(*moved.shape, -1) for name, array in found.items()}
+    return subject.along(SERVING_DEFAULT, moved)
 
 
 def _gradient(

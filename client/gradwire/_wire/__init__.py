@@ -1,7 +1,7 @@
 """Bytes: calls and answers as the messages of TensorFlow Serving, and the address that they go to."""
 
 from gradwire._wire.address import TLS, Address, as_target
-from gradwire._wire.call import Answer, Call, VersionStatus, count_rows
+from gradwire._wire.call import Call, Prediction, VersionStatus, count_rows
 from gradwire._wire.messages import (
     metadata_request,
     predict_request,
@@ -14,8 +14,8 @@ from gradwire._wire.messages import (
 __all__ = [
     "TLS",
     "Address",
-    "Answer",
     "Call",
+    "Prediction",
     "VersionStatus",
     "as_target",
     "count_rows",

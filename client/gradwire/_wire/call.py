@@ -41,7 +41,7 @@ class Call(NamedTuple):
 
 
 @final
-class Answer(dict[str, "NDArray[Any]"]):
+class Prediction(dict[str, "NDArray[Any]"]):
     """Outputs by name, and which version of the model gave them.
 
     Attributes:

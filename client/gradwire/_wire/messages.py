@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from gradwire._errors import ServerError
 from gradwire._package import read_signatures
 from gradwire._wire import proto
-from gradwire._wire.call import Answer, VersionStatus
+from gradwire._wire.call import Prediction, VersionStatus
 from gradwire._wire.tensor import decode, encode
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def predict_request(
     return request.SerializeToString()
 
 
-def read_prediction(data: bytes) -> Answer:
+def read_prediction(data: bytes) -> Prediction:
     """Reads a PredictResponse; the arrays may be read-only.
 
     Raises:
@@ -57,7 +57,7 @@ def read_prediction(data: bytes) -> Answer:
     """
     answer = _parse(proto.PredictResponse, data)
     outputs = {name: decode(tensor, name) for name, tensor in answer.outputs.items()}
-    return Answer(outputs, answer.model_spec.version.value)
+    return Prediction(outputs, answer.model_spec.version.value)
 
 
 def metadata_request(address: Address) -> bytes:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from gradwire._grpc import Flight, Piece
-    from gradwire._wire import Answer, Call
+    from gradwire._wire import Call, Prediction
 
     Send = Callable[[bytes, float], grpc.aio.UnaryUnaryCall[bytes, bytes]]
 
@@ -40,7 +40,7 @@ class Driver:
         self._taking: asyncio.Future[Call | None] | None = None
         self._more = True
 
-    async def run(self) -> AsyncGenerator[Answer]:
+    async def run(self) -> AsyncGenerator[Prediction]:
         """Carries out the flight.
 
         Yields:

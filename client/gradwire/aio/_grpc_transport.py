@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from gradwire._package import Signature
-    from gradwire._wire import Address, Answer, Call, VersionStatus
+    from gradwire._wire import Address, Call, Prediction, VersionStatus
 
     _Method = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]  # a generic for type checkers alone
 
@@ -86,7 +86,7 @@ class GrpcTransport(Transport):
         data = await self._ask(self._metadata, metadata_request(self._address), timeout)
         return read_metadata(data, self._address)
 
-    async def predict(self, call: Call, *, timeout: float) -> Answer:
+    async def predict(self, call: Call, *, timeout: float) -> Prediction:
         """Runs a signature; see ``gradwire.GrpcTransport``."""
         self._check_open()
         if not (self._limits.fits(call) and self._window.take()):
@@ -104,7 +104,7 @@ class GrpcTransport(Transport):
         self._window.answered()
         return read_prediction(data)
 
-    def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Answer]:
+    def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Prediction]:
         """Makes several calls at once; see ``gradwire.Transport``."""
         self._check_open()
         return self._driver(calls, timeout).run()
@@ -146,7 +146,7 @@ class GrpcTransport(Transport):
 
         return Driver(make, send, calls)
 
-    async def _only(self, driver: Driver) -> Answer:
+    async def _only(self, driver: Driver) -> Prediction:
         [answer] = [answer async for answer in driver.run()]
         return answer
 

@@ -12,18 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from gradwire._numerics import GRID, deviation, on_grid, reach, spacing
+from gradwire._numerics import GRID, evaluate_along, measure, reach
 from gradwire._package import Box
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], Mapping[str, np.ndarray]]
 
-WEIGHTS: Final = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
-OFFSETS: Final = np.arange(-4.0, 5.0)
+WEIGHTS: Final = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])  # of ``GRID``
 ROUNDING: Final = float(np.abs(WEIGHTS).sum())  # 2.1: the most that errors of size 1 can do
 LONGEST: Final = 0.25  # of the domain: four steps to either side
 HALVINGS: Final = 7
@@ -67,12 +66,11 @@ def slopes(
         By output.
     """
     room = np.min([reach(x[name], v[name], boxes[name], LONGEST) for name in v], axis=0)
-    longest = 2.0 ** np.floor(np.log2(room)) / OFFSETS[-1]
+    longest = 2.0 ** np.floor(np.log2(room)) / GRID[-1]
     h = longest[:, None] * 0.5 ** np.arange(HALVINGS)
-    multiples = (h[:, :, None] * OFFSETS).reshape(len(h), -1)
-    found = _moved(run, x, v, multiples)
-    noise = _noise(run, x, v, boxes, eps)
-    return {name: _best(values.reshape(*h.shape, len(OFFSETS), -1), h, noise[name]) for name, values in found.items()}
+    moved = evaluate_along(run, x, v, (h[:, :, None] * GRID).reshape(len(h), -1), boxes)
+    noise = measure(run, x, v, boxes, eps).noise
+    return {name: _best(values.reshape(*h.shape, len(GRID), -1), h, noise[name]) for name, values in moved.items()}
 
 
 def _best(values: np.ndarray, h: np.ndarray, noise: np.ndarray) -> Slope:
@@ -83,27 +81,3 @@ def _best(values: np.ndarray, h: np.ndarray, noise: np.ndarray) -> Slope:
     error = np.where(np.isfinite(error), error, np.inf)
     best = error.argmin(axis=1)[:, None]
     return Slope(np.take_along_axis(found[:, 1:], best, axis=1)[:, 0], np.take_along_axis(error, best, axis=1)[:, 0])
-
-
-def _noise(
-    run: Run, x: Mapping[str, np.ndarray], v: Mapping[str, np.ndarray], boxes: Mapping[str, Box], eps: float
-) -> Arrays:
-    steps = np.max([spacing(x[name], v[name], eps) for name in v], axis=0)
-    rows = {name: np.repeat(array, len(GRID), axis=0) for name, array in x.items()}
-    rows |= {name: on_grid(x[name], v[name], steps, boxes[name]).reshape(-1, *v[name].shape[1:]) for name in v}
-    noise = {}
-    for name, array in run(rows).items():
-        grid = np.asarray(array, np.float64).reshape(len(steps), len(GRID), -1)
-        scale = np.where(np.isfinite(grid), np.abs(grid), 0).max(axis=(0, 1), initial=0.0)
-        noise[name] = deviation(grid, eps * scale)
-    return noise
-
-
-def _moved(run: Run, x: Mapping[str, np.ndarray], v: Mapping[str, np.ndarray], multiples: np.ndarray) -> dict[str, Any]:
-    """The outputs at x + tv, ``(points, multiples, numbers)`` in float64."""
-    points, each = multiples.shape
-    rows = {name: np.repeat(array, each, axis=0) for name, array in x.items()}
-    for name, direction in v.items():
-        t = multiples.reshape(points, each, *(1 for _ in direction.shape[1:]))
-        rows[name] = (x[name][:, None] + t * direction[:, None]).astype(x[name].dtype).reshape(-1, *direction.shape[1:])
-    return {name: np.asarray(array, np.float64).reshape(points, each, -1) for name, array in run(rows).items()}

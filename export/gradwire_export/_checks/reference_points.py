@@ -18,9 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire import Model
-from gradwire._numerics import SAFETY, sample_directions, sample_points
+from gradwire._numerics import SAFETY, eps_of, sample_directions, sample_points
 from gradwire._package import BY_NAME, HESSIAN, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
-from gradwire._verify import eps_of
 from gradwire_export._checks.finite_differences import Slope, slopes
 from gradwire_export._checks.float64_graph import NoTwin, Twin
 

@@ -2,20 +2,20 @@
 
 from gradwire_training._data.anchors import split_pins
 from gradwire_training._data.designs import SPACINGS
-from gradwire_training._data.known_function import Derivatives, Law, Quantity, Table, Truth
 from gradwire_training._data.noise import shows_noise, with_noise
-from gradwire_training._data.samples import Origin, Samples
+from gradwire_training._data.samples import Provenance, Samples
 from gradwire_training._data.split import hold_out
 from gradwire_training._data.stream import Block, Stream
+from gradwire_training._data.truth import Derivatives, Quantity, SamplingDistribution, Table, Truth
 
 __all__ = [
     "SPACINGS",
     "Block",
     "Derivatives",
-    "Law",
-    "Origin",
+    "Provenance",
     "Quantity",
     "Samples",
+    "SamplingDistribution",
     "Stream",
     "Table",
     "Truth",

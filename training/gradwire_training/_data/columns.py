@@ -13,7 +13,7 @@ from gradwire._package import derivative_shape
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from gradwire_training._data.known_function import Derivatives, Table
+    from gradwire_training._data.truth import Derivatives, Table
 
 # NumPy's kinds of real numbers; bool is left out, for it is hardly ever meant as one.
 NUMBER_KINDS: Final = "iuf"

@@ -41,5 +41,5 @@ def joined(parts: Sequence[Samples]) -> Samples:
         x_dot=columns["x_dot"] or None,
         y_dot=columns["y_dot"] or None,
         units=first.units,
-        origin=first.origin,
+        provenance=first.provenance,
     )

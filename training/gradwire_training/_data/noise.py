@@ -14,7 +14,7 @@ from gradwire_training._data.samples import Samples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gradwire_training._data.known_function import Table
+    from gradwire_training._data.truth import Table
 
 NOISE_SEED: Final = 7_351  # beside the caller's: noise must not draw the numbers that placed the points
 ROUNDING: Final = 1e-9  # of a value: smaller differences are how it was computed or written, not noise
@@ -51,7 +51,7 @@ def with_noise(samples: Samples, fraction: float, *, seed: int = 0) -> Samples:
         x_dot=samples.x_dot or None,
         y_dot={name: noisy(column) for name, column in samples.y_dot.items()} or None,
         units=samples.units,
-        origin=samples.origin,
+        provenance=samples.provenance,
         notes=(*samples.notes, f"noise of {fraction:g} standard deviations was added to every label"),
     )
 

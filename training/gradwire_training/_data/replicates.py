@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gradwire_training._data.known_function import Table
     from gradwire_training._data.samples import Samples
+    from gradwire_training._data.truth import Table
 
 # Steps of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): each mixes every bit into every other.
 GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)

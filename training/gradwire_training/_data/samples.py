@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from gradwire_training._data.known_function import Derivatives, Table, Truth
+    from gradwire_training._data.truth import Derivatives, Table, Truth
 
 LONE_INPUT: Final = "x"  # the name of an input that is given as a plain array
 LONE_OUTPUT: Final = "f"  # the name of an output that is given as a plain array
@@ -25,7 +25,7 @@ LONE_OUTPUT: Final = "f"  # the name of an output that is given as a plain array
 
 @final
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """Where samples come from, when the function behind them is known.
 
     Attributes:
@@ -58,7 +58,7 @@ class Samples:
         y_dot: the derivatives along it, sum of dy/dx x_dot over the inputs: output -> array of the output's
             shape. Several directions at one point are several rows.
         units: input or output -> physical unit, ``"1"`` for a pure number; the card shows them.
-        origin: the problem that made them, if any.
+        provenance: the problem that made them, if any.
         notes: what was noticed when they were read, a line each.
 
     Attributes:
@@ -69,7 +69,7 @@ class Samples:
         y_dot: the derivatives along them by output.
         units: by name, as far as known.
         count: number of rows.
-        origin: as given.
+        provenance: as given.
 
     Raises:
         DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name,
@@ -77,7 +77,7 @@ class Samples:
         UsageError: names that a package cannot have, or units of something else.
     """
 
-    __slots__ = ("_notes", "count", "dydx", "origin", "units", "x", "x_dot", "y", "y_dot")
+    __slots__ = ("_notes", "count", "dydx", "provenance", "units", "x", "x_dot", "y", "y_dot")
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Samples:
         x_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         y_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         units: Mapping[str, str] | None = None,
-        origin: Origin | None = None,
+        provenance: Provenance | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self.x: Table = table_of("x", x, LONE_INPUT)
@@ -98,7 +98,7 @@ class Samples:
         self.dydx: Derivatives = derivatives_of(dydx, self.x, self.y)
         self.x_dot: Table = tangents_of("x_dot", x_dot, self.x)
         self.y_dot: Table = tangents_of("y_dot", y_dot, self.y)
-        self.origin = origin
+        self.provenance = provenance
         self.units: dict[str, str] = _units(units, self)
         self._notes = tuple(notes)
         for label, column in _labelled(self):
@@ -170,7 +170,7 @@ class Samples:
             x_dot={name: column[rows] for name, column in self.x_dot.items()} or None,
             y_dot={name: column[rows] for name, column in self.y_dot.items()} or None,
             units=self.units,
-            origin=self.origin,
+            provenance=self.provenance,
             notes=self._notes,
         )
 
@@ -201,8 +201,8 @@ def _units(given: Mapping[str, str] | None, samples: Samples) -> dict[str, str]:
     known = [*samples.x, *samples.y]
     if unknown := [name for name in given or {} if name not in known]:
         raise UsageError(f"units names {unknown[0]!r}, the samples have {known}: use one of those")
-    if samples.origin is not None:
-        truth = samples.origin.truth
+    if samples.provenance is not None:
+        truth = samples.provenance.truth
         return {quantity.name: quantity.unit for quantity in (*truth.inputs, *truth.outputs)} | dict(given or {})
     return dict(given or {})
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Samples, Table, Truth
-    from gradwire_training._models import Ports
+    from gradwire_training._models import IoBinding
 
 POINTS: Final = 1_000  # of the domain: the targets are stated on as many
 
 
-def errors_of(model: keras.Model, ports: Ports, samples: Samples, validation: Samples | None = None) -> dict[str, Any]:
+def errors_of(
+    model: keras.Model, ports: IoBinding, samples: Samples, validation: Samples | None = None
+) -> dict[str, Any]:
     """Measures a model's values and derivatives.
 
     Args:
@@ -45,7 +47,7 @@ def errors_of(model: keras.Model, ports: Ports, samples: Samples, validation: Sa
     return {**tensors, "points": len(next(iter(x.values()))), "against": against}
 
 
-def _along_directions(model: keras.Model, ports: Ports, samples: Samples) -> dict[str, Any]:
+def _along_directions(model: keras.Model, ports: IoBinding, samples: Samples) -> dict[str, Any]:
     """Measures the derivatives along the samples' own directions, ``f_dot``."""
     wanted = dict.fromkeys(samples.y_dot, samples.x_dot)
     _, derivatives = evaluate_what_there_is(model, ports, samples.x, wanted)
@@ -66,15 +68,15 @@ def yardstick(samples: Samples, validation: Samples | None) -> tuple[Table, Tabl
     if validation is not None:
         against = f"{validation.count:,} rows that were held out of the fit"
         return validation.x, validation.y, validation.dydx, against
-    if samples.origin is None:
+    if samples.provenance is None:
         against = f"the {samples.count} samples that it was fitted to (no other truth is known)"
         return samples.x, samples.y, samples.dydx, against
-    known = samples.origin.truth
+    known = samples.provenance.truth
     x = known.test_points(POINTS)
     return x, known.f(x), known.df(x), _domain_text(known)
 
 
-def evaluate(model: keras.Model, ports: Ports, x: Table, wanted: Derivatives) -> tuple[Table, Derivatives]:
+def evaluate(model: keras.Model, ports: IoBinding, x: Table, wanted: Derivatives) -> tuple[Table, Derivatives]:
     """Computes a model's values and derivatives as arrays.
 
     Args:
@@ -104,7 +106,7 @@ def evaluate(model: keras.Model, ports: Ports, x: Table, wanted: Derivatives) ->
 
 
 def evaluate_what_there_is(
-    model: keras.Model, ports: Ports, x: Table, wanted: Derivatives
+    model: keras.Model, ports: IoBinding, x: Table, wanted: Derivatives
 ) -> tuple[Table, Derivatives]:
     """Leaves derivatives out where the model has none: a fit of values alone may end all the same."""
     floating = {port.name for port in ports.inputs if port.is_floating}

@@ -15,7 +15,7 @@ from gradwire_training import optimizers
 from gradwire_training._data import Stream
 from gradwire_training._fit.errors import errors_of
 from gradwire_training._fit.result import Request, Result
-from gradwire_training._models import Ports, with_dtype
+from gradwire_training._models import IoBinding, with_dtype
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Checkpoint, Monitor, asked_of
 
@@ -99,7 +99,7 @@ def fit(
     )
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
-    ports = Ports.of(model, samples)
+    ports = IoBinding.of(model, samples)
     began = time.perf_counter()
     twin = _seeded(with_dtype(model, request.precision), seed)
     objective = Objective(twin, ports, samples, loss, dtype=request.precision, seed=seed, stream=stream)

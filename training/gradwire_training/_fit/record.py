@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gradwire_training._data import Stream
     from gradwire_training._fit.result import Result
-    from gradwire_training._models import Port
+    from gradwire_training._models import BoundTensor
 
 HISTORY: Final = "history.csv"
 SAMPLES: Final = "samples.npz"
@@ -62,10 +62,10 @@ def record(result: Result, directory: str) -> dict[str, Any]:
         result: of a fit.
         directory: its name, which the result has where its samples come from no problem.
     """
-    origin = result.request.samples.origin
+    provenance = result.request.samples.provenance
     return {
         "format": RECORD_FORMAT,
-        "name": directory if origin is None else origin.truth.name,
+        "name": directory if provenance is None else provenance.truth.name,
         "inputs": [asdict(_input(result, port)) for port in result.ports.inputs],
         "outputs": [asdict(_tensor(result, port)) for port in result.ports.outputs],
         "trained": _trained(result),
@@ -75,15 +75,15 @@ def record(result: Result, directory: str) -> dict[str, Any]:
 
 def _trained(result: Result) -> dict[str, Any]:
     request = result.request
-    origin = request.samples.origin
+    provenance = request.samples.provenance
     return {
-        "problem": None if origin is None else origin.truth.name,
-        "source": None if origin is None else origin.truth.source,
+        "problem": None if provenance is None else provenance.truth.name,
+        "source": None if provenance is None else provenance.truth.source,
         "samples": {
             "count": request.samples.count,
-            "spacing": None if origin is None else origin.spacing,
-            "seed": None if origin is None else origin.seed,
-            "simulated": None if origin is None else origin.simulated,
+            "spacing": None if provenance is None else provenance.spacing,
+            "seed": None if provenance is None else provenance.seed,
+            "simulated": None if provenance is None else provenance.simulated,
             "values": request.samples.value_labels,
             "derivatives": request.samples.derivative_labels,
             "directional": request.samples.directional_labels,
@@ -135,12 +135,12 @@ def _network(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def _tensor(result: Result, port: Port) -> CardTensor:
+def _tensor(result: Result, port: BoundTensor) -> CardTensor:
     dtype = result.request.dtype if port.is_floating else port.dtype
     return CardTensor(name=port.name, dtype=dtype, shape=port.shape, unit=result.request.samples.units.get(port.name))
 
 
-def _input(result: Result, port: Port) -> CardTensor:
+def _input(result: Result, port: BoundTensor) -> CardTensor:
     tensor = _tensor(result, port)
     column = result.request.samples.x[port.name].reshape(-1, *port.shape)
     bounds = column.min(axis=0), column.max(axis=0)

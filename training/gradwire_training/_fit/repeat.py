@@ -13,7 +13,7 @@ import numpy as np
 from gradwire._errors import DataError, PackageError
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import optimizers, problems
-from gradwire_training._data import Origin, Samples, Stream
+from gradwire_training._data import Provenance, Samples, Stream
 from gradwire_training._fit.fit import fit
 from gradwire_training._fit.record import HELD_OUT, PINS, SAMPLES, START
 from gradwire_training._models import with_dtype
@@ -84,16 +84,16 @@ def _arrays(path: Path) -> Arrays:
 
 
 def _samples(arrays: Arrays, trained: dict[str, Any]) -> Samples:
-    origin = None
+    provenance = None
     if problems.known(trained["problem"]):
         made = trained["samples"]
-        origin = Origin(
+        provenance = Provenance(
             truth=problems.get(trained["problem"]).truth,
             spacing=made["spacing"],
             seed=made["seed"],
             simulated=made["simulated"],
         )
-    return _part(arrays, "", trained.get("units", {}), origin)
+    return _part(arrays, "", trained.get("units", {}), provenance)
 
 
 def _stream(samples: Samples, settings: dict[str, Any] | None) -> Stream | None:
@@ -106,7 +106,7 @@ def _stream(samples: Samples, settings: dict[str, Any] | None) -> Stream | None:
     return stream
 
 
-def _part(arrays: Arrays, prefix: str, units: dict[str, str], origin: Origin | None = None) -> Samples:
+def _part(arrays: Arrays, prefix: str, units: dict[str, str], provenance: Provenance | None = None) -> Samples:
     dydx: dict[str, Arrays] = {}
     for name, column in _columns(arrays, f"{prefix}dydx").items():
         output, wrt = name.split(":")
@@ -118,7 +118,7 @@ def _part(arrays: Arrays, prefix: str, units: dict[str, str], origin: Origin | N
         x_dot=_columns(arrays, f"{prefix}x_dot") or None,
         y_dot=_columns(arrays, f"{prefix}y_dot") or None,
         units=units,
-        origin=origin,
+        provenance=provenance,
     )
 
 

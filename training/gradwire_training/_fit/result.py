@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._data import Stream
-    from gradwire_training._models import Ports
+    from gradwire_training._models import IoBinding
     from gradwire_training._objective import Weights
     from gradwire_training._progress import Status
 
@@ -122,7 +122,7 @@ class Result:
     errors: dict[str, Any]
     model: keras.Model
     request: Request
-    ports: Ports
+    ports: IoBinding
     start: Weights
     xla: bool
     story: str = ""

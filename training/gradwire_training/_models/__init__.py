@@ -1,14 +1,14 @@
 """Keras models: networks, scaling layers, named inputs and outputs, precision."""
 
-from gradwire_training._models.io_binding import Port, Ports
+from gradwire_training._models.io_binding import BoundTensor, IoBinding
 from gradwire_training._models.mlp import mlp
 from gradwire_training._models.precision import DTYPES, with_dtype
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
 
 __all__ = [
     "DTYPES",
-    "Port",
-    "Ports",
+    "BoundTensor",
+    "IoBinding",
     "Units",
     "input_scales",
     "mlp",

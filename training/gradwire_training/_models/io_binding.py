@@ -18,7 +18,7 @@ Row: TypeAlias = "tuple[int, ...]"
 
 @final
 @dataclass(frozen=True, slots=True)
-class Port:
+class BoundTensor:
     """One input or output.
 
     Attributes:
@@ -41,7 +41,7 @@ class Port:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Ports:
+class IoBinding:
     """How samples and a model fit together.
 
     A model's names are the keys of the dicts that it takes and gives; else those of its input tensors, and of
@@ -53,11 +53,11 @@ class Ports:
         outputs: likewise.
     """
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[BoundTensor, ...]
+    outputs: tuple[BoundTensor, ...]
 
     @classmethod
-    def of(cls, model: keras.Model, samples: Samples) -> Ports:
+    def of(cls, model: keras.Model, samples: Samples) -> IoBinding:
         """Matches samples to a model.
 
         Args:
@@ -132,7 +132,7 @@ def _like(structure: Any, by_key: dict[str, Any]) -> Any:
             return alone
 
 
-def _match(role: str, columns: Mapping[str, Row], tensors: Mapping[str, Any]) -> tuple[Port, ...]:
+def _match(role: str, columns: Mapping[str, Row], tensors: Mapping[str, Any]) -> tuple[BoundTensor, ...]:
     names = dict(zip(tensors, columns, strict=True)) if len(tensors) == len(columns) == 1 else {n: n for n in tensors}
     if set(names.values()) != set(columns):
         extra, missing = sorted(set(columns) - set(tensors)), sorted(set(tensors) - set(columns))
@@ -140,10 +140,10 @@ def _match(role: str, columns: Mapping[str, Row], tensors: Mapping[str, Any]) ->
     return tuple(_port(role, name, columns[name], key, tensors[key]) for key, name in names.items())
 
 
-def _port(role: str, name: str, columns: Row, key: str, tensor: Any) -> Port:
+def _port(role: str, name: str, columns: Row, key: str, tensor: Any) -> BoundTensor:
     wanted: tuple[int | None, ...] = tuple(tensor.shape[1:])
     shape = () if wanted == () and columns == (1,) else columns  # samples keep (rows,) as (rows, 1)
     if len(shape) != len(wanted) or any(size not in (None, given) for size, given in zip(wanted, shape, strict=True)):
         rows = ", ".join(["rows", *("any" if size is None else str(size) for size in wanted)])
         raise DataError(f"{role} {name!r} has rows of shape {columns}, the model's {key!r} takes ({rows})")
-    return Port(name=name, key=key, shape=shape, dtype=keras.backend.standardize_dtype(tensor.dtype))
+    return BoundTensor(name=name, key=key, shape=shape, dtype=keras.backend.standardize_dtype(tensor.dtype))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._data import Samples, Table
-    from gradwire_training._models.io_binding import Ports
+    from gradwire_training._models.io_binding import IoBinding
 
 
 @final
@@ -95,7 +95,7 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
     return scales
 
 
-def units_of(model: keras.Model, ports: Ports) -> Units:
+def units_of(model: keras.Model, ports: IoBinding) -> Units:
     """Finds the units that a model works in: those of its first and last scaling layers.
 
     Args:

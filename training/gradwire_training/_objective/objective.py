@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire_training._data import Samples, Stream, Table
-    from gradwire_training._models import Ports
+    from gradwire_training._models import IoBinding
     from gradwire_training._objective.labels import Labels
     from gradwire_training._objective.losses import Loss
 
@@ -61,7 +61,7 @@ class Objective:
     def __init__(
         self,
         model: keras.Model,
-        ports: Ports,
+        ports: IoBinding,
         samples: Samples,
         loss: Loss,
         *,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire_training._models import Ports
+    from gradwire_training._models import IoBinding
     from gradwire_training._objective.terms import Rows
     from gradwire_training._objective.weighting import Term
 
@@ -41,7 +41,7 @@ class Data:
     labels: list[Labels]
 
     @classmethod
-    def of(cls, rows: Rows, terms: Sequence[Term], ports: Ports, *, dtype: str) -> Data:
+    def of(cls, rows: Rows, terms: Sequence[Term], ports: IoBinding, *, dtype: str) -> Data:
         """Makes tensors of rows.
 
         Args:
@@ -108,7 +108,7 @@ class Data:
         ]
 
 
-def row_shape(term: Term, ports: Ports) -> tuple[int, ...]:
+def row_shape(term: Term, ports: IoBinding) -> tuple[int, ...]:
     """Gives the row shape of a term's labels, as the model gives its answers.
 
     Raises:

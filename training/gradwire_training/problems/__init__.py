@@ -8,7 +8,7 @@ from functools import cache
 from typing import Final
 
 from gradwire._errors import UsageError
-from gradwire_training._data import SPACINGS, Law, Quantity, Truth
+from gradwire_training._data import SPACINGS, Quantity, SamplingDistribution, Truth
 from gradwire_training.problems._basket import BASKET
 from gradwire_training.problems._black_scholes import BLACK_SCHOLES
 from gradwire_training.problems._lennard_jones import LENNARD_JONES
@@ -17,7 +17,7 @@ from gradwire_training.problems._problem import LOSSES, Problem
 from gradwire_training.problems._rosenbrock import rosenbrock
 from gradwire_training.problems._styblinski_tang import styblinski_tang
 
-__all__ = ["LOSSES", "SPACINGS", "Law", "Problem", "Quantity", "Truth", "get", "known", "names"]
+__all__ = ["LOSSES", "SPACINGS", "Problem", "Quantity", "SamplingDistribution", "Truth", "get", "known", "names"]
 
 DIMENSIONS: Final = 2  # of a family unless its name says another number
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from gradwire_training._data import Law, Quantity, Samples, Truth
+from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
 from gradwire_training._models import mlp
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.problems._problem import Problem
@@ -145,7 +145,7 @@ BASKET: Final = Problem(
         formula="Bachelier's call on a basket",
         derivative_formula="its deltas",
         source="Huge and Savine, Differential machine learning, arXiv 2005.02347, and its notebook",
-        law=Law(place=_place, text="seven correlated spots, Gaussian about 1"),
+        distribution=SamplingDistribution(place=_place, text="seven correlated spots, Gaussian about 1"),
     ),
     count=ROWS,
     spacing="random",

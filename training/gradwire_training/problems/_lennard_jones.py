@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from gradwire._errors import UsageError
-from gradwire_training._data import Law, Quantity, Samples, Truth
+from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.problems._atoms import atoms_network
 from gradwire_training.problems._problem import Problem
@@ -102,7 +102,7 @@ LENNARD_JONES: Final = Problem(
         derivative_formula="minus the forces",
         source="Lennard-Jones, Proc. Physical Society 43, 1931; minimum -9.103852: Hoare and Pal, Advances in "
         "Physics 20, 1971",
-        law=Law(place=_place, text="clusters shaken about the lowest, energy at most 0"),
+        distribution=SamplingDistribution(place=_place, text="clusters shaken about the lowest, energy at most 0"),
     ),
     count=ROWS,
     spacing="random",

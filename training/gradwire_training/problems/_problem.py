@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire_training._data import Origin, Samples, Truth
+from gradwire_training._data import Provenance, Samples, Truth
 from gradwire_training._objective import Derivative, Loss, Sobolev, Value
 from gradwire_training.optimizers._auto import Auto
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -81,11 +81,11 @@ class Problem:
         spacing = self.spacing if spacing is None else spacing
         x = self.truth.points(self.count if count is None else count, spacing=spacing, seed=seed)
         simulated = self.simulate is not None and not exact
-        origin = Origin(truth=self.truth, spacing=spacing, seed=seed, simulated=simulated)
+        provenance = Provenance(truth=self.truth, spacing=spacing, seed=seed, simulated=simulated)
         if exact or self.simulate is None:
-            return Samples(x, self.truth.f(x), self.truth.df(x), origin=origin)
+            return Samples(x, self.truth.f(x), self.truth.df(x), provenance=provenance)
         generator = np.random.default_rng(np.random.SeedSequence((seed, LABELS)))
-        return Samples(x, *self.simulate(x, generator), origin=origin)
+        return Samples(x, *self.simulate(x, generator), provenance=provenance)
 
     def network(self, *, seed: int = 0, samples: Samples | None = None, **layers: Any) -> keras.Model:
         """Builds a fresh network of the size that suits the problem.

@@ -103,7 +103,7 @@ class _Curve:
         seen = {wrt: np.full_like(rows.x[wrt], np.nan)}
         points = np.concatenate([x[wrt].ravel(), rows.x[wrt].ravel()])
         line = np.linspace(points.min(), points.max(), POINTS)
-        known = request.validation is None and request.samples.origin is not None
+        known = request.validation is None and request.samples.provenance is not None
         formula, slope_formula = _formulas(result)
         return cls(
             wrt=wrt,
@@ -121,10 +121,10 @@ class _Curve:
 def _formulas(result: Result) -> tuple[str, str]:
     if result.request.validation is not None:
         return "the rows held out", "the rows held out"
-    origin = result.request.samples.origin
-    if origin is None:
+    provenance = result.request.samples.provenance
+    if provenance is None:
         return "the samples", "the samples"
-    return origin.truth.formula, origin.truth.derivative_formula
+    return provenance.truth.formula, provenance.truth.derivative_formula
 
 
 def _model_line(result: Result, x: NDArray[np.float64]) -> _Line:

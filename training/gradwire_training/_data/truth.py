@@ -19,7 +19,7 @@ Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shap
 Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes
 
 TRUTH_SEED: Final = 20_261_101  # of the points on which several inputs are measured: the same for every fit
-EDGE: Final = 2.0**-31  # numbers for a law stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
+EDGE: Final = 2.0**-31  # numbers for a distribution stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
 
 
 @final
@@ -40,7 +40,7 @@ class Quantity:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Law:
+class SamplingDistribution:
     """How the points of a function lie, where they do not fill a box evenly.
 
     Attributes:
@@ -67,7 +67,7 @@ class Truth:
         formula: in words, such as ``"log x"``.
         derivative_formula: of its derivative, such as ``"1/x"``.
         source: where the problem comes from.
-        law: how points lie; None spreads them evenly over the domain.
+        distribution: how points lie; None spreads them evenly over the domain.
     """
 
     name: str
@@ -79,35 +79,35 @@ class Truth:
     formula: str
     derivative_formula: str
     source: str
-    law: Law | None = None
+    distribution: SamplingDistribution | None = None
 
     def points(self, count: int, *, spacing: str = "linear", seed: int = 0) -> Table:
-        """Places points in the domain, or by the law.
+        """Places points in the domain, or by the distribution.
 
         Args:
             count: how many.
             spacing: ``"linear"``, ``"log"`` or ``"chebyshev"`` lay a grid over the domain (for several numbers
                 the same number of points along each, so that only whole powers are possible); ``"random"`` and
-                ``"sobol"`` scatter any count over it, or follow the law (see ``_spacings``).
+                ``"sobol"`` scatter any count over it, or follow the distribution (see ``_spacings``).
             seed: of scattered points.
 
         Raises:
-            UsageError: fewer than one point, an unknown spacing, or one that the domain, the law or the count
+            UsageError: fewer than one point, an unknown spacing, or one that the domain, the distribution or the count
                 does not allow.
         """
         if count < 1:
             raise UsageError(f"{count} points, expected 1 or more")
         check_spacing(spacing)
         if spacing in GRIDS:
-            if self.law is not None:
+            if self.distribution is not None:
                 raise UsageError(
-                    f"spacing {spacing!r} lays a grid, the points of {self.name!r} follow a law "
-                    f"({self.law.text}): use 'random' or 'sobol'"
+                    f"spacing {spacing!r} lays a grid, the points of {self.name!r} follow a distribution "
+                    f"({self.distribution.text}): use 'random' or 'sobol'"
                 )
             return self._split(grid(self._bounds(), count, spacing))
         numbers = cloud(len(self._bounds()), count, spacing, seed=seed)
-        if self.law is not None:
-            return self.law.place(np.clip(numbers, EDGE, 1 - EDGE))
+        if self.distribution is not None:
+            return self.distribution.place(np.clip(numbers, EDGE, 1 - EDGE))
         lower, upper = np.array(self._bounds()).T
         return self._split(lower + (upper - lower) * numbers)
 
@@ -122,9 +122,9 @@ class Truth:
 
     @property
     def where(self) -> str:
-        """Where its points lie, in words: ``"[0.1, 1.9]"``, ``"[-2, 2]^5"``, or the law's."""
-        if self.law is not None:
-            return self.law.text
+        """Where its points lie, in words: ``"[0.1, 1.9]"``, ``"[-2, 2]^5"``, or the distribution's."""
+        if self.distribution is not None:
+            return self.distribution.text
         sides: list[str] = []
         for quantity in self.inputs:
             (lower, upper), numbers = self.domain[quantity.name], int(np.prod(quantity.shape))

@@ -1,0 +1,89 @@
+"""The same rows in other batches: does a row's result depend on its neighbours?
+
+TensorFlow picks other kernels, and so other orders of summation, for other batch sizes: eight good models moved by up
+to 4.3 eps of their scale, fourteen coupled ones by far more than 32 (measured, docs/proof.md). Equality bit by bit is
+therefore the wrong test, and ``ALLOWED_EPS`` the right one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+import numpy as np
+
+from gradwire._numerics.compare import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from gradwire._numerics.compare import Comparison
+    from gradwire._numerics.points import Arrays
+
+ALLOWED_EPS: Final = 32.0  # of a tensor's scale, its largest magnitude over all rows
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows of a whole, among others or alone.
+
+    Attributes:
+        label: ``"beside NaN"``.
+        rows: ``(batch, *row)`` by input.
+        places: where in this batch the rows to compare stand, ``(n,)``.
+        origins: where the same rows stand in the whole, ``(n,)``.
+    """
+
+    label: str
+    rows: dict[str, NDArray[Any]]
+    places: NDArray[np.intp]
+    origins: NDArray[np.intp]
+
+    @classmethod
+    def part(cls, label: str, whole: Arrays, origins: Any) -> Batch:
+        """Take some rows of the whole, in the order of ``origins``, and no others."""
+        origins = np.asarray(origins)
+        return cls(label, {name: array[origins] for name, array in whole.items()}, np.arange(len(origins)), origins)
+
+    @classmethod
+    def beside(cls, label: str, whole: Arrays, origins: Any, neighbours: Arrays) -> Batch:
+        """Put some rows of the whole where they stand, among neighbours everywhere else.
+
+        Args:
+            label: of the batch.
+            whole: the rows, by input.
+            origins: which of them are compared; each less than the neighbours' number.
+            neighbours: ``(batch, *row)`` by input, as many as the batch is to have rows.
+        """
+        origins = np.asarray(origins)
+        rows = {name: array.copy() for name, array in neighbours.items()}
+        for name, array in rows.items():
+            array[origins] = whole[name][origins]
+        return cls(label, rows, origins, origins)
+
+    def compare(self, whole: Arrays, outputs: Arrays, dtypes: Mapping[str, str] | None = None) -> dict[str, Comparison]:
+        """Compare this batch's outputs with those of the whole, at the rows that both have.
+
+        Args:
+            whole: outputs of all rows, ``(rows, …)`` by name; the scale is theirs, for a single row may be near zero.
+            outputs: of this batch.
+            dtypes: that outputs were computed in, where arrays are of a wider one; see ``compare``.
+
+        Returns:
+            By floating-point output.
+        """
+        comparisons: dict[str, Comparison] = {}
+        for name, array in outputs.items():
+            if array.dtype.kind == "f":
+                replaced = whole[name].copy()
+                replaced[self.origins] = array[self.places]
+                comparisons[name] = compare(replaced, whole[name], (dtypes or {}).get(name, ""))
+        return comparisons
+
+
+def poisoned(rows: Arrays) -> dict[str, NDArray[Any]]:
+    """Return rows of NaN in the place of floating-point ones; integers as they are."""
+    return {name: np.full_like(array, np.nan) if array.dtype.kind == "f" else array for name, array in rows.items()}
