@@ -16,7 +16,17 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import CARD_FILE, SERVING_DEFAULT, Card, CardTensor, Domain, boxes_of
+from gradwire._package import (
+    CARD_FILE,
+    SERVING_DEFAULT,
+    Box,
+    Card,
+    CardTensor,
+    Domain,
+    StagedPath,
+    boxes_of,
+    version_directories,
+)
 from gradwire_export._analysis import DerivativeWarning
 from gradwire_export._checks import CHECK_POINTS, check_package, complete_card, draw_directions, draw_points
 from gradwire_export._package import (
@@ -25,7 +35,6 @@ from gradwire_export._package import (
     PackageSpec,
     compiled_entry,
     make_canonical,
-    new_version,
     package_spec,
     signature_body,
     trace_signatures,
@@ -84,8 +93,8 @@ def export(
             names in the order of the package (a single input may be renamed).
         outputs: names for the outputs where the source has none, one each (a single one is ``f``); where it names them,
             those to export.
-        wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters, which may be
-            integers.
+        wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters, which may
+            be integers.
         signatures: which of ``jvp``, ``vjp``, ``hvp`` and ``hessian`` the package has besides ``serving_default``,
             ``value`` and ``card``. By default all, but ``hessian`` only for at most 16 differentiated input elements.
         name: the model's name on the card; that of ``to`` by default.
@@ -133,8 +142,9 @@ def export(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _require_known_units(card, units or {})
-    with new_version(Path(to), version) as (directory, target):
-        card = _write(directory, spec, card)
+    target = _version_directory(Path(to), version)
+    with StagedPath(target, is_directory=True) as staged:
+        card = _write(staged.path, spec, card)
     return Exported(target, card)
 
 
@@ -150,6 +160,24 @@ def _uses_xla(compile_: str | None, source: Source) -> bool:
     if compile_ not in (None, XLA):
         raise UsageError(f"compile is {compile_!r}, expected {XLA!r} or nothing")
     return compile_ == XLA or isinstance(source.model, JaxFunction)  # nothing but XLA runs JAX's operations
+
+
+def _domains(domain: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> dict[str, Domain]:
+    if unknown := sorted(set(domain) - set(specs)):
+        raise UsageError(f"domain names input {unknown[0]!r}, expected one of {sorted(specs)}")
+    return {name: Box.read(name, bounds, row_shape(specs[name])).domain for name, bounds in domain.items()}
+
+
+def _version_directory(base: Path, version: int | None) -> Path:
+    """Return where a new version goes: after the highest by default; versions are never overwritten."""
+    if version is None:
+        version = max(version_directories(base), default=0) + 1 if base.is_dir() else 1
+    target = base / str(version)
+    if target.exists():
+        raise PackageError(
+            f"{target} exists, and versions are never overwritten: leave the version out for the next one"
+        )
+    return target
 
 
 def _compiled(spec: PackageSpec) -> dict[str, Any] | None:
@@ -182,7 +210,7 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
                 module, str(directory), signatures=trace_signatures(spec, module), options=WITHOUT_GRADIENTS
             )
         except (tf.errors.OpError, OSError) as error:
-            raise PackageError(f"cannot write the package to {directory.parent}: {error}") from error
+            raise PackageError(f"cannot write the package: {error}; choose another directory") from error
     make_canonical(directory)
 
 

@@ -137,7 +137,7 @@ def test_a_failed_version_is_not_tried_again_while_it_stays_but_is_under_another
     (watched.base_path / "4").mkdir()
     watched.wait_for(lambda: watched.states().get(4) == END)
     shutil.copytree(watched.models / "versions" / "2", watched.base_path / "4", dirs_exist_ok=True)
-    watched.server._source._look(watched.server._models[0])  # one look more, with the directory full
+    watched.server._source.poll()  # once more, with the directory full
     assert watched.states()[4] == END
     (watched.base_path / "4").rename(watched.base_path / "5")
     watched.wait_for(lambda: watched.answering() == 5)
@@ -178,7 +178,7 @@ def test_removing_every_version_ends_the_model_and_a_version_brings_it_back(watc
 def test_a_base_path_that_vanishes_leaves_what_is_served(watched: Watched):
     """A base path that cannot be listed says nothing about versions: the loaded one goes on."""
     watched.base_path.rename(watched.base_path.with_name("elsewhere"))
-    watched.server._source._look(watched.server._models[0])
+    watched.server._source.poll()
     assert watched.answering() == 1
 
 

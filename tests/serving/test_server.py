@@ -138,7 +138,7 @@ def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals)
 
 
 def test_another_engine_takes_the_process_over(tmp_path: Path, models: Path):
-    """The launched program gets the flags, has this process's number and gives its exit code; the notice comes first."""
+    """The launched program gets the flags, keeps this process's number and returns its exit code, after the notice."""
     program = tmp_path / "tensorflow_model_server"
     program.write_text('#!/bin/sh\necho "$$ $@"\nexit 7\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The benchmarks as text and as arithmetic: that every rival can be built, and that the table says what was measured."""
+"""The benchmarks as text and as arithmetic: every rival can be built, and the tables say what was measured."""
 
 from __future__ import annotations
 

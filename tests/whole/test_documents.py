@@ -1,16 +1,19 @@
 """Every code block of README and docs is run; what needs Docker or another machine is checked as text."""
 
+import importlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 RUN = {"bash", "python"}
 TEXT = {"console", "text", ""}  # console: commands for another machine, checked word by word below
 
@@ -44,14 +47,15 @@ def test_every_block_has_a_known_language(name):
     [
         "README.md",
         "client.md",
+        "command-line.md",
         "derivatives.md",
         "guide.md",
         "problems.md",
-        "proof.md",
+        "quickstart.md",
         "serving.md",
-        "shell.md",
         "sources.md",
         "training.md",
+        "verification.md",
     ],
 )
 def test_the_blocks_of_a_document_run(name, workplace, tmp_path, monkeypatch, serve):
@@ -103,6 +107,48 @@ def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+MODULES = (
+    "gradwire",
+    "gradwire.aio",
+    "gradwire.batch",
+    *(f"gradwire.{bridge}" for bridge in ("scipy", "jax", "torch", "tensorflow", "openmdao", "umbridge")),
+    "gradwire_training",
+    "gradwire_training.optimizers",
+    "gradwire_training.problems",
+    "gradwire_export",
+    "gradwire_serving",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The documentation as `make docs` builds it: strictly, so that a broken link or reference fails."""
+    place = tmp_path_factory.mktemp("site")
+    words = [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", place]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place
+
+
+def test_the_reference_has_every_public_name(site):
+    """Every name of an `__all__` has an entry in the API reference."""
+    inventory = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    documented = {line.split()[0] for line in inventory.splitlines()} | set(MODULES)
+    public = {f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__}
+    assert public - documented == set()
+
+
+def test_the_documentation_needs_no_other_machine(site):
+    """A reader's browser fetches no font, script or image from elsewhere."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(MODULES)
+    for page in pages:
+        text = page.read_text()
+        assert re.findall(r"<(?:script|img|iframe)\b[^>]*\bsrc=\"?(?:https?:)?//[^>]*", text) == [], page.name
+        assert re.findall(r"<link\b[^>]*\bhref=\"?(?:https?:)?//[^>]*", text) == [], page.name
 
 
 @pytest.mark.parametrize("name", ["plain_function.py", "own_model.py"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire._numerics import distance, eps_of, flat_rows, sample_points, ulp_of
-from gradwire._package import BY_NAME, SERVING_DEFAULT, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, boxes_of
 from gradwire._verify.runs import plain, run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from gradwire._model import Model
-    from gradwire._package import Box, Card, CardTensor
+    from gradwire._package import Card, CardTensor
 
 DEFAULT_DIFF_POINTS: Final = 1024
 
@@ -201,7 +201,7 @@ def _unlike(one: Card, other: Card) -> str:
 def _shared(one: Card, other: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None) -> dict[str, Box]:
     boxes = [boxes_of(card, domain) for card in (one, other)]
     return {
-        name: (np.maximum(lower, boxes[1][name][0]), np.minimum(upper, boxes[1][name][1]))
+        name: Box(np.maximum(lower, boxes[1][name].lower), np.minimum(upper, boxes[1][name].upper))
         for name, (lower, upper) in boxes[0].items()
     }
 

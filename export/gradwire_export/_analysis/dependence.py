@@ -1,6 +1,6 @@
 """Which outputs of a traced function depend on which inputs, and through what.
 
-A tape returns None only where no path at all has a gradient: the derivative of ``x + floor(x)`` is reported as 1. So every
+A tape returns None only where no path at all has a gradient: its derivative of ``x + floor(x)`` is 1. So every
 operation through which an output depends on an input is examined, in called functions, branches and loops too.
 """
 
@@ -89,7 +89,9 @@ class DependenceAnalysis:
             incoming = [dependences.get(tensor.name) for tensor in operation.inputs]
             if any(dependence is not None for dependence in incoming):
                 outgoing = self._after(operation, incoming)
-                dependences |= {tensor.name: dependence for tensor, dependence in zip(operation.outputs, outgoing, strict=True)}
+                dependences |= {
+                    tensor.name: dependence for tensor, dependence in zip(operation.outputs, outgoing, strict=True)
+                }
         return dependences
 
     def _after(self, operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence]:
@@ -127,7 +129,9 @@ class DependenceAnalysis:
 
     def _plain(self, operation: tf.Operation, incoming: list[Dependence], output: Any) -> Dependence:
         inherited = _union(incoming) or frozenset()
-        carrying = [i for i, dependence in enumerate(incoming) if dependence is not None and _carries(operation.inputs[i])]
+        carrying = [
+            i for i, dependence in enumerate(incoming) if dependence is not None and _carries(operation.inputs[i])
+        ]
         if not carrying:
             return inherited  # integers, on their way from a step to a floating-point number
         if operation.type in STRAIGHT_THROUGH:

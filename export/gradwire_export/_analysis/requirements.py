@@ -55,8 +55,8 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
         What its operations allow beyond that.
 
     Raises:
-        ConversionError: an input or output is not of a real floating-point dtype, TensorFlow has no gradient for a pair or
-            for an operation on its way, or an operation may not be in a package.
+        ConversionError: an input or output is not of a real floating-point dtype, TensorFlow has no gradient for a pair
+            or for an operation on its way, or an operation may not be in a package.
         UsageError: ``zeros`` names a pair that does not exist, or that is connected.
     """
     _require_floats(function)
@@ -87,7 +87,11 @@ def _require_floats(function: Function) -> None:
     dtypes |= {f"output {name!r}": spec.dtype for name, spec in function.outputs.items()}
     for role, dtype in dtypes.items():
         if not dtype.is_floating:
-            leave = "differentiate with respect to others, wrt=[…]" if role.startswith("input") else "leave it out, outputs=[…]"
+            leave = (
+                "differentiate with respect to others, wrt=[…]"
+                if role.startswith("input")
+                else "leave it out, outputs=[…]"
+            )
             raise ConversionError(f"{role} is {dtype.name}: only floating-point numbers have derivatives; {leave}")
     for name, spec in function.inputs.items():
         if not (spec.dtype.is_floating or spec.dtype.is_integer):

@@ -1,4 +1,4 @@
-"""The results that a package carries on its card: reference points, the checks of ``gradwire.verify``, and the digest."""
+"""The results on a package's card: reference points, the checks of ``gradwire.verify``, and the digest."""
 
 from __future__ import annotations
 

@@ -39,9 +39,7 @@ class EagerReference:
 
     def outputs(self, signature: str) -> Arrays:
         """Return a signature's outputs by name, with ``<derivative>_dot`` in place of second derivatives."""
-        return {
-            name: array for part in SIGNATURES[signature].gives for name, array in _PARTS[part](self).items()
-        }
+        return {name: array for part in SIGNATURES[signature].gives for name, array in _PARTS[part](self).items()}
 
     def comparable(self, signature: str, outputs: Arrays) -> Arrays:
         """Return outputs of the package as ``outputs`` has them: second derivatives multiplied with the tangents."""
@@ -76,7 +74,8 @@ class EagerReference:
         products: Arrays = {}
         for output, by_input in self._spec.derivatives.items():
             total = sum(
-                np.einsum("bkj,bj->bk", self._jacobian(output, wrt), self._flat_row(tangent_name(wrt))) for wrt in by_input
+                np.einsum("bkj,bj->bk", self._jacobian(output, wrt), self._flat_row(tangent_name(wrt)))
+                for wrt in by_input
             )
             shaped = np.asarray(total).reshape(-1, *self._spec.output_shape(output))
             products[tangent_name(output)] = shaped.astype(self._dtype(output))

@@ -2,10 +2,11 @@
 
     D(h) = [ 4/5 (f₁ - f₋₁) - 1/5 (f₂ - f₋₂) + 4/105 (f₃ - f₋₃) - 1/280 (f₄ - f₋₄) ] / h,   f_k = f(x + khv)
 
-has an error of h⁸ f⁽⁹⁾ / 630 and of rounding, at most 2.1 s / h where f is accurate to s (Fornberg, "Generation of finite
-difference formulas on arbitrarily spaced grids", Math. Comp. 51 (1988) 699). h is halved from a sixteenth of the domain
-down to a thousandth, and at each point the step is taken at which ``|D(2h) - D(h)| + 2.1 s / h`` is least: in float64
-that leaves some 1e-13 of a smooth function, in float32 some 1e-6. At a kink nothing converges, and the estimate is large.
+has an error of h⁸ f⁽⁹⁾ / 630 and of rounding, at most 2.1 s / h where f is accurate to s (Fornberg, "Generation of
+finite difference formulas on arbitrarily spaced grids", Math. Comp. 51 (1988) 699). h is halved from a sixteenth of the
+domain down to a thousandth, and at each point the step is taken at which ``|D(2h) - D(h)| + 2.1 s / h`` is least: in
+float64 that leaves some 1e-13 of a smooth function, in float32 some 1e-6. At a kink nothing converges, and the estimate
+is large.
 """
 
 from __future__ import annotations

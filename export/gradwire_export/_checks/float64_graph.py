@@ -1,6 +1,6 @@
 """The float64 graph: a package's own graph, every float32 in it made float64.
 
-The package is rewritten, not the model that it was made from: that needs no Keras, and no fault of the export is hidden.
+The package is rewritten, not the model that it was made from: that needs no Keras, and hides no fault of the export.
 Types in attributes, lists of types, constants, and the arguments of functions are changed; the variables keep their
 float32 values, widened. The remaining difference between package and float64 graph is float32 rounding.
 """
@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
+
+from gradwire._package import GRAPH_FILE
 
 Arrays = dict[str, np.ndarray]
 
@@ -94,7 +96,7 @@ class Float64Graph:
 
 
 def _meta_graph(package: Path) -> Any:
-    saved = saved_model_pb2.SavedModel.FromString((package / "saved_model.pb").read_bytes())
+    saved = saved_model_pb2.SavedModel.FromString((package / GRAPH_FILE).read_bytes())
     return next(graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags)
 
 

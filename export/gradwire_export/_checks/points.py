@@ -29,7 +29,9 @@ def draw_points(
     Returns:
         ``{input: (count, *input)}`` in the inputs' dtypes.
     """
-    return {name: sample_points(boxes[name], count, BY_NAME[spec.dtype.name].numpy, rng) for name, spec in specs.items()}
+    return {
+        name: sample_points(boxes[name], count, BY_NAME[spec.dtype.name].numpy, rng) for name, spec in specs.items()
+    }
 
 
 def draw_directions(spec: PackageSpec, count: int, rng: np.random.Generator) -> Arrays:

@@ -149,7 +149,7 @@ def _require_same_function(sample: _Sample, tensors: Arrays, model: Model) -> No
 def _against_differences(
     sample: _Sample, tensors: Arrays, differences: Mapping[str, Mapping[str, DirectionalDerivative]]
 ) -> dict[str, Any]:
-    """Return how far first derivatives are from differences of f: relative to scale, and in units of what is allowed."""
+    """Return how far first derivatives are from differences of f: relative to scale, and to what is allowed."""
     entries: dict[str, Any] = {}
     discarded = 0
     for output, by_input in sample.card.derivatives.items():

@@ -1,4 +1,4 @@
-"""Are the rows independent of one another? The same rows among others, beside NaN and alone must get the same outputs."""
+"""Are rows independent of one another? The same rows among others, beside NaN and alone must have the same outputs."""
 
 from __future__ import annotations
 

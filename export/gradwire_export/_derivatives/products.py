@@ -70,9 +70,7 @@ def row_jvp(function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Te
         output_gradients=[tangents[wrt] for wrt in pulled_back],
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
-    return values, {
-        output: tf.convert_to_tensor(part) for output, part in zip(outputs, pushed_forward, strict=True)
-    }
+    return values, {output: tf.convert_to_tensor(part) for output, part in zip(outputs, pushed_forward, strict=True)}
 
 
 def row_jvp_by_contraction(function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:

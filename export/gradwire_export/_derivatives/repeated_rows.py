@@ -220,9 +220,7 @@ def _split_input_pairs(
     order, start, derivatives = list(sizes), 0, SecondDerivatives()
     copies = {wrt: tf.reshape(part, [function.size, n_inner, rows, *row_of(part)]) for wrt, part in second.items()}
     for output, size in function.sizes.items():
-        of_output = {
-            wrt: copies[wrt][start : start + size] for wrt in order if wrt in function.differentiated[output]
-        }
+        of_output = {wrt: copies[wrt][start : start + size] for wrt in order if wrt in function.differentiated[output]}
         derivatives[output] = {one: {} for one in of_output}
         for one in of_output:
             begin = sum(sizes[wrt] for wrt in order[: order.index(one)])

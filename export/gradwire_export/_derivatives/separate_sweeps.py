@@ -2,8 +2,8 @@ r"""Derivatives of a batched function from one evaluation and a reverse sweep fo
 
 With K output elements the function runs once and K sweeps go back over it, each from one element; for a Hessian, one
 more over each of those for every input element. Against repeated rows that saves K - 1 evaluations and the memory of K
-copies (2.6 against 20 evaluations' time for 3 to 8 elements at 64k rows), and it costs graph: so many sweeps are so many
-copies of the backward graph. Loops, whose backward graphs are large, stay with repeated rows.
+copies (2.6 against 20 evaluations' time for 3 to 8 elements at 64k rows), and it costs graph: each sweep is a copy of
+the backward graph. Loops, whose backward graphs are large, stay with repeated rows.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _derivatives_of_gradient(tape: tf.GradientTape, gradient: Any, wrt: Tensors)
     """Sweep back from each element of a gradient: by input, ``(batch, elements, *input)``."""
     row = row_of(gradient)
     parts = [
-        _dense(tape.gradient(gradient, wrt, output_gradients=_pick(gradient, row, element), unconnected_gradients=_ZERO))
+        _dense(
+            tape.gradient(gradient, wrt, output_gradients=_pick(gradient, row, element), unconnected_gradients=_ZERO)
+        )
         for element in range(math.prod(row))
     ]
     return {name: tf.stack([part[name] for part in parts], axis=1) for name in wrt}

@@ -1,9 +1,8 @@
-"""What a package is made of: its signatures, its graph, its warm-up file, its version directory."""
+"""What a package is made of: its signatures, its graph, its warm-up file."""
 
 from gradwire_export._package.canonical import make_canonical
 from gradwire_export._package.signatures import PackageModule, signature_body, trace_signatures
 from gradwire_export._package.spec import PackageSpec, package_spec
-from gradwire_export._package.versions import new_version
 from gradwire_export._package.warmup import warmup_requests, write_warmup
 from gradwire_export._package.xla import XLA, compiled_entry, write_batching
 
@@ -13,7 +12,6 @@ __all__ = [
     "PackageSpec",
     "compiled_entry",
     "make_canonical",
-    "new_version",
     "package_spec",
     "signature_body",
     "trace_signatures",

@@ -1,9 +1,9 @@
 """Write a SavedModel's graph in one canonical form, so that the same function gives the same bytes.
 
 TensorFlow numbers functions, custom gradients and captured inputs by counters that run through the whole process, and
-stores the functions by those names: two exports of one model differ in some thousand lines that mean nothing. Here they
-are numbered in the order in which the graph refers to them. A fresh process for each export, the alternative, takes 5 to
-7 s more and does not help a callable, which exists in one process only.
+stores the functions by those names: two exports of one model differ in some thousand lines that mean nothing. Here
+they are numbered in the order in which the graph refers to them. A fresh process for each export, the alternative,
+takes 5 to 7 s more and does not help a callable, which exists in one process only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from tensorflow.core.protobuf import saved_model_pb2
 
-GRAPH_FILE: Final = "saved_model.pb"
+from gradwire._package import GRAPH_FILE
+
 COUNTERS: Final = re.compile(r"_\d+(?=_|$)")  # in __inference_call_1344, while_body_499_grad_5
 # Other counted names: PartitionedCall-1344 (an attribute _gradient_op_type), CustomGradient-12, functions named in an
 # attribute's bytes (forward_function_name), some of which no longer exist, and arguments of loops that are named after

@@ -10,8 +10,7 @@ from typing import Final
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire._package import CARD, SIGNATURES, Part, check_names, cotangent_name, tangent_name
-from gradwire._package.contract import second_derivative_names
+from gradwire._package import CARD, SIGNATURES, Part, check_names, cotangent_name, second_derivative_names, tangent_name
 from gradwire_export._analysis import require_derivatives
 from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
 from gradwire_export._sources import Function, Pair, row_shape
@@ -54,7 +53,7 @@ class PackageSpec:
 
     @property
     def second_derivatives(self) -> dict[str, dict[str, dict[str, str]]]:
-        """``{output: {first input: {second input: name}}}``, each pair of inputs once; empty if no signature has them."""
+        """``{output: {first input: {second input: name}}}``, each pair once; empty if no signature has them."""
         if not any(Part.SECOND_DERIVATIVES in SIGNATURES[name].gives for name in self.signatures):
             return {}
         return second_derivative_names(self.function.outputs, self.function.wrt)
@@ -161,7 +160,5 @@ def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterab
 def _by_default(function: Function) -> set[str]:
     size = sum(prod(row_shape(function.inputs[wrt])) for wrt in function.wrt)
     return {
-        name
-        for name in OPTIONAL
-        if Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT
+        name for name in OPTIONAL if Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT
     }

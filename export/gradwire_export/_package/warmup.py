@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from gradwire._package import CARD, CARD_QUERY
+from gradwire._package import CARD, CARD_QUERY, WARMUP_FILE
 from gradwire_export._package.spec import PackageSpec
 
-WARMUP_FILE: Final = Path("assets.extra/tf_serving_warmup_requests")
 MAX_RECORD: Final = 1 << 20  # bytes; sizes whose rows take more are left to the first caller, or packages would swell
 
 

@@ -1,8 +1,8 @@
 """Signatures compiled by XLA (``compile="xla"``).
 
-XLA compiles again for each number of rows, 50 to 200 ms every time, and keeps every result. Batches are therefore padded
-to one of a few sizes inside the graph, on any server; a batching server is configured with the same sizes, and the
-warm-up has them all compiled while the package loads.
+XLA compiles again for each number of rows, 50 to 200 ms every time, and keeps every result. Batches are therefore
+padded to one of a few sizes inside the graph, on any server; a batching server is configured with the same sizes, and
+the warm-up has them all compiled while the package loads.
 """
 
 from __future__ import annotations

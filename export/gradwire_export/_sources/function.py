@@ -184,7 +184,7 @@ def _callable_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorS
 def _keras_function(
     model: keras.Model, names: Sequence[str] | None
 ) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
-    """Gives the model as a callable of one tensor an input, and the inputs' specs in the same order."""
+    """Return the model as a callable of one tensor for each input, and the inputs' specs in the same order."""
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     own = _keras_inputs(structure)
     names = _keras_names(list(own), names)
@@ -206,7 +206,7 @@ def _keras_function(
 
 
 def _keras_inputs(structure: Any) -> dict[str, Any]:
-    """Return the symbolic inputs by the model's own names: the keys of the dict that it takes, else the tensors' names."""
+    """Return the symbolic inputs by the model's own names: the keys of its dict of inputs, else the tensors' names."""
     if isinstance(structure, Mapping):
         return dict(structure)
     tensors = structure if isinstance(structure, (list, tuple)) else [structure]

@@ -40,8 +40,8 @@ class JaxFunction:
 def from_jax(function: Callable[..., Any]) -> JaxFunction:
     """Return a JAX function as a source for ``export``, which needs ``inputs`` for it as for every callable.
 
-    The package is always compiled (``compile="xla"``), for only XLA runs JAX's operations. JAX's own derivatives are used,
-    of any order. Functions that call LAPACK inside JAX (a Cholesky factor) do not run in TensorFlow.
+    The package is always compiled (``compile="xla"``), for only XLA runs JAX's operations. JAX's own derivatives are
+    used, of any order. Functions that call LAPACK inside JAX (a Cholesky factor) do not run in TensorFlow.
 
     Args:
         function: of one array for each input, ``(batch, …)``, with rows independent of one another (``jax.vmap`` of a

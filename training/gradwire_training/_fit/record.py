@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gradwire._package import CardTensor, Domain, replacing, require_replaceable, strict_json
+from gradwire._package import CardTensor, Domain, StagedPath, require_writable_directory, strict_json
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 def write(result: Result, path: str | Path) -> Path:
     """Writes a result as a directory (see ``Result.save``)."""
     path = Path(path)
-    with replacing(path, mark=RECORD_FILE) as directory:
+    with StagedPath(path, is_directory=True, marker=RECORD_FILE) as staged:
+        directory = staged.path
         result.model.save(directory / MODEL_FILE)
         _write_history(result, directory / HISTORY)
         np.savez(directory / SAMPLES, **_arrays(result), allow_pickle=False)
@@ -52,7 +53,7 @@ def require_target(path: str | Path) -> None:
     Raises:
         PackageError: something else is there, or it cannot be written.
     """
-    require_replaceable(Path(path), mark=RECORD_FILE)
+    require_writable_directory(Path(path), marker=RECORD_FILE)
 
 
 def record(result: Result, directory: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gradwire_training._data import Provenance, Samples, Stream
 from gradwire_training._fit.fit import fit
 from gradwire_training._fit.record import HELD_OUT, PINS, SAMPLES, START
 from gradwire_training._models import with_dtype
-from gradwire_training._objective import Derivative, Loss, Sobolev, Value
+from gradwire_training._objective import Loss, losses
 from gradwire_training._progress import digest_of
 
 if TYPE_CHECKING:
@@ -123,19 +123,8 @@ def _part(arrays: Arrays, prefix: str, units: dict[str, str], provenance: Proven
 
 
 def _loss(arrays: Arrays, settings: dict[str, Any]) -> Loss:
-    match settings["name"]:
-        case Value.name:
-            return Value()
-        case Derivative.name:
-            return Derivative(_part(arrays, PINS, {}), balanced=settings["balanced"])
-        case Sobolev.name:
-            return Sobolev(
-                value_weight=settings["value_weight"],
-                derivative_weight=settings["derivative_weight"],
-                balanced=settings["balanced"],
-            )
-        case other:
-            raise ValueError(f"unknown loss {other!r}")
+    pins = None if settings["pins"] is None else _part(arrays, PINS, {})
+    return losses.from_settings(settings, pins)
 
 
 def _columns(arrays: Arrays, role: str) -> Arrays:
