@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Options, model_of
-from gradwire._package import check_digest
-from gradwire._transports import GrpcTransport, InProcessTransport, find_package
+from gradwire._package import check_digest, find_package
+from gradwire._transports import GrpcTransport, InProcessTransport
 from gradwire._wire import Address, as_target
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Serves packages: the embedded server, and the launcher of TensorFlow Serving.
+"""Serve packages: the embedded server, and the launcher of TensorFlow Serving.
 
 servable = Servable.load(Path("models/log/1"))  # one version, in process
 server = EmbeddedServer(ServerOptions(directory=Path("models"), port=0))  # all of them, over gRPC
@@ -7,9 +7,8 @@ launch(find_engine("auto"), ServerOptions(directory=Path("models")), say=print) 
 
 from __future__ import annotations
 
-from gradwire_serving._config import ModelConfig, ServerOptions, models_of
-from gradwire_serving._core import Servable
-from gradwire_serving._grpc import EmbeddedServer
+from gradwire_serving._config import ServerOptions, models_of
+from gradwire_serving._core import ModelConfig, Servable
 from gradwire_serving._launch import (
     AUTO,
     ENGINES,
@@ -20,6 +19,7 @@ from gradwire_serving._launch import (
     launch,
     plan,
 )
+from gradwire_serving._server import EmbeddedServer
 
 __all__ = [
     "AUTO",

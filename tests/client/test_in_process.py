@@ -121,7 +121,7 @@ def test_what_is_missing_is_named(packages: Path, tmp_path: Path):
     (tmp_path / "bad" / "1").mkdir(parents=True)
     (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff" * 200)
     for path, message in [
-        ("nope", "nope is no directory"),
+        ("nope", "nope is not a directory"),
         ("empty", r"empty has neither saved_model.pb nor a numbered version .*gradwire export"),
         ("hollow", r"hollow/3 has no saved_model.pb"),
         ("bad", r"cannot load .*bad/1"),

@@ -215,7 +215,7 @@ def test_domain_of_the_card_and_none(log: Model):
             r"domain of \['y'\], expected inputs of the model: \['x'\]",
         ),
         ({"domain": {"x": (1, 1)}}, gradwire.UsageError, "with room between"),
-        ({"domain": {"x": (2, 1)}}, gradwire.UsageError, "with room between"),
+        ({"domain": {"x": (2, 1)}}, gradwire.UsageError, "lower <= upper"),
         ({"domain": {"x": (0, np.inf)}}, gradwire.UsageError, "finite bounds"),
         ({"domain": {"x": ([0, 1], 2)}}, gradwire.UsageError, "expected two numbers or arrays"),
     ],

@@ -31,7 +31,7 @@ def kinked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def test_the_card_carries_the_proof(kinked: Exported):
-    """Six checks beside what was found before, reference points from the twin, and the digest of every file."""
+    """The checks of ``verify`` beside what was found before, reference points from the twin, and the digest of every file."""
     card = kinked.card
     assert list(card.checks) == ["trained_model", *CHECKS, "proof"]
     assert card.checks["proof"] == {"passed": True, "points": 64, "seed": 0}
@@ -74,4 +74,4 @@ def test_a_gradient_of_its_own_is_recorded_and_not_refused(tmp_path: Path):
     assert exported.card.reference is not None
     assert exported.card.reference["differences"]["df_dx"]["worst"] > 1
     with gradwire.load(exported.path) as model:
-        assert "taylor: df_dx of f by x" in gradwire.verify(model).failures
+        assert "taylor: df_dx of f wrt x" in gradwire.verify(model).failures

@@ -122,7 +122,7 @@ def test_export_found_every_signature_right(answered):
 
 
 def test_the_proof_passes(answered):
-    """The six checks of the package find nothing; each of them found something to look at."""
+    """The checks of ``verify`` find nothing; each of them found something to look at."""
     checks = answered.card.checks
     names = ("taylor", "adjoint", "reference", "rows", "non_finite", "kinks")
     failed = {name: checks[name] for name in names if not checks[name]["passed"]}

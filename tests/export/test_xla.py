@@ -11,8 +11,8 @@ import gradwire
 from gradwire._errors import ConversionError, UsageError
 from gradwire_export import export
 from gradwire_export._package.xla import MAX_REQUEST, batch_sizes, batching_text, compiled
-from gradwire_serving import Servable
-from gradwire_serving._core.loader import load_version
+from gradwire_serving._core import load_version
+from gradwire_serving._wire import warm_up
 
 WIDTH = 256  # a wide layer, so that a block is small: 2,048 rows in float64
 SIZES = [1, 8, 64, 512, 1024, 2048]
@@ -71,9 +71,7 @@ def test_the_warm_up_compiles_every_size(package):
 
 def test_the_embedded_server_loads_it_with_its_warm_up(package):
     """Every record runs, or the version would not be served."""
-    servable = load_version(package.path, enable_warmup=True)
-    assert isinstance(servable, Servable)
-    servable.close()
+    load_version(package.path, warm_up).close()
 
 
 def test_a_batching_server_is_told_the_same_sizes(package):

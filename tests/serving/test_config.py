@@ -1,4 +1,4 @@
-"""Options and configs: what is served, and what is said of bad ones."""
+"""Options and configs: what is served, and the messages about bad ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from gradwire._errors import UsageError
+from gradwire._package.files import version_number
 from gradwire_serving import ServerOptions, models_of
-from gradwire_serving._config.models import VersionPolicy, config_text, models_below, version_number
-from gradwire_serving._core.source import wanted_versions
+from gradwire_serving._config.models import config_text, models_below
+from gradwire_serving._core import VersionPolicy
 
 
 def _entry(name: str = "a", base_path: str = "/models/a", rest: str = 'model_platform: "tensorflow"') -> str:
@@ -40,13 +41,14 @@ def test_a_version_is_a_directory_named_by_a_number(name: str, number: int | Non
 
 
 def test_policies_pick_versions():
-    """The latest is the default; more, all, or named ones as the policy says."""
+    """The latest is the default; more, all, or named ones by the policy."""
     versions = {number: Path(str(number)) for number in (1, 2, 10)}
-    assert set(wanted_versions(versions, VersionPolicy())) == {10}
-    assert set(wanted_versions(versions, VersionPolicy(latest={"num_versions": 2}))) == {2, 10}
-    assert set(wanted_versions(versions, VersionPolicy(all={}))) == {1, 2, 10}
-    assert set(wanted_versions(versions, VersionPolicy(specific={"versions": [1, 7]}))) == {1}
-    assert wanted_versions({}, VersionPolicy()) == {}
+    assert set(VersionPolicy().select(versions)) == {10}
+    assert set(VersionPolicy(latest=2).select(versions)) == {2, 10}
+    assert set(VersionPolicy(every=True).select(versions)) == {1, 2, 10}
+    assert set(VersionPolicy(specific=(1, 7)).select(versions)) == {1}
+    assert VersionPolicy(specific=()).select(versions) == {}
+    assert VersionPolicy().select({}) == {}
 
 
 def test_every_model_below_a_directory_is_found(tmp_path: Path):
@@ -62,8 +64,28 @@ def test_every_model_below_a_directory_is_found(tmp_path: Path):
     assert models_of(_from_text(tmp_path, config_text(models))) == models
 
 
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("", VersionPolicy()),
+        ("latest {}", VersionPolicy()),
+        ("latest { num_versions: 2 }", VersionPolicy(latest=2)),
+        ("all {}", VersionPolicy(every=True)),
+        ("specific { versions: 1 versions: 7 }", VersionPolicy(specific=(1, 7))),
+        ("specific {}", VersionPolicy(specific=())),
+    ],
+)
+def test_every_policy_survives_the_text(tmp_path: Path, text: str, policy: VersionPolicy):
+    """A policy is read from a config file, and read again from what is written."""
+    (model,) = models_of(
+        _from_text(tmp_path, _entry(rest=f'model_platform: "tensorflow" model_version_policy {{ {text} }}'))
+    )
+    assert model.policy == policy
+    assert models_of(_from_text(tmp_path, config_text([model]))) == [model]
+
+
 def test_policy_and_labels_survive_the_text(tmp_path: Path):
-    """What a config file says of versions and labels is what is written again."""
+    """The policy and the labels of a config file are written again as they were."""
     text = _entry(
         rest='model_platform: "tensorflow" model_version_policy { specific { versions: 1 } } '
         'version_labels { key: "stable" value: 1 }'
@@ -71,14 +93,14 @@ def test_policy_and_labels_survive_the_text(tmp_path: Path):
     flag = {"allow_version_labels_for_unavailable_models": True}
     (model,) = models_of(_from_text(tmp_path, text, **flag))
     assert model.labels == {"stable": 1}
-    assert list(model.policy.specific.versions) == [1]
+    assert model.policy == VersionPolicy(specific=(1,))
     assert models_of(_from_text(tmp_path, config_text([model]), **flag)) == [model]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("garbage: 1", "is no ModelServerConfig.*garbage"),
+        ("garbage: 1", "is not a ModelServerConfig.*garbage"),
         ("", "names no model"),
         (_entry(base_path="models/a"), "has base path 'models/a', expected an absolute path"),
         (_entry(rest=""), "has model_platform '', expected 'tensorflow'"),
@@ -99,8 +121,8 @@ def test_a_bad_config_is_refused_with_its_reason(tmp_path: Path, text: str, mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "said by nothing; expected exactly one"),
-        ({"directory": Path("m"), "model_base_path": "/m"}, "said by directory, model_base_path"),
+        ({}, "specified by nothing; expected exactly one"),
+        ({"directory": Path("m"), "model_base_path": "/m"}, "specified by directory, model_base_path"),
         ({"directory": Path("m"), "port": -1}, "--port is -1"),
         ({"directory": Path("m"), "grpc_max_threads": 1}, "--grpc_max_threads is 1, expected 2 or more"),
     ],

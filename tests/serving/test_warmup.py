@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
+from gradwire._errors import ServerError
 from gradwire_serving import Servable
-from gradwire_serving._core.loader import load_version
-from gradwire_serving._core.status import Status
+from gradwire_serving._core import Code, Status, StatusError, load_version
+from gradwire_serving._wire import warm_up
 
 X = np.array([[1.0], [2.0]], np.float32)
 
@@ -40,7 +40,7 @@ def package(models: Path, tmp_path: Path) -> Path:
     return tmp_path / "1"
 
 
-def _load(package: Path, records: list[bytes] | bytes, **options: Any) -> Servable | Status:
+def _write(package: Path, records: list[bytes] | bytes) -> None:
     file = package / "assets.extra" / "tf_serving_warmup_requests"
     if isinstance(records, bytes):
         file.write_bytes(records)
@@ -48,10 +48,12 @@ def _load(package: Path, records: list[bytes] | bytes, **options: Any) -> Servab
         with tf.io.TFRecordWriter(str(file)) as writer:
             for record in records:
                 writer.write(record)
-    result = load_version(package, **{"enable_warmup": True, **options})
-    if isinstance(result, Servable):
-        result.close()
-    return result
+
+
+def _failure(package: Path) -> Status:
+    with pytest.raises(StatusError) as caught:
+        load_version(package, warm_up)
+    return caught.value.status
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,8 @@ def _load(package: Path, records: list[bytes] | bytes, **options: Any) -> Servab
 )
 def test_good_records_let_a_package_serve(package: Path, records: list[bytes] | bytes):
     """Requests of any signature, up to a thousand; the model's name in them does not matter."""
-    assert isinstance(_load(package, records), Servable)
+    _write(package, records)
+    load_version(package, warm_up).close()
 
 
 @pytest.mark.parametrize(
@@ -116,19 +119,36 @@ def test_a_bad_record_keeps_a_package_from_serving(
 ):
     """The load fails with the real server's code and text."""
     file = package / "assets.extra" / "tf_serving_warmup_requests"
-    assert _load(package, records) == Status(code, message.format(file=file))
+    _write(package, records)
+    assert _failure(package) == Status(Code[code], message.format(file=file))
 
 
 def test_a_truncated_file_keeps_a_package_from_serving(package: Path):
     """A record cut short is DATA_LOSS."""
-    _load(package, [_record()])
+    _write(package, [_record()])
     whole = (package / "assets.extra" / "tf_serving_warmup_requests").read_bytes()
-    status = _load(package, whole[:-5])
-    assert isinstance(status, Status)
-    assert status.code == "DATA_LOSS"
+    _write(package, whole[:-5])
+    status = _failure(package)
+    assert status.code is Code.DATA_LOSS
     assert status.message.startswith("truncated record")
 
 
 def test_without_warm_up_nothing_is_read(package: Path):
     """--enable_model_warmup=false loads a package whatever its file holds."""
-    assert isinstance(_load(package, b"not a record file", enable_warmup=False), Servable)
+    _write(package, b"not a record file")
+    load_version(package).close()
+
+
+def test_a_package_whose_warm_up_fails_is_closed(package: Path):
+    """A version that does not serve holds no memory: its Session is closed, whatever the warm-up raised."""
+    loaded: list[Servable] = []
+
+    def fail(servable: Servable, path: Path) -> None:
+        assert path == package
+        loaded.append(servable)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        load_version(package, fail)
+    with pytest.raises(ServerError, match="closed"):
+        loaded[0].run("", {"x": X})

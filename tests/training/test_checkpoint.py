@@ -10,6 +10,7 @@ import pytest
 
 from gradwire._errors import PackageError, UsageError
 from gradwire_training import Samples, Value, fit, mlp, optimizers
+from gradwire_training._fit.request import digest_of
 from gradwire_training._progress import checkpoint as checkpoint_module
 
 STEPS = 600
@@ -135,5 +136,5 @@ def test_names_and_bytes_make_the_digest():
         Samples(x.reshape(2, 2), x[:2]),
         Samples(x, np.nextafter(x, 3)),
     ]
-    assert len({checkpoint_module.digest_of(samples.arrays()) for samples in tables}) == 4
-    assert checkpoint_module.digest_of(tables[0].arrays()) == checkpoint_module.digest_of(Samples(x, x).arrays())
+    assert len({digest_of(samples.arrays()) for samples in tables}) == 4
+    assert digest_of(tables[0].arrays()) == digest_of(Samples(x, x).arrays())

@@ -162,8 +162,8 @@ def _with(layer):
 
 
 REFUSED = {
-    "dropout": (lambda: _with(keras.layers.Dropout(0.5)), "gives another answer at each call"),
-    "batch": (lambda: _with(keras.layers.BatchNormalization()), "gives another answer at each call"),
+    "dropout": (lambda: _with(keras.layers.Dropout(0.5)), "responds differently at each call"),
+    "batch": (lambda: _with(keras.layers.BatchNormalization()), "responds differently at each call"),
     "regulariser": (lambda: _with(keras.layers.Dense(3, kernel_regularizer="l2")), "adds losses of its own"),
     "activity": (lambda: _with(keras.layers.Dense(3, activity_regularizer="l2")), "adds losses of its own"),
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gradwire._errors import DataError, UsageError
-from gradwire_training import Derivative, Samples, Sobolev, Value, mlp, with_dtype
+from gradwire_training import Derivative, Loss, Samples, Sobolev, Value, fit, losses, mlp, with_dtype
+from gradwire_training._jacobian.residuals import Taped, residuals_of
 
 X = np.linspace(0.2, 1.8, 7)
 LOG = Samples(X, np.log(X), 1 / X)
@@ -152,3 +154,89 @@ def test_weights_are_finite_and_above_zero(name, weight):
     """A weight of zero would be another loss, which has a name of its own."""
     with pytest.raises(UsageError, match=f"{name} is .*expected a finite number above 0"):
         Sobolev(**{name: weight})
+
+
+def test_the_registry_has_every_loss_by_name():
+    """The default comes first; settings and pins go to the losses that take them, and nowhere else."""
+    assert losses.names() == ["sobolev", "value", "derivative"]
+    assert [losses.get(name, pins=PINS).name for name in losses.names()] == losses.names()
+    assert losses.get("derivative", pins=PINS).pins is PINS
+    assert losses.get("value", pins=PINS).pins is None
+    assert losses.get("sobolev", value_weight=3.0, derivative_weight=None).weights(1, 1) == (3.0, 0.5)
+    for arguments, message in (
+        ({"name": "huber"}, "loss 'huber', expected one of sobolev, value, derivative"),
+        ({"name": "value", "value_weight": 2.0}, "loss 'value' has no setting 'value_weight', it has "),
+        ({"name": "derivative"}, "loss 'derivative' needs pins"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            losses.get(**arguments)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [Value(), Sobolev(), Sobolev(value_weight=2.0, balanced=False), Derivative(PINS, balanced=False)],
+    ids=["value", "sobolev", "plain weighted", "derivative"],
+)
+def test_a_loss_is_restored_from_its_settings(loss):
+    """What a record holds gives the same loss again."""
+    again = losses.from_settings(loss.settings(), loss.pins)
+    assert (type(again), again.settings(), again.pins) == (type(loss), loss.settings(), loss.pins)
+
+
+def test_the_default_fits_every_label():
+    """Values alone where no derivative is known."""
+    assert (losses.default_for(LOG), losses.default_for(NO_SLOPES)) == ("sobolev", "value")
+
+
+class _Huber(Loss):
+    """Squares of errors up to 0.5, and 0.25 + (|e| - 0.5) beyond: a penalty of its own."""
+
+    name = "huber"
+
+    def check(self, samples):
+        assert samples.value_labels
+
+    def residual(self, errors, targets):
+        size = tf.abs(errors)
+        linear = tf.sign(errors) * tf.sqrt(tf.maximum(size, 0.5) - 0.25)
+        return tf.where(size <= 0.5, errors, linear)
+
+
+class _Relative(Loss):
+    """Mean square of the relative errors."""
+
+    name = "relative"
+
+    def check(self, samples):
+        assert samples.value_labels
+
+    def residual(self, errors, targets):
+        return errors / tf.maximum(tf.abs(targets), 1e-3)
+
+
+def test_a_loss_may_have_a_penalty_of_its_own(objective, line):
+    """A Huber loss is its closed form, and its residuals' squares sum to it; missing labels count nothing."""
+    errors = 3 * X - 1 - np.log(X)
+    expected = np.mean(np.where(np.abs(errors) <= 0.5, errors**2, np.abs(errors) - 0.25))
+    target = objective(line(3.0, -1.0), LOG, _Huber())
+    assert float(target.loss_and_mae()[0]) == pytest.approx(expected, rel=1e-13)
+    residuals = target.residuals()[0].numpy()
+    assert residuals @ residuals == pytest.approx(expected, rel=1e-13)
+    holed = objective(line(3.0, -1.0), Samples(X, np.where(HOLES, np.nan, X + 1)), _Relative())
+    relative = ((2 * X - 2) / (X + 1))[~HOLES]
+    assert float(holed.loss_and_mae()[0]) == pytest.approx(np.mean(relative**2), rel=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["lm", "lbfgs"])
+def test_every_optimiser_follows_the_penalty(objective, small, optimizer):
+    """The Jacobian is that of the loss's own residuals, so that Levenberg-Marquardt makes the same sum small."""
+    target = objective(small(), LOG, _Huber())
+    residuals = residuals_of(target)
+    assert isinstance(residuals, Taped)
+    point = np.concatenate([np.array(variable).ravel() for variable in target.trainable])
+    ((errors, jacobian),) = residuals.blocks(point)
+    direction = np.random.default_rng(4).normal(size=point.shape)
+    ahead, behind = (residuals.at(point + sign * 1e-6 * direction)[0] for sign in (1, -1))
+    np.testing.assert_allclose(jacobian @ direction, (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-7)
+    result = fit(small(), LOG, loss=_Huber(), optimizer=optimizer, steps=60)
+    assert result.loss < 1e-3 < errors @ errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from typing import get_args
 
 import pytest
@@ -14,9 +15,8 @@ from gradwire._cli.commands import study as command_module
 from gradwire._cli.commands.study import _counts
 from gradwire._errors import PackageError, UsageError
 from gradwire_training import Study, study
-from gradwire_training._report import study as module
-from gradwire_training._report.learning_curve import Measure as Known
-from gradwire_training._report.learning_curve import Trial
+from gradwire_training._report.study import Measure as Known
+from gradwire_training._report.study import Trial
 
 
 def _trial(loss, samples, seed, error):
@@ -100,7 +100,7 @@ def test_samples_with_derivatives_are_compared_to_twice_as_many_without(made, re
     assert made.halved() == []
 
 
-def test_a_study_is_saved_as_table_record_picture_and_page(made, tmp_path):
+def test_a_study_is_saved_as_table_record_plot_and_page(made, tmp_path):
     """All fits are in the table and the record; the page escapes names."""
     files = made.save(tmp_path / "study")
     assert [path.name for path in files] == ["study.csv", "study.json", "study.png", "study.html"]
@@ -135,7 +135,7 @@ def test_ctrl_c_ends_the_study(log, monkeypatch):
     class Interrupted:
         status, errors, seconds = "interrupted", {}, 0.1
 
-    monkeypatch.setattr(module, "fit", lambda *_, **__: Interrupted())
+    monkeypatch.setattr(sys.modules[Study.__module__], "fit", lambda *_, **__: Interrupted())
     with pytest.raises(KeyboardInterrupt):
         study(log, samples=[5], seeds=1)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradwire._errors import UsageError
 from gradwire._numerics import sample_points
-from gradwire._package import BY_NAME, boxes_of, contract
+from gradwire._package import BY_NAME, Box, boxes_of, contract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def _draw(spec: TensorSpec, box: Any, rows: int, rng: np.random.Generator) -> ND
         raise UsageError(f"input {spec.name!r} is {spec.dtype}: only points of numbers can be drawn")
     row = tuple(size or 1 for size in spec.row_shape)
     lower, upper = box if box is not None else (-np.ones(row), np.ones(row))
-    return sample_points((lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
+    return sample_points(Box(lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
 
 
 def put_load(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 import numpy as np
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
-from gradwire._package import BY_NAME
+from gradwire._package import BY_NAME, Box
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
+_UNBOUNDED: Final = (-np.inf, np.inf)
 
 
 @final
@@ -38,12 +39,10 @@ class Guard:
 
     def __init__(self, package: Package, action: Extrapolation) -> None:
         self._action = action
-        self._bounds: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._boxes: dict[str, Box] = {}
         if action != "ignore":
-            self._bounds = {
-                tensor.name: found for tensor in package.card.inputs if (found := _bounds(tensor)) is not None
-            }
-            if not self._bounds:
+            self._boxes = {tensor.name: box for tensor in package.card.inputs if (box := _box(tensor)) is not None}
+            if not self._boxes:
                 raise UsageError(
                     f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to go by: "
                     "export it with one, or leave it out"
@@ -58,7 +57,7 @@ class Guard:
         Raises:
             ExtrapolationError: a row is outside, and that is not allowed.
         """
-        for name, (lower, upper) in self._bounds.items():
+        for name, (lower, upper) in self._boxes.items():
             if name in rows:
                 self._look(name, rows[name], lower, upper)
 
@@ -87,17 +86,12 @@ def _level() -> int:
     return level
 
 
-def _bounds(tensor: CardTensor) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """The bounds in the input's own dtype, so that a bound that was rounded lies inside; None where unknown."""
+def _box(tensor: CardTensor) -> Box | None:
+    """The box in the input's own dtype, so that a bound that was rounded lies inside; None where it is unknown."""
     if tensor.domain is None or tensor.dtype not in BY_NAME:
         return None
-    lower = np.array(tensor.domain.lower, np.float64)  # null, for a bound that is not known, becomes NaN
-    upper = np.array(tensor.domain.upper, np.float64)
-    lower[np.isnan(lower)], upper[np.isnan(upper)] = -np.inf, np.inf
-    dtype = BY_NAME[tensor.dtype].numpy
-    if dtype.kind != "f":
-        return lower, upper
-    return lower.astype(dtype), upper.astype(dtype)
+    box, dtype = Box.of_card(tensor, _UNBOUNDED), BY_NAME[tensor.dtype].numpy
+    return Box(box.lower.astype(dtype), box.upper.astype(dtype)) if dtype.kind == "f" else box
 
 
 def _shown(array: NDArray[Any]) -> str:

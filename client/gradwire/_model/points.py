@@ -15,6 +15,7 @@ import numpy as np
 
 from gradwire._errors import InputNameError, ShapeError
 from gradwire._model.cast import DEFAULT_CASTING, cast
+from gradwire._package import name_mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,11 +139,9 @@ def check_names(sent: Mapping[str, Any], known: Sequence[str], optional: frozens
     Raises:
         InputNameError: with both sides of the difference.
     """
-    extra, missing = set(sent) - set(known), set(known) - set(sent) - optional
-    if extra or missing:
-        raise InputNameError(
-            f"sent extra: {_braced(extra)}; missing but required: {_braced(missing)}; the inputs are {_braced(known)}"
-        )
+    difference = name_mismatch(sent, known, optional)
+    if difference:
+        raise InputNameError(f"{difference}; the inputs are {_braced(known)}")
 
 
 def _braced(names: Any) -> str:

@@ -1,7 +1,7 @@
 """What a package is: its contract, card, files, dtypes and domain; the floor of all four packages."""
 
-from gradwire._package.atomic import replacing, require_replaceable
-from gradwire._package.card import Card, CardTensor, Domain
+from gradwire._package.atomic import StagedPath, require_writable_directory
+from gradwire._package.card import Card, CardTensor, Domain, strict_json
 from gradwire._package.contract import (
     CARD,
     CARD_ANSWER,
@@ -23,14 +23,25 @@ from gradwire._package.contract import (
     cotangent_name,
     derivative_name,
     derivative_shape,
+    name_mismatch,
     second_derivative_shape,
     tangent_name,
 )
 from gradwire._package.domain import Box, boxes_of
 from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
-from gradwire._package.files import CARD_FILE, check_digest, digest, file_digests, joined_digest
+from gradwire._package.files import (
+    CARD_FILE,
+    GRAPH_FILE,
+    WARMUP_FILE,
+    check_digest,
+    digest,
+    file_digests,
+    find_package,
+    joined_digest,
+    version_directories,
+    version_number,
+)
 from gradwire._package.signatures import read_signatures, signatures_of
-from gradwire._package.strict_json import strict_json
 
 __all__ = [
     "BFLOAT16",
@@ -41,6 +52,7 @@ __all__ = [
     "CARD_FILE",
     "CARD_QUERY",
     "DIFFERENTIABLE",
+    "GRAPH_FILE",
     "HESSIAN",
     "HVP",
     "JVP",
@@ -50,6 +62,7 @@ __all__ = [
     "TANGENT",
     "VALUE",
     "VJP",
+    "WARMUP_FILE",
     "Box",
     "Card",
     "CardTensor",
@@ -58,6 +71,7 @@ __all__ = [
     "Part",
     "Signature",
     "SignatureKind",
+    "StagedPath",
     "TensorSpec",
     "boxes_of",
     "check_digest",
@@ -67,12 +81,15 @@ __all__ = [
     "derivative_shape",
     "digest",
     "file_digests",
+    "find_package",
     "joined_digest",
+    "name_mismatch",
     "read_signatures",
-    "replacing",
-    "require_replaceable",
+    "require_writable_directory",
     "second_derivative_shape",
     "signatures_of",
     "strict_json",
     "tangent_name",
+    "version_directories",
+    "version_number",
 ]

@@ -1,75 +1,124 @@
-"""Writing a directory so that nobody ever sees half of it."""
+"""Files and directories that appear complete or not at all."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self, final
 
 from gradwire._errors import PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from types import TracebackType
 
-READABLE: Final = 0o755  # temporary directories are private; a result is for its owner's colleagues, too
-
-
-@contextmanager
-def replacing(target: Path, *, mark: str) -> Generator[Path]:
-    """Gives an empty directory beside the target, and renames it into place when the block ends well.
-
-    Args:
-        target: where the directory is to be; its parents are made.
-        mark: a file that tells a directory of this kind: only such a one is replaced.
-
-    Yields:
-        The directory to write into.
-
-    Raises:
-        PackageError: something else is at the target, or it cannot be written. Nothing is left half-written.
-    """
-    target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link that is to be refused
-    beside = _beside(target, mark)
-    try:
-        new = beside / "new"
-        new.mkdir(mode=READABLE)
-        yield new
-        if target.exists():
-            target.rename(beside / "old")
-        new.rename(target)
-    except OSError as error:
-        _put_back(beside / "old", target)
-        raise PackageError(f"cannot write {target}: {error}; give a place that can be written") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+_PREFIX: Final = ".writing-"  # no server takes such a name for a version
+# Temporary files and directories are private; a result is for its owner's colleagues and for a container, too.
+_FILE_MODE: Final = 0o644
+_DIRECTORY_MODE: Final = 0o755
 
 
-def require_replaceable(target: Path, *, mark: str) -> None:
-    """Refuses, before any work is done, a target that ``replacing`` would refuse after it.
+@final
+class StagedPath:
+    """A file or a directory that is written beside its place, and renamed into it once it is complete.
+
+    It lies on the same file system, so that the rename is atomic. As a context manager it is committed at the end of
+    the block; after an error it is discarded, and an OSError becomes a PackageError.
 
     Args:
-        target: where a directory is to be.
-        mark: a file that tells a directory of this kind.
+        target: where it is to be; missing parents are made.
+        is_directory: whether to make a directory, which must not exist yet, or a file, which is replaced.
+        marker: name of a file that marks a directory of this kind: such a directory is replaced, nothing else is.
+
+    Attributes:
+        path: where to write it: an empty directory, or a file that does not exist yet.
+        target: as above, absolute.
 
     Raises:
-        PackageError: something else is at the target, or it cannot be written.
+        PackageError: something else is at the target, or nothing can be written there.
     """
-    _beside(Path(os.path.abspath(target)), mark).rmdir()  # noqa: PTH100 - as in replacing
+
+    def __init__(self, target: Path, *, is_directory: bool, marker: str | None = None) -> None:
+        self.target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link that is to be refused
+        if marker is not None and (
+            self.target.is_symlink() or (self.target.exists() and not (self.target / marker).is_file())
+        ):
+            raise PackageError(
+                f"{self.target} exists and is not what is to be written (it has no {marker}): give another place"
+            )
+        self._is_directory = is_directory
+        self._replaces = marker is not None
+        self._new_parents = [parent for parent in self.target.parents if not parent.exists()]
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            self._beside = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.target.parent))
+        except OSError as error:
+            self._remove_new_parents()
+            raise self._unwritable(error) from error
+        self.path = self._beside / self.target.name
+        if is_directory:
+            self.path.mkdir()
+
+    def commit(self) -> None:
+        """Rename it into place; a file is on the disk before that.
+
+        Raises:
+            PackageError: it cannot be renamed; whatever was at the target is still there.
+        """
+        old = self._beside / "old"
+        try:
+            self.path.chmod(_DIRECTORY_MODE if self._is_directory else _FILE_MODE)
+            if not self._is_directory:
+                with self.path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            elif self._replaces and self.target.exists():
+                self.target.rename(old)
+            self.path.replace(self.target)
+        except OSError as error:
+            if old.exists() and not self.target.exists():
+                old.rename(self.target)
+            raise self._unwritable(error) from error
+        shutil.rmtree(self._beside, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what was written, and the parents that were made for it; harmless after ``commit``."""
+        shutil.rmtree(self._beside, ignore_errors=True)
+        self._remove_new_parents()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            if error is None:
+                self.commit()
+        finally:
+            self.discard()
+
+    def _unwritable(self, error: OSError) -> PackageError:
+        return PackageError(
+            f"cannot write to {self.target}: {error.strerror or error}; give a place that can be written"
+        )
+
+    def _remove_new_parents(self) -> None:
+        for parent in self._new_parents:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
 
 
-def _beside(target: Path, mark: str) -> Path:
-    if target.is_symlink() or (target.exists() and not (target / mark).is_file()):
-        raise PackageError(f"{target} exists and is not what is to be written (it has no {mark}): give another place")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise PackageError(f"cannot write {target}: {error.strerror}; give a place that can be written") from error
+def require_writable_directory(target: Path, *, marker: str) -> None:
+    """Refuse, before any work is done, a directory that ``StagedPath`` would refuse after it.
 
+    Args:
+        target: where the directory is to be.
+        marker: as for ``StagedPath``.
 
-def _put_back(old: Path, target: Path) -> None:
-    if old.exists() and not target.exists():
-        old.rename(target)
+    Raises:
+        PackageError: something else is at the target, or nothing can be written there.
+    """
+    StagedPath(target, is_directory=True, marker=marker).discard()

@@ -6,11 +6,11 @@ It is untrusted text when it comes from a server: parse it here, escape it where
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gradwire._errors import PackageError
-from gradwire._package.strict_json import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ CARD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The box that the samples covered: bounds for every number of a row.
+    """The box that the samples covered: bounds for every element of a row.
 
     Attributes:
         lower: smallest values, nested lists of the input's row shape.
@@ -52,26 +52,26 @@ class CardTensor:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Everything that a package says of itself.
+    """Everything that a package states about itself.
 
     Attributes:
         name: the model's name.
         inputs: in the model's order.
         outputs: in the model's order.
-        derivatives: ``{output: {input: tensor name}}``; the only right way to find a derivative.
+        derivatives: ``{output: {input: tensor name}}``; programs find a derivative here and nowhere else.
         signatures: names of the signatures.
         second_derivatives: ``{output: {first input: {second input: tensor name}}}``, each pair once, in the inputs'
             order; empty where there is no signature `hessian`.
         trained: how it was fitted (problem, loss, optimiser, samples, seed, seconds), or None.
         errors: of the trained function against the truth, ``{tensor: {"max": …, "rmse": …}}`` and on what, or None.
-        checks: what the checks at export found.
+        checks: the results of the checks at export.
         compiled: ``{"by": "xla", "batch_sizes": [rows, …], "needs": flag of a CPU server}``, or None.
         reference: points with the values and derivatives that a float64 run of the model gives there, or None.
-        versions: of the software that made it.
+        versions: of the software that wrote it.
         digest: ``sha256:…`` over the graph, the variables and every asset but the card; empty until written.
         files: SHA-256 of each of those files, by path in the package: what the digest is made of.
         created: UTC time in ISO 8601.
-        format: of the card itself.
+        format: version of the card's format.
     """
 
     name: str
@@ -94,15 +94,15 @@ class Card:
     format: int = CARD_FORMAT
 
     def to_json(self) -> str:
-        """Gives the card as JSON text (strict: numbers that are not finite become null)."""
+        """Return the card as JSON text."""
         return strict_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
-        """Reads a card.
+        """Read a card.
 
         Args:
-            text: what ``to_json`` wrote, by this or an older version.
+            text: as ``to_json`` writes it, in this or an older version.
 
         Raises:
             PackageError: the text is not a card, or of a newer format.
@@ -111,11 +111,11 @@ class Card:
             raw = json.loads(text)
             if raw["format"] > CARD_FORMAT:
                 raise PackageError(f"card of format {raw['format']}, expected at most {CARD_FORMAT}: update gradwire")
-            known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
-            known["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
-            known["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
-            known["signatures"] = tuple(raw["signatures"])
-            return cls(**known)
+            fields = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+            fields["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
+            fields["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
+            fields["signatures"] = tuple(raw["signatures"])
+            return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
 
@@ -129,3 +129,22 @@ def _tensor(raw: Mapping[str, Any]) -> CardTensor:
         unit=raw.get("unit"),
         domain=None if domain is None else Domain(lower=domain["lower"], upper=domain["upper"]),
     )
+
+
+def strict_json(value: Any) -> str:
+    """Write plain data as JSON text that every reader takes: numbers that are not finite become null.
+
+    Args:
+        value: dicts, lists, tuples, strings, numbers, bools and None.
+    """
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        entries: dict[Any, Any] = {**value}
+        return {str(key): _finite(entry) for key, entry in entries.items()}
+    if isinstance(value, (list, tuple)):
+        items: list[Any] = [*value]
+        return [_finite(item) for item in items]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

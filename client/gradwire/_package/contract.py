@@ -25,7 +25,7 @@ RESERVED_SUFFIXES: Final = (TANGENT, COTANGENT)
 
 
 class Part(StrEnum):
-    """A group of tensors that a signature takes or gives."""
+    """A group of tensors that a signature takes or returns."""
 
     INPUTS = "inputs"  # x
     TANGENTS = "tangents"  # x_dot, one for each differentiated input
@@ -42,7 +42,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SignatureKind:
-    """A signature of the contract: what it takes and gives, in every package that has it.
+    """A signature of the contract: what it takes and returns, in every package that has it.
 
     Attributes:
         name: its name in a package.
@@ -60,7 +60,7 @@ class SignatureKind:
 
     @property
     def direction(self) -> Part | None:
-        """What it takes besides the inputs: ``TANGENTS``, ``COTANGENTS``, or None."""
+        """The directions that it takes besides the inputs: ``TANGENTS``, ``COTANGENTS``, or None."""
         return next((part for part in self.takes if part in (Part.TANGENTS, Part.COTANGENTS)), None)
 
 
@@ -109,7 +109,7 @@ class TensorSpec:
         name: name in the signature.
         dtype: NumPy's name of the dtype, such as ``"float32"``; ``"string"`` for bytes.
         shape: sizes with the batch axis first; None stands for any size.
-        any_rank: the signature leaves even the rank open; ``shape`` is then ``()`` and says nothing.
+        any_rank: the signature leaves even the rank open; ``shape`` is then ``()`` and means nothing.
     """
 
     name: str
@@ -129,7 +129,7 @@ class TensorSpec:
 
     @property
     def is_scalar(self) -> bool:
-        """Whether a row is a single number: ``(batch,)`` or ``(batch, 1)``."""
+        """Whether a row has a single element: ``(batch,)`` or ``(batch, 1)``."""
         return self.row_shape in ((), (1,))
 
 
@@ -151,7 +151,7 @@ class Signature:
 
 
 def derivative_name(output: str, *inputs: str) -> str:
-    """Names the derivative of an output: ``df_dx``, ``d2f_dx2``, ``d2f_dx_dy``.
+    """Name the derivative of an output: ``df_dx``, ``d2f_dx2``, ``d2f_dx_dy``.
 
     Args:
         output: the output's name.
@@ -169,21 +169,21 @@ def derivative_name(output: str, *inputs: str) -> str:
         case (first, second):
             return f"d2{output}_d{first}2" if first == second else f"d2{output}_d{first}_d{second}"
         case _:
-            raise UsageError(f"derivative of {output!r} by {len(inputs)} inputs: expected one or two")
+            raise UsageError(f"derivative of {output!r} with respect to {len(inputs)} inputs: expected one or two")
 
 
 def tangent_name(tensor: str) -> str:
-    """Names the tangent of an input, an output or a derivative: ``x_dot``, ``f_dot``, ``df_dx_dot``."""
+    """Name the tangent of an input, an output or a derivative: ``x_dot``, ``f_dot``, ``df_dx_dot``."""
     return f"{tensor}{TANGENT}"
 
 
 def cotangent_name(tensor: str) -> str:
-    """Names the cotangent of an output or an input: ``f_bar``, ``x_bar``."""
+    """Name the cotangent of an output or an input: ``f_bar``, ``x_bar``."""
     return f"{tensor}{COTANGENT}"
 
 
 def second_derivative_shape(output: Sequence[int], first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """Gives the row shape of a second derivative.
+    """Return the row shape of a second derivative.
 
     Args:
         output: row shape of the output.
@@ -191,30 +191,30 @@ def second_derivative_shape(output: Sequence[int], first: Sequence[int], second:
         second: row shape of the second input.
 
     Returns:
-        ``(*first, *second)`` for a one-number output, otherwise ``(*output, *first, *second)``.
+        ``(*first, *second)`` for a scalar output, otherwise ``(*output, *first, *second)``.
     """
     return (*derivative_shape(output, first), *second)
 
 
 def derivative_shape(output: Sequence[int], wrt: Sequence[int]) -> tuple[int, ...]:
-    """Gives the row shape of a first derivative.
+    """Return the row shape of a first derivative.
 
     Args:
         output: row shape of the output.
         wrt: row shape of the input.
 
     Returns:
-        The input's row shape for a one-number output, otherwise the output's followed by the input's.
+        The input's row shape for a scalar output, otherwise the output's followed by the input's.
     """
     return tuple(wrt) if tuple(output) in ((), (1,)) else (*output, *wrt)
 
 
 def second_derivative_names(outputs: Iterable[str], wrt: Sequence[str]) -> dict[str, dict[str, dict[str, str]]]:
-    """Names the second derivatives, each pair of inputs once.
+    """Name the second derivatives, each pair of inputs once.
 
     Args:
         outputs: names of the outputs.
-        wrt: names of the inputs by which they are differentiated, in the model's order.
+        wrt: names of the inputs with respect to which they are differentiated, in the model's order.
 
     Returns:
         ``{output: {first input: {second input: name}}}``.
@@ -227,15 +227,33 @@ def second_derivative_names(outputs: Iterable[str], wrt: Sequence[str]) -> dict[
     }
 
 
+def name_mismatch(names: Iterable[str], expected: Iterable[str], optional: Iterable[str] = ()) -> str:
+    """Describe how names differ from those expected: ``"sent extra: {y}; missing but required: {t, x}"``.
+
+    Args:
+        names: those that were sent.
+        expected: all those that there are.
+        optional: those of them that may be missing.
+
+    Returns:
+        Both sides of the difference; empty where there is none.
+    """
+    names, expected = set(names), set(expected)
+    extra, missing = names - expected, expected - names - set(optional)
+    if not extra and not missing:
+        return ""
+    return f"sent extra: {{{', '.join(sorted(extra))}}}; missing but required: {{{', '.join(sorted(missing))}}}"
+
+
 def check_names(
     inputs: Iterable[str], outputs: Iterable[str], wrt: Iterable[str] | None = None
 ) -> dict[str, dict[str, str]]:
-    """Checks that a model's names can carry the contract, and names its first derivatives.
+    """Check that a model's names can carry the contract, and name its first derivatives.
 
     Args:
         inputs: names of the inputs, in the model's order.
         outputs: names of the outputs.
-        wrt: names of the inputs by which the outputs are differentiated, in the model's order; all by default.
+        wrt: names of the differentiated inputs, in the model's order; all by default.
 
     Returns:
         ``{output: {input: name of the derivative}}``.
@@ -245,7 +263,7 @@ def check_names(
             collides with another; TensorFlow's graphs cannot tell names apart that differ in case alone.
     """
     inputs, outputs = list(inputs), list(outputs)
-    by = inputs if wrt is None else list(wrt)
+    wrt = inputs if wrt is None else list(wrt)
     taken: dict[str, str] = {}
     for role, names in (("input", inputs), ("output", outputs)):
         cases: dict[str, str] = {}
@@ -260,14 +278,14 @@ def check_names(
             if name.endswith(RESERVED_SUFFIXES):
                 raise UsageError(f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it")
             _claim(taken, name, f"{role} {name!r}")
-    derivatives = {output: {name: derivative_name(output, name) for name in by} for output in outputs}
-    seconds = second_derivative_names(outputs, by)
+    derivatives = {output: {name: derivative_name(output, name) for name in wrt} for output in outputs}
+    seconds = second_derivative_names(outputs, wrt)
     for output in outputs:
         for first, name in derivatives[output].items():
-            _claim(taken, name, f"the derivative of {output!r} by {first!r}")
+            _claim(taken, name, f"the derivative of {output!r} with respect to {first!r}")
         for first, names in seconds[output].items():
             for second, name in names.items():
-                _claim(taken, name, f"the derivative of {output!r} by {first!r}, {second!r}")
+                _claim(taken, name, f"the derivative of {output!r} with respect to {first!r}, {second!r}")
     return derivatives
 
 

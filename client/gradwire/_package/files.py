@@ -1,4 +1,4 @@
-"""The digest of a package: which function this is, whatever name and place it has; and whether it still is."""
+"""The files of a package: where they lie, which versions there are, and whether they are as they were exported."""
 
 from __future__ import annotations
 
@@ -12,26 +12,72 @@ from gradwire._package.card import Card
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CARD_FILE: Final = Path("assets/card.json")
+# Paths within a version directory; TensorFlow Serving knows them all but the card.
 GRAPH_FILE: Final = Path("saved_model.pb")
-_FOLDERS: Final = ("variables", "assets")
+VARIABLES: Final = Path("variables")
+ASSETS: Final = Path("assets")
+CARD_FILE: Final = ASSETS / "card.json"
+WARMUP_FILE: Final = Path("assets.extra") / "tf_serving_warmup_requests"
+
+
+def version_number(name: str) -> int | None:
+    """Read a directory's name as a version (``0000009`` is 9); None where it is not a number."""
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
+def version_directories(base: Path) -> dict[int, Path]:
+    """Return the version directories of a model, by number.
+
+    Args:
+        base: the model's directory, which must exist.
+    """
+    numbers = {entry: version_number(entry.name) for entry in base.iterdir() if entry.is_dir()}
+    return {number: entry for entry, number in numbers.items() if number is not None}
+
+
+def find_package(path: Path) -> Path:
+    """Find the version to load.
+
+    Args:
+        path: ``models/log``, of which the highest number is taken, or a version such as ``models/log/3``.
+
+    Returns:
+        The version's directory, absolute.
+
+    Raises:
+        PackageError: there is none; the message says what is missing.
+    """
+    if not path.is_dir():
+        raise PackageError(f"{path} is not a directory, expected a package such as models/log or models/log/1")
+    if (path / GRAPH_FILE).is_file():
+        return path.resolve()
+    versions = version_directories(path)
+    if not versions:
+        raise PackageError(
+            f"{path} has neither {GRAPH_FILE} nor a numbered version below it, expected "
+            f"{path / '1' / GRAPH_FILE}: write one with `gradwire export`"
+        )
+    newest = versions[max(versions)]
+    if not (newest / GRAPH_FILE).is_file():
+        raise PackageError(f"{newest} has no {GRAPH_FILE}, expected a package as `gradwire export` writes it")
+    return newest.resolve()
 
 
 def file_digests(package: Path) -> dict[str, str]:
-    """Hashes each file that decides a package's numbers.
+    """Hash each file that decides what a package computes.
 
     Args:
         package: a version directory.
 
     Returns:
-        SHA-256 in hexadecimal by path within the package: saved_model.pb, the variables, and every asset but the card
-        (which holds these hashes). fingerprint.pb is left out: it holds a random number.
+        SHA-256 in hexadecimal by path within the package: the graph, the variables, and every asset but the card (which
+        holds these hashes). fingerprint.pb is left out: it holds a random number.
 
     Raises:
         PackageError: a file cannot be read.
     """
     files = [package / GRAPH_FILE]
-    for folder in _FOLDERS:
+    for folder in (VARIABLES, ASSETS):
         files += sorted(path for path in (package / folder).rglob("*") if path.is_file())
     try:
         return {path.relative_to(package).as_posix(): _sha256(path) for path in files if path != package / CARD_FILE}
@@ -40,7 +86,7 @@ def file_digests(package: Path) -> dict[str, str]:
 
 
 def digest(package: Path) -> str:
-    """Hashes what decides a package's numbers, into one line.
+    """Hash everything that decides what a package computes: which function this is, whatever its name and place.
 
     Args:
         package: a version directory.
@@ -54,34 +100,11 @@ def digest(package: Path) -> str:
     return joined_digest(file_digests(package))
 
 
-def check_digest(package: Path) -> None:
-    """Compares a package with the digest on its own card. Where there is no card, or no digest on it, says nothing.
-
-    Args:
-        package: a version directory.
-
-    Raises:
-        PackageError: a file was changed, removed or added since the card was written; or the card is no card.
-    """
-    file = package / CARD_FILE
-    if not file.is_file():
-        return
-    card = Card.from_json(file.read_bytes())
-    if not card.digest:
-        return
-    found = file_digests(package)
-    if joined_digest(found) != card.digest:
-        raise PackageError(
-            f"{package} is not the package that its card describes: {_difference(_known(card), found)}; "
-            "expected the files as export wrote them: copy or export it again"
-        )
-
-
 def joined_digest(files: Mapping[str, str]) -> str:
-    """Gives the digest of a package whose files are hashed already.
+    """Return the digest of a package from the hashes of its files.
 
     Args:
-        files: as ``file_digests`` gives them.
+        files: as ``file_digests`` returns them.
     """
     total = hashlib.sha256()
     for path, content in files.items():
@@ -89,24 +112,42 @@ def joined_digest(files: Mapping[str, str]) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
+def check_digest(package: Path) -> None:
+    """Compare a package with the digest on its own card; where there is no card, or no digest on it, there is no check.
+
+    Args:
+        package: a version directory.
+
+    Raises:
+        PackageError: a file was changed, removed or added since the card was written; or the card is not a card.
+    """
+    file = package / CARD_FILE
+    if not file.is_file():
+        return
+    card = Card.from_json(file.read_bytes())
+    if not card.digest:
+        return
+    files = file_digests(package)
+    if joined_digest(files) != card.digest:
+        raise PackageError(
+            f"{package} is not the package that its card describes: {_difference(card.files, files)}; "
+            "expected the files as export wrote them: copy or export it again"
+        )
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _known(card: Card) -> Mapping[str, str]:
-    """The files on the card; none where what it holds there is something else."""
-    return card.files if isinstance(card.files, dict) else {}
-
-
-def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """Says which files differ, where the card knows them one by one."""
-    if not expected:
-        return "its digest is another"
-    parts = {
-        "changed": [path for path in expected if path in found and found[path] != expected[path]],
-        "missing": [path for path in expected if path not in found],
-        "added": [path for path in found if path not in expected],
+def _difference(expected: Mapping[str, str], actual: Mapping[str, str]) -> str:
+    """Name the files that differ, where the card lists them one by one."""
+    if not isinstance(expected, dict) or not expected:  # pyright: ignore[reportUnnecessaryIsInstance] - the card is untrusted
+        return "its digest differs"
+    groups = {
+        "changed": [path for path in expected if path in actual and actual[path] != expected[path]],
+        "missing": [path for path in expected if path not in actual],
+        "added": [path for path in actual if path not in expected],
     }
-    told = [f"{what}: {', '.join(sorted(paths))}" for what, paths in parts.items() if paths]
-    return "; ".join(told) or "its card's digest was changed"
+    texts = [f"{what}: {', '.join(sorted(paths))}" for what, paths in groups.items() if paths]
+    return "; ".join(texts) or "its card's digest was changed"

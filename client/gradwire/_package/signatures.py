@@ -1,4 +1,4 @@
-"""The signatures of a package: those that a card implies by the contract (docs/contract.md), and those that a server names."""
+"""The signatures of a package: those that the contract implies for a card, and those that a server lists."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _PRIVATE: Final = "__saved_model"  # pseudo-signatures that TensorFlow keeps for
 
 
 def signatures_of(card: Card) -> dict[str, Signature]:
-    """Gives every signature that the card allows for, by name.
+    """Return every signature that the contract (docs/contract.md) has for a card, by name.
 
     Args:
-        card: says inputs, outputs and the tensors of their derivatives.
+        card: with the inputs, the outputs and the tensors of their derivatives.
     """
     inputs, outputs, first = _specs(card.inputs), _specs(card.outputs), _first(card)
     differentiated = {wrt for by_input in card.derivatives.values() for wrt in by_input}
@@ -93,7 +93,7 @@ def _second(card: Card) -> Specs:
 
 
 def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
-    """Reads a map of SignatureDefs.
+    """Read a map of SignatureDefs.
 
     Args:
         signature_defs: by signature name, messages of ``gradwire._wire.proto.SignatureDef``.

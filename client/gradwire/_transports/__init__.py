@@ -3,6 +3,6 @@
 from gradwire._transports.base import Transport
 from gradwire._transports.fake import FakeTransport
 from gradwire._transports.grpc import GrpcTransport
-from gradwire._transports.in_process import InProcessTransport, find_package
+from gradwire._transports.in_process import InProcessTransport
 
-__all__ = ["FakeTransport", "GrpcTransport", "InProcessTransport", "Transport", "find_package"]
+__all__ = ["FakeTransport", "GrpcTransport", "InProcessTransport", "Transport"]

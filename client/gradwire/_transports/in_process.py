@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
-from gradwire._errors import DeadlineExceeded, PackageError, ServerError, UsageError
+from gradwire._errors import DeadlineExceeded, ServerError, UsageError
 from gradwire._extras import import_extra
-from gradwire._package import BFLOAT16, read_signatures
+from gradwire._package import BFLOAT16, read_signatures, version_number
 from gradwire._transports.base import Transport
 from gradwire._wire import VersionStatus, proto
 
@@ -21,36 +21,7 @@ if TYPE_CHECKING:
 
     from gradwire._package import Signature
 
-_SAVED_MODEL: Final = "saved_model.pb"
 _ONLY_VERSION: Final = 1  # what a package outside a numbered directory counts as
-
-
-def find_package(path: Path) -> Path:
-    """Finds the version to load.
-
-    Args:
-        path: ``models/log``, of which the highest number is taken, or a version such as ``models/log/3``.
-
-    Returns:
-        The version's directory, absolute.
-
-    Raises:
-        PackageError: there is none; the message says what is missing.
-    """
-    if not path.is_dir():
-        raise PackageError(f"{path} is no directory, expected a package such as models/log or models/log/1")
-    if (path / _SAVED_MODEL).is_file():
-        return path.resolve()
-    versions = [entry for entry in path.iterdir() if entry.name.isdecimal() and entry.is_dir()]
-    if not versions:
-        raise PackageError(
-            f"{path} has neither {_SAVED_MODEL} nor a numbered version below it, expected "
-            f"{path / '1' / _SAVED_MODEL}: write one with `gradwire export`"
-        )
-    newest = max(versions, key=lambda entry: int(entry.name))
-    if not (newest / _SAVED_MODEL).is_file():
-        raise PackageError(f"{newest} has no {_SAVED_MODEL}, expected a package as `gradwire export` writes it")
-    return newest.resolve()
 
 
 @final
@@ -107,8 +78,8 @@ class InProcessTransport(Transport):
     def status(self, *, timeout: float) -> list[VersionStatus]:
         """Says that the version that was loaded is available."""
         self._open()
-        version = int(self._path.name) if self._path.name.isdecimal() else _ONLY_VERSION
-        return [VersionStatus(version, "AVAILABLE", "")]
+        version = version_number(self._path.name)
+        return [VersionStatus(_ONLY_VERSION if version is None else version, "AVAILABLE", "")]
 
     def close(self) -> None:
         """Frees the package."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradwire._model import Options
-from gradwire._package import check_digest
-from gradwire._transports import InProcessTransport, find_package
+from gradwire._package import check_digest, find_package
+from gradwire._transports import InProcessTransport
 from gradwire._wire import Address, as_target
 from gradwire.aio._grpc_transport import GrpcTransport
 from gradwire.aio._model import Model

@@ -1,4 +1,4 @@
-"""The proof that a package carries: reference points, the six checks, and the digest, on its card."""
+"""The proof that a package carries: reference points, the checks of ``verify``, and the digest, on its card."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from gradwire._package import GRAPH_FILE
+
 Arrays = dict[str, np.ndarray]
 
 WIDER: Final = {types_pb2.DT_FLOAT: types_pb2.DT_DOUBLE}
@@ -91,7 +93,7 @@ class Twin:
 
 
 def _meta_graph(package: Path) -> Any:
-    saved = saved_model_pb2.SavedModel.FromString((package / "saved_model.pb").read_bytes())
+    saved = saved_model_pb2.SavedModel.FromString((package / GRAPH_FILE).read_bytes())
     return next(graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags)
 
 

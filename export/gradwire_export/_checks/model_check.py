@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import CheckFailed
-from gradwire._package import contract
+from gradwire._package import CARD_FILE, contract
 from gradwire_export._checks.compare import ALLOWED_EPS, compare
 from gradwire_export._checks.eager_reference import along_tangents, expected_answers
 from gradwire_export._checks.fresh_process import Answer, Call, run_fresh
@@ -139,7 +139,7 @@ def _takes_no_rows(function: Function) -> bool:
 
 
 def _card(answer: Answer, package: Path) -> bool:
-    text = (package / "assets" / "card.json").read_bytes()
+    text = (package / CARD_FILE).read_bytes()
     if [bytes(row) for row in answer.outputs[contract.CARD_ANSWER]] != [text, text]:
         raise CheckFailed("the signature 'card' does not give the package's card")
     return True

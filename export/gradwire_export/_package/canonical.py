@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from tensorflow.core.protobuf import saved_model_pb2
 
-GRAPH_FILE: Final = "saved_model.pb"
+from gradwire._package import GRAPH_FILE
+
 COUNTERS: Final = re.compile(r"_\d+(?=_|$)")  # in __inference_call_1344, while_body_499_grad_5
 # What else counts: PartitionedCall-1344 (an attribute _gradient_op_type), CustomGradient-12, functions named in an
 # attribute's bytes (forward_function_name), some of which are gone, and arguments of loops that are named after the function

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gradwire._errors import PackageError
+from gradwire._package import version_directories
 
 FIRST_VERSION: Final = 1
 READABLE: Final = 0o755  # mkdtemp gives 0700, and a container serves as another user
@@ -23,8 +24,7 @@ def next_version(base: Path) -> int:
     """
     if not base.is_dir():
         return FIRST_VERSION
-    numbers = [int(entry.name) for entry in base.iterdir() if entry.name.isdecimal()]
-    return max(numbers, default=FIRST_VERSION - 1) + 1
+    return max(version_directories(base), default=FIRST_VERSION - 1) + 1
 
 
 @contextmanager

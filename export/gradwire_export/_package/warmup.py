@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from gradwire._package import contract
+from gradwire._package import WARMUP_FILE, contract
 from gradwire_export._package.signatures import row_signature
 from gradwire_export._package.spec import Plan
 
-WARMUP_FILE: Final = Path("assets.extra/tf_serving_warmup_requests")
 MAX_RECORD: Final = 1 << 20  # bytes; sizes whose rows take more are left to the first caller, or packages would swell
 
 

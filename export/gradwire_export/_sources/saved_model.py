@@ -13,7 +13,6 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from gradwire._errors import PackageError, UsageError
 from gradwire_export._derivatives import Tensors
 
-GRAPH_FILE: Final = "saved_model.pb"
 CONTROL_FLOW: Final = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 
 

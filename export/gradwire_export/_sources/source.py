@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import SERVING_DEFAULT, Domain
-from gradwire_export._sources.saved_model import GRAPH_FILE, SavedFunction
+from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Domain
+from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
 MODEL_FILE: Final = "model.keras"

@@ -1,17 +1,6 @@
-"""What a server is told: its options and its models."""
+"""What a server is started with: its options, and the models that they specify."""
 
-from gradwire_serving._config.flags import flags
-from gradwire_serving._config.models import ModelConfig, VersionPolicy, config_text, models_of, version_number
-from gradwire_serving._config.options import DEFAULT_MODEL_NAME, DEFAULT_PORT, ServerOptions
+from gradwire_serving._config.models import config_text, models_of
+from gradwire_serving._config.options import DEFAULT_MODEL_NAME, DEFAULT_PORT, ServerOptions, flags
 
-__all__ = [
-    "DEFAULT_MODEL_NAME",
-    "DEFAULT_PORT",
-    "ModelConfig",
-    "ServerOptions",
-    "VersionPolicy",
-    "config_text",
-    "flags",
-    "models_of",
-    "version_number",
-]
+__all__ = ["DEFAULT_MODEL_NAME", "DEFAULT_PORT", "ServerOptions", "config_text", "flags", "models_of"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -10,6 +9,8 @@ from google.protobuf import text_format
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
 from gradwire._errors import UsageError
+from gradwire._package import version_directories
+from gradwire_serving._core import ModelConfig, VersionPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,33 +20,11 @@ if TYPE_CHECKING:
 PLATFORM: Final = "tensorflow"
 
 ModelServerConfig: TypeAlias = model_server_config_pb2.ModelServerConfig
-VersionPolicy: TypeAlias = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """One model.
-
-    Attributes:
-        name: what callers address.
-        base_path: absolute directory of its numbered versions.
-        policy: which of them are served; unset for the latest.
-        labels: versions by label.
-    """
-
-    name: str
-    base_path: Path
-    policy: VersionPolicy = field(default_factory=VersionPolicy)
-    labels: dict[str, int] = field(default_factory=dict[str, int])
-
-
-def version_number(name: str) -> int | None:
-    """Reads a directory's name as a version (``0000009`` is 9); None when it is no number."""
-    return int(name) if name.isascii() and name.isdigit() else None
+PolicyMessage: TypeAlias = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 
 
 def models_of(options: ServerOptions) -> list[ModelConfig]:
-    """Gives what the options say is served.
+    """Return the models that options specify.
 
     Raises:
         UsageError: a config that cannot be read, a model twice, a relative path, another platform than TensorFlow,
@@ -66,7 +45,7 @@ def models_of(options: ServerOptions) -> list[ModelConfig]:
 
 
 def models_below(directory: Path) -> list[ModelConfig]:
-    """Finds every model below a directory: each subdirectory that holds numbered versions.
+    """Return every model below a directory: each subdirectory that holds numbered versions.
 
     Args:
         directory: such as ``models``.
@@ -79,10 +58,10 @@ def models_below(directory: Path) -> list[ModelConfig]:
         children = sorted(child for child in root.iterdir() if child.is_dir())
     except OSError as error:
         raise UsageError(f"{directory} cannot be listed ({error.strerror}); expected a directory of models") from error
-    models = [_checked(child.name, str(child)) for child in children if _holds_versions(child)]
+    models = [_checked(child.name, str(child)) for child in children if version_directories(child)]
     if models:
         return models
-    if _holds_versions(root):
+    if version_directories(root):
         raise UsageError(f"{directory} is itself a model, expected a directory of models: serve {root.parent}")
     raise UsageError(
         f"no model below {directory}: expected {directory}/NAME/VERSION/saved_model.pb, as `gradwire export` writes"
@@ -90,14 +69,14 @@ def models_below(directory: Path) -> list[ModelConfig]:
 
 
 def config_text(models: Iterable[ModelConfig]) -> str:
-    """Writes models as the text of a ``ModelServerConfig``, for ``--model_config_file``."""
+    """Return models as the text of a ``ModelServerConfig``, for ``--model_config_file``."""
     config = ModelServerConfig()
     for model in models:
         entry = config.model_config_list.config.add(
             name=model.name, base_path=str(model.base_path), model_platform=PLATFORM
         )
-        if model.policy.WhichOneof("policy_choice"):
-            entry.model_version_policy.CopyFrom(model.policy)
+        if model.policy != VersionPolicy():
+            entry.model_version_policy.CopyFrom(_policy_message(model.policy))
         for label, version in model.labels.items():
             entry.version_labels[label] = version
     return text_format.MessageToString(config)
@@ -109,7 +88,7 @@ def _read(path: Path) -> list[ModelConfig]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no ModelServerConfig: {error}; see serving/models.config") from error
+        raise UsageError(f"{path} is not a ModelServerConfig: {error}; see serving/models.config") from error
     entries = config.model_config_list.config
     if not entries:
         raise UsageError(f"{path} names no model; expected model_config_list {{ config {{ name: … base_path: … }} }}")
@@ -123,7 +102,7 @@ def _read(path: Path) -> list[ModelConfig]:
                 f"model {entry.name!r} in {path} has model_platform {entry.model_platform!r}, expected {PLATFORM!r}"
             )
     return [
-        _checked(entry.name, entry.base_path, entry.model_version_policy, dict(entry.version_labels))
+        _checked(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))
         for entry in entries
     ]
 
@@ -138,5 +117,19 @@ def _checked(
     return ModelConfig(name, Path(base_path), policy or VersionPolicy(), labels or {})
 
 
-def _holds_versions(directory: Path) -> bool:
-    return any(version_number(child.name) is not None and child.is_dir() for child in directory.iterdir())
+def _policy(message: PolicyMessage) -> VersionPolicy:
+    match message.WhichOneof("policy_choice"):
+        case "all":
+            return VersionPolicy(every=True)
+        case "specific":
+            return VersionPolicy(specific=tuple(message.specific.versions))
+        case _:
+            return VersionPolicy(latest=max(1, message.latest.num_versions))
+
+
+def _policy_message(policy: VersionPolicy) -> PolicyMessage:
+    if policy.every:
+        return PolicyMessage(all=PolicyMessage.All())
+    if policy.specific is not None:
+        return PolicyMessage(specific=PolicyMessage.Specific(versions=policy.specific))
+    return PolicyMessage(latest=PolicyMessage.Latest(num_versions=policy.latest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from gradwire._errors import UsageError
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_PORT: Final = 8500
-# A server with no password is for this machine, unless its owner says otherwise.
+# A server with no password is for this machine, unless its owner decides otherwise.
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_MODEL_NAME: Final = "default"
 THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads
@@ -22,33 +22,34 @@ THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_thread
 class ServerOptions:
     """Flags of a server; defaults are TensorFlow Serving's.
 
-    Exactly one of ``directory``, ``model_base_path`` and ``model_config_file`` says what is served.
+    Exactly one of ``directory``, ``model_base_path`` and ``model_config_file`` specifies the models.
 
     Attributes:
-        directory: every model below it is served under its directory's name (ours; Serving is given a config for it).
+        directory: every model below it is served under its directory's name (ours; Serving gets a config for it).
         host: address to listen on (ours: TensorFlow Serving always listens on every interface).
         port: TCP port of gRPC; 0 takes any free one (embedded server only).
         grpc_socket_path: path of a Unix socket to listen on as well; empty for none.
         model_name: name of the model at ``model_base_path``.
         model_base_path: absolute directory that holds one model's versions.
         model_config_file: a ``ModelServerConfig`` as text.
-        file_system_poll_wait_seconds: between looks for new versions; 0 looks once.
-        max_num_load_retries: how often a failed load is tried again.
-        load_retry_interval_micros: wait between those tries.
+        file_system_poll_wait_seconds: between polls for new versions; 0 polls once.
+        max_num_load_retries: how often a failed load is retried.
+        load_retry_interval_micros: wait between those retries.
         grpc_max_threads: one fewer calls run at once, the others are refused; None for four a CPU.
         enable_model_warmup: run a package's recorded requests before it serves.
-        enable_grpc_healthcheck_service: answer ``grpc.health.v1``.
-        enable_serialization_as_tensor_content: answer in ``tensor_content`` instead of typed fields.
-        allow_version_labels_for_unavailable_models: let a config name labels, which at start always comes too early.
+        enable_grpc_healthcheck_service: offer ``grpc.health.v1``.
+        enable_serialization_as_tensor_content: respond in ``tensor_content`` instead of typed fields.
+        allow_version_labels_for_unavailable_models: accept labels in a config, whose versions are
+            never available yet at start.
         enable_batching: join concurrent requests (TensorFlow Serving only).
         batching_parameters_file: ``BatchingParameters`` as text (TensorFlow Serving only).
-        enable_per_model_batching_parameters: batch only packages that bring parameters of their own, by these; compiled
+        enable_per_model_batching_parameters: batch only packages that have parameters of their own, by these; compiled
             ones do (TensorFlow Serving only).
         xla_cpu_compilation_enabled: let a CPU run packages that XLA compiles; set by ``plan`` where one is served
             (TensorFlow Serving only: the embedded server always does).
         monitoring_config_file: ``MonitoringConfig`` as text (TensorFlow Serving only).
         rest_api_port: port of REST and of the metrics page; 0 for none (TensorFlow Serving only).
-        per_process_gpu_memory_fraction: share of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
+        per_process_gpu_memory_fraction: fraction of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
     """
 
     directory: Path | None = None
@@ -75,11 +76,11 @@ class ServerOptions:
     per_process_gpu_memory_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        chosen = [name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)]
-        if len(chosen) != 1:
+        sources = [name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)]
+        if len(sources) != 1:
             raise UsageError(
-                f"what to serve was said by {', '.join(chosen) or 'nothing'}; expected exactly one of a directory of "
-                "models, --model_base_path and --model_config_file"
+                f"the models were specified by {', '.join(sources) or 'nothing'}; expected exactly one of a directory "
+                "of models, --model_base_path and --model_config_file"
             )
         for name in ("port", "rest_api_port", "file_system_poll_wait_seconds", "max_num_load_retries"):
             if getattr(self, name) < 0:
@@ -89,5 +90,29 @@ class ServerOptions:
 
     @property
     def max_calls(self) -> int:
-        """How many calls run at once: one fewer than the threads, as measured on the real server."""
+        """How many calls run at once: one fewer than the threads, as measured on TensorFlow Serving."""
         return (self.grpc_max_threads or THREADS_PER_CPU * (os.cpu_count() or 1)) - 1
+
+
+_NOT_FLAGS: Final = ("directory", "host", "port")  # passed in other ways, or always passed
+
+
+def flags(options: ServerOptions) -> list[str]:
+    """Return options as TensorFlow Serving's flags: the port, and every one that is not the default.
+
+    Args:
+        options: what the server is started with.
+
+    Returns:
+        Such as ``["--port=8500", "--enable_batching=true"]``, in the order of ``ServerOptions``.
+    """
+    changed = [
+        f"--{option.name}={_text(value)}"
+        for option in fields(ServerOptions)
+        if option.name not in _NOT_FLAGS and (value := getattr(options, option.name)) != option.default
+    ]
+    return [f"--port={options.port}", *changed]
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,20 +1,30 @@
-"""The server's core: sources, versions and servables, which know no wire."""
+"""The server's core: sources, versions, servables and the handler of calls. It knows no wire, neither gRPC nor REST."""
 
-from gradwire_serving._core.loader import load_version
+from gradwire_serving._core.concurrency_limit import ConcurrencyLimit
+from gradwire_serving._core.handler import ModelRef, PredictHandler, Resolver
 from gradwire_serving._core.manager import SIGNAL_INTERVAL, Manager, State, Version
-from gradwire_serving._core.predict import predict
-from gradwire_serving._core.resolver import Resolver
-from gradwire_serving._core.servable import Servable
+from gradwire_serving._core.models import ModelConfig, VersionPolicy
+from gradwire_serving._core.servable import Servable, load_version
 from gradwire_serving._core.source import Source
+from gradwire_serving._core.status import Code, Status, StatusError, invalid_argument, status_of
 
 __all__ = [
     "SIGNAL_INTERVAL",
+    "Code",
+    "ConcurrencyLimit",
     "Manager",
+    "ModelConfig",
+    "ModelRef",
+    "PredictHandler",
     "Resolver",
     "Servable",
     "Source",
     "State",
+    "Status",
+    "StatusError",
     "Version",
+    "VersionPolicy",
+    "invalid_argument",
     "load_version",
-    "predict",
+    "status_of",
 ]

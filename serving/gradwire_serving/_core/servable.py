@@ -1,22 +1,26 @@
-"""A Servable: one loaded version of a model, which answers."""
+"""A Servable: one loaded version of a model, ready to run."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
-from gradwire._errors import PackageError, ServerError
-from gradwire._package import SERVING_DEFAULT
+import tensorflow as tf
+
+from gradwire._errors import PackageError
+from gradwire._package import GRAPH_FILE, SERVING_DEFAULT
 from gradwire_serving._core.session import LoadedSession
-from gradwire_serving._core.signature import SignatureCall
-from gradwire_serving._core.status import load_status
+from gradwire_serving._core.signature import BoundSignature
+from gradwire_serving._core.status import Code, Status, StatusError, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     from tensorflow.core.protobuf import meta_graph_pb2
+
+SAVED_MODEL_FILES: Final = (GRAPH_FILE, GRAPH_FILE.with_suffix(".pbtxt"))
 
 
 @final
@@ -28,13 +32,13 @@ class Servable:
 
     def __init__(self, session: LoadedSession) -> None:
         self._session = session
-        self._calls: dict[str, SignatureCall] = {}
+        self._signatures: dict[str, BoundSignature] = {}
         self._closing = threading.Lock()
         self._closed = False
 
     @classmethod
     def load(cls, path: Path) -> Servable:
-        """Loads one version.
+        """Load one version.
 
         Args:
             path: its directory, such as ``models/log/1``.
@@ -43,35 +47,16 @@ class Servable:
             PackageError: there is no SavedModel, it is corrupt, or TensorFlow cannot restore it.
         """
         try:
-            return cls(LoadedSession(path))
-        except Exception as error:  # TensorFlow's loader raises whatever a bad graph leads it to
-            status = load_status(path, error)
+            return load_version(path)
+        except StatusError as error:
             raise PackageError(
-                f"cannot load {path}: {status.code}: {status.message}; expected a SavedModel tagged 'serve', as "
-                "`gradwire export` writes"
+                f"cannot load {path}: {error.status}; expected a SavedModel tagged 'serve', as `gradwire export` writes"
             ) from error
 
     @property
     def signature_defs(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
         """The model's signatures, as the SavedModel declares them."""
         return self._session.meta_graph.signature_def
-
-    def call(self, signature: str) -> SignatureCall:
-        """Finds a signature.
-
-        Args:
-            signature: its name; empty for ``serving_default``.
-
-        Raises:
-            ServerError: FAILED_PRECONDITION, there is none of that name.
-        """
-        name = signature or SERVING_DEFAULT
-        call = self._calls.get(name)
-        if call is None:
-            if name not in self.signature_defs:
-                raise ServerError(f'Serving signature key "{name}" not found.', code="FAILED_PRECONDITION")
-            call = self._calls[name] = SignatureCall(self.signature_defs[name], self._session)
-        return call
 
     def run(
         self,
@@ -80,27 +65,71 @@ class Servable:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Computes a signature on raw arrays: no dtype is cast and no shape is checked.
+        """Compute a signature on raw arrays: no dtype is cast and no shape is checked.
 
         Args:
             signature: its name; empty for ``serving_default``.
             inputs: arrays by input name; strings as object arrays of bytes.
-            outputs: names of the outputs wanted; None or empty for all.
+            outputs: names of the outputs to compute; None or empty for all.
             timeout: seconds after which the computation is stopped; None for no limit.
 
         Returns:
             Arrays by output name; strings as object arrays of bytes.
 
         Raises:
-            ServerError: with the code and the text that TensorFlow Serving answers to the same request.
+            ServerError: with the code and the text that TensorFlow Serving gives for the same request.
         """
-        call = self.call(signature)
-        call.check_inputs(inputs)
-        return call.run(inputs, call.select_outputs(outputs), timeout)
+        return self._bound(signature or SERVING_DEFAULT).run(inputs, outputs, timeout)
 
     def close(self) -> None:
-        """Frees the model; further calls fail. Closing twice does nothing."""
+        """Release the model; further calls fail. Closing twice does nothing."""
         with self._closing:
             if not self._closed:
                 self._closed = True
                 self._session.close()
+
+    def _bound(self, name: str) -> BoundSignature:
+        signature = self._signatures.get(name)
+        if signature is None:
+            if name not in self.signature_defs:
+                raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+            signature = self._signatures[name] = BoundSignature(self.signature_defs[name], self._session)
+        return signature
+
+
+def load_version(path: Path, warm_up: Callable[[Servable, Path], None] | None = None) -> Servable:
+    """Load a version's directory for service.
+
+    Args:
+        path: the directory.
+        warm_up: runs its warm-up requests; None for none.
+
+    Raises:
+        StatusError: as TensorFlow Serving reports a version that cannot be loaded, or what ``warm_up`` raised.
+    """
+    try:
+        servable = Servable(LoadedSession(path))
+    except Exception as error:  # TensorFlow's loader raises whatever a bad graph leads it to
+        status = _load_status(path, error)
+        raise StatusError(status.code, status.message) from error
+    try:
+        if warm_up is not None:
+            warm_up(servable, path)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
+def _load_status(path: Path, error: Exception) -> Status:
+    if isinstance(error, tf.errors.OpError):
+        return status_of(error)
+    if not any((path / file).is_file() for file in SAVED_MODEL_FILES):
+        return Status(
+            Code.NOT_FOUND,
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`{GRAPH_FILE}`)\nSpecified file path: {path}",
+        )
+    if isinstance(error, OSError):
+        return Status(Code.DATA_LOSS, f"Can't parse {path / GRAPH_FILE} as binary proto")
+    return status_of(error)

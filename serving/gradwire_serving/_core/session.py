@@ -2,8 +2,8 @@
 
 The reason, measured on two cores for a call of one row: ``Session.run`` 127 µs, ``TF_SessionRun_wrapper`` 19 µs. And
 ``Session.run`` casts every array to the signature's dtype and refuses shapes that TensorFlow Serving lets pass, so
-neither the answers nor the error texts would be Serving's. ``_make_callable_from_options`` takes 14 µs, but words a
-wrong dtype in another way and fixes its timeout when it is made.
+neither the responses nor the error texts would be Serving's. ``_make_callable_from_options`` takes 14 µs, but
+reports a wrong dtype in other words and fixes its timeout when it is made.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class LoadedSession:
             raise
 
     def output(self, tensor_name: str) -> Any:
-        """Finds the handle of a tensor by its name in the graph, such as ``"x:0"`` (or ``"NoOp"``: its output 0).
+        """Return the handle of a tensor by its name in the graph, such as ``"x:0"`` (or ``"NoOp"``: its output 0).
 
         Raises:
             KeyError: the graph has no such operation.
@@ -73,7 +73,7 @@ class LoadedSession:
     def run(
         self, feeds: dict[Any, np.ndarray], fetches: Sequence[Any], timeout: float | None = None
     ) -> list[np.ndarray]:
-        """Runs the graph on raw arrays; safe to call from many threads at once.
+        """Run the graph on raw arrays; safe to call from many threads at once.
 
         Args:
             feeds: handles and their arrays, neither cast nor checked.
@@ -81,7 +81,7 @@ class LoadedSession:
             timeout: seconds after which the computation is stopped; None for no limit.
 
         Returns:
-            One array a fetch; strings as object arrays of bytes.
+            One array for each fetch; strings as object arrays of bytes.
 
         Raises:
             tf.errors.OpError: as the runtime words it.
@@ -98,7 +98,7 @@ class LoadedSession:
             c_api.TF_DeleteBuffer(options)
 
     def close(self) -> None:
-        """Frees the graph's variables and the session."""
+        """Release the graph's variables and the session."""
         self._session.close()
 
 

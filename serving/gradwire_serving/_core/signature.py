@@ -1,4 +1,4 @@
-"""One signature of a loaded model: which names it takes and gives, and what is said of wrong ones.
+"""One signature of a loaded model: its names, and the messages about wrong ones.
 
 The texts are those of TensorFlow Serving (``predict_util.cc``, recorded in tests/conformance), letter for letter.
 """
@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import tensorflow as tf
 
-from gradwire._errors import ServerError
-from gradwire_serving._core.status import status_of
-from gradwire_serving._wire import decode
+from gradwire_serving._core.status import Code, StatusError, invalid_argument, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
+    from tensorflow.core.framework import tensor_pb2
     from tensorflow.core.protobuf import meta_graph_pb2
 
     from gradwire_serving._core.session import LoadedSession
@@ -25,7 +24,7 @@ DEADLINE_EXCEEDED: Final = "Deadline Exceeded"
 
 
 @final
-class SignatureCall:
+class BoundSignature:
     """A signature bound to its session.
 
     Args:
@@ -33,7 +32,7 @@ class SignatureCall:
         session: where it runs.
 
     Raises:
-        ServerError: INVALID_ARGUMENT, a tensor of the signature is not in the graph.
+        StatusError: INVALID_ARGUMENT, a tensor of the signature is not in the graph.
     """
 
     __slots__ = ("_defaults", "_fetches", "_inputs", "_names", "_session")
@@ -41,86 +40,82 @@ class SignatureCall:
     def __init__(self, signature: meta_graph_pb2.SignatureDef, session: LoadedSession) -> None:
         self._session = session
         self._names = {alias: info.name for alias, info in sorted(signature.inputs.items())}
-        self._inputs = {alias: _output(session, name) for alias, name in self._names.items()}
-        self._fetches = {alias: _output(session, info.name) for alias, info in sorted(signature.outputs.items())}
-        self._defaults = {alias: decode(tensor, alias) for alias, tensor in sorted(signature.defaults.items())}
+        self._inputs = {alias: _handle(session, name) for alias, name in self._names.items()}
+        self._fetches = {alias: _handle(session, info.name) for alias, info in sorted(signature.outputs.items())}
+        self._defaults = {alias: _default(tensor, alias) for alias, tensor in sorted(signature.defaults.items())}
 
-    def check_inputs(self, sent: Iterable[str]) -> None:
-        """Checks the names of the inputs.
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None, timeout: float | None
+    ) -> dict[str, np.ndarray]:
+        """Check a call as TensorFlow Serving does, in its order, and compute it; see ``Servable.run``.
 
         Raises:
-            ServerError: INVALID_ARGUMENT, names are missing or unknown.
+            StatusError: INVALID_ARGUMENT, names are missing, unknown or given twice; or what the runtime reports.
         """
+        self._check_inputs(inputs)
+        arrays = self._defaults | dict(inputs)  # decodes, where the mapping does
+        return self._compute(arrays, self._select_outputs(outputs), timeout)
+
+    def _check_inputs(self, sent: Iterable[str]) -> None:
         names = sorted(sent)
         if len(names) > len(self._inputs) or (len(names) < len(self._inputs) and not self._defaults):
             extra, missing = sorted(set(names) - set(self._inputs)), sorted(set(self._inputs) - set(names))
-            raise _invalid(
+            raise invalid_argument(
                 f"input size does not match signature: {len(names)}!={len(self._inputs)} len({{{','.join(names)}}}) != "
                 f"len({{{','.join(self._inputs)}}}). Sent extra: {{{','.join(extra)}}}. "
                 f"Missing but required: {{{','.join(missing)}}}."
             )
         for alias in self._inputs:
             if alias not in names and alias not in self._defaults:
-                raise _invalid(
+                raise invalid_argument(
                     f"Signature input alias: {alias}(feed name: {self._names[alias]}) not found in request and no "
                     f"default value provided. Inputs expected to be in the request {{{','.join(names)}}}, or default "
                     f"input alias set: {','.join(self._defaults)}"
                 )
         used = [name for name in names if name in self._inputs]
         if len(used) < len(names):
-            raise _invalid(
+            raise invalid_argument(
                 f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {','.join(names)}"
             )
 
-    def select_outputs(self, wanted: Sequence[str] | None) -> list[str]:
-        """Checks a filter of outputs; an empty one stands for all.
-
-        Raises:
-            ServerError: INVALID_ARGUMENT, a name is unknown or given twice.
-        """
-        if not wanted:
+    def _select_outputs(self, output_filter: Sequence[str] | None) -> list[str]:
+        if not output_filter:
             return list(self._fetches)
-        for position, alias in enumerate(wanted):
+        for position, alias in enumerate(output_filter):
             if alias not in self._fetches:
-                raise _invalid(
+                raise invalid_argument(
                     f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
                     f"{{{','.join(self._fetches)}}}."
                 )
-            if alias in wanted[:position]:
-                raise _invalid(f"duplicate output tensor alias: {alias}")
-        return list(wanted)
+            if alias in output_filter[:position]:
+                raise invalid_argument(f"duplicate output tensor alias: {alias}")
+        return list(output_filter)
 
-    def run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
+    # Every computation of the server comes through here, checked and with complete inputs: a batcher would join them.
+    def _compute(
+        self, arrays: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
     ) -> dict[str, np.ndarray]:
-        """Computes outputs from inputs whose names have been checked.
-
-        Args:
-            inputs: raw arrays by name; absent ones take the signature's default.
-            outputs: checked names.
-            timeout: seconds; None for no limit.
-
-        Raises:
-            ServerError: with the code and the text that the runtime gives.
-        """
-        feeds = {self._inputs[alias]: array for alias, array in (self._defaults | dict(inputs)).items()}
+        feeds = {self._inputs[alias]: array for alias, array in arrays.items()}
         try:
             results = self._session.run(feeds, [self._fetches[alias] for alias in outputs], timeout)
         except tf.errors.DeadlineExceededError as error:
             # In gRPC's words, which the caller sees when its own clock is a little earlier than this one.
-            raise ServerError(DEADLINE_EXCEEDED, code="DEADLINE_EXCEEDED") from error
+            raise StatusError(Code.DEADLINE_EXCEEDED, DEADLINE_EXCEEDED) from error
         except tf.errors.OpError as error:
             status = status_of(error)
-            raise ServerError(status.message, code=status.code) from error
+            raise StatusError(status.code, status.message) from error
         return dict(zip(outputs, results, strict=True))
 
 
-def _output(session: LoadedSession, tensor_name: str) -> Any:
+def _handle(session: LoadedSession, tensor_name: str) -> Any:
     try:
         return session.output(tensor_name)
     except (KeyError, ValueError) as error:
-        raise _invalid(f"Tensor {tensor_name!r} of the signature was not found in the graph") from error
+        raise invalid_argument(f"Tensor {tensor_name!r} of the signature was not found in the graph") from error
 
 
-def _invalid(message: str) -> ServerError:
-    return ServerError(message, code="INVALID_ARGUMENT")
+def _default(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
+    try:
+        return tf.make_ndarray(tensor)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise invalid_argument(f"tensor parsing error: {alias}") from error

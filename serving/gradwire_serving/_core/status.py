@@ -1,57 +1,73 @@
-"""gRPC's status codes for what TensorFlow raises, and the texts that TensorFlow Serving has for a bad SavedModel."""
+"""Why a call or a load failed: a status code and a text, which each front end reports in its own form."""
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
-import grpc
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from gradwire._errors import ServerError
 
-SAVED_MODEL_FILES: Final = ("saved_model.pb", "saved_model.pbtxt")
 
-_CODE_NAMES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
+class Code(enum.IntEnum):
+    """The status codes that gRPC and TensorFlow share, by their common numbers."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Why something failed, as a server says it.
+    """A code and its text."""
 
-    Attributes:
-        code: name of the gRPC status code, such as ``"DATA_LOSS"``.
-        message: the text.
-    """
-
-    code: str
+    code: Code
     message: str
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
+        return f"{self.code.name}: {self.message}"
 
 
-def status_of(error: tf.errors.OpError) -> Status:
-    """Gives the status of an error that TensorFlow raised (both number their codes alike)."""
-    return Status(_CODE_NAMES[error.error_code], error.message)
+class StatusError(ServerError):
+    """Ends a call or a load with a status.
 
+    A ``gradwire.ServerError``, which is what callers of a ``Servable`` in their own process expect.
 
-def load_status(path: Path, error: Exception) -> Status:
-    """Gives the status that TensorFlow Serving reports when a version cannot be loaded.
-
-    Args:
-        path: directory of the version.
-        error: what loading raised.
+    Attributes:
+        status: what a front end reports.
     """
-    if isinstance(error, tf.errors.OpError):
-        return status_of(error)
-    if not any((path / name).is_file() for name in SAVED_MODEL_FILES):
-        return Status(
-            "NOT_FOUND",
-            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
-            f"`saved_model.pb`)\nSpecified file path: {path}",
-        )
-    if isinstance(error, OSError):
-        return Status("DATA_LOSS", f"Can't parse {path}/saved_model.pb as binary proto")
-    return Status("UNKNOWN", str(error))
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message, code=code.name)
+        self.status = Status(code, message)
+
+
+def invalid_argument(message: str) -> StatusError:
+    """Return the error for a request that its sender has to change."""
+    return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def status_of(error: Exception) -> Status:
+    """Return the status that an error stands for; UNKNOWN for one that is neither ours nor TensorFlow's."""
+    match error:
+        case StatusError():
+            return error.status
+        case tf.errors.OpError():
+            return Status(Code(error.error_code), error.message)
+        case _:
+            return Status(Code.UNKNOWN, str(error))

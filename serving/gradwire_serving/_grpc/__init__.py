@@ -1,5 +1,5 @@
-"""The gRPC services of TensorFlow Serving, over the core."""
+"""The gRPC front end: TensorFlow Serving's services, over the core."""
 
-from gradwire_serving._grpc.server import DEFAULT_GRACE, EmbeddedServer
+from gradwire_serving._grpc.front_end import GrpcFrontEnd
 
-__all__ = ["DEFAULT_GRACE", "EmbeddedServer"]
+__all__ = ["GrpcFrontEnd"]

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 import grpc
 from grpc_health.v1 import health, health_pb2
 
-from gradwire._errors import ServerError
+from gradwire_serving._core import Code, StatusError
 from gradwire_serving._grpc.methods import parse, unary
 
 if TYPE_CHECKING:
-    from gradwire_serving._grpc.concurrency_limit import Gate
+    from gradwire_serving._core import ConcurrencyLimit
 
 KNOWN_SERVICES: Final = ("", "ModelService", "PredictionService")
 
 
-def health_handlers(gate: Gate) -> dict[str, grpc.RpcMethodHandler]:
-    """Gives the methods of the health service by their full name.
+def health_handlers(limit: ConcurrencyLimit) -> dict[str, grpc.RpcMethodHandler]:
+    """Return the methods of the health service by their full name.
 
     Args:
-        gate: admits calls.
+        limit: admits the calls.
     """
     servicer = health.HealthServicer()
     for service in KNOWN_SERVICES:
@@ -30,11 +30,11 @@ def health_handlers(gate: Gate) -> dict[str, grpc.RpcMethodHandler]:
         request_deserializer=health_pb2.HealthCheckRequest.FromString,
         response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
     )
-    return {"/grpc.health.v1.Health/Check": unary(_check, gate), "/grpc.health.v1.Health/Watch": watch}
+    return {"/grpc.health.v1.Health/Check": unary(_check, limit), "/grpc.health.v1.Health/Watch": watch}
 
 
-def _check(data: bytes, _timeout: float | None) -> bytes:
+def _check(data: bytes, _deadline: float | None) -> bytes:
     request = parse(health_pb2.HealthCheckRequest, data)
-    if request.service not in KNOWN_SERVICES:  # the package's own Check gives this code with no text
-        raise ServerError("service name unknown", code="NOT_FOUND")
+    if request.service not in KNOWN_SERVICES:  # the package's own Check has this code with no text
+        raise StatusError(Code.NOT_FOUND, "service name unknown")
     return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()

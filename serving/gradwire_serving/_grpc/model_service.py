@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 
-from gradwire._errors import ServerError
-from gradwire_serving._grpc.methods import parse
+from gradwire_serving._core import Code, StatusError
+from gradwire_serving._grpc.methods import model_ref, parse
 
 if TYPE_CHECKING:
     from gradwire_serving._core import Manager
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 @final
 class ModelService:
-    """Says which versions there are or were, and how they fare.
+    """Reports which versions there are or were, and their states.
 
     Args:
         manager: knows them.
@@ -31,29 +30,25 @@ class ModelService:
         """The methods by their full name."""
         return {"/tensorflow.serving.ModelService/GetModelStatus": self.get_model_status}
 
-    def get_model_status(self, data: bytes, timeout: float | None) -> bytes:
-        """Gives the states of a model's versions, highest first; a label in the request is ignored.
+    def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
+        """Return the states of a model's versions, highest first; a label in the request is ignored.
 
         Raises:
-            ServerError: as TensorFlow Serving words it.
+            StatusError: in TensorFlow Serving's words.
         """
-        request = parse(get_model_status_pb2.GetModelStatusRequest, data)
-        if not request.HasField("model_spec"):
-            raise ServerError("Missing ModelSpec", code="INVALID_ARGUMENT")
-        name = request.model_spec.name
-        versions = self._manager.versions(name)
-        if request.model_spec.HasField("version"):
-            number = request.model_spec.version.value
-            versions = [version for version in versions if version.number == number]
+        model = model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
+        versions = self._manager.versions(model.name)
+        if model.version is not None:
+            versions = [version for version in versions if version.number == model.version]
             if not versions:
-                raise ServerError(f"Could not find version {number} of model {name}", code="NOT_FOUND")
+                raise StatusError(Code.NOT_FOUND, f"Could not find version {model.version} of model {model.name}")
         if not versions:
-            raise ServerError(f"Could not find any versions of model {name}", code="NOT_FOUND")
+            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}")
         response = get_model_status_pb2.GetModelStatusResponse()
         for version in versions:
             entry = response.model_version_status.add(version=version.number, state=int(version.state))
             entry.status.SetInParent()
             if version.failure is not None:
-                entry.status.error_code = grpc.StatusCode[version.failure.code].value[0]
+                entry.status.error_code = int(version.failure.code)
                 entry.status.error_message = version.failure.message
         return response.SerializeToString()

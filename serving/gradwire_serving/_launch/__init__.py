@@ -1,4 +1,4 @@
-"""Starts a server: which engines there are, and by which command line."""
+"""Start a server: which engines there are, and their command lines."""
 
 from gradwire_serving._launch.command import Plan, command, plan
 from gradwire_serving._launch.engines import AUTO, ENGINES, TF_SERVING_VERSION, find_engine

@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from gradwire._errors import UsageError
+from gradwire._errors import PackageError, UsageError
+from gradwire._package import CARD_FILE, Card, version_directories
 from gradwire_serving._config import DEFAULT_MODEL_NAME, DEFAULT_PORT, config_text, flags, models_of
-from gradwire_serving._launch.compiled import any_compiled
+from gradwire_serving._core import VersionPolicy
 from gradwire_serving._launch.engines import DOCKER, EMBEDDED, ENGINES, IMAGE, MODEL_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradwire_serving._config import ModelConfig, ServerOptions
+    from gradwire_serving._config import ServerOptions
+    from gradwire_serving._core import ModelConfig
 
-NOBODY: Final = 65534  # the user without rights, in place of root
+NOBODY: Final = 65534  # the unprivileged user, in place of root
 CONTAINER_MODELS: Final = PurePosixPath("/models")
 CONTAINER_CONFIG: Final = PurePosixPath("/config")
 CONTAINER_REST_PORT: Final = 8501
@@ -28,12 +30,12 @@ CONTAINER_REST_PORT: Final = 8501
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be run.
+    """How one server is started.
 
     Attributes:
         engine: which server.
         argv: its command line.
-        config_path: where its ModelServerConfig is to be written first; None where it needs none.
+        config_path: where its ModelServerConfig has to be written first; None where it needs none.
         config: that file's text.
         notice: what its user must know; empty for nothing.
     """
@@ -45,7 +47,7 @@ class Plan:
     notice: str = ""
 
     def shell_text(self) -> str:
-        """Gives the plan as lines for a shell, to look at or to run by hand."""
+        """Return the plan as lines for a shell, to read or to run by hand."""
         line = shlex.join(self.argv)
         if self.config_path is None:
             return line
@@ -54,10 +56,10 @@ class Plan:
         return f"mkdir -p -m 700 {parent}\ncat > {path} <<'EOF'\n{self.config}EOF\n{line}"
 
     def write_config(self) -> None:
-        """Writes the config file, where there is one.
+        """Write the config file, where there is one.
 
         Raises:
-            UsageError: its directory belongs to somebody else.
+            UsageError: its directory belongs to another user.
         """
         if self.config_path is None:
             return
@@ -69,7 +71,7 @@ class Plan:
 
 
 def plan(engine: str, options: ServerOptions) -> Plan:
-    """Works out how to start a server.
+    """Plan how to start a server.
 
     Args:
         engine: one of ``ENGINES``.
@@ -89,15 +91,25 @@ def plan(engine: str, options: ServerOptions) -> Plan:
 
 
 def command(engine: str, options: ServerOptions) -> list[str]:
-    """Gives the command line of a server; see ``plan``."""
+    """Return the command line of a server; see ``plan``."""
     return list(plan(engine, options).argv)
 
 
 def _with_xla(options: ServerOptions) -> ServerOptions:
-    """Sets the flag without which a CPU answers INTERNAL, where a package says that it needs it."""
+    """Set the flag without which a CPU responds INTERNAL, where any version of a model is compiled by XLA."""
     if options.model_config_file and not Path(options.model_config_file).is_file():
-        return options  # a path inside a container: what lies there is not ours to read
-    return replace(options, xla_cpu_compilation_enabled=True) if any_compiled(models_of(options)) else options
+        return options  # a path inside a container, which cannot be read here
+    bases = [model.base_path for model in models_of(options) if model.base_path.is_dir()]
+    if any(_is_compiled(version) for base in bases for version in version_directories(base).values()):
+        return replace(options, xla_cpu_compilation_enabled=True)
+    return options
+
+
+def _is_compiled(version: Path) -> bool:
+    try:
+        return Card.from_json((version / CARD_FILE).read_bytes()).compiled is not None
+    except (OSError, PackageError):  # a SavedModel of another origin, or a card of a newer format
+        return False
 
 
 def _plan_embedded(options: ServerOptions) -> Plan:
@@ -139,7 +151,7 @@ def _plan_docker(options: ServerOptions) -> Plan:
             file = Path(getattr(options, name)).absolute()
             mounts.append((str(file), str(CONTAINER_CONFIG / file.name)))
             inside = replace(inside, **{name: str(CONTAINER_CONFIG / file.name)})
-    if len(models) == 1 and not models[0].labels and not models[0].policy.WhichOneof("policy_choice"):
+    if len(models) == 1 and not models[0].labels and models[0].policy == VersionPolicy():
         return Plan(DOCKER, tuple(_docker_run(published, mounts, _with_one_model(inside, models[0]))))
     text = config_text(models)
     path = _config_path(text)
@@ -172,6 +184,6 @@ def _with_one_model(options: ServerOptions, model: ModelConfig) -> ServerOptions
 
 
 def _config_path(text: str) -> Path:
-    # Named by its content: printed today and run tomorrow, it is the same file; two servers never share one by chance.
+    # Named by its content: printed today and run tomorrow, it is the same file; no two servers share one by chance.
     name = f"models-{hashlib.sha256(text.encode()).hexdigest()[:12]}.config"
     return Path(tempfile.gettempdir()) / f"gradwire-{os.getuid()}" / name

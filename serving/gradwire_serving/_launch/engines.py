@@ -1,4 +1,4 @@
-"""Which servers this machine has."""
+"""Which engines this machine has."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ IMAGE: Final = f"tensorflow/serving:{TF_SERVING_VERSION}"
 DOCKER_TIMEOUT: Final = 10.0  # seconds; a daemon that is there answers in one
 
 
-def find_engine(wanted: str = AUTO) -> str:
-    """Chooses a server.
+def find_engine(engine: str = AUTO) -> str:
+    """Choose a server.
 
     Args:
-        wanted: one of ``ENGINES``, or ``auto`` for the first that the machine has. Docker counts for ``auto`` only where
-            the image is there already: nobody wants half a gigabyte fetched by a command that also works without.
+        engine: one of ``ENGINES``, or ``auto`` for the first that the machine has. Docker counts for ``auto`` only
+            where the image is there already: a command that works without must not download half a gigabyte.
 
     Returns:
         One of ``ENGINES``.
@@ -33,7 +33,7 @@ def find_engine(wanted: str = AUTO) -> str:
     Raises:
         UsageError: there is no such engine, or the machine does not have it.
     """
-    match wanted:
+    match engine:
         case "auto":
             if shutil.which(MODEL_SERVER):
                 return MODEL_SERVER
@@ -49,7 +49,7 @@ def find_engine(wanted: str = AUTO) -> str:
                 raise UsageError("no Docker daemon answers; start it, or use --engine embedded")
             return DOCKER
         case _:
-            raise UsageError(f"there is no engine {wanted!r}; expected {AUTO}, {', '.join(ENGINES)}")
+            raise UsageError(f"there is no engine {engine!r}; expected {AUTO}, {', '.join(ENGINES)}")
 
 
 def _docker_answers(*arguments: str) -> bool:
@@ -58,7 +58,7 @@ def _docker_answers(*arguments: str) -> bool:
         return False
     command = [program, *arguments]
     try:
-        asked = subprocess.run(command, capture_output=True, check=False, timeout=DOCKER_TIMEOUT)  # noqa: S603 - ours
+        completed = subprocess.run(command, capture_output=True, check=False, timeout=DOCKER_TIMEOUT)  # noqa: S603 - ours
     except subprocess.TimeoutExpired:
         return False
-    return asked.returncode == 0
+    return completed.returncode == 0

@@ -1,4 +1,4 @@
-"""Runs a planned server in the foreground until it is told to stop."""
+"""Run a planned server in the foreground until it is told to stop."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gradwire._errors import UsageError
 from gradwire_serving._core import SIGNAL_INTERVAL
-from gradwire_serving._grpc import DEFAULT_GRACE, EmbeddedServer
 from gradwire_serving._launch.command import plan
 from gradwire_serving._launch.engines import EMBEDDED
+from gradwire_serving._server import DEFAULT_GRACE, EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +28,17 @@ def launch(
     ready: Callable[[EmbeddedServer], None] = lambda _server: None,
     grace: float = DEFAULT_GRACE,
 ) -> None:
-    """Runs a server in the foreground; call it from the main thread.
+    """Run a server in the foreground; call it from the main thread.
 
     The embedded server runs until SIGINT or SIGTERM, and then drains. Any other engine takes this process's place, so
     that signals, output and exit code are its own, and the call does not return.
 
     Args:
-        engine: one of ``ENGINES``, such as ``find_engine`` gives.
+        engine: one of ``ENGINES``, such as ``find_engine`` returns.
         options: what to serve, and how.
         say: shows a line to the user.
-        ready: called with the embedded server once it answers.
-        grace: seconds that calls in flight are given when the embedded server stops.
+        ready: called with the embedded server once it serves.
+        grace: seconds that calls in flight have when the embedded server stops.
 
     Raises:
         UsageError: the options cannot be used, the port is in use, or the program is not on the PATH.
@@ -58,7 +58,7 @@ def _become(engine: str, options: ServerOptions, say: Callable[[str], None]) -> 
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execvp(planned.argv[0], planned.argv)  # noqa: S606 - no shell is wanted; the arguments are ours
+        os.execvp(planned.argv[0], planned.argv)  # noqa: S606 - without a shell; the arguments are ours
     except FileNotFoundError as error:
         raise UsageError(f"{planned.argv[0]} is not on the PATH; install it, or use --engine embedded") from error
 

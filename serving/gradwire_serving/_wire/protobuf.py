@@ -1,7 +1,7 @@
-"""Protocol Buffers' wire form, as far as an answer needs it (protobuf.dev/programming-guides/encoding).
+"""Protocol Buffers' wire form, as far as a response needs it (protobuf.dev/programming-guides/encoding).
 
-Arrays go from TensorFlow's memory into the answer with one copy. Filling a ``PredictResponse`` and serialising it copies
-them four times, and costs 5 ms instead of 0.5 for 262,144 doubles twice.
+Arrays go from TensorFlow's memory into the response with one copy. Filling a ``PredictResponse`` and serialising it
+copies them four times, and costs 5 ms instead of 0.5 for 262,144 doubles twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MORE: Final = 0x80  # the bit that says that another byte follows
 
 
 def varint(value: int) -> bytes:
-    """Encodes a number of at least zero in groups of seven bits, lowest first."""
+    """Encode an integer of at least zero in groups of seven bits, lowest first."""
     encoded = bytearray()
     while value > _LOW_BITS:
         encoded.append(value & _LOW_BITS | _MORE)
@@ -26,10 +26,10 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, start: int) -> tuple[int, int]:
-    """Decodes a number.
+    """Decode an integer.
 
     Returns:
-        The number, and where the next byte is.
+        The integer, and the position after it.
 
     Raises:
         IndexError: the data ends within it.
@@ -44,11 +44,11 @@ def read_varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def field(number: int, *content: Part) -> list[Part]:
-    """Frames content as a length-delimited field: a string, a message, or a packed repeated field.
+    """Frame content as a length-delimited field: a string, a message, or a packed repeated field.
 
     Args:
         number: the field's number.
-        *content: pieces that follow one another.
+        *content: its parts, in order.
     """
     tag = varint(number << 3 | _LENGTH_DELIMITED)
     return [tag + varint(sum(len(part) for part in content)), *content]

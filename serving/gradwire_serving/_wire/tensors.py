@@ -1,23 +1,27 @@
 """TensorProto to array and back, by TensorFlow's own rules (``Tensor::FromProto``, ``AsProtoField``).
 
-The dtypes are those of ordinary tensors; quantised, four- and eight-bit ones and variants count as malformed. In: ``tensor_content`` wins over typed fields; of typed values the last repeats, extra ones are cut, none means zeros; a
-shape is never checked against the signature here. Out: typed fields, as TensorFlow Serving answers by default.
+The dtypes are those of ordinary tensors; quantised, four- and eight-bit ones and variants count as malformed. In:
+``tensor_content`` wins over typed fields; of typed values the last repeats, extra ones are cut, none means zeros; a
+shape is never checked against the signature here. Out: typed fields, as TensorFlow Serving responds by default.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
+from typing_extensions import override
 
-from gradwire._errors import ServerError
+from gradwire._package import BFLOAT16, BY_NUMBER, DType
+from gradwire_serving._core import invalid_argument
 from gradwire_serving._wire.protobuf import Part, field, read_varint, varint
 
 if TYPE_CHECKING:
@@ -53,30 +57,49 @@ class _Kind:
     packed: int | None = None
 
 
-def _kinds() -> dict[int, _Kind]:
-    kinds = {
-        tf.float32: _Kind("float_val", np.dtype("f4"), np.dtype("f4"), 5),
-        tf.float64: _Kind("double_val", np.dtype("f8"), np.dtype("f8"), 6),
-        tf.complex64: _Kind("scomplex_val", np.dtype("c8"), np.dtype("f4"), 9),
-        tf.complex128: _Kind("dcomplex_val", np.dtype("c16"), np.dtype("f8"), 12),
-        tf.string: _Kind("string_val", np.dtype(object), np.dtype(object)),
-        tf.bool: _Kind("bool_val", np.dtype("?"), np.dtype("?")),
-        tf.int64: _Kind("int64_val", np.dtype("i8"), np.dtype("i8")),
-        tf.uint32: _Kind("uint32_val", np.dtype("u4"), np.dtype("u4")),
-        tf.uint64: _Kind("uint64_val", np.dtype("u8"), np.dtype("u8")),
-    }
-    for dtype in (tf.half, tf.bfloat16):
-        kinds[dtype] = _Kind("half_val", np.dtype(dtype.as_numpy_dtype), np.dtype("u2"))
-    for dtype in (tf.int8, tf.int16, tf.int32, tf.uint8, tf.uint16):
-        kinds[dtype] = _Kind("int_val", np.dtype(dtype.as_numpy_dtype), np.dtype("i4"))
-    return {dtype.as_datatype_enum: kind for dtype, kind in kinds.items()}
+# Where an item of the field is not an element: a half travels as its bits, a complex number as its two parts.
+_ITEMS: Final = {"int_val": "i4", "half_val": "u2", "scomplex_val": "f4", "dcomplex_val": "f8"}
+_PACKED: Final = {"float_val": 5, "double_val": 6, "scomplex_val": 9, "dcomplex_val": 12}
 
 
-_KINDS: Final = _kinds()
+def _kind(dtype: DType) -> _Kind:
+    array = np.dtype(tf.bfloat16.as_numpy_dtype) if dtype.name == BFLOAT16 else dtype.raw
+    return _Kind(dtype.field, array, np.dtype(_ITEMS.get(dtype.field, array)), _PACKED.get(dtype.field))
+
+
+_KINDS: Final = {number: _kind(dtype) for number, dtype in BY_NUMBER.items()}
+
+
+@final
+class TensorMap(Mapping[str, np.ndarray]):
+    """A request's inputs as arrays, each decoded when it is read.
+
+    TensorFlow Serving finds the model and checks the names before it parses a tensor, and reports errors in that order.
+
+    Args:
+        tensors: the request's map.
+    """
+
+    __slots__ = ("_tensors",)
+
+    def __init__(self, tensors: Mapping[str, tensor_pb2.TensorProto]) -> None:
+        self._tensors = dict(tensors)  # the message's own map makes an entry of every name that is looked up
+
+    @override
+    def __getitem__(self, alias: str) -> np.ndarray:
+        return decode(self._tensors[alias], alias)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
-    """Reads a tensor of a request.
+    """Decode a tensor of a request.
 
     Args:
         tensor: as it was sent.
@@ -86,10 +109,10 @@ def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
         The array, read-only where it shares the request's memory; strings as an object array of bytes.
 
     Raises:
-        ServerError: INVALID_ARGUMENT, the tensor is malformed or larger than the memory.
+        StatusError: INVALID_ARGUMENT, the tensor is malformed or larger than the memory.
     """
     if tensor.dtype == tf.resource.as_datatype_enum:
-        raise ServerError(RESOURCE_MESSAGE, code="INVALID_ARGUMENT")
+        raise invalid_argument(RESOURCE_MESSAGE)
     try:
         kind = _KINDS[tensor.dtype]
         shape = _shape(tensor)
@@ -100,11 +123,11 @@ def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
             return _from_content(kind, tensor.tensor_content, count).reshape(shape)
         return _from_field(kind, getattr(tensor, kind.field), count).reshape(shape)
     except (KeyError, ValueError, IndexError, MemoryError) as error:
-        raise ServerError(f"tensor parsing error: {alias}", code="INVALID_ARGUMENT") from error
+        raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 
 def encode(array: np.ndarray, *, as_content: bool = False) -> list[Part]:
-    """Writes a tensor of an answer in the wire form of TensorProto.
+    """Encode a tensor of a response in the wire form of TensorProto.
 
     Args:
         array: a result; strings as an object array of bytes.
@@ -154,17 +177,16 @@ def _from_content(kind: _Kind, content: bytes, count: int) -> np.ndarray:
 
 def _from_field(kind: _Kind, values: Sequence[Any], count: int) -> np.ndarray:
     per_element = kind.array.itemsize // kind.item.itemsize if kind.packed else 1
-    given = min(len(values) // per_element, count)
-    _check_memory(kind.array.itemsize * count, kind.array.itemsize * given)
+    sent = min(len(values) // per_element, count)
+    _check_memory(kind.array.itemsize * count, kind.array.itemsize * sent)
     array = np.empty(count, kind.array)
     if kind.field == "string_val":
-        array[:given] = values[:given]
-        array[given:] = values[given - 1] if given else b""
+        array[:sent] = values[:sent]
+        array[sent:] = values[sent - 1] if sent else b""
         return array
-    items = np.fromiter(values, kind.item, given * per_element)
-    narrow = kind.array[0] if kind.array.fields else kind.array
-    array[:given] = items.astype(narrow).view(kind.array) if kind.field == "int_val" else items.view(kind.array)
-    array[given:] = array[given - 1] if given else np.zeros((), kind.array)
+    items = np.fromiter(values, kind.item, sent * per_element)
+    array[:sent] = items.astype(kind.array) if kind.field == "int_val" else items.view(kind.array)
+    array[sent:] = array[sent - 1] if sent else np.zeros((), kind.array)
     return array
 
 
@@ -207,5 +229,5 @@ def _available_memory() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
-        pass  # no Linux: the installed memory must do
+        pass  # not Linux: take the installed memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

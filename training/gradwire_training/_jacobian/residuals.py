@@ -63,7 +63,7 @@ def residuals_of(objective: Objective) -> Residuals:
     Args:
         objective: in float64; its model's layers add no loss.
     """
-    graph = read_graph(objective.model, objective.trainable)
+    graph = read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
     return Taped(objective) if graph is None else Swept(objective, graph)
 
 

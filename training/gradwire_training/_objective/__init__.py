@@ -1,5 +1,6 @@
 """Losses, and the objective that an optimiser minimises."""
 
+from gradwire_training._objective import losses
 from gradwire_training._objective.batches import Batches
 from gradwire_training._objective.compiled import Compiled
 from gradwire_training._objective.losses import Derivative, Loss, Sobolev, Value
@@ -18,4 +19,5 @@ __all__ = [
     "Term",
     "Value",
     "Weights",
+    "losses",
 ]

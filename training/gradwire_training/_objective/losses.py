@@ -1,54 +1,99 @@
 """What a fit makes small: errors of values, of derivatives, or of both.
 
-Each loss is the same weighted sum of two mean squares over the labels that are there (missing ones are NaN), each error
-measured in a unit of its own (``_balance.py``):
+Each loss is a weighted sum of two means of squared residuals over the labels that are present (missing ones are NaN):
 
-    loss = value_weight * mean ((f - y) / unit)^2 + derivative_weight * mean ((df/dx - dy/dx) / unit)^2
+    loss = value_weight * mean r((f - y) / unit)^2 + derivative_weight * mean r((df/dx - dy/dx) / unit)^2
 
-Fitting derivatives beside values is Sobolev training: Czarnecki et al., arXiv 1706.04859, equation 1. The balance of the
-two is Huge and Savine's, arXiv 2005.02347, appendix 4.
+with each error measured in a unit of its own (``weighting.py``) and the loss's own ``residual`` r, by default the error
+itself, which makes a mean square error.
+
+Fitting derivatives beside values is Sobolev training: Czarnecki et al., arXiv 1706.04859, equation 1. The balance of
+the two is Huge and Savine's, arXiv 2005.02347, appendix 4.
+
+To add a loss: write its class here, with ``name``, ``fits`` and ``check``, put it into ``_KNOWN``, and give the command
+a word for it. A Huber loss or a relative error overrides ``residual``.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+
+from typing_extensions import override
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training._data import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WEIGHT: Final = 1.0
 
 
 class Loss(ABC):
-    """A weighted sum of two mean squares (see the module).
+    """A weighted sum of two means of squared residuals (see the module).
 
     Attributes:
-        name: how commands and records call it.
-        value_weight: of the mean square error of values; None leaves it to the balance.
-        derivative_weight: of the mean square error of derivatives; None leaves it to the balance, 0 takes no
-            derivative at all.
+        name: what commands and records call it.
+        fits: the labels that it fits, as text for messages.
+        options: the settings that ``get`` takes.
+        needs_pins: whether it takes ``pins``.
+        value_weight: of the mean over values; None leaves it to the balance.
+        derivative_weight: of the mean over derivatives; None leaves it to the balance, 0 takes no derivative at all.
         balanced: whether the unit of a derivative is its own size over the samples, instead of the model's unit.
         pins: where values are fitted instead of at the samples; None fits them at the samples.
     """
 
-    name: str
-    value_weight: float | None = WEIGHT
-    derivative_weight: float | None = 0.0
-    balanced: bool = False
-    pins: Samples | None = None
+    name: ClassVar[str]
+    fits: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+    needs_pins: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        value_weight: float | None = WEIGHT,
+        derivative_weight: float | None = 0.0,
+        balanced: bool = False,
+        pins: Samples | None = None,
+    ) -> None:
+        self.value_weight = value_weight
+        self.derivative_weight = derivative_weight
+        self.balanced = balanced
+        self.pins = pins
 
     @abstractmethod
     def check(self, samples: Samples) -> None:
-        """Checks that samples have the labels that the loss needs.
+        """Raise if samples lack the labels that the loss needs.
 
         Raises:
-            DataError: they do not.
+            DataError: they do.
         """
 
+    def residual(self, errors: Any, targets: Any) -> Any:
+        """Return the residuals whose squares are summed, element by element.
+
+        Every optimiser follows it: gradients through TensorFlow, and Levenberg-Marquardt with the Jacobian of these
+        residuals (in closed form as long as they are the errors, else through TensorFlow).
+
+        Args:
+            errors: prediction minus label in its unit, a tensor; 0 where the label is missing.
+            targets: the labels in the same units, a tensor of the same shape; 0 where missing.
+
+        Returns:
+            A tensor of the same shape, 0 where the error is 0.
+        """
+        del targets
+        return errors
+
+    @property
+    def residuals_are_errors(self) -> bool:
+        """Whether ``residual`` is the default."""
+        return type(self).residual is Loss.residual
+
     def weights(self, values: int, derivatives: int) -> tuple[float, float]:
-        """Gives the two weights.
+        """Return the weights of the two means.
 
         Those that are left to the balance follow Huge and Savine: with n derivative labels to each value label,
         1 / (1 + n) for the values and n / (1 + n) for the derivatives, so that every label counts the same.
@@ -57,13 +102,13 @@ class Loss(ABC):
             values: how many value labels are fitted.
             derivatives: how many derivative labels are fitted.
         """
-        share = values / max(values + derivatives, 1)
-        value = share if self.value_weight is None else self.value_weight
-        derivative = 1 - share if self.derivative_weight is None else self.derivative_weight
+        fraction = values / max(values + derivatives, 1)
+        value = fraction if self.value_weight is None else self.value_weight
+        derivative = 1 - fraction if self.derivative_weight is None else self.derivative_weight
         return value, derivative
 
     def settings(self) -> dict[str, Any]:
-        """Gives the loss as plain data, for the record of a fit."""
+        """Return the loss as plain data, for the record of a fit; ``from_settings`` is the inverse."""
         return {
             "name": self.name,
             "value_weight": self.value_weight,
@@ -75,24 +120,28 @@ class Loss(ABC):
 
 @final
 class Value(Loss):
-    """Mean square error of the values; derivative labels are not looked at."""
+    """Mean square error of the values; derivative labels are ignored."""
 
     name = "value"
+    fits = "values"
 
+    def __init__(self) -> None:
+        super().__init__()
+
+    @override
     def check(self, samples: Samples) -> None:
-        """Checks that there are values (see ``Loss.check``)."""
         _require_values("samples", samples, self.name)
 
 
 @final
 class Derivative(Loss):
-    """Mean square error of the derivatives, with the values pinned at given points.
+    """Mean square error of the derivatives, with the values pinned at some points.
 
     A derivative fixes a function only up to a constant: the pins fix the constant. Values at the samples are
     not fitted, though the metric ``mae`` still measures them where they are known.
 
     Args:
-        pins: samples whose values are fitted; their derivatives are not looked at.
+        pins: samples whose values are fitted; their derivatives are ignored.
         balanced: whether each derivative is measured by its own size over the samples.
 
     Raises:
@@ -100,15 +149,16 @@ class Derivative(Loss):
     """
 
     name = "derivative"
-    derivative_weight = WEIGHT
+    fits = "derivatives, and values in rows that have none"
+    options = ("balanced",)
+    needs_pins = True
 
     def __init__(self, pins: Samples, *, balanced: bool = True) -> None:
         _require_values("pins", pins, self.name)
-        self.pins = pins
-        self.balanced = balanced
+        super().__init__(derivative_weight=WEIGHT, balanced=balanced, pins=pins)
 
+    @override
     def check(self, samples: Samples) -> None:
-        """Checks that there are derivatives (see ``Loss.check``)."""
         _require_derivatives(samples, self.name)
 
 
@@ -127,6 +177,8 @@ class Sobolev(Loss):
     """
 
     name = "sobolev"
+    fits = "values and derivatives"
+    options = ("value_weight", "derivative_weight", "balanced")
 
     def __init__(
         self,
@@ -135,21 +187,85 @@ class Sobolev(Loss):
         derivative_weight: float | None = None,
         balanced: bool = True,
     ) -> None:
-        self.balanced = balanced
-        self.value_weight = self._weight("value_weight", value_weight)
-        self.derivative_weight = self._weight("derivative_weight", derivative_weight)
+        default = None if balanced else WEIGHT
+        super().__init__(
+            value_weight=default if value_weight is None else _checked("value_weight", value_weight),
+            derivative_weight=default
+            if derivative_weight is None
+            else _checked("derivative_weight", derivative_weight),
+            balanced=balanced,
+        )
 
-    def _weight(self, name: str, weight: float | None) -> float | None:
-        if weight is None:
-            return None if self.balanced else WEIGHT
-        if not (math.isfinite(weight) and weight > 0):
-            raise UsageError(f"{name} is {weight}, expected a finite number above 0: Value() fits values alone")
-        return float(weight)
-
+    @override
     def check(self, samples: Samples) -> None:
-        """Checks that there are values and derivatives (see ``Loss.check``)."""
         _require_values("samples", samples, self.name)
         _require_derivatives(samples, self.name)
+
+
+_KNOWN: Final[dict[str, type[Loss]]] = {loss.name: loss for loss in (Sobolev, Value, Derivative)}
+
+
+def names() -> list[str]:
+    """Return the names of the losses, the default first."""
+    return list(_KNOWN)
+
+
+def kind(name: str) -> type[Loss]:
+    """Return the class of a loss by its name: what it fits, and which settings it takes.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name not in _KNOWN:
+        raise UsageError(f"loss {name!r}, expected one of {', '.join(names())}")
+    return _KNOWN[name]
+
+
+def get(name: str, *, pins: Samples | None = None, **settings: Any) -> Loss:
+    """Return a loss by its name.
+
+    Args:
+        name: one of ``names()``.
+        pins: rows whose values are fitted, for a loss that needs them; others ignore them.
+        **settings: of the loss, those in its ``options``; None and those left out keep their defaults.
+
+    Raises:
+        UsageError: an unknown name or setting, a setting out of range, or no pins where they are needed.
+    """
+    loss = kind(name)
+    settings = {option: value for option, value in settings.items() if value is not None}
+    if unknown := [option for option in settings if option not in loss.options]:
+        raise UsageError(f"loss {name!r} has no setting {unknown[0]!r}, it has {list(loss.options)}: leave it out")
+    if loss.needs_pins:
+        if pins is None:
+            raise UsageError(f"loss {name!r} needs pins, rows whose values are fitted: give pins")
+        settings["pins"] = pins
+    return loss(**settings)
+
+
+def from_settings(settings: Mapping[str, Any], pins: Samples | None) -> Loss:
+    """Return the loss that a record of a fit describes.
+
+    Args:
+        settings: as ``Loss.settings`` returned them.
+        pins: the rows that were recorded beside them, if any.
+
+    Raises:
+        KeyError: an unknown loss, or a setting is missing.
+    """
+    loss = _KNOWN[settings["name"]]
+    return get(loss.name, pins=pins, **{option: settings[option] for option in loss.options})
+
+
+def default_for(samples: Samples) -> str:
+    """Return the name of the loss that fits every label of some samples: values alone where there is no derivative."""
+    return Sobolev.name if samples.derivative_labels else Value.name
+
+
+def _checked(name: str, weight: float) -> float:
+    if not (math.isfinite(weight) and weight > 0):
+        raise UsageError(f"{name} is {weight}, expected a finite number above 0: Value() fits values alone")
+    return float(weight)
 
 
 def _require_values(role: str, samples: Samples, loss: str) -> None:

@@ -82,7 +82,7 @@ class Objective:
         self.known = rows.known
         self.data = Data.of(rows, self.terms, ports, dtype=dtype)
         self.pins = rows.pins
-        self._loss, self._seed, self._stream = loss, seed, stream
+        self.loss, self._seed, self._stream = loss, seed, stream
         self._factors = [self._factor(term) for term in self.terms]
 
     @property
@@ -111,7 +111,7 @@ class Objective:
         Raises:
             DataError: their columns are others.
         """
-        return Data.of(Rows.of(samples, self._loss), self.terms, self.ports, dtype=self.dtype)
+        return Data.of(Rows.of(samples, self.loss), self.terms, self.ports, dtype=self.dtype)
 
     @property
     def rows(self) -> int:
@@ -195,11 +195,18 @@ class Objective:
             {output: list(by) for output, by in wanted.items()},
             self._shapes,
         )
-        errors = [
-            factor * labels.errors(_answer(term, values, derivatives.get(term.output, {}), data, labels))
+        residuals = [
+            self._residual(term, factor, labels, _answer(term, values, derivatives.get(term.output, {}), data, labels))
             for term, labels, factor in zip(self.terms, data.labels, self._factors, strict=True)
         ]
-        return errors, values
+        return residuals, values
+
+    def _residual(self, term: Term, factor: Any, labels: Labels, prediction: Any) -> Any:
+        errors = labels.errors(prediction)
+        if self.loss.residuals_are_errors:
+            return factor * errors
+        unit = factor / term.scale
+        return term.scale * self.loss.residual(unit * errors, unit * labels.target)
 
     def _factor(self, term: Term) -> Any:
         factor = np.broadcast_to(term.factor, term.labels.shape[1:]).reshape(row_shape(term, self.ports))

@@ -49,12 +49,14 @@ class Term:
             values, and for a partial derivative, by its one ``wrt``.
         labels: ``(rows, *shape)``, NaN where nothing is known.
         factor: what errors are multiplied by before they are squared and summed; broadcasts with the labels.
+        scale: the part of it that is no unit: the root of the term's weight over the number of labels.
     """
 
     output: str
     wrt: tuple[str, ...]
     labels: NDArray[np.float64]
     factor: NDArray[np.float64]
+    scale: float
     along: Table = field(default_factory=dict)
 
 
@@ -75,15 +77,16 @@ def terms(rows: Rows, samples: Samples, loss: Loss, units: Units) -> list[Term]:
     values = _count(rows.fitted.values())
     derivatives = _count(column for _, _, column in pairs) + _count(rows.tangents.values())
     value_weight, derivative_weight = loss.weights(values, derivatives)
+    scale = math.sqrt(value_weight / max(values, 1))
     fitted = [
-        Term(output, (), column, math.sqrt(value_weight / max(values, 1)) / units.outputs[output])
+        Term(output, (), column, scale / units.outputs[output], scale)
         for output, column in rows.fitted.items()
         if np.isfinite(column).any()
     ]
     weight = math.sqrt(derivative_weight / max(derivatives, 1))
     unit, unit_along = (_balanced, _balanced_along) if loss.balanced else (_plain, _plain_along)
     partial = [
-        Term(output, (wrt,), column, weight * unit(output, wrt, column, samples, units))
+        Term(output, (wrt,), column, weight * unit(output, wrt, column, samples, units), weight)
         for output, wrt, column in pairs
     ]
     directional = [
@@ -92,6 +95,7 @@ def terms(rows: Rows, samples: Samples, loss: Loss, units: Units) -> list[Term]:
             tuple(rows.directions),
             column,
             weight * unit_along(output, column, rows.directions, samples, units),
+            weight,
             rows.directions,
         )
         for output, column in rows.tangents.items()

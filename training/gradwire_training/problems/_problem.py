@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
-from gradwire._errors import UsageError
 from gradwire_training._data import Provenance, Samples, Truth
-from gradwire_training._objective import Derivative, Loss, Sobolev, Value
+from gradwire_training._objective import Loss, losses
 from gradwire_training.optimizers._auto import Auto
 from gradwire_training.optimizers._optimizer import Optimizer
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 # Of random numbers: the one behind simulated labels, apart from the one behind the points.
 LABELS: Final = 1
-LOSSES: Final = (Sobolev.name, Value.name, Derivative.name)  # the default first
+LOSSES: Final = tuple(losses.names())  # the default first
 
 
 def _auto(_: int) -> Optimizer:
@@ -100,20 +99,12 @@ class Problem:
         return self.build(seed, self.samples() if samples is None else samples, **layers)
 
     def loss(self, name: str) -> Loss:
-        """Gives a loss by its name, with the problem's pins where it needs some.
+        """Return a loss by its name, with the problem's pins where it needs some.
 
         Args:
-            name: ``"sobolev"``, ``"value"`` or ``"derivative"``.
+            name: one of ``losses.names()``.
 
         Raises:
             UsageError: another name.
         """
-        match name:
-            case Sobolev.name:
-                return Sobolev()
-            case Value.name:
-                return Value()
-            case Derivative.name:
-                return Derivative(self.pins)
-            case _:
-                raise UsageError(f"loss {name!r}, expected one of {', '.join(LOSSES)}")
+        return losses.get(name, pins=self.pins)

@@ -73,11 +73,11 @@ def _open(target: str) -> Model:
 
 
 def _show(found: Difference, first: str, second: str) -> None:
-    if found.said:
-        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in found.said]
-        table("what they say", ("", first, second), rows, text=True)
-    if found.computed:
-        computed = [
+    if found.card:
+        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in found.card]
+        table("what the cards say", ("", first, second), rows, text=True)
+    if found.tensors:
+        rows = [
             [
                 entry.tensor,
                 number(entry.largest),
@@ -85,10 +85,10 @@ def _show(found: Difference, first: str, second: str) -> None:
                 number(entry.ulps),
                 _point(entry.at) if entry.largest else "-",
             ]
-            for entry in found.computed
+            for entry in found.tensors
         ]
         columns = ("largest difference of", "absolute", "relative", "ulps", "at")
-        table(f"what they compute, at {found.points} points of the domain that they share", columns, computed)
+        table(f"what they compute, at {found.points} points of the domain that they share", columns, rows)
     if found.unlike:
         say(found.unlike)
     if found.same_digest is not None:

@@ -83,6 +83,6 @@ def _show_checks(checks: dict[str, Any]) -> None:
     worst = max(eps for tensors in model["worst_eps"].values() for eps in tensors.values())
     note(
         f"checked in a fresh process: {len(model['worst_eps'])} signatures at {model['rows']} rows within {worst:.3g} eps "
-        f"of the trained model ({model['allowed_eps']:g} allowed); rows independent; the six checks "
+        f"of the trained model ({model['allowed_eps']:g} allowed); rows independent; the checks of verify "
         f"{'passed' if checks['proof']['passed'] else 'did NOT all pass: see gradwire verify'}"
     )

@@ -38,10 +38,10 @@ def command(
         bool, typer.Option("--remainders", help="Show how the remainder of each derivative falls.")
     ] = False,
 ) -> None:
-    """Prove derivatives by six checks; the exit code is 1 if one fails.
+    """Prove that derivatives are those of the values; the exit code is 1 if a check fails.
 
-    Derivatives against differences; jvp, vjp, hvp and hessian against one another; float64 reference points; each row by
-    itself; NaN in, NaN out; kinks. docs/proof.md says how.
+    Derivatives vs finite differences; jvp, vjp, hvp and hessian vs one another; float64 reference points; each row by
+    itself; NaN in, NaN out; kinks. docs/verification.md says how.
 
     Example: [bold]gradwire verify localhost:8500 log[/bold]   or   [bold]gradwire verify models/log[/bold]
     """
@@ -60,7 +60,7 @@ def command(
     if not found.passed:
         raise CheckFailed(
             f"{'; '.join(found.failures)}: not what it should be, by the table above; export the model again, or serve "
-            "the package that its card describes (docs/proof.md)"
+            "the package that its card describes (docs/verification.md)"
         )
     if format is Report.TABLE:
         say("all checks passed: the derivatives are those of the values")

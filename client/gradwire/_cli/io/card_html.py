@@ -8,6 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, final
 
 from gradwire._extras import import_extra
+from gradwire._verify import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
     from gradwire._package import Card, CardTensor
 
 TEMPLATE: Final = "card.html.jinja"
-TITLES: Final = {
-    "taylor": "derivatives against differences",
-    "adjoint": "signatures against one another",
-    "reference": "what is served against float64",
-    "rows": "each row by itself, in any batch",
-    "non_finite": "NaN in, NaN out",
-    "kinks": "kinks, told and not judged",
-}
 _LONGEST: Final = 400  # characters of one entry: a card may be of any size
 
 
@@ -85,11 +78,11 @@ def card_page(card: Card) -> str:
 
 
 def check_lines(card: Card) -> tuple[CheckLine, ...]:
-    """Reads the six checks off a card; what is not of their form is left out."""
+    """Read the checks of ``verify`` off a card; what is not of their form is left out."""
     lines: list[CheckLine] = []
     checks = _dict(card.checks)
-    for name, title in TITLES.items():
-        entry = _dict(checks.get(name))
+    for kind in CHECKS:
+        entry = _dict(checks.get(kind.name))
         if not entry:
             continue
         items = entry.get("findings")
@@ -97,7 +90,7 @@ def check_lines(card: Card) -> tuple[CheckLine, ...]:
         findings = tuple(_finding(_dict(item)) for item in each if isinstance(item, dict))
         worst = max((value for _, value, _, _ in findings if value is not None), default=None)
         verdict = "skipped" if entry.get("skipped") else "ok" if entry.get("passed") is True else "WRONG"
-        lines.append(CheckLine(title, verdict, worst, findings))
+        lines.append(CheckLine(kind.title, verdict, worst, findings))
     return tuple(lines)
 
 

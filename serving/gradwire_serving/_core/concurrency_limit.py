@@ -1,4 +1,4 @@
-"""The gate through which every call comes: how many run at once, and none any more when the server stops."""
+"""The limit that every call passes: how many run at once, and none once the server stops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, final
 
-from gradwire._errors import ServerError
+from gradwire_serving._core.status import Code, StatusError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,8 @@ STOPPING: Final = "the server is stopping"
 
 
 @final
-class Gate:
-    """Admits calls up to a limit, and lets those that run end before a stop.
+class ConcurrencyLimit:
+    """Admits calls up to a limit, and lets the running ones end before a stop.
 
     Args:
         limit: how many calls run at once; one more is refused at once.
@@ -30,17 +30,17 @@ class Gate:
         self._changed = threading.Condition()
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Holds a place for the length of a call.
+    def slot(self) -> Iterator[None]:
+        """Hold one of the slots for the length of a call.
 
         Raises:
-            ServerError: RESOURCE_EXHAUSTED, all places are taken; UNAVAILABLE, the gate is closed.
+            StatusError: RESOURCE_EXHAUSTED, all slots are taken; UNAVAILABLE, the limit is closed.
         """
         with self._changed:
             if self._closed:
-                raise ServerError(STOPPING, code="UNAVAILABLE")
+                raise StatusError(Code.UNAVAILABLE, STOPPING)
             if self._running >= self._limit:
-                raise ServerError(FULL, code="RESOURCE_EXHAUSTED")
+                raise StatusError(Code.RESOURCE_EXHAUSTED, FULL)
             self._running += 1
         try:
             yield
@@ -50,10 +50,10 @@ class Gate:
                 self._changed.notify_all()
 
     def close(self, grace: float) -> None:
-        """Admits no call any more, and waits for those that run.
+        """Admit no further call, and wait for the running ones.
 
         Args:
-            grace: seconds to wait at most.
+            grace: the most seconds to wait.
         """
         with self._changed:
             self._closed = True

@@ -1,0 +1,124 @@
+"""The gRPC front end: the port, and the services behind it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, final
+
+import grpc
+
+from gradwire._errors import UsageError
+from gradwire_serving._core import PredictHandler
+from gradwire_serving._grpc.health import health_handlers
+from gradwire_serving._grpc.methods import Methods, unary
+from gradwire_serving._grpc.model_service import ModelService
+from gradwire_serving._grpc.prediction_service import PredictionService
+
+if TYPE_CHECKING:
+    from gradwire_serving._config import ServerOptions
+    from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver
+
+REFUSING_THREADS: Final = 2  # beside those that may compute, so that a call too many is refused at once
+# Seconds between the last call and the end: calls that were on their way are refused, and what is written is sent. A
+# call that meets gRPC's own shutdown ends as CANCELLED, or hangs in the client to its deadline (5 of 24 stops).
+LINGER: Final = 0.25
+
+_CHANNEL_OPTIONS: Final = [
+    ("grpc.so_reuseport", 0),  # or two servers would silently share a port
+    ("grpc.max_receive_message_length", -1),  # no limit, as in TensorFlow Serving
+    ("grpc.max_send_message_length", -1),
+]
+
+
+@final
+class GrpcFrontEnd:
+    """Serves Predict, GetModelMetadata, GetModelStatus and, behind Serving's flag, grpc.health.v1.
+
+    Every other method is UNIMPLEMENTED.
+
+    Args:
+        resolver: finds the servables.
+        manager: knows the versions.
+        limit: admits the calls.
+        options: where to listen, and how to respond.
+    """
+
+    def __init__(self, resolver: Resolver, manager: Manager, limit: ConcurrencyLimit, options: ServerOptions) -> None:
+        services = (
+            PredictionService(
+                resolver, PredictHandler(resolver), as_content=options.enable_serialization_as_tensor_content
+            ),
+            ModelService(manager),
+        )
+        self._handlers = {
+            name: unary(method, limit) for service in services for name, method in service.methods.items()
+        }
+        if options.enable_grpc_healthcheck_service:
+            self._handlers |= health_handlers(limit)
+        self._options = options
+        self._server: grpc.Server | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The TCP port, once started."""
+        return self._port
+
+    @property
+    def address(self) -> str:
+        """The address that clients connect to, once started."""
+        return _address(self._options.host, self._port)
+
+    def check(self) -> None:
+        """Raise if the port cannot be opened; models may take minutes to load, and this need not wait for them.
+
+        Raises:
+            UsageError: the port is in use, or the host is not this machine.
+        """
+        host, port = self._options.host, self._options.port
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise UsageError(
+                f"cannot listen on {_address(host, port)}: {reason}; choose another --port or --host"
+            ) from error
+
+    def start(self) -> None:
+        """Open the port.
+
+        Raises:
+            UsageError: it cannot be opened.
+        """
+        workers = ThreadPoolExecutor(self._options.max_calls + REFUSING_THREADS, thread_name_prefix="gradwire-call")
+        server = grpc.server(workers, handlers=[Methods(self._handlers)], options=_CHANNEL_OPTIONS)
+        address = _address(self._options.host, self._options.port)
+        try:
+            self._port = server.add_insecure_port(address)
+            if self._options.grpc_socket_path:
+                server.add_insecure_port(f"unix:{self._options.grpc_socket_path}")
+        except RuntimeError as error:
+            raise UsageError(f"cannot listen on {address}: {error}; expected a free port of this machine") from error
+        server.start()
+        self._server = server
+
+    def stop(self, grace: float) -> None:
+        """Close the port, after a moment for calls on their way; call it when the limit is closed.
+
+        Args:
+            grace: the most seconds to take.
+        """
+        if self._server is not None:
+            linger = min(LINGER, grace)
+            time.sleep(linger)
+            self._server.stop(linger).wait()
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,133 @@
+"""The embedded server: the core, and the front ends through which it is called."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from gradwire._errors import PackageError, UsageError
+from gradwire_serving._config import models_of
+from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver, Source, State, load_version
+from gradwire_serving._grpc import GrpcFrontEnd
+from gradwire_serving._wire import warm_up
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradwire_serving._config import ServerOptions
+    from gradwire_serving._core import Version
+
+DEFAULT_GRACE: Final = 10.0  # seconds that running calls have when the server stops
+MICROS: Final = 1e-6  # seconds
+
+# What only TensorFlow Serving has: the flag, and why the embedded server does not take it.
+_SERVING_ONLY: Final = {
+    "enable_batching": "joining concurrent requests",
+    "batching_parameters_file": "joining concurrent requests",
+    "monitoring_config_file": "the metrics page",
+    "rest_api_port": "REST",
+    "per_process_gpu_memory_fraction": "sharing a GPU",
+}
+
+
+class FrontEnd(Protocol):
+    """A protocol by which the server is called, such as gRPC."""
+
+    def check(self) -> None:
+        """Raise UsageError if it could not start; called before the models are loaded."""
+        ...
+
+    def start(self) -> None:
+        """Accept calls; called when the models are loaded."""
+        ...
+
+    def stop(self, grace: float) -> None:
+        """Accept none, within ``grace`` seconds; called when no call runs. Does nothing if it was not started."""
+        ...
+
+
+@final
+class EmbeddedServer:
+    """Serves packages over gRPC as TensorFlow Serving does, for laptops, tests and CI.
+
+    Args:
+        options: the models, and how to serve them.
+
+    Raises:
+        UsageError: a flag that only TensorFlow Serving has, or a config that cannot be used.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        for name, what in _SERVING_ONLY.items():
+            if getattr(options, name):
+                raise UsageError(
+                    f"--{name}: the embedded server does not support {what}; use --engine tensorflow_model_server or docker"
+                )
+        self._models = models_of(options)
+        self._manager = Manager(
+            partial(load_version, warm_up=warm_up if options.enable_model_warmup else None),
+            max_retries=options.max_num_load_retries,
+            retry_interval=options.load_retry_interval_micros * MICROS,
+        )
+        self._source = Source(self._models, self._manager.aspire, options.file_system_poll_wait_seconds)
+        self._limit = ConcurrencyLimit(options.max_calls)
+        self._grpc = GrpcFrontEnd(Resolver(self._manager, self._models), self._manager, self._limit, options)
+        self._front_ends: Sequence[FrontEnd] = (self._grpc,)
+
+    @property
+    def port(self) -> int:
+        """The TCP port of gRPC, once started."""
+        return self._grpc.port
+
+    @property
+    def address(self) -> str:
+        """The address that clients connect to, once started."""
+        return self._grpc.address
+
+    def available(self) -> dict[str, list[int]]:
+        """Return the versions that are available now, highest first, by model."""
+        return {
+            model.name: [v.number for v in self._manager.versions(model.name) if v.state is State.AVAILABLE]
+            for model in self._models
+        }
+
+    def start(self) -> None:
+        """Load the models, then open the port; wait forever for a model that has no version yet.
+
+        Raises:
+            UsageError: the port is in use, or the host is not this machine.
+            PackageError: a version could not be loaded.
+        """
+        for front_end in self._front_ends:
+            front_end.check()
+        self._source.start()
+        try:
+            _check_loaded(self._manager.wait_until_settled([model.name for model in self._models]))
+            for front_end in self._front_ends:
+                front_end.start()
+        except BaseException:
+            self.stop(grace=0)
+            raise
+
+    def stop(self, grace: float = DEFAULT_GRACE) -> None:
+        """Refuse new calls, let the running ones end, and unload everything.
+
+        Args:
+            grace: seconds after which calls that still run are cut off.
+        """
+        self._limit.close(grace)
+        for front_end in self._front_ends:
+            front_end.stop(grace)
+        self._source.stop()
+        self._manager.stop()
+
+
+def _check_loaded(failed: Mapping[str, Sequence[Version]]) -> None:
+    if failed:
+        raise PackageError(
+            "; ".join(
+                f"model {name!r} version {version.number} at {version.path} cannot be loaded: {version.failure}"
+                for name, versions in failed.items()
+                for version in versions
+            )
+        )
