@@ -2,7 +2,7 @@
 
 Settings: normalised data, no ridge, derivatives weighted like values. A constant learning rate ends three times worse
 than one that is halved now and then (``is_warmstart``): from its default of 0.05 every 1,000 steps with derivatives;
-from 0.005 every 3,000 without, where 0.05 falls into an overfit of 0.1. Its hidden units are tanh: the sigmoid's family.
+from 0.005 every 3,000 without, where 0.05 falls into an overfit of 0.1. Its hidden units are tanh, like sigmoids.
 """
 
 from __future__ import annotations
