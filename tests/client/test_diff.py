@@ -128,7 +128,7 @@ def test_the_command_compares_servers(stand_in: Any):
     other = run(log, narrow)
     assert other.exit_code == command.DIFFER == 3
     assert "df_dx of f wrt x" in other.stdout
-    assert "they differ" in other.stdout
+    assert "the packages differ" in other.stdout
     found = json.loads(run(log, narrow, "--format", "json").stdout)
     assert found["differs"]
     assert found["tensors"][0]["tensor"] == "f"

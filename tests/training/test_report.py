@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from gradwire._cli.train.summary import show_outcome
+from gradwire._cli.train import show_summary
 from gradwire._errors import PackageError
 from gradwire_training import Samples, report, summarize
 from gradwire_training._data.samples import Provenance
@@ -143,7 +143,7 @@ def test_a_derivative_has_the_unit_of_a_ratio(quick, changed, output, wrt, unit)
 
 def test_the_command_prints_a_table_of_the_fit(reported, capsys):
     """Errors and the place go to standard output, the rest to standard error."""
-    show_outcome(reported, to=reported.page.parent)
+    show_summary(reported, to=reported.page.parent)
     said, told = capsys.readouterr()
     assert {"f", "df_dx"} <= set(said.split())
     assert said.rstrip().endswith(str(reported.page.parent))
