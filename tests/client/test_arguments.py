@@ -1,21 +1,23 @@
-"""The little languages of the command line."""
+"""Points, domains, units and names on the command line."""
 
 import numpy as np
 import pytest
 
 from gradwire import DataError, InputNameError, ShapeError, Signature, TensorSpec, UsageError
+from gradwire._cli.commands.serve import with_hyphens
 from gradwire._cli.console import number, plain
-from gradwire._cli.flags import usual_flags
-from gradwire._cli.io.points import read_domain, read_names, read_pairs, read_points, read_units
+from gradwire._cli.io.points import read_counts, read_domain, read_names, read_pairs, read_points, read_units
+from gradwire._cli.query import Query
 
 ONE = TensorSpec("x", "float64", (None, 1))
 FLAT = TensorSpec("t", "float64", (None,))
 THREE = TensorSpec("v", "float64", (None, 3))
 
 
-def signature(*inputs: TensorSpec) -> Signature:
-    """A signature with these inputs."""
-    return Signature("serving_default", {spec.name: spec for spec in inputs}, {})
+def read(texts: list[str], *inputs: TensorSpec):
+    """Read the points of a signature with these inputs, and complete them as a query does."""
+    signature = Signature("serving_default", {spec.name: spec for spec in inputs}, {})
+    return Query(signature, ()).complete(read_points(texts, signature.inputs, "the signature"))
 
 
 @pytest.mark.parametrize(
@@ -30,16 +32,15 @@ def signature(*inputs: TensorSpec) -> Signature:
     ],
 )
 def test_points_are_read(spec, text, expected):
-    """';' stands between points and ',' within one; what is no finite number is a point, too."""
-    found = read_points([text], signature(spec))[spec.name]
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+    """';' stands between points and ',' within one; NaN and infinities are points, too."""
+    points = read([text], spec)[spec.name]
+    np.testing.assert_array_equal(points, expected)
+    np.testing.assert_array_equal(np.signbit(points), np.signbit(expected))
 
 
 def test_a_single_point_goes_with_all_points_of_another_input():
     """One rate for every time."""
-    found = read_points(["x=7", "t=1;2;3"], signature(ONE, FLAT))
-    assert found["x"].tolist() == [[7.0]] * 3
+    assert read(["x=7", "t=1;2;3"], ONE, FLAT)["x"].tolist() == [[7.0]] * 3
 
 
 @pytest.mark.parametrize(
@@ -55,42 +56,42 @@ def test_a_single_point_goes_with_all_points_of_another_input():
 def test_points_come_from_a_csv_file(tmp_path, content, spec, expected):
     """By the column's name, or all columns where there is no header."""
     (tmp_path / "points.csv").write_text(content)
-    found = read_points([f"{spec.name}=@{tmp_path / 'points.csv'}"], signature(spec))
-    assert found[spec.name].tolist() == expected
+    assert read([f"{spec.name}=@{tmp_path / 'points.csv'}"], spec)[spec.name].tolist() == expected
 
 
 @pytest.mark.parametrize(
     ("texts", "specs", "kind", "message"),
     [
-        (["y=1"], [ONE], InputNameError, r"extra: \['y'\]; missing but required: \['x'\]"),
-        ([], [ONE], InputNameError, r"missing but required: \['x'\]"),
+        (["y=1"], [ONE], InputNameError, r"sent extra: \{y\}; .*the signature takes \['x'\]"),
+        ([], [ONE], InputNameError, r"missing but required: \{x\}"),
         (["x"], [ONE], UsageError, "expected NAME=VALUE"),
         (["x="], [ONE], DataError, "has no points"),
         (["x=1;two"], [ONE], DataError, "point 1: 'two' is not a number"),
         (["v=1,2"], [THREE], ShapeError, "point 0 has 2 numbers, expected 3"),
-        (["x=1;2", "t=1;2;3"], [ONE, FLAT], ShapeError, "has 2 points, another has 3"),
+        (["x=1;2", "t=1;2;3"], [ONE, FLAT], ShapeError, "different numbers of points: {'x': 2, 't': 3}"),
     ],
 )
 def test_wrong_points_are_named(texts, specs, kind, message):
     """The message says which input and which point."""
     with pytest.raises(kind, match=message):
-        read_points(texts, signature(*specs))
+        read(texts, *specs)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "kind", "message"),
     [
-        ("x\n", "has no rows"),
-        ("y\n1\n", "expected one named 'x'"),
-        ("x\n1\ntwo\n", "row 1: 'two'"),
-        ("x,y\n,1\n", "row 0: ''"),
+        ("x\n", DataError, "points.csv has a header and no rows"),
+        ("y\n1\n", InputNameError, r"points.csv has the columns \{y\}; missing but required: \{x\}"),
+        ("x\n1\ntwo\n", DataError, "points.csv: row 2, column 'x': 'two'"),
+        ("x,y\n,1\n", DataError, "points.csv: row 1, column 'x': ''"),
+        ("1,2\n", DataError, "points.csv: row 1 has 2 cells, expected 1: x"),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path, content, message):
-    """The message says which file and which row."""
+def test_a_wrong_file_is_named(tmp_path, content, kind, message):
+    """The message says which file, which row and which column."""
     (tmp_path / "points.csv").write_text(content)
-    with pytest.raises(DataError, match=message):
-        read_points([f"x=@{tmp_path / 'points.csv'}"], signature(ONE))
+    with pytest.raises(kind, match=message):
+        read([f"x=@{tmp_path / 'points.csv'}"], ONE)
 
 
 def test_domains_and_units_are_read():
@@ -109,17 +110,24 @@ def test_names_and_pairs_are_read():
     assert read_pairs("zeros", "price:rate,delta: rate") == [("price", "rate"), ("delta", "rate")]
     assert read_pairs("zeros", None) == []
     for wrong in ("", "spot,", "spot,spot"):
-        with pytest.raises(UsageError, match=r"--wrt .* expected different names"):
+        with pytest.raises(UsageError, match=r"--wrt .* expected distinct names"):
             read_names("wrt", wrong)
     for wrong in ("price", ":rate", "price:"):
         with pytest.raises(UsageError, match=r"--zeros .* expected OUTPUT:INPUT"):
             read_pairs("zeros", wrong)
 
 
+def test_counts_are_read():
+    """Distinct positive integers, separated by commas."""
+    assert read_counts("rows", "5, 10,19") == [5, 10, 19]
+    for wrong in ("", "5,x", "5;10", "0,5", "-3", "5,5", "5,"):
+        with pytest.raises(UsageError, match=r"--rows .* expected distinct positive integers"):
+            read_counts("rows", wrong)
+
+
 def test_servings_flags_are_understood_as_usual_ones():
     """Underscores or hyphens, and switches with a value."""
-    switches = frozenset({"enable-batching"})
-    asked = [
+    arguments = [
         "serve",
         "a_b",
         "--enable_batching=true",
@@ -127,7 +135,7 @@ def test_servings_flags_are_understood_as_usual_ones():
         "--enable_batching",
         "--rest_api_port=1",
     ]
-    assert usual_flags(asked, switches) == [
+    assert with_hyphens(arguments) == [
         "serve", "a_b", "--enable-batching", "--no-enable-batching", "--enable-batching", "--rest-api-port=1",
     ]  # fmt: skip
 

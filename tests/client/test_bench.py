@@ -1,4 +1,4 @@
-"""`gradwire bench`: counts and quantiles are right, and the time is kept."""
+"""`gradwire bench`: counts, quantiles and durations."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ import pytest
 from typer.testing import CliRunner
 
 import gradwire
-from gradwire._cli.choices import Compute
-from gradwire._cli.load_test import Load, points_for, put_load
 from gradwire._cli.main import app
-from gradwire._cli.query.request import ask
+from gradwire._cli.query import LoadTestResult, draw_points, resolve_query, run_load_test
 
 
 def test_quantiles_are_calls_that_were_made():
     """The 99th of 100 latencies, not a number between two."""
-    load = Load(rows=3, in_flight=2, seconds=50.0, latencies=tuple(np.arange(1, 101) / 1000))
-    assert [load.quantile(q) for q in (0.5, 0.99, 1.0)] == [0.050, 0.099, 0.100]
-    assert load.to_dict()["calls_per_second"] == 2.0
-    assert load.to_dict()["rows_per_second"] == 6.0
-    assert Load(1, 1, 1.0, (0.2,)).quantile(0.5) == 0.2
+    result = LoadTestResult(rows=3, in_flight=2, seconds=50.0, latencies=tuple(np.arange(1, 101) / 1000))
+    assert [result.quantile(q) for q in (0.5, 0.99, 1.0)] == [0.050, 0.099, 0.100]
+    assert result.to_dict()["calls_per_second"] == 2.0
+    assert result.to_dict()["rows_per_second"] == 6.0
+    assert LoadTestResult(1, 1, 1.0, (0.2,)).quantile(0.5) == 0.2
 
 
 def test_points_lie_in_the_domain_of_the_card(multi):
     """Every input, in its own dtype; the seed says which."""
-    points = points_for(multi, ask(multi, Compute.GRAD), 100, seed=1)
+    points = draw_points(multi, resolve_query(multi, "grad"), 100, seed=1)
     assert {name: array.shape for name, array in points.items()} == {"x": (100, 3), "t": (100, 1)}
     assert ((points["x"] >= [-1, 0, 1]) & (points["x"] <= [1, 2, 3])).all()
     assert ((points["t"] >= 0.5) & (points["t"] <= 2)).all()
-    again = points_for(multi, ask(multi, Compute.GRAD), 100, seed=1)
+    again = draw_points(multi, resolve_query(multi, "grad"), 100, seed=1)
     np.testing.assert_array_equal(points["x"], again["x"])
 
 
@@ -48,12 +46,12 @@ def test_so_many_calls_are_under_way_at_once(make_log):
         return {"f": np.log(x), "df_dx": 1 / x}
 
     model = make_log("float64", both)
-    question = ask(model, Compute.GRAD)
-    load = put_load(model, question, points_for(model, question, 5, 0), in_flight=3, seconds=0.2)
+    query = resolve_query(model, "grad")
+    result = run_load_test(model, query, draw_points(model, query, 5, 0), in_flight=3, seconds=0.2)
     assert max(most) == 3
-    assert load.calls == len(made) - 1
+    assert result.calls == len(made) - 1
     assert set(made) == {5}
-    assert 3 <= load.calls <= 3 * 21
+    assert 3 <= result.calls <= 3 * 21
 
 
 def test_a_call_that_fails_ends_the_load(make_log):
@@ -67,9 +65,9 @@ def test_a_call_that_fails_ends_the_load(make_log):
         return {"f": np.log(x), "df_dx": 1 / x}
 
     model = make_log("float64", both)
-    question = ask(model, Compute.GRAD)
+    query = resolve_query(model, "grad")
     with pytest.raises(gradwire.ServerError, match="too much"):
-        put_load(model, question, points_for(model, question, 1, 0), in_flight=4, seconds=30)
+        run_load_test(model, query, draw_points(model, query, 1, 0), in_flight=4, seconds=30)
 
 
 def test_the_command_shows_a_row_a_load(stand_in):
@@ -80,10 +78,10 @@ def test_the_command_shows_a_row_a_load(stand_in):
 
     done = run("--rows", "1,7", "--in-flight", "1,2", "--compute", "hvp", "--format", "json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert found["compute"] == "hvp"
-    assert [(load["rows"], load["in_flight"]) for load in found["loads"]] == [(1, 1), (1, 2), (7, 1), (7, 2)]
-    assert all(0 < load["p50_ms"] <= load["p99_ms"] <= load["max_ms"] for load in found["loads"])
+    printed = json.loads(done.stdout)
+    assert printed["compute"] == "hvp"
+    assert [(load["rows"], load["in_flight"]) for load in printed["loads"]] == [(1, 1), (1, 2), (7, 1), (7, 2)]
+    assert all(0 < load["p50_ms"] <= load["p99_ms"] <= load["max_ms"] for load in printed["loads"])
     assert {len(request.inputs) for request in stand_in.requests if request.inputs["x"].dtype} == {4}
     shown = run("--rows", "1", "--in-flight", "1")
     assert "p99 ms" in shown.stdout

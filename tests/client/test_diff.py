@@ -40,10 +40,10 @@ def logarithm(
 def test_a_package_does_not_differ_from_itself(make_log: Callable[..., Model], make_multi: Callable[..., Model]):
     """Nothing is said, every tensor is the same, bit by bit; the digests are held against each other."""
     found = gradwire.diff(make_log(), make_log())
-    assert (found.said, found.unlike, found.same_digest) == ((), "", None)
-    assert [(c.tensor, c.largest, c.ulps) for c in found.computed] == [("f", 0, 0), ("df_dx of f by x", 0, 0)]
+    assert (found.card, found.unlike, found.same_digest) == ((), "", None)
+    assert [(c.tensor, c.largest, c.ulps) for c in found.tensors] == [("f", 0, 0), ("df_dx of f wrt x", 0, 0)]
     assert not found.differs()
-    assert len(gradwire.diff(make_multi(), make_multi()).computed) == 9
+    assert len(gradwire.diff(make_multi(), make_multi()).tensors) == 9
     same = [logarithm(make_log, digest=digest) for digest in ("sha256:a", "sha256:a", "sha256:b")]
     assert gradwire.diff(same[0], same[1]).same_digest
     assert gradwire.diff(same[0], same[2]).same_digest is False
@@ -54,7 +54,7 @@ def test_the_largest_difference_is_found_where_it_is(make_log: Callable[..., Mod
     """Its size, in four measures, and its place."""
     shifted = logarithm(make_log, lambda f: f + 1e-6 * (f < -2))
     found = gradwire.diff(logarithm(make_log), shifted, points=4000)
-    f, df = found.computed
+    f, df = found.tensors
     assert f.largest == pytest.approx(1e-6)
     assert f.relative == pytest.approx(1e-6 / -math.log(0.1 + 1.8 / 64), rel=0.02)  # a margin of the domain is left out
     assert f.ulps == pytest.approx(1e-6 / np.spacing(2.0), rel=0.01)
@@ -67,17 +67,17 @@ def test_the_largest_difference_is_found_where_it_is(make_log: Callable[..., Mod
 def test_a_number_against_nan_is_as_far_as_can_be(make_log: Callable[..., Model]):
     """NaN in both is the same; in one of them no tolerance covers it."""
     holed = logarithm(make_log, lambda f: np.where(f < -1, np.nan, f))
-    assert gradwire.diff(holed, holed).computed[0].largest == 0
+    assert gradwire.diff(holed, holed).tensors[0].largest == 0
     found = gradwire.diff(make_log(), holed)
-    assert found.computed[0].largest == math.inf
+    assert found.tensors[0].largest == math.inf
     assert found.differs(tolerance=1e9)
 
 
 def test_float32_and_float64_are_compared_at_the_same_points(make_log: Callable[..., Model]):
     """Points are exact in the coarser dtype, so that what is left is the rounding of f and df: an ulp of float32."""
     found = gradwire.diff(make_log("float64"), make_log("float32"))
-    assert [entry.what for entry in found.said] == ["input x", "output f"]
-    assert all(0 < computed.ulps < 1.1 for computed in found.computed)
+    assert [entry.what for entry in found.card] == ["input x", "output f"]
+    assert all(0 < computed.ulps < 1.1 for computed in found.tensors)
     assert found.differs(1.0)  # a caller sees another dtype
 
 
@@ -86,29 +86,29 @@ def test_what_the_cards_say(make_log: Callable[..., Model]):
     x = replace(make_log().card.inputs[0], unit="USD", domain=Domain([0.5], [3.0]))
     other = logarithm(make_log, inputs=(x,), errors=ERRORS, versions={"tensorflow": "2.22"})
     found = gradwire.diff(make_log(), other)
-    assert {entry.what: (entry.first, entry.second) for entry in found.said if entry.matters} == {
+    assert {entry.what: (entry.first, entry.second) for entry in found.card if entry.matters} == {
         "signatures": (["card", "serving_default", "value"], ["card", "serving_default"]),
         "unit of x": (None, "USD"),
         "domain of x": ([[0.1], [1.9]], [[0.5], [3.0]]),
     }
-    assert {entry.what for entry in found.said if not entry.matters} == {
+    assert {entry.what for entry in found.card if not entry.matters} == {
         "errors: against",
         "errors: f: max",
         "errors: df_dx: max",
         "versions: tensorflow",
     }
-    xs = [computed.at["x"][0] for computed in found.computed]
+    xs = [computed.at["x"][0] for computed in found.tensors]
     assert all(0.5 <= x <= 1.9 for x in xs)
 
 
 def test_packages_with_nothing_in_common(make_log: Callable[..., Model], make_multi: Callable[..., Model]):
     """Other inputs, or domains apart: nothing can be compared, and the reason is told."""
     found = gradwire.diff(make_log(), make_multi())
-    assert "the inputs are others" in found.unlike
+    assert "the inputs differ" in found.unlike
     assert found.differs(math.inf)
     far = replace(make_log().card.inputs[0], domain=Domain([5.0], [6.0]))
     apart = logarithm(make_log, inputs=(far,))
-    assert "share nothing" in gradwire.diff(make_log(), apart).unlike
+    assert "do not overlap" in gradwire.diff(make_log(), apart).unlike
     assert not gradwire.diff(make_log(), apart, domain={"x": (0.5, 6)}).unlike
     with pytest.raises(gradwire.UsageError, match="0 points"):
         gradwire.diff(make_log(), make_log(), points=0)
@@ -127,12 +127,12 @@ def test_the_command_compares_servers(stand_in: Any):
     assert "a caller would not notice" in same.stdout
     other = run(log, narrow)
     assert other.exit_code == command.DIFFER == 3
-    assert "df_dx of f by x" in other.stdout
-    assert "they differ" in other.stdout
+    assert "df_dx of f wrt x" in other.stdout
+    assert "the packages differ" in other.stdout
     found = json.loads(run(log, narrow, "--format", "json").stdout)
     assert found["differs"]
-    assert found["computed"][0]["tensor"] == "f"
-    assert 0 < found["computed"][0]["ulps"] < 1.1
+    assert found["tensors"][0]["tensor"] == "f"
+    assert 0 < found["tensors"][0]["ulps"] < 1.1
 
 
 def test_the_command_says_what_it_takes(stand_in: Any):

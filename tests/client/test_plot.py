@@ -1,4 +1,4 @@
-"""`gradwire plot`: the slices are the function's, and the pictures show them."""
+"""`gradwire plot`: the slices are the function's, and the images show them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gradwire._cli.plot.slices import coordinates, slices
 
 def test_a_curve_and_its_derivative(log):
     """Over all of the domain on the card."""
-    [found] = slices(log, ["x"], points=50)
-    np.testing.assert_array_equal(found.x, np.linspace(0.1, 1.9, 50))
-    assert [line.label for line in (*found.values, *found.slopes)] == ["f", "df_dx"]
-    np.testing.assert_array_equal(found.values[0].y, np.log(found.x))
-    np.testing.assert_array_equal(found.slopes[0].y, 1 / found.x)
-    assert found.fixed == ""
+    [curve] = slices(log, ["x"], points=50)
+    np.testing.assert_array_equal(curve.x, np.linspace(0.1, 1.9, 50))
+    assert [line.label for line in (*curve.values, *curve.derivatives)] == ["f", "df_dx"]
+    np.testing.assert_array_equal(curve.values[0].y, np.log(curve.x))
+    np.testing.assert_array_equal(curve.derivatives[0].y, 1 / curve.x)
+    assert curve.fixed == ""
 
 
 def test_slices_hold_everything_else_in_the_middle(multi, closed_forms):
-    """One number moves; each output's derivatives are those by that number; all slices are one call."""
+    """One element varies; the derivatives are those with respect to it; all slices are one call."""
     assert list(coordinates(multi.card)) == ["x[0]", "x[1]", "x[2]", "t"]
     second, last = slices(multi, ["x[1]", "t"], points=9)
     assert second.fixed == "x[0] = 0, x[2] = 2, t = 1.25"
@@ -32,28 +32,29 @@ def test_slices_hold_everything_else_in_the_middle(multi, closed_forms):
     truth = closed_forms["multi"](x, np.full((9, 1), 1.25))
     assert [line.label for line in second.values] == ["f", "g", "w[0]", "w[1]", "w[2]"]
     np.testing.assert_array_equal(second.values[1].y, truth["g"][:, 0])
-    slopes = {line.label: line.y for line in second.slopes}
-    np.testing.assert_array_equal(slopes["f_by_space[1]"], truth["f_by_space"][:, 1])
-    np.testing.assert_array_equal(slopes["w_by_space[1,1]"], truth["w_by_space"][:, 1, 1])
+    derivatives = {line.label: line.y for line in second.derivatives}
+    np.testing.assert_array_equal(derivatives["f_by_space[1]"], truth["f_by_space"][:, 1])
+    np.testing.assert_array_equal(derivatives["w_by_space[1,1]"], truth["w_by_space"][:, 1, 1])
     np.testing.assert_allclose(
-        slopes["g_by_space[1]"], np.gradient(second.values[1].y, second.x, edge_order=2), atol=0.05
+        derivatives["g_by_space[1]"], np.gradient(second.values[1].y, second.x, edge_order=2), atol=0.05
     )
-    assert [line.label for line in last.slopes][:2] == ["f_by_time", "g_by_time"]
+    assert [line.label for line in last.derivatives][:2] == ["f_by_time", "g_by_time"]
 
 
 def test_a_place_and_a_domain_can_be_given(multi):
     """--at and --domain instead of the card's."""
-    [found] = slices(multi, ["t"], points=3, domain={"t": (1.0, 3.0)}, at={"x": np.array([[1.0, 2.0, 3.0]])})
-    np.testing.assert_array_equal(found.x, [1, 2, 3])
-    np.testing.assert_array_equal(found.values[0].y, [14, 28, 42])
+    [curve] = slices(multi, ["t"], points=3, domain={"t": (1.0, 3.0)}, at={"x": np.array([[1.0, 2.0, 3.0]])})
+    np.testing.assert_array_equal(curve.x, [1, 2, 3])
+    np.testing.assert_array_equal(curve.values[0].y, [14, 28, 42])
 
 
-def test_the_command_writes_a_picture(stand_in, tmp_path):
+@pytest.mark.slow
+def test_the_command_writes_an_image(stand_in, tmp_path):
     """A PNG with a column a slice, and its name on standard output."""
     pytest.importorskip("matplotlib", reason="the client alone draws nothing")
 
     def width(*along):
-        to = tmp_path / "picture.png"
+        to = tmp_path / "plot.png"
         done = CliRunner().invoke(app, ["plot", stand_in.target, "multi", "--to", str(to), *along])
         assert done.exit_code == 0, done.output
         assert done.stdout.strip() == str(to)
@@ -77,11 +78,11 @@ def test_the_terminal_shows_value_and_derivative(stand_in):
 
 
 MISTAKES = {
-    "no such number": (["multi", "--along", "x"], "expected some of ['x[0]', 'x[1]', 'x[2]', 't']"),
-    "no such input": (["multi", "--at", "y=1"], "expected some of ['t', 'x']"),
+    "no such element": (["multi", "--along", "x"], "expected some of ['x[0]', 'x[1]', 'x[2]', 't']"),
+    "no such input": (["multi", "--at", "y=1"], "sent extra: {y}; missing but required: {}; --at takes ['t', 'x']"),
     "two places": (["multi", "--at", "t=1;2"], "one point for each input"),
-    "no picture": (["log", "--to", "picture.gif"], ".png, .svg, .pdf"),
-    "no directory": (["log", "--to", "nowhere/picture.png"], "make it first"),
+    "not an image": (["log", "--to", "plot.gif"], ".png, .svg, .pdf"),
+    "no directory": (["log", "--to", "nowhere/plot.png"], "make it first"),
     "no card": (["same64"], "card"),
 }
 

@@ -1,4 +1,4 @@
-"""`gradwire query`: every signature, tables through a pipe, and the same question again and again."""
+"""`gradwire query`: every signature, tables through a pipe, and repeated queries."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_directions_are_given_by_name_and_the_others_are_zero(query, closed_form
 
 
 def test_any_signature_as_it_stands(query):
-    """One that is none of the contract, of a package without a card."""
+    """One that is not in the contract, of a package without a card."""
     assert lines(query("same64", "--signature", "same", "--input", "x=1,2", "--format", "jsonl")) == [
         {"x": [1.0, 2.0], "y": [1.0, 2.0]}
     ]
@@ -130,22 +130,22 @@ def test_what_csv_prints_can_be_asked_again(query, tmp_path):
 
 MISTAKES = {
     "nothing asked": (["log"], "", "no points: give --input for ['x']"),
-    "unknown input": (["log", "--input", "y=1"], "", "sent extra: ['y']"),
-    "missing input": (["curved", "--input", "t=1"], "", "missing but required: ['x']"),
+    "unknown input": (["log", "--input", "y=1"], "", "sent extra: {y}"),
+    "missing input": (["curved", "--input", "t=1"], "", "missing but required: {x}"),
     "no direction": (["log", "--compute", "hvp", "--input", "x=1"], "", "expected 'hvp' among them"),
     "direction missing": (["curved", "--compute", "vjp", *POINT], "", "--cotangent NAME=NUMBERS"),
     "direction of another": (["log", "--tangent", "x=1", "--input", "x=1"], "", "goes with --compute jvp or"),
     "no signature": (["log", "--signature", "none", "--input", "x=1"], "", "'none' among them"),
-    "empty pipe": (["log", "--input", "-"], "\n", "the table is empty"),
+    "empty pipe": (["log", "--input", "-"], "\n", "standard input is empty"),
     "header alone": (["log", "--input", "-"], "x\n", "a header and no rows"),
-    "no header": (["log", "--input", "-"], "0.5\n1.0\n", "missing but required: ['x']"),
+    "no header": (["log", "--input", "-"], "0.5\n1.0\n", "missing but required: {x}"),
     "a column missing": (
         ["curved", "--input", "-"],
         "x[0],x[1],t\n1,2,3\n",
-        "missing but required: ['x[2]']",
+        "missing but required: {x[2]}",
     ),
     "text in a cell": (["log", "--input", "-"], "x\n1\nabc\n", "row 2, column 'x': 'abc' is not a number"),
-    "a short line": (["log", "--input", "-"], "id,x\n1,1\n2\n", "row 2 has 1 cells, the header has 2"),
+    "a short line": (["log", "--input", "-"], "id,x\n1,1\n2\n", "row 2 has 1 cells, expected 2: id, x"),
     "bad JSON": (["log", "--input", "-"], '{"x": 1}\n{"x": \n', "line 2 is not JSON"),
     "JSON of text": (["log", "--input", "-"], '{"x": "a"}\n', "line 1: 'x' is 'a', expected numbers"),
     "JSON too long": (["log", "--input", "-"], '{"x": [1, 2]}\n', "has 2 numbers, expected 1"),
@@ -168,8 +168,8 @@ def test_a_mistake_is_one_error(name, query):
     assert "\n" not in str(done.exception)
 
 
-def test_a_reader_that_has_seen_enough_is_no_fault(stand_in, tmp_path):
-    """`… | head -1` ends without a word."""
+def test_a_reader_that_closes_the_pipe_is_not_a_fault(stand_in, tmp_path):
+    """`… | head -1` ends silently."""
     (tmp_path / "points.csv").write_text("x\n" + "0.5\n" * 20_000)
     words = [GRADWIRE, "query", stand_in.target, "log", "--input", "@points.csv", "--block", "100"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
@@ -181,25 +181,17 @@ def test_a_reader_that_has_seen_enough_is_no_fault(stand_in, tmp_path):
 
 
 def test_watch_prints_what_changes_until_ctrl_c(stand_in):
-    """A pipe gets the first answer, and then those of a new version; Ctrl-C is the end, and no fault."""
-    words = [
-        GRADWIRE,
-        "query",
-        stand_in.target,
-        "log",
-        "--input",
-        "x=2",
-        "--format",
-        "csv",
-        "--watch",
-        "0.05",
-    ]
+    """A pipe gets the first response, and then those of a new version; Ctrl-C ends the command without a fault."""
+    words = [GRADWIRE, *f"query {stand_in.target} log --input x=2 --format csv --watch 0.05".split()]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, **pipes) as process:
         assert [process.stdout.readline() for _ in range(2)] == ["x,f,df_dx\n", f"2.0,{np.log(2)!s},0.5\n"]
         stand_in.models["log"][2] = stand_in.models["versions"][2]
         assert process.stdout.readline() == f"2.0,{2 * np.log(2)!s},1.0\n"
-        time.sleep(0.2)  # some more answers, which are the same
+        calls = len(stand_in.requests)
+        while len(stand_in.requests) < calls + 6:  # some more responses, which are the same
+            assert process.poll() is None
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert out == ""
@@ -208,20 +200,20 @@ def test_watch_prints_what_changes_until_ctrl_c(stand_in):
 
 
 def test_watch_outlasts_a_server_that_restarts(log, monkeypatch):
-    """What passes is said; anything else ends the watch."""
+    """A transient error is reported; any other ends the watch."""
     from gradwire import ServerUnreachable, SignatureNotFound
 
-    told = []
-    monkeypatch.setattr(watch, "note", told.append)
-    answers = iter([{"f": np.ones(1)}, ServerUnreachable("gone"), {"f": np.ones(1)}, SignatureNotFound("moved on")])
+    notes = []
+    monkeypatch.setattr(watch, "note", notes.append)
+    responses = iter([{"f": np.ones(1)}, ServerUnreachable("gone"), {"f": np.ones(1)}, SignatureNotFound("moved on")])
 
     def once():
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = next(responses)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     with pytest.raises(SignatureNotFound):
-        watch.watch(log, once, watch.Format.CSV, 1e-3)
-    assert len(told) == 2
-    assert told[1].endswith("gone")
+        watch.watch_query(log, once, watch.Format.CSV, 1e-3)
+    assert len(notes) == 2
+    assert notes[1].endswith("gone")

@@ -53,7 +53,7 @@ def plain(config_file: str) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="session")
 def with_flags(config_file: str) -> Iterator[grpc.Channel]:
-    """A channel to a server with the health service, and with answers in tensor_content."""
+    """A channel to a server with the health service, and with responses in tensor_content."""
     yield from _serve(
         ServerOptions(
             port=0,

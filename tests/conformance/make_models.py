@@ -72,7 +72,7 @@ class Multi(tf.Module):
 
 
 class Slow(tf.Module):
-    """Takes as many steps as its largest input says, about 0.7 ms each, and gives its input back."""
+    """Takes as many steps as its largest input, about 0.7 ms each, and returns its input."""
 
     def __init__(self) -> None:
         super().__init__(name="slow")

@@ -32,7 +32,7 @@ def test_one_call_fewer_than_the_threads_runs_at_once(models: Path, in_flight: i
         with grpc.insecure_channel(server.address) as channel:
             predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
             predict(_request(1), timeout=60)
-            calls = [predict.future(_request(2000), timeout=120) for _ in range(in_flight)]
+            calls = [predict.future(_request(1000), timeout=120) for _ in range(in_flight)]
             codes = Counter(call.code() for call in calls)
             texts = {call.details() for call in calls if call.code() is not grpc.StatusCode.OK}
     finally:

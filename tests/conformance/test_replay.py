@@ -1,4 +1,4 @@
-"""Every recorded call, sent again over a socket: the answer must be the recorded one.
+"""Every recorded call, sent again over a socket: the response must be the recorded one.
 
 Compared exactly: status code, message (counters in the names of graph nodes and functions normalised), names, dtypes,
 shapes, the field that carries the values, their number, integers, bools, halves, strings, model spec, metadata, status.
@@ -70,16 +70,16 @@ def _cases() -> list[Any]:
 
 @pytest.mark.parametrize(("server", "case"), _cases())
 def test_recorded_call_is_answered_as_recorded(server: str, case: dict[str, Any], request: pytest.FixtureRequest):
-    """The embedded server answers a recorded request as TensorFlow Serving did."""
-    code, message, answer = _call(request.getfixturevalue(server), case)
+    """The embedded server responds to a recorded request as TensorFlow Serving did."""
+    code, message, response = _call(request.getfixturevalue(server), case)
     expected = case.get("error", {"code": "OK", "message": ""})
     assert (code, _normalised(message)) == (expected["code"], _normalised(expected["message"]))
     if "response_brief" in case:
-        _compare_briefly(predict_pb2.PredictResponse.FromString(answer), case["response_brief"])
+        _compare_briefly(predict_pb2.PredictResponse.FromString(response), case["response_brief"])
     elif "response_wire_b64" in case:
-        assert answer == base64.b64decode(case["response_wire_b64"])
+        assert response == base64.b64decode(case["response_wire_b64"])
     elif "response" in case:
-        _compare(case["rpc"].rpartition("/")[2], answer, case["response"])
+        _compare(case["rpc"].rpartition("/")[2], response, case["response"])
 
 
 def test_the_records_hold_every_case():
@@ -92,7 +92,7 @@ def test_the_records_hold_every_case():
 def _call(channel: grpc.Channel, case: dict[str, Any]) -> tuple[str, str, bytes]:
     compression = grpc.Compression.Gzip if "compression" in case else None
     try:
-        answer = channel.unary_unary(case["rpc"])(
+        response = channel.unary_unary(case["rpc"])(
             _request(case),
             timeout=case.get("timeout_s", LONG_ENOUGH),
             compression=compression,
@@ -101,7 +101,7 @@ def _call(channel: grpc.Channel, case: dict[str, Any]) -> tuple[str, str, bytes]
     except grpc.RpcError as error:
         call: Any = error
         return call.code().name, call.details(), b""
-    return "OK", "", answer
+    return "OK", "", response
 
 
 def _request(case: dict[str, Any]) -> bytes:
@@ -124,7 +124,7 @@ def _eight_megabytes() -> bytes:
     return request.SerializeToString()
 
 
-def _compare_briefly(answer: predict_pb2.PredictResponse, expected: dict[str, Any]) -> None:
+def _compare_briefly(response: predict_pb2.PredictResponse, expected: dict[str, Any]) -> None:
     assert {
         alias: {
             "dtype": tensor.dtype,
@@ -132,13 +132,13 @@ def _compare_briefly(answer: predict_pb2.PredictResponse, expected: dict[str, An
             "tensor_content_len": len(tensor.tensor_content),
             "float_val_len": len(tensor.float_val),
         }
-        for alias, tensor in answer.outputs.items()
+        for alias, tensor in response.outputs.items()
     } == expected
 
 
-def _compare(method: str, answer: bytes, recorded: dict[str, Any]) -> None:
+def _compare(method: str, response: bytes, recorded: dict[str, Any]) -> None:
     message = MESSAGES[method][1]
-    got = json_format.MessageToDict(message.FromString(answer), preserving_proto_field_name=True)
+    got = json_format.MessageToDict(message.FromString(response), preserving_proto_field_name=True)
     expected = json.loads(json.dumps(recorded))  # a copy to take from
     for alias in sorted(expected.get("outputs", {}).keys() & got.get("outputs", {}).keys()):
         _compare_floats(got["outputs"][alias], expected["outputs"][alias])

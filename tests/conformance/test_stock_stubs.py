@@ -20,16 +20,16 @@ from tensorflow_serving.apis import (
 
 
 def test_predict_with_the_stock_stub(plain: grpc.Channel):
-    """A PredictRequest made by tf.make_tensor_proto is answered with values that tf.make_ndarray reads."""
+    """The response to a PredictRequest of tf.make_tensor_proto has values that tf.make_ndarray reads."""
     stub = prediction_service_pb2_grpc.PredictionServiceStub(plain)
     x = np.array([[1.0], [2.0], [4.0]], np.float32)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "log"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
-    answer = stub.Predict(request, timeout=60)
-    np.testing.assert_allclose(tf.make_ndarray(answer.outputs["f"]), np.log(x) + 0.5 * x * x, rtol=1e-6)
-    np.testing.assert_allclose(tf.make_ndarray(answer.outputs["df_dx"]), 1 / x + x, rtol=1e-6)
-    assert answer.model_spec.version.value == 1
+    response = stub.Predict(request, timeout=60)
+    np.testing.assert_allclose(tf.make_ndarray(response.outputs["f"]), np.log(x) + 0.5 * x * x, rtol=1e-6)
+    np.testing.assert_allclose(tf.make_ndarray(response.outputs["df_dx"]), 1 / x + x, rtol=1e-6)
+    assert response.model_spec.version.value == 1
 
 
 def test_metadata_with_the_stock_stub(plain: grpc.Channel):
@@ -43,7 +43,7 @@ def test_metadata_with_the_stock_stub(plain: grpc.Channel):
 
 
 def test_status_with_the_stock_stub(plain: grpc.Channel):
-    """GetModelStatus gives the stock message."""
+    """GetModelStatus returns the stock message."""
     stub = model_service_pb2_grpc.ModelServiceStub(plain)
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "versions"

@@ -74,4 +74,4 @@ def test_a_custom_gradient_is_recorded_and_not_refused(tmp_path: Path):
     assert exported.card.reference is not None
     assert exported.card.reference["differences"]["df_dx"]["worst"] > 1
     with gradwire.load(exported.path) as model:
-        assert "taylor: df_dx of f by x" in gradwire.verify(model).failures
+        assert "taylor: df_dx of f wrt x" in gradwire.verify(model).failures

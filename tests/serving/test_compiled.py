@@ -1,4 +1,4 @@
-"""Packages that XLA compiled: real servers get the flag without which a CPU answers INTERNAL."""
+"""Packages that XLA compiled: real servers get the flag without which a CPU responds INTERNAL."""
 
 from __future__ import annotations
 

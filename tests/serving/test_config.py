@@ -41,7 +41,7 @@ def test_a_version_is_a_directory_named_by_a_number(name: str, number: int | Non
 
 
 def test_policies_pick_versions():
-    """The latest is the default; more, all, or named ones as the policy says."""
+    """The latest is the default; more, all, or named ones by the policy."""
     versions = {number: Path(str(number)) for number in (1, 2, 10)}
     assert set(VersionPolicy().select(versions)) == {10}
     assert set(VersionPolicy(latest=2).select(versions)) == {2, 10}

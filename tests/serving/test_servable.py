@@ -1,4 +1,4 @@
-"""A Servable: a package in process, with the answers and texts of a server."""
+"""A Servable: a package in process, with the results and texts of a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def log(models: Path) -> Servable:
     return Servable.load(models / "log" / "1")
 
 
-def test_it_gives_every_output_or_those_asked_for(log: Servable):
+def test_it_computes_every_output_or_the_selected_ones(log: Servable):
     """An absent signature name means serving_default; no filter means every output."""
     x = np.array([[1.0], [2.0]], np.float32)
     everything = log.run("", {"x": x})
@@ -68,7 +68,7 @@ def test_a_wrong_call_gets_servings_code_and_text(
     code: str,
     message: str,
 ):
-    """What the real server was recorded to answer is what the exception says."""
+    """The exception has the code and the text that were recorded from TensorFlow Serving."""
     with pytest.raises(ServerError) as caught:
         log.run(signature, inputs, outputs)
     assert (caught.value.code, str(caught.value)) == (code, message)
@@ -85,7 +85,7 @@ def test_scalars_and_strings_keep_their_form(models: Path):
 
 
 def test_an_absent_input_takes_the_signatures_default(models: Path):
-    """A SignatureDef's default stands in, and gives way to what is sent."""
+    """A SignatureDef's default stands in for an absent input, and only then."""
     defaults = Servable.load(models / "defaults" / "1")
     x = np.ones((1, 3), np.float32)
     assert defaults.run("", {"x": x})["f"][0, 0] == 30
@@ -94,7 +94,7 @@ def test_an_absent_input_takes_the_signatures_default(models: Path):
 
 
 def test_many_threads_share_one(log: Servable):
-    """Calls from eight threads at once each get their own answer."""
+    """Calls from eight threads at once each get their own result."""
 
     def call(i: int) -> bool:
         x = np.full((i % 7 + 1, 1), 1.0 + i, np.float32)
@@ -110,6 +110,15 @@ def test_a_timeout_stops_the_computation(models: Path):
     with pytest.raises(ServerError) as caught:
         slow.run("", {"x": np.full((1, 1), 1e8, np.float32)}, timeout=0.05)
     assert (caught.value.code, str(caught.value)) == ("DEADLINE_EXCEEDED", "Deadline Exceeded")
+    slow.close()
+
+
+@pytest.mark.parametrize("timeout", [1e-4, 0.0, -1.0])
+def test_a_timeout_below_a_millisecond_is_a_timeout(models: Path, timeout: float):
+    """TensorFlow counts whole milliseconds, and takes 0 for no limit: a call out of time must not run for good."""
+    slow = Servable.load(models / "slow" / "1")
+    with pytest.raises(ServerError, match=r"^Deadline Exceeded$"):
+        slow.run("", {"x": np.full((1, 1), 3000.0, np.float32)}, timeout=timeout)
     slow.close()
 
 

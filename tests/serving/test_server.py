@@ -8,7 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -18,9 +21,13 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
+from gradwire_serving._core.session import LoadedSession
+from gradwire_serving._grpc import front_end
 
 SERVE = """
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from gradwire_serving import ServerOptions, launch
 options = ServerOptions(port=0, model_name="slow", model_base_path=sys.argv[1])
@@ -33,14 +40,20 @@ launch("tensorflow_model_server", ServerOptions(model_base_path=sys.argv[1]), sa
 """
 
 
-def _ask(address: str, model: str, x: float) -> grpc.Future:
+def _ask(address: str, model: str, x: float, timeout: float | None = 60) -> grpc.Future:
     channel = grpc.insecure_channel(address)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.array([[x]], np.float32)))
-    call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=60)
+    call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=timeout)
     call.add_done_callback(lambda _: channel.close())
     return call
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    while not condition():  # the test's own timeout ends it
+        waiting.wait(0.01)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +105,7 @@ def test_a_foreign_address_is_refused(models: Path):
 
 
 def test_a_unix_socket_is_listened_on_as_well(models: Path, tmp_path: Path):
-    """--grpc_socket_path answers what the port answers."""
+    """--grpc_socket_path serves what the port serves."""
     path = Path(os.path.relpath(tmp_path)) / "s"  # short: a socket's path may have 107 characters
     server = EmbeddedServer(
         ServerOptions(port=0, model_base_path=str(models / "log"), grpc_socket_path=str(path), model_name="log")
@@ -105,13 +118,12 @@ def test_a_unix_socket_is_listened_on_as_well(models: Path, tmp_path: Path):
 
 
 def test_stopping_lets_calls_in_flight_end(models: Path):
-    """A call that runs when the server stops gets its answer; a later one does not."""
+    """A call that runs when the server stops gets its response; a later one does not."""
     server = EmbeddedServer(ServerOptions(port=0, model_name="slow", model_base_path=str(models / "slow")))
     server.start()
     _ask(server.address, "slow", 1.0).result()
     call = _ask(server.address, "slow", 1000.0)
-    while not server._manager.versions("slow")[0].uses:
-        pass
+    _wait_until(lambda: server._manager.versions("slow")[0].uses > 0)
     server.stop(grace=60)
     assert call.result().outputs["y"].float_val == [1000]
     assert _ask(server.address, "slow", 1.0).code() == grpc.StatusCode.UNAVAILABLE
@@ -156,8 +168,45 @@ def test_another_engine_takes_the_process_over(tmp_path: Path, models: Path):
     assert process.returncode == 7
 
 
+def test_calls_that_come_during_a_stop_are_refused_with_a_status(models: Path, monkeypatch: pytest.MonkeyPatch):
+    """The port stays open for a moment after the last call, so that a call on its way is not left without a status."""
+    server = EmbeddedServer(ServerOptions(port=0, model_name="log", model_base_path=str(models / "log")))
+    server.start()
+    late = []
+
+    def linger(seconds: float) -> None:
+        call = _ask(server.address, "log", 1.0)
+        late.append((seconds, call.code(), call.details()))
+
+    monkeypatch.setattr(front_end, "time", SimpleNamespace(sleep=linger))
+    server.stop(grace=30)
+    assert late == [(front_end.LINGER, grpc.StatusCode.UNAVAILABLE, "the server is stopping")]
+
+
+def test_the_callers_deadline_is_the_sessions_timeout(models: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the wire to the runtime: a call is computed within what is left of its deadline, or without a limit."""
+    timeouts = []
+    run = LoadedSession.run
+
+    def record(session, feeds, fetches, timeout):
+        timeouts.append(timeout)
+        return run(session, feeds, fetches, timeout)
+
+    monkeypatch.setattr(LoadedSession, "run", record)
+    server = EmbeddedServer(ServerOptions(port=0, model_name="log", model_base_path=str(models / "log")))
+    server.start()
+    try:
+        _ask(server.address, "log", 1.0, timeout=1000).result()
+        _ask(server.address, "log", 1.0, timeout=None).result()
+    finally:
+        server.stop(grace=0)
+    limited, unlimited = timeouts
+    assert 900 < limited <= 1000
+    assert unlimited is None
+
+
 def test_a_directory_of_models_is_served_whole(models: Path, tmp_path: Path):
-    """Every model below the directory answers under its directory's name."""
+    """Every model below the directory is served under its directory's name."""
     shutil.copytree(models / "log", tmp_path / "log")
     shutil.copytree(models / "log" / "1", tmp_path / "other" / "5")
     server = EmbeddedServer(ServerOptions(port=0, directory=tmp_path))

@@ -129,5 +129,5 @@ def test_an_array_larger_than_the_free_memory_is_refused(monkeypatch: pytest.Mon
 
 
 def test_the_free_memory_is_known():
-    """The system says how much memory is free: something between a megabyte and a pebibyte."""
+    """The free memory is something between a megabyte and a pebibyte."""
     assert 2**20 < tensors._available_memory() < 2**50

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 from gradwire_training import Samples, fit, mlp, problems, with_dtype
+from gradwire_training._fit import EvaluationSet, compare
 from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._objective.objective import Objective
 
 
 @pytest.fixture(scope="session")
 def log():
-    """The problem that comes along."""
+    """The built-in problem."""
     return problems.get("log")
 
 
@@ -21,6 +24,18 @@ def log():
 def quick(log):
     """A short fit with the defaults."""
     return fit(log.network(seed=3), log.samples(), steps=70, seed=3)
+
+
+@pytest.fixture(scope="session")
+def changed():
+    """Changes fields of a result, and evaluates it again."""
+
+    def change(result, **fields):
+        result = replace(result, **fields)
+        rows = EvaluationSet.of(result.request.samples, result.request.validation)
+        return replace(result, comparison=compare(result.model, result.binding, rows))
+
+    return change
 
 
 @pytest.fixture

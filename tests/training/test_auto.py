@@ -27,7 +27,7 @@ def pick(objective):
 
 
 def test_small_problems_get_levenberg_marquardt(pick):
-    """The post's network, and any whose step takes hundredths of a second."""
+    """The network of the reference blog post, and any whose step takes hundredths of a second."""
     assert pick((20, 20, 1), 19) == ("lm", "481 weights and 19 labels, few enough for it", Lm.steps)
     assert pick((20, 20, 1), 1_000)[0] == "lm"
 
@@ -53,12 +53,12 @@ def test_large_or_noisy_ones_get_adam(pick):
 
 
 def test_the_choice_is_told_and_recorded(log, tmp_path):
-    """In the result, and in the file that it leaves; a caller who chose needs no story."""
+    """In the result, and in the file that it leaves; a caller who chose needs no reason."""
     result = fit(log.network(), log.samples(), steps=3)
-    assert result.story == "lm: 481 weights and 38 labels, few enough for it"
+    assert result.selection_reason == "lm: 481 weights and 38 labels, few enough for it"
     assert set(result.history["optimizer"]) == {"lm"}
-    assert f'"story": "{result.story}"' in (result.save(tmp_path / "log") / "fit.json").read_text()
-    assert fit(log.network(), log.samples(), optimizer="lm", steps=3).story == ""
+    assert f'"story": "{result.selection_reason}"' in (result.save(tmp_path / "log") / "fit.json").read_text()
+    assert fit(log.network(), log.samples(), optimizer="lm", steps=3).selection_reason == ""
 
 
 def test_two_optimisers_follow_one_another(line):

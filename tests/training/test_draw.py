@@ -1,4 +1,4 @@
-"""The pictures of a fit."""
+"""The plots of a fit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib import pyplot as plt
 from gradwire._errors import PackageError
 from gradwire_training import Samples, draw, fit, mlp
 from gradwire_training._data.samples import Provenance
-from gradwire_training._report.comparison import Comparison, Pair
-from gradwire_training._report.figures import pictures_of
+from gradwire_training._fit import TensorComparison
+from gradwire_training._report.figures import plots_of
 from gradwire_training._report.figures.curve import _Curve
 from gradwire_training._report.figures.figure import GRID, INK, thinned
 from gradwire_training._report.figures.parity import MOST_POINTS, _some
@@ -39,13 +39,13 @@ def _pixels(path):
     return width, height, np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, -1)
 
 
-def _pictures(result):
-    return {picture.name: picture for picture in pictures_of(result, Comparison.of(result))}
+def _plots(result):
+    return {plot.name: plot for plot in plots_of(result)}
 
 
 @pytest.fixture(scope="module")
 def drawn(quick, tmp_path_factory):
-    """The quick fit's pictures."""
+    """The quick fit's plots."""
     return draw(quick, to=tmp_path_factory.mktemp("drawn") / "deeper")
 
 
@@ -63,26 +63,26 @@ def pair_fit():
     return fit(model, samples, optimizer="lm", steps=2)
 
 
-def test_four_pictures_are_written_of_a_curve(drawn):
+def test_four_plots_are_written_of_a_curve(drawn):
     """Value, derivative, errors and history; pyplot, which would keep the figures alive, has none of them."""
     assert [path.name for path in drawn] == CURVE
     assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("index", range(4), ids=CURVE)
-def test_each_picture_shows_something(drawn, index):
+def test_each_plot_shows_something(drawn, index):
     """It is 1080 x 675, and most of its rows differ from an empty one."""
     width, height, rows = _pixels(drawn[index])
     assert (width, height) == (1080, 675)
     assert len(np.unique(rows, axis=0)) > height / 4
 
 
-def test_several_inputs_and_outputs_get_parity_pictures(pair_fit, tmp_path):
+def test_several_inputs_and_outputs_get_parity_plots(pair_fit, tmp_path):
     """One panel for each output and one for each derivative, named as in a package."""
     assert [path.name for path in draw(pair_fit, to=tmp_path)] == PARITY
-    pictures = _pictures(pair_fit)
+    plots = _plots(pair_fit)
     titles = {
-        name: [axes.get_title(loc="left") for axes in pictures[name].figure.axes] for name in ("values", "derivatives")
+        name: [axes.get_title(loc="left") for axes in plots[name].figure.axes] for name in ("values", "derivatives")
     }
     assert sorted(filter(None, titles["values"])) == ["pair", "price"]
     assert sorted(filter(None, titles["derivatives"])) == ["dpair_da", "dpair_db", "dprice_da", "dprice_db"]
@@ -91,7 +91,7 @@ def test_several_inputs_and_outputs_get_parity_pictures(pair_fit, tmp_path):
 def test_a_parity_panel_says_the_errors_of_the_result(pair_fit):
     """Its largest error and rmse are those of the result, to the digits shown."""
     texts = [
-        note.get_text() for axes in _pictures(pair_fit)["values"].figure.axes for note in axes.texts
+        note.get_text() for axes in _plots(pair_fit)["values"].figure.axes for note in axes.texts
     ]  # fmt: skip - as it reads
     errors = [pair_fit.errors[name] for name in ("price", "pair")]
     assert sorted(texts) == sorted(f"max {error['max']:.2g}\nrmse {error['rmse']:.2g}" for error in errors)
@@ -100,21 +100,21 @@ def test_a_parity_panel_says_the_errors_of_the_result(pair_fit):
 def test_a_parity_panel_always_shows_the_worst_points():
     """Of many points some are left out, but never the largest errors."""
     generator = np.random.default_rng(1)
-    wanted = generator.normal(size=9_000)
+    expected = generator.normal(size=9_000)
     errors = generator.normal(size=9_000) * 1e-3
     errors[4321] = 7.0
-    _, _, shown = _some(Pair("f", is_derivative=False, unit=None, given=wanted + errors, wanted=wanted))
+    _, _, shown = _some(TensorComparison("f", "value", None, predicted=expected + errors, expected=expected))
     assert len(shown) == MOST_POINTS
     assert np.abs(shown).max() == pytest.approx(7.0)
 
 
-def test_a_model_without_finite_answers_has_parity_pictures(pair_fit):
+def test_a_model_without_finite_predictions_has_parity_plots(pair_fit, changed):
     """The panels say so."""
     model = keras.models.clone_model(pair_fit.model)
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.weights])
-    pictures = _pictures(replace(pair_fit, model=model))
-    assert "no finite answer" in pictures["values"].svg()
-    assert "no finite answer" in pictures["derivatives"].svg()
+    plots = _plots(changed(pair_fit, model=model))
+    assert "no finite prediction" in plots["values"].svg()
+    assert "no finite prediction" in plots["derivatives"].svg()
 
 
 def test_only_labels_that_were_fitted_are_drawn(quick, log):
@@ -124,27 +124,27 @@ def test_only_labels_that_were_fitted_are_drawn(quick, log):
         for loss in ("value", "derivative", "sobolev")
     }
     drawn = {
-        loss: (int(np.isfinite(curve.samples.y).sum()), int(np.isfinite(curve.samples.slope).sum()))
+        loss: (int(np.isfinite(curve.samples.value).sum()), int(np.isfinite(curve.samples.derivative).sum()))
         for loss, curve in curves.items()
     }
     assert drawn == {"value": (19, 0), "derivative": (1, 19), "sobolev": (19, 19)}
-    pinned = np.isfinite(curves["derivative"].samples.y)
+    pinned = np.isfinite(curves["derivative"].samples.value)
     assert curves["derivative"].samples.x[pinned].tolist() == [1.0]
 
 
-def test_rows_held_out_are_drawn_as_points(quick):
+def test_rows_held_out_are_drawn_as_points(quick, changed):
     """Where no truth is known, the fit is shown against the rows that it was not fitted to."""
     x = np.linspace(0.1, 1.9, 8)
     fitted, held = (Samples(x[part], np.log(x[part]), 1 / x[part]) for part in (slice(0, None, 2), slice(1, None, 2)))
-    result = replace(quick, request=replace(quick.request, samples=fitted, validation=held))
+    result = changed(quick, request=replace(quick.request, samples=fitted, validation=held))
     curve = _Curve.of(result)
-    assert not curve.known
-    np.testing.assert_array_equal(curve.wanted.x, x[1::2])
-    assert "the rows held out" in _pictures(result)["value"].svg()
+    assert not curve.is_truth
+    np.testing.assert_array_equal(curve.expected.x, x[1::2])
+    assert "the rows held out" in _plots(result)["value"].svg()
 
 
 def test_a_fit_without_a_finite_value_is_drawn(log, tmp_path):
-    """Where there is nothing to show the axes stay empty: a diverged fit has pictures too."""
+    """Where there is nothing to show the axes stay empty: a diverged fit has plots too."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Rescaling(float("inf"))])
     result = fit(model, log.samples(), optimizer="sgd", steps=3)
     assert [path.name for path in draw(result, to=tmp_path)] == CURVE
@@ -155,7 +155,7 @@ def test_the_learning_curve_has_a_colour_for_each_optimiser(quick):
     steps = np.arange(1, 11)
     names = np.array(["adam"] * 4 + ["lbfgs"] * 6)
     history = {"step": steps, "loss": 1.0 / steps, "mae": 0.1 / steps, "optimizer": names}
-    (axes,) = _pictures(replace(quick, history=history))["history"].figure.axes
+    (axes,) = _plots(replace(quick, history=history))["history"].figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     first, second = lines["loss: adam, 4 steps"], lines["loss: lbfgs, 6 steps"]
     assert first.get_color() != second.get_color()
@@ -170,10 +170,10 @@ def test_thinning_keeps_the_last_point():
     assert (kept[-1], column[-1]) == (1_000_000, 2_000_000.0)
 
 
-def test_a_picture_in_a_page_takes_the_colours_of_the_page(quick):
+def test_a_plot_in_a_page_takes_the_colours_of_the_page(quick):
     """Ink and grid follow the theme, the background is clear, and ids are the picture's own."""
-    for name, picture in _pictures(quick).items():
-        svg = picture.svg()
+    for name, plot in _plots(quick).items():
+        svg = plot.svg()
         assert "currentColor" in svg
         assert INK not in svg
         assert GRID not in svg
@@ -181,16 +181,16 @@ def test_a_picture_in_a_page_takes_the_colours_of_the_page(quick):
         assert set(re.findall(r"url\(#([^)]*)\)", svg)) <= set(re.findall(r'id="([^"]*)"', svg))
 
 
-def test_names_are_shown_as_they_are(quick):
+def test_names_are_shown_as_they_are(quick, changed):
     """A dollar sign is no formula, and markup is text."""
     truth = replace(quick.request.samples.provenance.truth, formula="cost in $ <b>of $</b>")
     samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], provenance=Provenance(truth=truth, spacing="linear", seed=0))
-    svg = _pictures(replace(quick, request=replace(quick.request, samples=samples)))["value"].svg()
+    svg = _plots(changed(quick, request=replace(quick.request, samples=samples)))["value"].svg()
     assert "cost in $ &lt;b&gt;of $&lt;/b&gt;" in svg
 
 
 def test_a_place_that_cannot_be_written_is_refused(quick, tmp_path):
     """A file where the directory should be is named."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(PackageError, match=r"cannot write pictures to .*give another place"):
+    with pytest.raises(PackageError, match=r"cannot write plots to .*give another place"):
         draw(quick, to=tmp_path / "file")

@@ -215,7 +215,7 @@ def test_random_layers_follow_the_seed(log):
 
 
 REFUSED = {
-    "optimizer": ({"optimizer": "newton"}, r"optimizer 'newton', expected one of auto, lm, lbfgs, adam, sgd"),
+    "optimizer": ({"optimizer": "newton"}, r"optimizer 'newton', expected one of auto, adam, lbfgs, lm, sgd"),
     "optimizer kind": (
         {"optimizer": 3},
         r"optimizer is 3, expected a name or an instance of optimizers.Optimizer",

@@ -12,7 +12,7 @@ import pytest
 from gradwire._errors import PackageError
 from gradwire._package.card import CardTensor
 from gradwire_training import Derivative, Samples, fit, mlp, optimizers, repeat
-from gradwire_training._fit.record import require_target, write
+from gradwire_training._fit.record import require_target
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_failed_write_leaves_the_old_result(saved, quick, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(PackageError, match="No space left on device"):
-        write(quick, saved)
+        quick.save(saved)
     assert (saved / "fit.json").read_bytes() == before
     assert [entry.name for entry in saved.parent.iterdir()] == ["quick"]
 

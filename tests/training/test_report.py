@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from gradwire._cli.train.summary import show_outcome
+from gradwire._cli.train import show_summary
 from gradwire._errors import PackageError
 from gradwire_training import Samples, report, summarize
 from gradwire_training._data.samples import Provenance
-from gradwire_training._report.comparison import Comparison, Pair
+from gradwire_training._fit import TensorComparison
 
 ATTACK = '<script>alert("x")</script>'
 
@@ -53,7 +53,7 @@ def test_the_page_is_one_file_that_needs_nothing_else(page):
     assert [style for style in page.styles if "url(" in style.replace("url(#", "") or "@import" in style] == []
 
 
-def test_the_page_shows_the_pictures_that_lie_beside_it(reported, page):
+def test_the_page_shows_the_plots_that_lie_beside_it(reported, page):
     """As many drawings as PNG files."""
     assert [path.name for path in reported.pictures] == [
         "value.png",
@@ -65,7 +65,7 @@ def test_the_page_shows_the_pictures_that_lie_beside_it(reported, page):
     assert page.tags.count("svg") == page.tags.count("figcaption") == 4
 
 
-def test_the_page_tells_the_errors_and_the_story(quick, reported, page):
+def test_the_page_tells_the_errors_and_the_optimisers(quick, reported, page):
     """The numbers are the result's."""
     cells = {text.strip() for text in page.text}
     for name in ("f", "df_dx"):
@@ -77,12 +77,12 @@ def test_the_page_tells_the_errors_and_the_story(quick, reported, page):
     assert sum(phase.steps for phase in reported.summary.phases) == quick.steps
 
 
-def test_names_on_the_page_are_escaped(quick, tmp_path):
+def test_names_on_the_page_are_escaped(quick, changed, tmp_path):
     """A formula, a source, a name that hold markup are shown, not obeyed."""
     known = quick.request.samples.provenance.truth
     truth = replace(known, name=ATTACK, formula=ATTACK, source=ATTACK)
     samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], provenance=Provenance(truth=truth, spacing="linear", seed=0))
-    hostile = replace(quick, request=replace(quick.request, samples=samples), message=ATTACK)
+    hostile = changed(quick, request=replace(quick.request, samples=samples), message=ATTACK)
     page = _Page(report(hostile, to=tmp_path).page.read_text())
     assert "script" not in page.tags
     assert sum(ATTACK in text for text in page.text) >= 4
@@ -101,18 +101,22 @@ def test_a_page_that_cannot_be_written_is_refused(quick, tmp_path):
         report(quick, to=tmp_path)
 
 
-def test_errors_of_a_pair():
-    """max, rmse, and the rmse as a share of the truth's standard deviation, in closed form."""
-    pair = Pair("f", False, None, given=np.array([1.0, 2.0, 5.0, 4.0]), wanted=np.array([1.0, 2.0, 3.0, 4.0]))
-    assert (pair.max, pair.rmse) == (2.0, 1.0)
-    assert pair.relative == pytest.approx(1 / np.sqrt(1.25))
+def _tensor(predicted, expected):
+    return TensorComparison("f", "value", None, predicted=np.array(predicted), expected=np.array(expected))
 
 
-def test_a_pair_without_finite_answers_has_no_errors():
+def test_errors_of_a_tensor():
+    """max, rmse, and the rmse as a fraction of the truth's standard deviation, in closed form."""
+    tensor = _tensor([1.0, 2.0, 5.0, 4.0, 9.0], [1.0, 2.0, 3.0, 4.0, np.nan])
+    assert (tensor.max, tensor.rmse) == (2.0, 1.0)
+    assert tensor.relative == pytest.approx(1 / np.sqrt(1.25))
+
+
+def test_a_tensor_without_finite_predictions_has_no_errors():
     """None, not a number that could be taken for one; a constant truth has no spread."""
-    broken = Pair("f", False, None, given=np.array([1.0, np.nan]), wanted=np.array([1.0, 2.0]))
+    broken = _tensor([1.0, np.nan], [1.0, 2.0])
     assert (broken.max, broken.rmse, broken.relative) == (None, None, None)
-    constant = Pair("f", False, None, given=np.array([1.0, 3.0]), wanted=np.array([2.0, 2.0]))
+    constant = _tensor([1.0, 3.0], [2.0, 2.0])
     assert (constant.max, constant.relative) == (1.0, None)
 
 
@@ -130,16 +134,16 @@ def test_the_summary_has_the_errors_of_the_result(quick):
     ("output", "wrt", "unit"),
     [("USD", "1", "USD"), ("USD", "USD", "1"), ("USD", "1/year", "USD/(1/year)"), ("J", "m", "J/m")],
 )
-def test_a_derivative_has_the_unit_of_a_ratio(quick, output, wrt, unit):
+def test_a_derivative_has_the_unit_of_a_ratio(quick, changed, output, wrt, unit):
     """Output over input, as short as it goes."""
     samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], units={"x": wrt, "f": output})
-    result = replace(quick, request=replace(quick.request, samples=samples))
-    assert {pair.name: pair.unit for pair in Comparison.of(result).pairs} == {"f": output, "df_dx": unit}
+    result = changed(quick, request=replace(quick.request, samples=samples))
+    assert {tensor.name: tensor.unit for tensor in result.comparison.tensors} == {"f": output, "df_dx": unit}
 
 
 def test_the_command_prints_a_table_of_the_fit(reported, capsys):
-    """Errors and the place go to standard output, the story to standard error."""
-    show_outcome(reported, to=reported.page.parent)
+    """Errors and the place go to standard output, the rest to standard error."""
+    show_summary(reported, to=reported.page.parent)
     said, told = capsys.readouterr()
     assert {"f", "df_dx"} <= set(said.split())
     assert said.rstrip().endswith(str(reported.page.parent))

@@ -8,7 +8,7 @@ import pytest
 
 from gradwire._errors import DataError
 from gradwire_training import Samples, mlp, with_dtype
-from gradwire_training._fit.errors import evaluate
+from gradwire_training._fit import evaluate
 from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._models.scaling import output_scales, units_of
 

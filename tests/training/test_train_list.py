@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-import gradwire_training
 from gradwire._cli.main import app
-from gradwire._cli.train import problem_list
+from gradwire._cli.train import tables
 from gradwire_training import problems
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    """What the command prints; the folder is at hand already, without the filter on standard error."""
-    monkeypatch.setattr(problem_list, "heavy", lambda _: gradwire_training)
+def shown():
+    """What the command prints."""
     done = CliRunner().invoke(app, ["train", "--list"])
     assert done.exit_code == 0, done.output
     return done.output
@@ -26,11 +24,11 @@ def test_every_problem_is_listed_and_no_other_argument_is_needed(shown):
     assert "rosenbrock-5" in shown
 
 
-def test_a_row_says_what_goes_in_and_out_with_units_and_where_it_comes_from():
-    """Shapes of more than one number, units other than 1, simulated labels."""
-    name, columns, what, samples, source = problem_list._row(problems.get("basket"))
+def test_a_row_has_inputs_and_outputs_with_units_and_the_source():
+    """Shapes of more than one element, units other than 1, simulated labels."""
+    name, columns, function, samples, source = tables._problem_row(problems.get("basket"))
     assert (name, columns, samples) == ("basket", "spots (7) [USD] -> price [USD]", "4096, random, simulated")
-    assert what == "Bachelier's call on a basket on seven correlated spots, Gaussian about 1; with its deltas"
+    assert function == "Bachelier's call on a basket on seven correlated spots, Gaussian about 1; with its deltas"
     assert "arXiv 2005.02347" in source
-    assert problem_list._row(problems.get("log"))[1] == "x -> f"
-    assert "positions (5, 3) [sigma]" in problem_list._row(problems.get("lennard-jones"))[1]
+    assert tables._problem_row(problems.get("log"))[1] == "x -> f"
+    assert "positions (5, 3) [sigma]" in tables._problem_row(problems.get("lennard-jones"))[1]

@@ -106,7 +106,7 @@ def test_verify_passes_and_tells_wiring_from_training(workplace, address, where,
     """The Taylor test passes; the trained function's own errors are shown apart."""
     target = [address, "log"] if where == "address" else ["models/log"]
     shown = gradwire("verify", *target, cwd=workplace).stdout
-    assert "trained function against" in shown
+    assert "errors of the trained function against" in shown
 
 
 def test_batch_adds_columns_and_keeps_the_rest(workplace, address, gradwire):

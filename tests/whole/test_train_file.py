@@ -1,4 +1,4 @@
-"""`gradwire train` on files: what goes into the card, what is refused, and a command that is killed and goes on."""
+"""`gradwire train` on files: what reaches the card, what is refused, and a killed command that is resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 import typer
 
 import gradwire_export
-import gradwire_training
+from gradwire._cli.choices import Loss, OptimizerName
 from gradwire._cli.commands import train as command_module
 from gradwire._errors import DataError, GradwireError, UsageError
 
@@ -46,7 +46,6 @@ def place(tmp_path_factory):
 @pytest.fixture
 def train(monkeypatch, place):
     """The command as a function in this process, where TensorFlow is loaded already."""
-    monkeypatch.setattr(command_module, "heavy", lambda name: gradwire_training)
     monkeypatch.chdir(place)
     return command_module.command
 
@@ -61,7 +60,7 @@ def test_a_file_becomes_a_package_whose_card_tells_of_it(train, place, capfd):
     shown = capfd.readouterr()
     assert "data.parquet: 60 rows with 60 values and 111 derivatives; fitting values and derivatives" in shown.err
     assert "columns left out: day" in shown.err
-    assert "12 rows are held out to measure on, 48 are fitted" in shown.err
+    assert "fitting 48 rows; 12 rows are held out to measure errors on" in shown.err
     assert "12 rows that were held out of the fit" in shown.out
     gradwire_export.export(place / "build" / "price", to=place / "models" / "price")
     card = json.loads((place / "models/price/1/assets/card.json").read_text())
@@ -94,12 +93,12 @@ BAD = {
     "an option of problems": (
         GOOD,
         {**NAMED, "samples": 5},
-        "--samples is for a problem, and bad.csv is none",
+        "--samples does not apply to bad.csv, a file",
     ),
     "batches of another optimizer": (
         GOOD,
         {**NAMED, "batch_size": 2, "optimizer": "lbfgs"},
-        "--batch-size is adam's",
+        "--batch-size is for adam",
     ),
 }
 
@@ -120,13 +119,13 @@ def test_a_bad_table_gets_a_line_and_leaves_nothing(name, train, place):
 
 
 def _as_words(options):
-    kinds = {"loss": command_module.Loss, "optimizer": command_module.OptimizerName}
+    kinds = {"loss": Loss, "optimizer": OptimizerName}
     return {name: kinds[name](value) if name in kinds else value for name, value in options.items()}
 
 
 def test_a_problem_takes_no_columns(train, place):
     """Options that would not be looked at are refused."""
-    with pytest.raises(UsageError, match="--inputs is for a file, and log is none: leave it out"):
+    with pytest.raises(UsageError, match="--inputs does not apply to log, a built-in problem: leave it out"):
         train("log", place / "never", inputs="x")
 
 
@@ -134,7 +133,7 @@ def test_one_row_is_told_and_fitted(train, place, capfd):
     """Nothing is held out of a handful of rows, and the command says so."""
     (place / "one.csv").write_text("x,f,df_dx\n1,2,3\n")
     train("one.csv", place / "build" / "one", steps=5)
-    assert "all 1 rows are fitted: none are held out to measure on" in capfd.readouterr().err
+    assert "fitting all 1 rows: none are held out to measure errors on" in capfd.readouterr().err
     record = json.loads((place / "build/one/fit.json").read_text())
     assert record["errors"]["against"].startswith("the 1 samples that it was fitted to")
 
@@ -191,7 +190,7 @@ def test_a_killed_command_goes_on(train, place, capfd):
     assert command.wait() == -signal.SIGKILL, (place / "told.txt").read_text()
     assert not (place / "build" / "log").exists()
     assert 0 < len(np.load(path)["books:loss"]) < steps
-    asked = {"optimizer": command_module.OptimizerName.ADAM, "seed": 3, "steps": steps}
+    asked = {"optimizer": OptimizerName.ADAM, "seed": 3, "steps": steps}
     with pytest.raises(UsageError, match=r"log.checkpoint is of another fit \(steps: it had 20000, now 300\)"):
         train("log", place / "build" / "log", **{**asked, "steps": 300}, resume=True)
     train("log", place / "build" / "log", **asked, resume=True)

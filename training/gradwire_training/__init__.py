@@ -1,4 +1,4 @@
-"""Training: fits Keras models to values and derivatives."""
+"""Training: fit Keras models to values and derivatives."""
 
 from gradwire_training import optimizers, problems
 from gradwire_training._data import Samples, Stream, hold_out, split_pins, with_noise
@@ -6,8 +6,7 @@ from gradwire_training._fit import Result, fit, repeat, require_target
 from gradwire_training._models import mlp, with_dtype
 from gradwire_training._objective import Derivative, Loss, Sobolev, Value, losses
 from gradwire_training._progress import Progress
-from gradwire_training._report import Report, Study, Summary, report, study, summarize
-from gradwire_training._report.figures import draw
+from gradwire_training._report import Report, Study, Summary, draw, report, study, summarize
 
 __all__ = [
     "Derivative",

@@ -1,8 +1,18 @@
-"""Words that options take; typer lists them, and refuses others."""
+"""The words that options accept, listed here so that help and refusals need no heavy package.
+
+Training and serving register theirs (optimisers, losses, engines, …) again; a test holds the two lists together.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+from gradwire._package import DIFFERENTIABLE, SERVING_DEFAULT
+
+# What `--compute` accepts, and the signature behind each word: `grad` is the one that a server runs by default, the
+# others have the names of their signatures.
+COMPUTE: Final = {"grad" if kind.name == SERVING_DEFAULT else kind.name: kind for kind in DIFFERENTIABLE}
 
 
 class Loss(StrEnum):
@@ -14,7 +24,7 @@ class Loss(StrEnum):
 
 
 class Spacing(StrEnum):
-    """How samples lie in the domain."""
+    """How samples are spread over the domain."""
 
     LINEAR = "linear"
     LOG = "log"
@@ -24,7 +34,7 @@ class Spacing(StrEnum):
 
 
 class OptimizerName(StrEnum):
-    """What makes the loss small."""
+    """Optimisers of a fit."""
 
     AUTO = "auto"
     LM = "lm"
@@ -34,7 +44,7 @@ class OptimizerName(StrEnum):
 
 
 class Activation(StrEnum):
-    """Of the hidden layers: smooth ones, for a derivative has to have one."""
+    """Activations of the hidden layers: smooth ones, so that the derivative is differentiable too."""
 
     SIGMOID = "sigmoid"
     TANH = "tanh"
@@ -44,27 +54,27 @@ class Activation(StrEnum):
 
 
 class Measure(StrEnum):
-    """Which error a study shows."""
+    """Error measures of a study."""
 
     MAX = "max"
     RMSE = "rmse"
 
 
 class DType(StrEnum):
-    """Of a package."""
+    """Dtypes of a package."""
 
     FLOAT32 = "float32"
     FLOAT64 = "float64"
 
 
 class Compiler(StrEnum):
-    """What compiles a package's signatures."""
+    """Compilers of a package's signatures."""
 
     XLA = "xla"
 
 
 class Format(StrEnum):
-    """How an answer is printed."""
+    """Output formats of a table of points."""
 
     TABLE = "table"
     JSON = "json"
@@ -72,28 +82,17 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
-class Compute(StrEnum):
-    """What a query asks for."""
+class Report(StrEnum):
+    """Output formats of a report."""
 
-    VALUE = "value"
-    GRAD = "grad"
-    JVP = "jvp"
-    VJP = "vjp"
-    HVP = "hvp"
-    HESSIAN = "hessian"
+    TABLE = "table"
+    JSON = "json"
 
 
 class Engine(StrEnum):
-    """What serves."""
+    """Servers that `gradwire serve` can start."""
 
     AUTO = "auto"
     EMBEDDED = "embedded"
     TENSORFLOW_MODEL_SERVER = "tensorflow_model_server"
     DOCKER = "docker"
-
-
-class Report(StrEnum):
-    """How what was found is printed."""
-
-    TABLE = "table"
-    JSON = "json"

@@ -1,4 +1,4 @@
-"""What the command prints: answers to standard output, everything else to standard error."""
+"""What the command prints: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -19,33 +19,38 @@ err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() el
 
 
 def say(text: str, line_break: bool = True) -> None:
-    """Prints text of an answer, as it is: no markup, no control characters. Also a ``print_fn`` for Keras."""
+    """Print a line of a result verbatim: no markup, no control characters. Also a ``print_fn`` for Keras."""
     out.print(plain(text), soft_wrap=True, end="\n" if line_break else "")
 
 
 def note(text: str) -> None:
-    """Prints a line about the work, to standard error."""
+    """Print a line about the work, to standard error."""
     err.print(plain(text), soft_wrap=True)
 
 
 def error_line(text: str) -> None:
-    """Prints the one line that an error gives."""
+    """Print the one line of an error, to standard error."""
     err.print(Text("gradwire: ", style="bold red").append_text(plain(text)), soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Replace control characters and terminal commands, which text from a server may carry."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def plain(text: object) -> Text:
-    """Makes text safe to show: it may come from a server, and could carry markup or terminal commands."""
-    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text)))
+    """Return text that is safe to show: without markup and without control characters."""
+    return Text(printable(str(text)))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text: bool = False) -> None:
-    """Prints a table.
+    """Print a table.
 
     Args:
         title: above the table; empty for none.
         columns: headings.
         rows: cells, shown by ``str``.
-        text: whether all columns are text; else all but the first are numbers, aligned to the right.
+        text: whether all columns are text; otherwise all but the first are numbers, aligned to the right.
     """
     if title:
         out.print(plain(title), style="bold", soft_wrap=True)
@@ -58,5 +63,5 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 
 def number(value: float | None) -> str:
-    """Formats an error or a duration: three significant digits; a dash for one that is not known."""
+    """Format a number to three significant digits; a dash for None."""
     return "-" if value is None else f"{value:.3g}"

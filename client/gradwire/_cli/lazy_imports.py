@@ -1,4 +1,4 @@
-"""The heavy folders, imported when a subcommand needs them, without TensorFlow's chatter."""
+"""Lazy imports of the heavy packages, without TensorFlow's log lines on the terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import logging
 import os
 import re
 import sys
-import threading
-from typing import Any, Final
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from gradwire._extras import import_extra
 
-# Lines of TensorFlow's C++ log ("I0000 00:00:1795401342.973865  2807 port.cc:153] …"), which it writes before any
-# setting of its own could silence it; and the notice that it does so.
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+# TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log from the end of its import on. Two or three lines ("I0000
+# 00:00:1795401342.973865  2807 port.cc:153] …", with a notice above them) are written while its libraries load, before
+# that setting is read (TensorFlow 2.21), so standard error is held back for as long as the import takes.
 CHATTER: Final = re.compile(rb"^([IWE]\d{4} [\d:.]+ +\d+ \S+:\d+\] |WARNING: All log messages before absl)")
 STDERR: Final = 2
 
@@ -23,52 +28,32 @@ EXTRAS: Final = {
 }
 
 
-def heavy(name: str) -> Any:
-    """Imports one of the heavy packages.
-
-    Args:
-        name: of the package.
-
-    Returns:
-        The module.
+def import_heavy(name: str) -> Any:
+    """Import one of the heavy packages.
 
     Raises:
-        MissingExtra: something that it needs is not installed; says what to install.
+        MissingExtra: a dependency of the package is not installed; the message names the extra to install.
     """
-    _silence_tensorflow()
-    # TensorFlow's Python log ("Assets written to …") says nothing that the command does not say itself.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow's Python log ("Assets written to …") repeats what the command reports itself.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    return import_extra(name, EXTRAS[name])
+    with _chatter_dropped():
+        return import_extra(name, EXTRAS[name])
 
 
-_silenced: list[int] = []
-
-
-def _silence_tensorflow() -> None:
-    """Filters TensorFlow's own log lines out of standard error; everything else still gets there."""
-    if _silenced:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+@contextmanager
+def _chatter_dropped() -> Generator[None]:
+    """Hold standard error back in a file, and write what is not TensorFlow's chatter afterwards."""
     sys.stderr.flush()
-    real = os.dup(STDERR)
-    read_end, write_end = os.pipe()
-    os.dup2(write_end, STDERR)
-    os.close(write_end)
-    _silenced.append(real)
-    # Python's own writes go past the filter, so that progress bars and prompts are not held up by it.
-    sys.stderr = os.fdopen(os.dup(real), "w", buffering=1, errors="replace")
-    threading.Thread(target=_filter, args=(read_end, real), daemon=True, name="gradwire-stderr").start()
-
-
-def _filter(read_end: int, real: int) -> None:
-    with os.fdopen(read_end, "rb") as lines:
-        for line in lines:
-            if not CHATTER.match(line):
-                os.write(real, line)
-
-
-def restore_stderr() -> None:
-    """Undoes the filter, before another program takes over the process."""
-    while _silenced:
-        os.dup2(_silenced.pop(), STDERR)
+    terminal = os.dup(STDERR)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, STDERR)
+            os.close(terminal)
+            held.seek(0)
+            os.write(STDERR, b"".join(line for line in held if not CHATTER.match(line)))

@@ -1,4 +1,4 @@
-"""Entry: runs a subcommand, and turns whatever went wrong into one line and an exit code."""
+"""The entry point: runs a command, and turns any error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from gradwire._cli.commands import (
     verify,
 )  # fmt: skip
 from gradwire._cli.console import error_line
-from gradwire._cli.flags import usual_flags
 from gradwire._errors import GradwireError
 
 DEBUG_FLAG: Final = "--debug"
@@ -32,7 +31,7 @@ INTERRUPTED: Final = 130  # what a shell reports for a command stopped by Ctrl-C
 
 app = typer.Typer(
     name="gradwire",
-    help="Serve a learnt function together with its derivatives.",
+    help="Train, export, serve and query surrogate models together with their derivatives.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,8 +40,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"gradwire {gradwire.__version__}")
         raise typer.Exit
 
@@ -50,10 +49,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option(DEBUG_FLAG, help="Show the traceback of an error; works at any place.")
+        bool, typer.Option(DEBUG_FLAG, help="Show the traceback of an error; may stand anywhere.")
     ] = False,
 ) -> None:
     pass
@@ -66,16 +65,16 @@ for _module in (
 
 
 def main() -> None:
-    """Runs the command line; returns to the shell with 0, 1 for a fault, 2 for misuse."""
+    """Run the command line; exit with 0, with 1 for a fault, or with 2 for misuse."""
     debug = DEBUG_FLAG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG_FLAG]
     if arguments[:1] == [serve.NAME]:
-        arguments = usual_flags(arguments, serve.SWITCHES)
+        arguments = serve.with_hyphens(arguments)
     try:
         app(arguments)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the last place: a user gets one line, not a traceback
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a user gets one line, not a traceback
         if debug:
             traceback.print_exc()
         error_line(_message(error, debug=debug))
@@ -86,5 +85,5 @@ def _message(error: Exception, *, debug: bool) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, GradwireError):
         return text
-    hint = "" if debug else f"; this is a fault of gradwire: {DEBUG_FLAG} shows where"
+    hint = "" if debug else f"; this is a bug in gradwire: {DEBUG_FLAG} shows the traceback"
     return f"{type(error).__name__}: {text}{hint}"

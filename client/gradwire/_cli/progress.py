@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a plain line every few seconds in a log."""
+"""Progress: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LINE_EVERY: Final = 5.0  # seconds; a log of an hour has 720 lines
 
 @contextmanager
 def progress(what: str) -> Generator[Callable[[int, int, str], None]]:
-    """Shows how far something is.
+    """Show the progress of something.
 
     Args:
-        what: shown before the bar.
+        what: the label of the bar.
 
     Yields:
-        A function of done, total, and a short text.
+        A function of the steps done, the total, and a short text.
     """
     if not err.is_terminal:
         yield _Lines(what).report
@@ -47,13 +47,13 @@ def progress(what: str) -> Generator[Callable[[int, int, str], None]]:
 
 @contextmanager
 def rows_progress(total: int) -> Generator[Callable[[int, int], None]]:
-    """Shows how many rows of a file are done.
+    """Show how many rows of a file are done.
 
     Args:
-        total: number of rows; shown before the first block is done.
+        total: number of rows, shown before the first block is done.
 
     Yields:
-        A function of rows done and rows in all.
+        A function of the rows done and their total.
     """
     with progress("rows") as report:
         report(0, total, "")
@@ -61,7 +61,7 @@ def rows_progress(total: int) -> Generator[Callable[[int, int], None]]:
 
 
 class _Lines:
-    """Writes a line when the last one is some seconds old."""
+    """Writes a line at most every ``LINE_EVERY`` seconds."""
 
     def __init__(self, what: str) -> None:
         self.what = what

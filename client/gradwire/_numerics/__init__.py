@@ -1,7 +1,17 @@
 """The numerics of verification: points and directions, rounding noise, Taylor remainders, distances between arrays."""
 
 from gradwire._numerics.batches import ALLOWED_EPS, Batch, poisoned
-from gradwire._numerics.compare import Comparison, compare, distance, eps_of, flat_rows, largest, ulp_of, worst_ratio
+from gradwire._numerics.compare import (
+    TINY,
+    Comparison,
+    compare,
+    distance,
+    eps_of,
+    flat_rows,
+    largest,
+    ulp_of,
+    worst_ratio,
+)
 from gradwire._numerics.noise import CENTRE, GRID, Measured, deviation, measure, spacing
 from gradwire._numerics.points import (
     evaluate_along,
@@ -18,6 +28,7 @@ __all__ = [
     "CENTRE",
     "GRID",
     "SAFETY",
+    "TINY",
     "Batch",
     "Comparison",
     "Measured",

@@ -1,7 +1,8 @@
-"""Taylor remainders and what they say of a derivative: how they fall, and the distance to a difference."""
+"""Taylor remainders as a test of a derivative: how they fall, and its distance from finite differences."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 SAFETY: Final = 8.0
 ABOVE_ROUNDING: Final = 10.0  # deviations: a remainder this large is not bent by rounding
 _FIT: Final = 5  # steps in the fit: a range of 16, the smallest there are, where the h² law is cleanest
-_LEAST_FIT: Final = 3  # fewer say nothing of a slope: the remainder is all rounding, as for a linear f
+_LEAST_FIT: Final = 3  # fewer do not determine a slope: the remainder is all rounding, as for a linear f
 _KINK: Final = 0.5  # fall of |r(h) + r(-h)| / h over two halvings: 1/4 where f is smooth, 1 at a kink
 _FIRST: Final = 3  # the first step with three estimates of truncation
+_SECOND_NOISE: Final = math.sqrt(6.0)  # of the weights 1, -2, 1
 
 
 def multiples(count: int, finest: float) -> Floats:
-    """Says where f is to be evaluated along a direction, as multiples of the longest step.
+    """Return where to evaluate f along a direction, as multiples of the longest step.
 
     Args:
         count: how often the longest step is halved.
@@ -43,39 +45,39 @@ class Remainders:
     """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales to judge them.
 
     Attributes:
-        r: ``(points, multiples, numbers)``, in the order of ``multiples``; finite.
+        r: ``(points, multiples, elements)``, in the order of ``multiples``; finite.
         steps: ``(points, steps)``, h.
-        value_rounding: ``(numbers,)``, what the dtype alone makes of f.
-        slope_rounding: ``(points, numbers)``, what the dtype alone makes of df·v.
+        value_rounding: ``(elements,)``, what the dtype alone makes of f.
+        derivative_rounding: ``(points, elements)``, what the dtype alone makes of df·v.
     """
 
     r: Floats
     steps: Floats
     value_rounding: Floats
-    slope_rounding: Floats
+    derivative_rounding: Floats
 
     @property
     def forward(self) -> Floats:
-        """r(h), ``(points, steps, numbers)``."""
+        """r(h), ``(points, steps, elements)``."""
         return self.r[:, : self.steps.shape[1]]
 
     @property
     def backward(self) -> Floats:
-        """r(-h), ``(points, steps, numbers)``."""
+        """r(-h), ``(points, steps, elements)``."""
         count = self.steps.shape[1]
         return self.r[:, count : 2 * count]
 
     def noise(self) -> Floats:
-        """Measures the noise s of f, ``(points, numbers)``, from fourth differences on the grid."""
+        """Return the noise s of f, ``(points, elements)``, from fourth differences on the grid."""
         return deviation(self.r[:, -len(GRID) :], self.value_rounding)
 
-    def curve(self) -> tuple[Floats, Floats]:
-        """Gives the median over the points of h, and of the largest |r(h)| of the output's numbers."""
+    def median_curve(self) -> tuple[Floats, Floats]:
+        """Return the median over the points of h, and of the largest |r(h)| of the output's elements."""
         largest: Floats = np.abs(self.forward).max(axis=2)
         return np.median(self.steps, axis=0), np.median(largest, axis=0)
 
     def fitted_slope(self, noise: Floats) -> float | None:
-        """Fits log r over log h, by least squares on the smallest steps at which r is not rounding.
+        """Fit log r over log h, by least squares on the smallest steps at which r is not rounding.
 
         The one step below joins them, at no less than rounding: there a piecewise linear f falls at once.
 
@@ -85,7 +87,7 @@ class Remainders:
         Returns:
             2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding.
         """
-        steps, r = self.curve()
+        steps, r = self.median_curve()
         above = np.median((np.abs(self.forward) / noise[:, None]).max(axis=2), axis=0) > ABOVE_ROUNDING
         if above.sum() < _LEAST_FIT:
             return None
@@ -95,28 +97,56 @@ class Remainders:
         return float(np.polyfit(np.log(steps[chosen]), np.log(floored), 1)[0])
 
     def disagreement(self, noise: Floats) -> Floats:
-        """Compares df·v with the central difference, at the step where that can be had best.
+        """Compare df·v with the central difference, at the step where that is most accurate.
 
         Args:
             noise: from ``noise``.
 
         Returns:
-            ``(points,)``, the worst of the output's numbers in units of what is allowed; NaN at a kink of f.
+            ``(points,)``, the worst of the output's elements in units of what is allowed; NaN at a kink of f.
         """
         h = self.steps[:, :, None]
         error = (self.forward - self.backward) / (2 * h)
-        change = np.abs(np.diff(error, axis=1)) / 3  # Richardson's estimate, at steps 1, 2, …
-        truncation = np.maximum(np.maximum(change[:, 2:], change[:, 1:-1] / 4), change[:, :-2] / 16)
-        allowed = SAFETY * (truncation + noise[:, None] / h[:, _FIRST:] + self.slope_rounding[:, None])
+        truncation = _truncation(np.abs(np.diff(error, axis=1)) / 3)
+        allowed = SAFETY * (truncation + noise[:, None] / h[:, _FIRST:] + self.derivative_rounding[:, None])
         best = allowed.argmin(axis=1)[:, None]
-        units = _at(np.abs(error[:, _FIRST:]) / allowed, best)
-        bend = np.abs(self.forward + self.backward) / h  # knows nothing of df
-        now, before = _at(bend[:, _FIRST:], best), _at(bend[:, _FIRST - 2 : -2], best)
+        ratio = _at(np.abs(error[:, _FIRST:]) / allowed, best)
+        change = np.abs(self.forward + self.backward) / h  # of the derivative over a step; independent of df
+        now, before = _at(change[:, _FIRST:], best), _at(change[:, _FIRST - 2 : -2], best)
         kink = (now > _KINK * before) & (now > SAFETY * noise / _at(h[:, _FIRST:], best))
-        return np.where(kink.any(axis=1), np.nan, units.max(axis=1))
+        return np.where(kink.any(axis=1), np.nan, ratio.max(axis=1))
+
+    def second_disagreement(self, noise: Floats, rounding: Floats) -> Floats:
+        """Compare v·Hv with the second difference, for remainders of third order; see ``disagreement``.
+
+        Differences settle where each halving at least halves the change, as it does, by four, where f is smooth over
+        the whole step; with a kink in it they do not. Changes are independent of H, so no fault of it hides here.
+
+        Args:
+            noise: from ``noise``.
+            rounding: ``(points, elements)``, what the dtype alone makes of v·Hv.
+
+        Returns:
+            ``(points,)``, in units of what is allowed; NaN where differences do not settle.
+        """
+        h = self.steps[:, :, None]
+        error = (self.forward + self.backward) / h**2
+        rounds = SAFETY * _SECOND_NOISE * noise[:, None] / h**2
+        change = np.abs(np.diff(error, axis=1)) / 3
+        allowed = SAFETY * (_truncation(change) + rounding[:, None]) + rounds[:, _FIRST:]
+        best = allowed.argmin(axis=1)[:, None]
+        falls = change[:, 1:] <= change[:, :-1] / 2 + rounds[:, 2:]
+        settled = np.take_along_axis(falls[:, 1:] & falls[:, :-1], best, axis=1)[:, 0]
+        ratio = _at(np.abs(error[:, _FIRST:]) / allowed, best)
+        return np.where(settled.all(axis=1), ratio.max(axis=1), np.nan)
+
+
+def _truncation(change: Floats) -> Floats:
+    """The truncation error at step 3, 4, …: the largest of three of Richardson's estimates, at steps 1, 2 and on."""
+    return np.maximum(np.maximum(change[:, 2:], change[:, 1:-1] / 4), change[:, :-2] / 16)
 
 
 def _at(array: Floats, step: NDArray[np.intp]) -> Floats:
-    """Picks a step a point and number: ``(points, steps, numbers)`` to ``(points, numbers)``."""
+    """Pick a step by point and element: ``(points, steps, elements)`` to ``(points, elements)``."""
     whole = np.broadcast_to(array, (*array.shape[:2], step.shape[2]))
     return np.take_along_axis(whole, step, axis=1)[:, 0]

@@ -1,7 +1,7 @@
-"""Check 2: the signatures agree with one another.
+"""The signatures agree with one another.
 
-Two ways of computing one number may differ by rounding alone. With s the deviation of rounding that was measured on
-each side (``_noise``; at least eps times the number's largest magnitude), two numbers a and b agree if
+Two ways of computing the same number may differ by rounding alone. With s the standard deviation of rounding that was
+measured on each side (``_numerics/noise.py``; at least eps times the largest magnitude), a and b agree if
 
     |a - b| ≤ 8 (s_a + s_b),
 
@@ -9,195 +9,184 @@ and two sums Σ p_i a_i and Σ q_j b_j, with p and q exact, if they differ by no
 
     8 ( Σ |p_i| s_a,i  +  Σ |q_j| s_b,j  +  eps (Σ |p_i a_i| + Σ |q_j b_j|) ).
 
-Held against each other, with random tangents v, w and cotangents u:
+Compared, with random tangents v, w and cotangents u:
 
-- the outputs and first derivatives of every signature against those of `serving_default`;
-- `jvp` against df·v, `vjp` against u·df, both with the df of `serving_default`;
-- ⟨u, Jv⟩ against ⟨Jᵀu, v⟩, the first from `jvp` and the second from `vjp` alone: the dot-product test of every
+- the outputs and first derivatives of every signature with those of `serving_default`;
+- `jvp` with df·v, `vjp` with u·df, both with the df of `serving_default`;
+- ⟨u, Jv⟩ with ⟨Jᵀu, v⟩, the first from `jvp` and the second from `vjp` alone: the dot-product test of every
   adjoint code (Claerbout, "Earth Soundings Analysis" (1992), 5; Griewank and Walther (2008), 3.4);
-- Hv from `hvp` against `hessian` times v; ⟨w, Hv⟩ against ⟨v, Hw⟩; and the Hessian against its own transpose.
+- Hv from `hvp` with `hessian` times v; ⟨w, Hv⟩ with ⟨v, Hw⟩; and the Hessian with its own transpose.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from gradwire._numerics import SAFETY, flat_rows, sample_directions, worst_ratio
-from gradwire._package import HESSIAN, HVP, JVP, VALUE, VJP, cotangent_name, tangent_name
-from gradwire._verify.evaluations import matrix
-from gradwire._verify.probe import measure_at
+from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, VJP, cotangent_name, tangent_name
 from gradwire._verify.result import Finding
-from gradwire._verify.taylor_second import hessian_along
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from gradwire._verify.evaluations import Answers
-    from gradwire._verify.probe import Pair
+    from gradwire._verify.evaluations import SignatureEvaluations
+    from gradwire._verify.probe import Derivative
 
     Floats = NDArray[np.float64]
 
 
-def agreement(answers: Answers) -> Iterator[Finding]:
-    """Holds the signatures of a model against one another; yields nothing where there is only one."""
-    yield from _same_tensors(answers)
-    if JVP in answers.others:
-        yield from _jvp(answers)
-    if VJP in answers.others:
-        yield from _vjp(answers)
-    if JVP in answers.others and VJP in answers.others:
-        yield _dot_product(answers)
-    if HVP in answers.others and HESSIAN in answers.others:
-        yield from _hvp_against_hessian(answers)
-    if HVP in answers.others:
-        yield from _hvp_symmetric(answers)
-    if HESSIAN in answers.others:
-        yield from _hessian_symmetric(answers)
+def agreement(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    """Compare the signatures of a model with one another; yield nothing where there is only one."""
+    present = evaluations.by_signature.keys()
+    yield from _same_tensors(evaluations)
+    if JVP in present:
+        yield from _jvp(evaluations)
+    if VJP in present:
+        yield from _vjp(evaluations)
+    if {JVP, VJP} <= present:
+        yield _dot_product(evaluations)
+    if {HVP, HESSIAN} <= present:
+        yield from _hvp_against_hessian(evaluations)
+    if HVP in present:
+        yield from _hvp_symmetric(evaluations)
+    if HESSIAN in present:
+        yield from _hessian_symmetric(evaluations)
 
 
-def _same_tensors(answers: Answers) -> Iterator[Finding]:
+def _same_tensors(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     """The tensors that a signature shares with `serving_default`; one line a signature, its worst."""
-    others = dict(answers.others)
-    if answers.subject.has(VALUE):
-        others[VALUE] = answers.subject.measure(VALUE)
-    for name, other in others.items():
-        shared = [tensor for tensor in other.values if tensor in answers.default.values]
+    default = evaluations.default
+    for name, other in evaluations.by_signature.items():
         worst = {
-            tensor: worst_ratio(
-                other.values[tensor],
-                answers.default.values[tensor],
-                SAFETY * (other.noise[tensor] + answers.default.noise[tensor]),
-            )
-            for tensor in shared
+            tensor: worst_ratio(values, default.values[tensor], SAFETY * (other.noise[tensor] + default.noise[tensor]))
+            for tensor, values in other.values.items()
+            if tensor in default.values
         }
-        if worst:
+        if worst and name != SERVING_DEFAULT:
             tensor = max(worst, key=lambda key: worst[key])
-            text = f"{', '.join(shared)} of {name} against serving_default"
+            text = f"{', '.join(worst)} of {name} against serving_default"
             yield Finding(text, worst[tensor], tensor if worst[tensor] > 1 else "")
 
 
-def _jvp(answers: Answers) -> Iterator[Finding]:
-    found, eps = answers.others[JVP], answers.subject.eps
-    for output in answers.subject.card.outputs:
+def _jvp(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    for output in evaluations.probe.card.outputs:
         name = tangent_name(output.name)
-        if name not in found.values:
-            continue
-        expected, allowed = np.zeros_like(found.values[name]), found.noise[name].copy()
-        for pair in (pair for pair in answers.subject.pairs() if pair.output.name == output.name):
-            df, v = answers.jacobian(pair), answers.v(pair.input.name)
-            with np.errstate(all="ignore"):
-                expected += np.einsum("pmn,pn->pm", df, v)
-                size = answers.jacobian_noise(pair) + eps * np.abs(df)
-                allowed += np.einsum("pmn,pn->pm", size, np.abs(v))
-        worst = worst_ratio(found.values[name], expected, SAFETY * allowed)
-        yield Finding(f"{name} of jvp against df·v of serving_default", worst, name)
+        terms = [
+            (each, evaluations.v(each.input.name))
+            for each in evaluations.probe.derivatives()
+            if each.output.name == output.name
+        ]
+        if name in evaluations.by_signature[JVP].values:
+            worst = _against_jacobian(evaluations, JVP, name, terms, "pmn,pn->pm")
+            yield Finding(f"{name} of jvp against df·v of serving_default", worst, name)
 
 
-def _vjp(answers: Answers) -> Iterator[Finding]:
-    found, eps = answers.others[VJP], answers.subject.eps
-    for wrt in answers.subject.v:
+def _vjp(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    for wrt in evaluations.probe.v:
         name = cotangent_name(wrt)
-        if name not in found.values:
-            continue
-        expected, allowed = np.zeros_like(found.values[name]), found.noise[name].copy()
-        for pair in (pair for pair in answers.subject.pairs() if pair.input.name == wrt):
-            df, u = answers.jacobian(pair), answers.u[pair.output.name]
-            with np.errstate(all="ignore"):
-                expected += np.einsum("pmn,pm->pn", df, u)
-                size = answers.jacobian_noise(pair) + eps * np.abs(df)
-                allowed += np.einsum("pmn,pm->pn", size, np.abs(u))
-        worst = worst_ratio(found.values[name], expected, SAFETY * allowed)
-        yield Finding(f"{name} of vjp against u·df of serving_default", worst, name)
+        terms = [
+            (each, evaluations.u[each.output.name])
+            for each in evaluations.probe.derivatives()
+            if each.input.name == wrt
+        ]
+        if name in evaluations.by_signature[VJP].values:
+            worst = _against_jacobian(evaluations, VJP, name, terms, "pmn,pm->pn")
+            yield Finding(f"{name} of vjp against u·df of serving_default", worst, name)
 
 
-def _dot_product(answers: Answers) -> Finding:
-    jvp, vjp, eps = answers.others[JVP], answers.others[VJP], answers.subject.eps
-    points = len(next(iter(answers.u.values())))
-    left, right, allowed = np.zeros(points), np.zeros(points), np.zeros(points)
-    with np.errstate(all="ignore"):
-        for output, u in answers.u.items():
-            name = tangent_name(output)
-            if name in jvp.values:
-                left += (u * jvp.values[name]).sum(axis=1)
-                allowed += (np.abs(u) * (jvp.noise[name] + eps * np.abs(jvp.values[name]))).sum(axis=1)
-        for wrt in answers.subject.v:
-            name, v = cotangent_name(wrt), answers.v(wrt)
-            if name in vjp.values:
-                right += (v * vjp.values[name]).sum(axis=1)
-                allowed += (np.abs(v) * (vjp.noise[name] + eps * np.abs(vjp.values[name]))).sum(axis=1)
-    return Finding("⟨u, Jv⟩ of jvp = ⟨Jᵀu, v⟩ of vjp", worst_ratio(left, right, SAFETY * allowed))
+def _against_jacobian(
+    evaluations: SignatureEvaluations,
+    signature: str,
+    name: str,
+    terms: Iterable[tuple[Derivative, Floats]],
+    subscripts: str,
+) -> float:
+    """Compare a product that a signature computes with the sum of first derivatives times vectors."""
+    product, eps = evaluations.by_signature[signature], evaluations.probe.eps
+    expected, allowed = np.zeros_like(product.values[name]), product.noise[name].copy()
+    for derivative, vector in terms:
+        df = evaluations.jacobian(derivative)
+        with np.errstate(all="ignore"):
+            expected += np.einsum(subscripts, df, vector)
+            rounding = evaluations.jacobian_noise(derivative) + eps * np.abs(df)
+            allowed += np.einsum(subscripts, rounding, np.abs(vector))
+    return worst_ratio(product.values[name], expected, SAFETY * allowed)
 
 
-def _hvp_against_hessian(answers: Answers) -> Iterator[Finding]:
-    hvp = answers.others[HVP]
-    exact = hessian_along(answers, HESSIAN)
-    size = _hessian_size(answers)
-    for pair in answers.subject.pairs():
-        name = tangent_name(pair.tensor)
-        allowed = SAFETY * (hvp.noise[name] + size[pair.tensor])
-        worst = worst_ratio(hvp.values[name], exact[pair.tensor], allowed)
+@final
+class _Sum:
+    """A sum Σ p_i a_i over the last axis, with p exact and a rounded, and the rounding that it may have."""
+
+    def __init__(self, eps: float) -> None:
+        self.eps = eps
+        self.value: Floats = np.zeros(1)
+        self.rounding: Floats = np.zeros(1)
+
+    def add(self, p: Floats, a: Floats, noise: Floats) -> None:
+        with np.errstate(all="ignore"):
+            self.value = self.value + (p * a).sum(axis=-1)
+            self.rounding = self.rounding + (np.abs(p) * (noise + self.eps * np.abs(a))).sum(axis=-1)
+
+    def compare(self, other: _Sum) -> float:
+        return worst_ratio(self.value, other.value, SAFETY * (self.rounding + other.rounding))
+
+
+def _dot_product(evaluations: SignatureEvaluations) -> Finding:
+    jvp, vjp = (evaluations.by_signature[name] for name in (JVP, VJP))
+    left, right = _Sum(evaluations.probe.eps), _Sum(evaluations.probe.eps)
+    for output, u in evaluations.u.items():
+        name = tangent_name(output)
+        if name in jvp.values:
+            left.add(u, jvp.values[name], jvp.noise[name])
+    for wrt in evaluations.probe.v:
+        name = cotangent_name(wrt)
+        if name in vjp.values:
+            right.add(evaluations.v(wrt), vjp.values[name], vjp.noise[name])
+    return Finding("⟨u, Jv⟩ of jvp = ⟨Jᵀu, v⟩ of vjp", left.compare(right))
+
+
+def _hvp_against_hessian(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    hvp, hessian, eps = evaluations.by_signature[HVP], evaluations.by_signature[HESSIAN], evaluations.probe.eps
+    expected = evaluations.hessian_times_v(HESSIAN)
+    rounding = {name: hessian.noise[name] + eps * np.abs(h) for name, h in hessian.values.items()}
+    sizes = {name: np.abs(evaluations.v(name)) for name in evaluations.probe.v}
+    for each in evaluations.probe.derivatives():
+        name = tangent_name(each.tensor)
+        allowed = SAFETY * (hvp.noise[name] + evaluations.contract(each, rounding, sizes))
+        worst = worst_ratio(hvp.values[name], expected[each.tensor], allowed)
         yield Finding(f"{name} of hvp against the hessian times v", worst, name)
 
 
-def _hessian_size(answers: Answers) -> dict[str, Floats]:
-    """Rounding of the Hessian times v: Σ (s + eps |H|) |v|, by first derivative's tensor."""
-    found, eps, size = answers.others[HESSIAN], answers.subject.eps, dict[str, "Floats"]()
-    for pair in answers.subject.pairs():
-        points, m, n = answers.jacobian(pair).shape
-        total = np.zeros((points, m, n))
-        for first, by in answers.subject.card.second_derivatives.get(pair.output.name, {}).items():
-            for second, name in by.items():
-                block = found.noise[name] + eps * np.abs(found.values[name])
-                if first == pair.input.name:
-                    total += np.einsum("pmij,pj->pmi", block.reshape(points, m, n, -1), np.abs(answers.v(second)))
-                elif second == pair.input.name:
-                    total += np.einsum("pmij,pi->pmj", block.reshape(points, m, -1, n), np.abs(answers.v(first)))
-        size[pair.tensor] = total.reshape(points, -1)
-    return size
-
-
-def _hvp_symmetric(answers: Answers) -> Iterator[Finding]:
+def _hvp_symmetric(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     """⟨w, Hv⟩ = ⟨v, Hw⟩ with a second direction w, an output at a time."""
-    subject, eps = answers.subject, answers.subject.eps
-    points = len(next(iter(subject.x.values())))
-    w = {name: sample_directions(subject.boxes[name], points, subject.rng) for name in subject.v}
-    tangents = {tangent_name(name): array.astype(subject.x[name].dtype) for name, array in w.items()}
-    along_v, along_w = answers.others[HVP], measure_at(subject, HVP, subject.x, tangents)
-    for output in subject.card.outputs:
-        pairs = [pair for pair in subject.pairs() if pair.output.name == output.name]
-        left, right, allowed = 0.0, 0.0, 0.0
-        with np.errstate(all="ignore"):
-            for pair in pairs:
-                hv, s_v = _rows(along_v.values, pair), _rows(along_v.noise, pair)
-                hw, s_w = _rows(along_w.values, pair), _rows(along_w.noise, pair)
-                v, w_here = answers.v(pair.input.name)[:, None], flat_rows(w[pair.input.name])[:, None]
-                left, right = left + (w_here * hv).sum(axis=2), right + (v * hw).sum(axis=2)
-                sizes = np.abs(w_here) * (s_v + eps * np.abs(hv)) + np.abs(v) * (s_w + eps * np.abs(hw))
-                allowed = allowed + sizes.sum(axis=2)
-        if pairs:
-            worst = worst_ratio(np.asarray(left), np.asarray(right), SAFETY * np.asarray(allowed))
-            yield Finding(f"⟨w, Hv⟩ = ⟨v, Hw⟩ of {output.name}, by hvp", worst)
+    probe = evaluations.probe
+    points = len(next(iter(probe.x.values())))
+    w = {name: sample_directions(probe.boxes[name], points, probe.rng) for name in probe.v}
+    tangents = {tangent_name(name): array.astype(probe.x[name].dtype) for name, array in w.items()}
+    along_v, along_w = evaluations.by_signature[HVP], probe.measure(HVP, tangents)
+    for output in probe.card.outputs:
+        left, right = _Sum(probe.eps), _Sum(probe.eps)
+        derivatives = [each for each in probe.derivatives() if each.output.name == output.name]
+        for each in derivatives:
+            name, wrt = tangent_name(each.tensor), each.input.name
+            left.add(flat_rows(w[wrt])[:, None], each.blocks(along_v.values[name]), each.blocks(along_v.noise[name]))
+            right.add(evaluations.v(wrt)[:, None], each.blocks(along_w.values[name]), each.blocks(along_w.noise[name]))
+        if derivatives:
+            yield Finding(f"⟨w, Hv⟩ = ⟨v, Hw⟩ of {output.name}, from hvp", left.compare(right))
 
 
-def _rows(tensors: Mapping[str, Floats], pair: Pair) -> Floats:
-    return matrix(tensors[tangent_name(pair.tensor)], pair)
-
-
-def _hessian_symmetric(answers: Answers) -> Iterator[Finding]:
-    found = answers.others[HESSIAN]
-    for pair in answers.subject.pairs():
-        name = (
-            answers.subject.card.second_derivatives.get(pair.output.name, {})
-            .get(pair.input.name, {})
-            .get(pair.input.name)
-        )
-        points, m, n = answers.jacobian(pair).shape
+def _hessian_symmetric(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    hessian = evaluations.by_signature[HESSIAN]
+    for each in evaluations.probe.derivatives():
+        by_first = evaluations.probe.card.second_derivatives.get(each.output.name, {})
+        name = by_first.get(each.input.name, {}).get(each.input.name)
+        points, m, n = evaluations.jacobian(each).shape
         if name is None or n == 1:
             continue
-        h, s = (part[name].reshape(points, m, n, n) for part in (found.values, found.noise))
+        h, s = (part[name].reshape(points, m, n, n) for part in (hessian.values, hessian.noise))
         worst = worst_ratio(h, h.swapaxes(2, 3), SAFETY * (s + s.swapaxes(2, 3)))
         yield Finding(f"{name} against its transpose", worst, name)

@@ -1,4 +1,4 @@
-"""What sets two packages apart: what they say of themselves, and what they compute."""
+"""The differences of two packages: between their cards, and between what they compute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from gradwire._errors import UsageError
 from gradwire._numerics import distance, eps_of, flat_rows, sample_points, ulp_of
 from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, boxes_of
-from gradwire._verify.runs import plain, run
+from gradwire._verify.probe import run, without_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,15 +26,15 @@ DEFAULT_DIFF_POINTS: Final = 1024
 
 @final
 @dataclass(frozen=True, slots=True)
-class Said:
-    """Something that two cards say differently.
+class CardDifference:
+    """An entry in which two cards differ.
 
     Attributes:
-        what: in words: ``"domain of x"``.
-        first: what the first card says; None where it says nothing.
-        second: what the second says.
-        matters: whether a caller would notice: another signature, dtype, shape, unit or domain. An error or a
-            version of TensorFlow tells of the making.
+        what: the entry: ``"domain of x"``.
+        first: its value on the first card; None where it has none.
+        second: its value on the second.
+        matters: whether a caller would notice: another signature, dtype, shape, unit or domain. Errors and the
+            version of TensorFlow are about how the package was made.
     """
 
     what: str
@@ -45,11 +45,11 @@ class Said:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Computed:
+class TensorDifference:
     """How far a tensor of one package is from the other's.
 
     Attributes:
-        tensor: in words, with the first package's name: ``"df_dx of f by x"``.
+        tensor: with the first package's name: ``"df_dx of f wrt x"``.
         largest: of |first - second| over the points; infinite where one is finite and the other is not.
         relative: the same over the largest magnitude of either.
         ulps: the same in units in the last place of that magnitude, of the coarser dtype.
@@ -66,18 +66,18 @@ class Computed:
 @final
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What sets two packages apart.
+    """The differences of two packages.
 
     Attributes:
-        said: what the cards say differently.
-        computed: every output and first derivative that both have; empty where ``unlike`` says why.
-        points: how many points were compared, in what the two domains share.
+        card: the entries in which the cards differ.
+        tensors: every output and first derivative that both have; empty where ``unlike`` has a reason.
+        points: how many points were compared, in the domain that the two share.
         same_digest: whether graph, variables and assets are the same; None where a card has no digest.
-        unlike: why nothing was computed: other inputs, or domains that share nothing.
+        unlike: why nothing was computed: other inputs, or domains that do not overlap.
     """
 
-    said: tuple[Said, ...]
-    computed: tuple[Computed, ...]
+    card: tuple[CardDifference, ...]
+    tensors: tuple[TensorDifference, ...]
     points: int
     same_digest: bool | None
     unlike: str = ""
@@ -88,11 +88,12 @@ class Difference:
         Args:
             tolerance: the most that a tensor may differ, relative to its largest magnitude.
         """
-        said = any(entry.matters for entry in self.said)
-        return bool(self.unlike) or said or any(not entry.relative <= tolerance for entry in self.computed)
+        if self.unlike or any(entry.matters for entry in self.card):
+            return True
+        return any(not entry.relative <= tolerance for entry in self.tensors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives it as plain data."""
+        """Return the differences as plain data."""
         return asdict(self)
 
 
@@ -104,7 +105,7 @@ def diff(
     points: int = DEFAULT_DIFF_POINTS,
     seed: int = 0,
 ) -> Difference:
-    """Compares two packages: what their cards say, and what they compute over the domain that they share.
+    """Compare two packages: their cards, and what they compute over the domain that they share.
 
     Args:
         first: from ``connect`` or ``load``.
@@ -123,49 +124,47 @@ def diff(
     """
     if points < 1:
         raise UsageError(f"{points} points, expected at least one")
-    first, second = plain(first), plain(second)
-    one, other = first.card, second.card
-    said = tuple(_said(one, other, first, second))
-    same = one.digest == other.digest if one.digest and other.digest else None
-    unlike = _unlike(one, other)
-    boxes = {} if unlike else _shared(one, other, domain)
+    models = without_options(first), without_options(second)
+    cards = models[0].card, models[1].card
+    card = tuple(_card_differences(cards, models))
+    same = cards[0].digest == cards[1].digest if cards[0].digest and cards[1].digest else None
+    unlike = _unlike(cards)
+    boxes = {} if unlike else _shared_boxes(cards, domain)
     empty = [name for name, (lower, upper) in boxes.items() if not (lower <= upper).all()]
     if empty:
-        unlike = f"the domains of {', '.join(empty)} share nothing: give one that both cover"
+        unlike = f"the domains of {', '.join(empty)} do not overlap: give one that both cover"
     if unlike:
-        return Difference(said, (), 0, same, unlike)
-    x = _draw(one, other, boxes, points, np.random.default_rng(seed))
-    computed = tuple(_computed(first, second, x))
-    return Difference(said, computed, points, same)
+        return Difference(card, (), 0, same, unlike)
+    x = _draw(cards, boxes, points, np.random.default_rng(seed))
+    return Difference(card, tuple(_tensor_differences(models, x)), points, same)
 
 
-def _said(one: Card, other: Card, first: Model, second: Model) -> Iterator[Said]:
-    signatures = [sorted(model.signatures) for model in (first, second)]
-    yield from _unless_same("signatures", *signatures, matters=True)
+def _card_differences(cards: tuple[Card, Card], models: tuple[Model, Model]) -> Iterator[CardDifference]:
+    yield from _unless_same("signatures", *(sorted(model.signatures) for model in models), matters=True)
     for role in ("inputs", "outputs"):
         tensors: list[dict[str, CardTensor]] = [
-            {tensor.name: tensor for tensor in getattr(card, role)} for card in (one, other)
+            {tensor.name: tensor for tensor in getattr(card, role)} for card in cards
         ]
         for name in dict.fromkeys([*tensors[0], *tensors[1]]):
             a, b = (by_name.get(name) for by_name in tensors)
             if a is None or b is None:
-                yield Said(f"{role[:-1]} {name}", _shape(a), _shape(b), True)
+                yield CardDifference(f"{role[:-1]} {name}", _shape(a), _shape(b), True)
                 continue
             yield from _unless_same(f"{role[:-1]} {name}", _shape(a), _shape(b), matters=True)
             yield from _unless_same(f"unit of {name}", a.unit, b.unit, matters=True)
             yield from _unless_same(f"domain of {name}", _domain(a), _domain(b), matters=True)
-    yield from _unless_same("derivatives", _pairs(one), _pairs(other), matters=True)
+    yield from _unless_same("derivatives", *map(_derivatives, cards), matters=True)
     for what in ("errors", "trained", "versions"):
-        yield from _entries(what, getattr(one, what), getattr(other, what))
+        yield from _entries(what, *(getattr(card, what) for card in cards))
 
 
-def _unless_same(what: str, a: Any, b: Any, *, matters: bool) -> Iterator[Said]:
+def _unless_same(what: str, a: Any, b: Any, *, matters: bool) -> Iterator[CardDifference]:
     if _key(a) != _key(b):
-        yield Said(what, a, b, matters)
+        yield CardDifference(what, a, b, matters)
 
 
-def _entries(what: str, a: Any, b: Any) -> Iterator[Said]:
-    """Two parts of cards, entry by entry as deep as both are dicts."""
+def _entries(what: str, a: Any, b: Any) -> Iterator[CardDifference]:
+    """Compare two parts of cards, entry by entry as deep as both are dicts."""
     if not (isinstance(a, dict) or isinstance(b, dict)):
         yield from _unless_same(what, a, b, matters=False)
         return
@@ -187,68 +186,67 @@ def _domain(tensor: CardTensor) -> list[Any] | None:
     return None if tensor.domain is None else [tensor.domain.lower, tensor.domain.upper]
 
 
-def _pairs(card: Card) -> list[str]:
-    return [f"{output} by {wrt}" for output, by in card.derivatives.items() for wrt in by]
+def _derivatives(card: Card) -> list[str]:
+    return [f"{output} wrt {wrt}" for output, by_input in card.derivatives.items() for wrt in by_input]
 
 
-def _unlike(one: Card, other: Card) -> str:
-    inputs = [[(tensor.name, tuple(tensor.shape)) for tensor in card.inputs] for card in (one, other)]
+def _unlike(cards: tuple[Card, Card]) -> str:
+    inputs = [[(tensor.name, tuple(tensor.shape)) for tensor in card.inputs] for card in cards]
     if sorted(inputs[0]) == sorted(inputs[1]):
         return ""
-    return f"the inputs are others, {inputs[0]} and {inputs[1]}: there is no point at which to compare"
+    return f"the inputs differ, {inputs[0]} and {inputs[1]}: there is no point at which to compare"
 
 
-def _shared(one: Card, other: Card, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None) -> dict[str, Box]:
-    boxes = [boxes_of(card, domain) for card in (one, other)]
+def _shared_boxes(cards: tuple[Card, Card], domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None) -> dict[str, Box]:
+    one, other = (boxes_of(card, domain) for card in cards)
     return {
-        name: Box(np.maximum(lower, boxes[1][name].lower), np.minimum(upper, boxes[1][name].upper))
-        for name, (lower, upper) in boxes[0].items()
+        name: Box(np.maximum(box.lower, other[name].lower), np.minimum(box.upper, other[name].upper))
+        for name, box in one.items()
     }
 
 
 def _draw(
-    one: Card, other: Card, boxes: Mapping[str, Box], points: int, rng: np.random.Generator
+    cards: tuple[Card, Card], boxes: Mapping[str, Box], points: int, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """Points that are exact in both packages' dtypes: those of the coarser one."""
-    theirs = {tensor.name: tensor for tensor in other.inputs}
-    return {
-        tensor.name: sample_points(
-            boxes[tensor.name], points, BY_NAME[_coarser(tensor, theirs[tensor.name])].numpy, rng
-        )
-        for tensor in one.inputs
-    }
+    """Draw points that are exact in both packages' dtypes: in those of the coarser one."""
+    others = {tensor.name: tensor for tensor in cards[1].inputs}
+    dtypes = {tensor.name: BY_NAME[_coarser(tensor, others[tensor.name])].numpy for tensor in cards[0].inputs}
+    return {name: sample_points(boxes[name], points, dtype, rng) for name, dtype in dtypes.items()}
 
 
 def _coarser(a: CardTensor, b: CardTensor) -> str:
     return max((a, b), key=lambda tensor: eps_of(tensor.dtype)).dtype
 
 
-def _computed(first: Model, second: Model, x: Mapping[str, NDArray[Any]]) -> Iterator[Computed]:
-    found, theirs = (_at(model, x) for model in (first, second))
-    others = {tensor.name: tensor for tensor in second.card.outputs}
-    for tensor in first.card.outputs:
-        if tensor.name not in others or tuple(others[tensor.name].shape) != tuple(tensor.shape):
+def _tensor_differences(models: tuple[Model, Model], x: Mapping[str, NDArray[Any]]) -> Iterator[TensorDifference]:
+    first, second = (_outputs(model, x) for model in models)
+    others = {tensor.name: tensor for tensor in models[1].card.outputs}
+    for tensor in models[0].card.outputs:
+        other = others.get(tensor.name)
+        if other is None or tuple(other.shape) != tuple(tensor.shape):
             continue
-        dtype = _coarser(tensor, others[tensor.name])
-        yield _compare(tensor.name, found[tensor.name], theirs[tensor.name], x, dtype)
-        mine, their = (model.card.derivatives.get(tensor.name, {}) for model in (first, second))
-        for wrt, name in mine.items():
-            if wrt in their:
-                subject = f"{name} of {tensor.name} by {wrt}"
-                yield _compare(subject, found[name], theirs[their[wrt]], x, dtype)
+        dtype = _coarser(tensor, other)
+        yield _compare(tensor.name, first[tensor.name], second[tensor.name], x, dtype)
+        names, other_names = (model.card.derivatives.get(tensor.name, {}) for model in models)
+        for wrt, name in names.items():
+            if wrt in other_names:
+                text = f"{name} of {tensor.name} wrt {wrt}"
+                yield _compare(text, first[name], second[other_names[wrt]], x, dtype)
 
 
-def _at(model: Model, x: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _outputs(model: Model, x: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     dtypes = {tensor.name: BY_NAME[tensor.dtype].numpy for tensor in model.card.inputs}
     return run(model, SERVING_DEFAULT, {name: rows.astype(dtypes[name]) for name, rows in x.items()})
 
 
-def _compare(tensor: str, a: NDArray[Any], b: NDArray[Any], x: Mapping[str, NDArray[Any]], dtype: str) -> Computed:
-    left, right = flat_rows(a), flat_rows(b)
+def _compare(
+    tensor: str, first: NDArray[Any], second: NDArray[Any], x: Mapping[str, NDArray[Any]], dtype: str
+) -> TensorDifference:
+    left, right = flat_rows(first), flat_rows(second)
     away = distance(left, right).max(axis=1, initial=0.0)
     row = int(away.argmax())
     both = np.isfinite(left) & np.isfinite(right)
     scale = float(np.abs(np.concatenate([left[both], right[both]])).max(initial=0.0))
     worst = float(away[row])
     at = {name: rows[row].tolist() for name, rows in x.items()}
-    return Computed(tensor, worst, worst / scale if scale > 0 else worst, worst / ulp_of(scale, dtype), at)
+    return TensorDifference(tensor, worst, worst / scale if scale > 0 else worst, worst / ulp_of(scale, dtype), at)

@@ -1,4 +1,4 @@
-"""What every signature gives at the points, with one set of tangents and cotangents for all of them."""
+"""Every signature's outputs at the points, with one set of tangents and cotangents for all of them."""
 
 from __future__ import annotations
 
@@ -8,91 +8,125 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from gradwire._numerics import flat_rows, signed_eighths
-from gradwire._package import BY_NAME, HESSIAN, HVP, JVP, SERVING_DEFAULT, VJP, cotangent_name, tangent_name
+from gradwire._package import BY_NAME, DIFFERENTIABLE, SERVING_DEFAULT, SIGNATURES, Part, cotangent_name, tangent_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from gradwire._numerics import Measured
-    from gradwire._verify.probe import Pair, Subject
+    from gradwire._verify.probe import Derivative, Probe
 
     Floats = NDArray[np.float64]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Answers:
+class SignatureEvaluations:
     """The signatures at the points.
 
     Attributes:
-        subject: whose answers they are.
-        default: of `serving_default`.
-        others: of `jvp`, `vjp`, `hvp` and `hessian`, those that the model has.
-        u: cotangents, ``(points, numbers)`` by output, each scaled to 1 / |Jv|: none drowns another.
+        probe: the model and the points.
+        by_signature: the outputs of every signature that the model has, and their rounding.
+        u: cotangents, ``(points, elements)`` by output, each scaled to 1 / |Jv|: none drowns another.
     """
 
-    subject: Subject
-    default: Measured
-    others: Mapping[str, Measured]
+    probe: Probe
+    by_signature: Mapping[str, Measured]
     u: Mapping[str, Floats]
 
+    @property
+    def default(self) -> Measured:
+        """The outputs of `serving_default`."""
+        return self.by_signature[SERVING_DEFAULT]
+
     def v(self, name: str) -> Floats:
-        """An input's tangent, ``(points, numbers)``."""
-        return flat_rows(self.subject.v[name])
+        """Return an input's tangent, ``(points, elements)``."""
+        return flat_rows(self.probe.v[name])
 
-    def jacobian(self, pair: Pair) -> Floats:
-        """A first derivative of `serving_default`, ``(points, of the output, of the input)``."""
-        return matrix(self.default.values[pair.tensor], pair)
+    def jacobian(self, derivative: Derivative) -> Floats:
+        """Return a first derivative of `serving_default`, ``(points, output elements, input elements)``."""
+        return derivative.blocks(self.default.values[derivative.tensor])
 
-    def jacobian_noise(self, pair: Pair) -> Floats:
-        """Its rounding, of the same shape."""
-        return matrix(self.default.noise[pair.tensor], pair)
+    def jacobian_noise(self, derivative: Derivative) -> Floats:
+        """Return its rounding, of the same shape."""
+        return derivative.blocks(self.default.noise[derivative.tensor])
+
+    def second_order(self) -> Iterator[str]:
+        """Iterate over the signatures that compute second derivatives or products with them."""
+        return (name for name in self.by_signature if SIGNATURES[name].order == 2)  # noqa: PLR2004 - d²f
+
+    def hessian_times_v(self, signature: str) -> dict[str, Floats]:
+        """Return the Hessian times v, as computed by a signature or as a sum over its second derivatives.
+
+        Returns:
+            By first derivative's tensor, ``(points, elements of that tensor)``.
+        """
+        values = self.by_signature[signature].values
+        if Part.DERIVATIVE_TANGENTS in SIGNATURES[signature].gives:
+            return {each.tensor: values[tangent_name(each.tensor)] for each in self.probe.derivatives()}
+        v = {name: self.v(name) for name in self.probe.v}
+        return {each.tensor: self.contract(each, values, v) for each in self.probe.derivatives()}
+
+    def contract(self, derivative: Derivative, blocks: Mapping[str, Floats], v: Mapping[str, Floats]) -> Floats:
+        """Sum an output's second derivatives with respect to an input and any other, times that other's vector.
+
+        Args:
+            derivative: of the output with respect to the input.
+            blocks: by second derivative's tensor; the card holds each pair of inputs once.
+            v: by input, ``(points, elements)``.
+
+        Returns:
+            ``(points, elements of the first derivative)``.
+        """
+        total = np.zeros_like(self.jacobian(derivative))
+        points, m, n = total.shape
+        for first, by_second in self.probe.card.second_derivatives.get(derivative.output.name, {}).items():
+            for second, name in by_second.items():
+                if first == derivative.input.name:
+                    total += np.einsum("pmij,pj->pmi", blocks[name].reshape(points, m, n, -1), v[second])
+                elif second == derivative.input.name:
+                    total += np.einsum("pmij,pi->pmj", blocks[name].reshape(points, m, -1, n), v[first])
+        return total.reshape(points, -1)
 
 
-def answers_of(subject: Subject) -> Answers:
-    """Runs every signature at the points."""
-    default = subject.measure(SERVING_DEFAULT)
-    u = _cotangents(subject, default)
-    others: dict[str, Measured] = {}
-    tangents = {tangent_name(name): _cast(subject, name, v) for name, v in subject.v.items()}
-    cotangents = {
-        cotangent_name(tensor.name): u[tensor.name].reshape(-1, *tensor.shape).astype(BY_NAME[tensor.dtype].numpy)
-        for tensor in subject.card.outputs
+def evaluate_signatures(probe: Probe) -> SignatureEvaluations:
+    """Run every signature at the points."""
+    default = probe.measure(SERVING_DEFAULT)
+    u = _cotangents(probe, default)
+    vectors: Mapping[Part | None, Mapping[str, NDArray[np.generic]]] = {
+        Part.TANGENTS: {tangent_name(name): v.astype(probe.x[name].dtype) for name, v in probe.v.items()},
+        Part.COTANGENTS: {
+            cotangent_name(tensor.name): u[tensor.name].reshape(-1, *tensor.shape).astype(BY_NAME[tensor.dtype].numpy)
+            for tensor in probe.card.outputs
+        },
+        None: {},
     }
-    given = {JVP: tangents, VJP: cotangents, HVP: tangents, HESSIAN: {}}
-    for signature, further in given.items():
-        if subject.has(signature):
-            others[signature] = subject.measure(signature, further)
-    return Answers(subject, default, others, u)
+    others = {
+        kind.name: probe.measure(kind.name, vectors[kind.direction])
+        for kind in DIFFERENTIABLE
+        if kind.name != SERVING_DEFAULT and probe.has(kind.name)
+    }
+    return SignatureEvaluations(probe, {SERVING_DEFAULT: default, **others}, u)
 
 
-def matrix(values: Floats, pair: Pair) -> Floats:
-    """Gives a first derivative's numbers as ``(points, of the output, of the input)``."""
-    return values.reshape(len(values), max(1, int(np.prod(pair.output.shape))), -1)
-
-
-def _cotangents(subject: Subject, default: Measured) -> dict[str, Floats]:
+def _cotangents(probe: Probe, default: Measured) -> dict[str, Floats]:
     change: dict[str, Floats] = {}
-    for pair in subject.pairs():
-        df = matrix(default.values[pair.tensor], pair)
-        along = np.einsum("pmn,pn->pm", np.abs(df), np.abs(flat_rows(subject.v[pair.input.name])))
-        change[pair.output.name] = change.get(pair.output.name, np.zeros_like(along)) + along
+    for each in probe.derivatives():
+        df = np.abs(each.blocks(default.values[each.tensor]))
+        along = np.einsum("pmn,pn->pm", df, np.abs(flat_rows(probe.v[each.input.name])))
+        change[each.output.name] = change.get(each.output.name, np.zeros_like(along)) + along
     u: dict[str, Floats] = {}
-    for tensor in subject.card.outputs:
+    for tensor in probe.card.outputs:
         shape = default.values[tensor.name].shape
-        u[tensor.name] = signed_eighths(shape, subject.rng) * _one_over(change.get(tensor.name, np.ones(shape)))
+        u[tensor.name] = signed_eighths(shape, probe.rng) * _one_over(change.get(tensor.name, np.ones(shape)))
     return u
 
 
 def _one_over(change: Floats) -> Floats:
-    """A power of two near one over the typical magnitude of each number, ``(numbers,)``."""
+    """A power of two near one over the typical magnitude of each element, ``(elements,)``."""
     finite = np.where(np.isfinite(change), change, 0.0)
     typical = np.median(finite, axis=0)
     usable = (typical > 0) & np.isfinite(typical)
     return np.power(2.0, -np.round(np.log2(np.where(usable, typical, 1.0))))
-
-
-def _cast(subject: Subject, name: str, v: Floats) -> NDArray[np.generic]:
-    return v.astype(subject.x[name].dtype)

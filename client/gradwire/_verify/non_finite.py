@@ -1,13 +1,13 @@
-"""Check 5: what goes in as NaN does not come out as a number.
+"""NaN in an input does not come out as a finite number.
 
 For each differentiated input in turn, a row of it becomes NaN, then +∞, then -∞.
 
-- NaN: every number of every output that depends on that input must be NaN or infinite: a finite one would be garbage
-  that looks like an answer. Dependence is told from df: some df of that number is not zero.
+- NaN: every element of every output that depends on that input must be NaN or infinite: a finite one would be garbage
+  that looks like a result. An element depends on the input if some df of it is not zero.
 - ±∞: a finite output is right where a function saturates (a sigmoid's 1), so it is reported and not judged.
 - A derivative that stays finite at NaN is reported and not judged: a ReLU's is 0 there, for NaN > 0 is false; the
-  output beside it in the same answer is NaN and says so.
-- A model may refuse such a row (a Cholesky factor of NaN): an error is an answer. It must answer the next call.
+  output beside it in the same response is NaN.
+- A model may refuse such a row (a Cholesky factor of NaN): an error is a valid response. It must serve the next call.
 """
 
 from __future__ import annotations
@@ -17,111 +17,106 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gradwire._errors import ServerError
-from gradwire._numerics import ALLOWED_EPS, flat_rows, largest, worst_ratio
+from gradwire._numerics import ALLOWED_EPS, TINY, flat_rows, largest, worst_ratio
 from gradwire._package import SERVING_DEFAULT
 from gradwire._verify.result import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from gradwire._verify.evaluations import Answers
+    from gradwire._verify.evaluations import SignatureEvaluations
 
     Floats = NDArray[np.float64]
 
 _ROWS: Final = 4  # of each kind: enough, for every row of a kind is alike
 
 
-def non_finite(answers: Answers) -> Iterator[Finding]:
-    """Feeds NaN and infinities, and looks whether the model still answers afterwards."""
-    for name in answers.subject.v:
-        yield from _nan(answers, name)
-        yield from _infinite(answers, name)
-    yield _answers_again(answers)
+def non_finite(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    """Feed NaN and infinities, and look whether the model still responds as before."""
+    for name in evaluations.probe.v:
+        yield from _nan(evaluations, name)
+        yield from _infinite(evaluations, name)
+    yield _same_afterwards(evaluations)
 
 
-def _nan(answers: Answers, name: str) -> Iterator[Finding]:
-    found = _fed(answers, name, np.nan)
-    if isinstance(found, str):
-        yield Finding(f"{name} = NaN", note=f"the model refuses it: {found}")
+def _nan(evaluations: SignatureEvaluations, name: str) -> Iterator[Finding]:
+    text = f"{name} = NaN"
+    outputs = _run_with(evaluations, name, np.nan)
+    if isinstance(outputs, str):
+        yield Finding(text, note=f"the model refuses it: {outputs}")
         return
-    finite: list[str] = []
-    for output, depends in _dependence(answers, name).items():
-        garbage = np.isfinite(found[output]).any(axis=0) & depends
-        if garbage.any():
-            finite.append(output)
-            yield Finding(f"{name} = NaN", None, output, f"{output} is finite, and depends on it", failed=True)
+    finite = _finite(evaluations, name, outputs)
+    for output in finite:
+        yield Finding(text, None, output, f"{output} is finite, and depends on it", failed=True)
     if not finite:
-        yield Finding(f"{name} = NaN", note="gives NaN in every output that depends on it")
-    varies = _varying(answers, name)
-    still = [tensor for tensor in varies if np.isfinite(found[tensor]).all()]
+        yield Finding(text, note="gives NaN in every output that depends on it")
+    still = [tensor for tensor in _varying(evaluations, name) if np.isfinite(outputs[tensor]).all()]
     if still:
-        yield Finding(f"{name} = NaN", note=f"{', '.join(still)} finite: a branch, such as a ReLU's, takes NaN for 0")
+        yield Finding(text, note=f"{', '.join(still)} finite: a branch, such as a ReLU's, takes NaN for 0")
 
 
-def _infinite(answers: Answers, name: str) -> Iterator[Finding]:
+def _infinite(evaluations: SignatureEvaluations, name: str) -> Iterator[Finding]:
     saturated: list[str] = []
-    for value, text in ((np.inf, "+∞"), (-np.inf, "-∞")):
-        found = _fed(answers, name, value)
-        if isinstance(found, str):
-            yield Finding(f"{name} = {text}", note=f"the model refuses it: {found}")
+    for value, sign in ((np.inf, "+∞"), (-np.inf, "-∞")):
+        outputs = _run_with(evaluations, name, value)
+        if isinstance(outputs, str):
+            yield Finding(f"{name} = {sign}", note=f"the model refuses it: {outputs}")
             continue
-        saturated += [
-            f"{output} at {text}"
-            for output, depends in _dependence(answers, name).items()
-            if (np.isfinite(found[output]).any(axis=0) & depends).any()
-        ]
-    if saturated:
-        yield Finding(f"{name} = ±∞", note=f"finite: {', '.join(saturated)}: the function saturates")
-    else:
-        yield Finding(f"{name} = ±∞", note="gives no finite output")
+        saturated += [f"{output} at {sign}" for output in _finite(evaluations, name, outputs)]
+    note = f"finite: {', '.join(saturated)}: the function saturates" if saturated else "gives no finite output"
+    yield Finding(f"{name} = ±∞", note=note)
 
 
-def _answers_again(answers: Answers) -> Finding:
-    """The same rows once more: nothing of the above may linger."""
-    subject = answers.subject
-    again = {name: flat_rows(array) for name, array in subject.run(SERVING_DEFAULT, subject.x).items()}
-    worst: Mapping[str, float] = {
-        name: worst_ratio(
-            array, answers.default.values[name], ALLOWED_EPS * subject.eps * np.maximum(largest(array), _TINY)
-        )
-        for name, array in again.items()
+def _same_afterwards(evaluations: SignatureEvaluations) -> Finding:
+    """Run the same rows once more: nothing of the above may linger."""
+    probe, before = evaluations.probe, evaluations.default.values
+    worst = {
+        name: _change(evaluations, flat_rows(array), before[name])
+        for name, array in probe.run(SERVING_DEFAULT, probe.x).items()
     }
     tensor = max(worst, key=lambda key: worst[key])
-    return Finding("answers as before afterwards", worst[tensor], tensor if worst[tensor] > 1 else "")
+    return Finding("same outputs afterwards", worst[tensor], tensor if worst[tensor] > 1 else "")
 
 
-_TINY: Final = float(np.finfo(np.float64).tiny)
+def _change(evaluations: SignatureEvaluations, values: Floats, before: Floats) -> float:
+    allowed = ALLOWED_EPS * evaluations.probe.eps * np.maximum(largest(before), TINY)
+    return worst_ratio(values, before, allowed)
 
 
-def _fed(answers: Answers, name: str, value: float) -> dict[str, Floats] | str:
-    rows = {key: array[:_ROWS].copy() for key, array in answers.subject.x.items()}
+def _run_with(evaluations: SignatureEvaluations, name: str, value: float) -> dict[str, Floats] | str:
+    """Run some rows with one input set to a value; return the outputs, or the model's refusal."""
+    rows = {key: array[:_ROWS].copy() for key, array in evaluations.probe.x.items()}
     rows[name][...] = value
     try:
-        found = answers.subject.run(SERVING_DEFAULT, rows)
+        outputs = evaluations.probe.run(SERVING_DEFAULT, rows)
     except ServerError as error:
         return (str(error).strip().splitlines() or [""])[0][:120]
-    return {key: flat_rows(array) for key, array in found.items()}
+    return {key: flat_rows(array) for key, array in outputs.items()}
 
 
-def _dependence(answers: Answers, name: str) -> dict[str, NDArray[np.bool_]]:
-    """Which numbers of which outputs depend on an input."""
-    return {
-        pair.output.name: (answers.jacobian(pair) != 0).any(axis=(0, 2))
-        for pair in answers.subject.pairs()
-        if pair.input.name == name
-    }
+def _finite(evaluations: SignatureEvaluations, name: str, outputs: dict[str, Floats]) -> list[str]:
+    """Return the outputs of which an element is finite and depends on an input."""
+    return [
+        each.output.name
+        for each in evaluations.probe.derivatives()
+        if each.input.name == name
+        and (np.isfinite(outputs[each.output.name]).any(axis=0) & _depends(evaluations.jacobian(each))).any()
+    ]
 
 
-def _varying(answers: Answers, name: str) -> list[str]:
-    """The derivatives that change when this input alone does."""
-    rows = {key: np.roll(array, 1, axis=0) if key == name else array for key, array in answers.subject.x.items()}
-    found = answers.subject.run(SERVING_DEFAULT, rows)
-    changed: list[str] = []
-    for pair in answers.subject.pairs():
-        before = answers.default.values[pair.tensor]
-        allowed = ALLOWED_EPS * answers.subject.eps * np.maximum(largest(before), _TINY)
-        if worst_ratio(flat_rows(found[pair.tensor]), before, allowed) > 1:
-            changed.append(pair.tensor)
-    return changed
+def _depends(jacobian: Floats) -> NDArray[np.bool_]:
+    return (jacobian != 0).any(axis=(0, 2))
+
+
+def _varying(evaluations: SignatureEvaluations, name: str) -> list[str]:
+    """Return the derivatives that change when this input alone does."""
+    probe = evaluations.probe
+    rows = {key: np.roll(array, 1, axis=0) if key == name else array for key, array in probe.x.items()}
+    outputs = probe.run(SERVING_DEFAULT, rows)
+    return [
+        each.tensor
+        for each in probe.derivatives()
+        if _change(evaluations, flat_rows(outputs[each.tensor]), evaluations.default.values[each.tensor]) > 1
+    ]

@@ -1,31 +1,33 @@
-"""What is proved: a model, random points and directions of its domain, and how it is run there."""
+"""A model and where it is evaluated: random points and directions of its domain, and how it is called there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
+from gradwire._model import Model
 from gradwire._numerics import Measured, eps_of, evaluate_along, measure, sample_directions, sample_points
 from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, boxes_of
-from gradwire._verify.runs import run
+from gradwire._transports import GrpcTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
-    from gradwire._model import Model
     from gradwire._package import Box, Card, CardTensor
 
     Floats = NDArray[np.float64]
-    Rows = Mapping[str, NDArray[Any]]
+    Arrays = Mapping[str, NDArray[Any]]
+
+_TIMEOUT: Final = 60.0  # seconds, for no rows
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Derivative:
     """A first derivative.
 
     Attributes:
@@ -38,32 +40,49 @@ class Pair:
     input: CardTensor
     tensor: str
 
-    @property
-    def subject(self) -> str:
-        """In words."""
-        return f"{self.tensor} of {self.output.name} by {self.input.name}"
+    def __str__(self) -> str:
+        return f"{self.tensor} of {self.output.name} wrt {self.input.name}"
+
+    def blocks(self, values: Floats) -> Floats:
+        """Return a tensor of this derivative's shape as ``(points, output elements, input elements)``."""
+        return values.reshape(len(values), max(1, int(np.prod(self.output.shape))), -1)
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A model, and where it is looked at.
+class Probe:
+    """A model, and where it is evaluated.
 
     Attributes:
-        model: what answers.
+        model: without its caller's options.
         boxes: bounds of every input.
         x: points, ``(points, *row)`` by input.
         v: directions of the inputs that are differentiated.
         eps: the coarsest of the inputs' and outputs' dtypes.
-        rng: for whatever else a check draws.
+        rng: for all else that a check draws.
     """
 
     model: Model
     boxes: Mapping[str, Box]
-    x: Rows
+    x: Arrays
     v: Mapping[str, Floats]
     eps: float
     rng: np.random.Generator
+
+    @classmethod
+    def draw(
+        cls, model: Model, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None, points: int, seed: int
+    ) -> Probe:
+        """Draw points and directions; see ``verify`` for the arguments."""
+        model, rng = without_options(model), np.random.default_rng(seed)
+        card = model.card
+        boxes = boxes_of(card, domain)
+        dtypes = {tensor.name: BY_NAME[tensor.dtype].numpy for tensor in card.inputs}
+        x = {name: sample_points(boxes[name], points, dtype, rng) for name, dtype in dtypes.items()}
+        differentiated = {wrt for by_input in card.derivatives.values() for wrt in by_input}
+        v = {name: sample_directions(boxes[name], points, rng) for name in dtypes if name in differentiated}
+        eps = max(eps_of(tensor.dtype) for tensor in (*card.inputs, *card.outputs))
+        return cls(model, boxes, x, v, eps, rng)
 
     @property
     def card(self) -> Card:
@@ -79,24 +98,24 @@ class Subject:
         """Whether the model has a signature."""
         return signature in self.model.signatures
 
-    def pairs(self) -> Iterator[Pair]:
-        """Gives every first derivative, outputs and inputs in the card's order."""
+    def derivatives(self) -> Iterator[Derivative]:
+        """Iterate over the first derivatives, outputs and inputs in the card's order."""
         for output in self.card.outputs:
-            by = self.card.derivatives.get(output.name, {})
+            by_input = self.card.derivatives.get(output.name, {})
             for wrt in self.card.inputs:
-                if wrt.name in by:
-                    yield Pair(output, wrt, by[wrt.name])
+                if wrt.name in by_input:
+                    yield Derivative(output, wrt, by_input[wrt.name])
 
-    def run(self, signature: str, rows: Rows) -> dict[str, NDArray[Any]]:
-        """Runs a signature; see ``_seam``."""
+    def run(self, signature: str, rows: Arrays) -> dict[str, NDArray[Any]]:
+        """Run a signature; see the function ``run``."""
         return run(self.model, signature, rows)
 
-    def along(self, signature: str, multiples: Floats, names: Iterable[str] | None = None) -> dict[str, Floats]:
-        """Runs a signature at x + tv.
+    def run_along(self, signature: str, multiples: Floats, names: Iterable[str] | None = None) -> dict[str, Floats]:
+        """Run a signature at x + tv, inside the domain.
 
         Args:
             signature: its name.
-            multiples: t, ``(points, multiples)``, at as many of the points as there are.
+            multiples: t, ``(points, multiples)``, of the first points.
             names: the inputs that move together; by default all that are differentiated.
 
         Returns:
@@ -107,36 +126,63 @@ class Subject:
         v = {name: self.v[name][:count] for name in (self.v if names is None else names)}
         return evaluate_along(lambda rows: self.run(signature, rows), x, v, multiples, self.boxes)
 
-    def measure(self, signature: str, tangents: Rows | None = None) -> Measured:
-        """Runs a signature at the points and on the fine grid around each.
+    def measure(self, signature: str, vectors: Arrays | None = None, x: Arrays | None = None) -> Measured:
+        """Run a signature at points and on the fine grid around each.
 
         Args:
             signature: its name.
-            tangents: further inputs, ``(points, …)``, the same all over a point's grid.
+            vectors: tangents or cotangents, ``(points, …)``, the same all over a point's grid.
+            x: other points than the probe's own.
 
         Returns:
-            Its numbers and their rounding.
+            The values and their rounding.
         """
-        return measure_at(self, signature, self.x, tangents or {})
+        x = self.x if x is None else x
+        picked = np.arange(len(next(iter(x.values()))))
+        v = {name: array[picked % len(array)] for name, array in self.v.items()}
+        return measure(lambda rows: self.run(signature, rows), {**x, **(vectors or {})}, v, self.boxes, self.eps)
 
 
-def draw_subject(
-    model: Model, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None, points: int, seed: int
-) -> Subject:
-    """Draws points and directions; see ``verify`` for the arguments."""
-    rng = np.random.default_rng(seed)
-    card = model.card
-    boxes = boxes_of(card, domain)
-    dtypes = {tensor.name: BY_NAME[tensor.dtype].numpy for tensor in card.inputs}
-    x = {name: sample_points(boxes[name], points, dtype, rng) for name, dtype in dtypes.items()}
-    differentiated = {wrt for by in card.derivatives.values() for wrt in by}
-    v = {name: sample_directions(boxes[name], points, rng) for name in dtypes if name in differentiated}
-    eps = max(eps_of(tensor.dtype) for tensor in (*card.inputs, *card.outputs))
-    return Subject(model, boxes, x, v, eps, rng)
+def without_options(model: Model) -> Model:
+    """Return the same package without its caller's options: NaN is fed on purpose, and no response may be cached.
+
+    Args:
+        model: any.
+
+    Returns:
+        A model on the same connection, not to be closed.
+    """
+    transport, options = model._transport, model._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a part of Model
+    return Model(transport, timeout=options.timeout)
 
 
-def measure_at(subject: Subject, signature: str, x: Rows, tangents: Rows) -> Measured:
-    """Runs a signature at given points and on the fine grid around each; see ``Subject.measure``."""
-    count = len(next(iter(x.values())))
-    directions = {name: v[np.arange(count) % len(v)] for name, v in subject.v.items()}
-    return measure(lambda rows: subject.run(signature, rows), {**x, **tangents}, directions, subject.boxes, subject.eps)
+def run(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray[Any]]:
+    """Run a signature as it is.
+
+    Args:
+        model: any.
+        signature: its name.
+        rows: ``(batch, …)`` by input, in the signature's dtypes.
+
+    Returns:
+        Every output by name, ``(batch, …)``.
+    """
+    with np.errstate(all="ignore"):  # a FakeTransport computes here, and NaN is fed on purpose
+        return model.predict(signature, **rows)
+
+
+def run_no_rows(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray[Any]] | None:
+    """Run a signature on no rows where that is safe; a ``Model`` itself never sends them.
+
+    Args:
+        model: any.
+        signature: its name.
+        rows: empty arrays by input.
+
+    Returns:
+        Every output; None for a server, where such a request may wait for ever.
+    """
+    transport = model._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - below what Model offers, on purpose
+    if isinstance(transport, GrpcTransport):
+        return None
+    return dict(transport.predict(model.signatures[signature], rows, timeout=_TIMEOUT))

@@ -1,28 +1,64 @@
-"""What a proof found: findings, in checks, in a verification."""
+"""The result of a verification: findings, in checks."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gradwire._verify.taylor import DerivativeCheck
+# 2 when df is right, 1 when it is wrong; float32 has few clean steps, so some tolerance.
+LEAST_SLOPE: Final = 1.7
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DerivativeCheck:
+    """One derivative tensor against the remainders of its function.
+
+    Attributes:
+        output: the output's name.
+        input: the input's name.
+        tensor: the derivative's name in the signature.
+        points: how many points counted: those at which f is finite and has no kink.
+        slope: of the remainder; 2 when right, 1 when wrong; None where the remainder is all rounding.
+        disagreement: the worst of df·v and a central difference, in units of what truncation and rounding allow.
+        steps: median of h over the points, as a multiple of v, which is about as long as the domain is wide.
+        remainders: median of ``|f(x + hv) - f(x) - h df·v|`` at each step.
+        kinks: how many points were left out for a kink.
+    """
+
+    output: str
+    input: str
+    tensor: str
+    points: int
+    slope: float | None
+    disagreement: float
+    steps: tuple[float, ...]
+    remainders: tuple[float, ...]
+    kinks: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the disagreement is at most 1 and the slope, if any, at least ``LEAST_SLOPE``."""
+        return self.disagreement <= 1 and (self.slope is None or self.slope >= LEAST_SLOPE)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table: two things held against each other.
+    """One line of the table: two things compared.
 
     Attributes:
-        subject: what was compared, in words: ``"df_dx of f by x"``.
+        subject: what was compared: ``"df_dx of f wrt x"``.
         worst: the largest disagreement, in units of what rounding and truncation allow there: 1 is the most
             that passes. None where nothing was measured: a remark.
         tensor: the tensor that is wrong if this fails; empty where no single one is.
-        note: more in words: a slope, units in the last place, a count.
+        note: more as text: a slope, units in the last place, a count.
+        failed: whether this fails although ``worst`` would pass.
+        derivative: of the Taylor test of a first derivative, its remainders.
     """
 
     subject: str
@@ -30,22 +66,31 @@ class Finding:
     tensor: str = ""
     note: str = ""
     failed: bool = False
+    derivative: DerivativeCheck | None = None
 
     @property
     def passed(self) -> bool:
         """Whether it is as it should be; a remark always is."""
         return not self.failed and (self.worst is None or self.worst <= 1)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain data, without empty entries."""
+        fields = asdict(self) | {"passed": self.passed}
+        del fields["failed"], fields["derivative"]
+        if self.worst is not None and math.isfinite(self.worst):
+            fields["worst"] = float(f"{self.worst:.3g}")
+        return {key: value for key, value in fields.items() if value not in ("", None)}
+
 
 @final
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One of the six checks.
+    """One check of a verification.
 
     Attributes:
-        number: 1 to 6, as in docs/proof.md.
-        name: a word, its key on the card: ``"taylor"``.
-        title: what it asks, in words.
+        number: its place among the checks, from 1, as in docs/verification.md.
+        name: one word, its key on the card: ``"taylor"``.
+        title: what it compares: ``"derivatives vs finite differences"``.
         findings: in the order of the card's outputs and inputs.
         skipped: why it could not be made; empty where it was.
     """
@@ -58,25 +103,28 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether no finding failed; so it is where it was skipped."""
+        """Whether no finding failed; True for a check that was skipped."""
         return all(finding.passed for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as plain data."""
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        return {"passed": self.passed, **skipped, "findings": [finding.to_dict() for finding in self.findings]}
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What ``verify`` found.
+    """The result of ``verify``.
 
     Attributes:
-        checks: the six, by number.
-        derivatives: of check 1, one a first derivative, with the curve of its remainders.
+        checks: by number.
         domain: the bounds within which points were drawn, ``(lower, upper)`` by input.
         points: how many points were drawn.
         seed: of the points and directions.
     """
 
     checks: tuple[Check, ...]
-    derivatives: tuple[DerivativeCheck, ...]
     domain: Mapping[str, tuple[Any, Any]]
     points: int
     seed: int
@@ -96,23 +144,12 @@ class Verification:
             if not finding.passed
         )
 
+    @property
+    def derivatives(self) -> tuple[DerivativeCheck, ...]:
+        """The Taylor test of every first derivative, with the curve of its remainders."""
+        findings = [finding for check in self.checks for finding in check.findings]
+        return tuple(finding.derivative for finding in findings if finding.derivative is not None)
+
     def to_dict(self) -> dict[str, Any]:
-        """Gives the checks as plain data: what the card keeps and ``verify --format json`` prints."""
-        return {check.name: _plain(check) for check in self.checks}
-
-
-def _plain(check: Check) -> dict[str, Any]:
-    shown: dict[str, Any] = {"passed": check.passed}
-    if check.skipped:
-        shown["skipped"] = check.skipped
-    shown["findings"] = [_line(finding) for finding in check.findings]
-    return shown
-
-
-def _line(finding: Finding) -> dict[str, Any]:
-    fields = asdict(finding) | {"passed": finding.passed}
-    del fields["failed"]
-    worst = finding.worst
-    if worst is not None:
-        fields["worst"] = float(f"{worst:.3g}") if math.isfinite(worst) else worst
-    return {key: value for key, value in fields.items() if value not in ("", None)}
+        """Return the checks as plain data, by name, as a card holds them and ``verify --format json`` prints them."""
+        return {check.name: check.to_dict() for check in self.checks}

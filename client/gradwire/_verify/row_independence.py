@@ -1,9 +1,9 @@
-"""Check 4: a row's results depend on that row alone, in whatever batch it comes.
+"""A row's results depend on that row alone, in whatever batch it comes.
 
 The same 1,000 rows go in as one batch; then the first 1, 7 and 64 of them; then 64 in another order, among other rows,
 and beside rows of NaN. Every tensor of every signature must give each row the same numbers to 32 eps of that tensor's
 scale, its largest magnitude over all rows (or to eight times its rounding on both sides, where more was measured).
-Why 32 and not 0 is told in ``_numerics/batches.py``.
+``_numerics/batches.py`` tells why 32 and not 0.
 
 No rows at all must give empty arrays of the right shape. They are tried in process alone: a request of no rows stays in
 the queue of a TensorFlow Serving that batches until another request comes, past its deadline, so none is sent there, by
@@ -20,9 +20,9 @@ import numpy as np
 
 from gradwire._errors import GradwireError, ServerError
 from gradwire._numerics import ALLOWED_EPS, SAFETY, Batch, eps_of, largest, poisoned, sample_points
-from gradwire._package import BY_NAME, HESSIAN, HVP, JVP, SERVING_DEFAULT, VALUE, VJP
+from gradwire._package import BY_NAME
+from gradwire._verify.probe import run_no_rows
 from gradwire._verify.result import Finding
-from gradwire._verify.runs import run_no_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,35 +30,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire._package import Signature
-    from gradwire._verify.evaluations import Answers
-    from gradwire._verify.probe import Subject
+    from gradwire._verify.evaluations import SignatureEvaluations
+    from gradwire._verify.probe import Probe
 
-    Rows = dict[str, NDArray[Any]]
+    Arrays = dict[str, NDArray[Any]]
 
 BATCH_SIZES: Final = (1, 7, 64, 1000)
-SIGNATURES: Final = (SERVING_DEFAULT, VALUE, JVP, VJP, HVP, HESSIAN)
-# Numbers in an answer: a thousand rows of a large second derivative would be gigabytes and say nothing more.
-_MOST_NUMBERS: Final = 50_000_000
+# Elements in a response: a thousand rows of a large second derivative would be gigabytes and reveal nothing more.
+_MOST_ELEMENTS: Final = 50_000_000
 
 
 class _Worst(NamedTuple):
     """The worst disagreement: in units of what is allowed, in eps of the scale, of which tensor, where."""
 
-    units: float
+    ratio: float
     eps: float
     tensor: str
     where: str
 
     def finding(self, text: str) -> Finding:
-        """Return the line of the table."""
         note = f"largest difference {self.eps:.2g} eps of {self.tensor}'s scale, {self.where}"
-        return Finding(text, self.units, self.tensor if self.units > 1 else "", note)
+        return Finding(text, self.ratio, self.tensor if self.ratio > 1 else "", note)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """What a signature gives to all the rows at once, and what other batches may differ from it.
+    """A signature's outputs for all the rows at once, and how much other batches may differ from it.
 
     Attributes:
         signature: which.
@@ -68,110 +66,103 @@ class _Whole:
     """
 
     signature: Signature
-    rows: Rows
-    outputs: Rows
+    rows: Arrays
+    outputs: Arrays
     allowed: Mapping[str, float]
 
-    def compare(self, batch: Batch, outputs: Rows) -> _Worst:
+    def compare(self, batch: Batch, outputs: Arrays) -> _Worst:
         """Return the worst difference of rows that came in another batch."""
         dtypes = {name: spec.dtype for name, spec in self.signature.outputs.items()}
-        differences = batch.compare(self.outputs, outputs, dtypes)
-        return max(
-            (
-                _Worst(found.eps / self.allowed[name], found.eps, name, batch.label)
-                for name, found in differences.items()
-            ),
-            default=_Worst(0.0, 0.0, next(iter(outputs)), batch.label),
-        )
+        worst = [
+            _Worst(each.eps / self.allowed[name], each.eps, name, batch.label)
+            for name, each in batch.compare(self.outputs, outputs, dtypes).items()
+        ]
+        return max(worst, default=_Worst(0.0, 0.0, next(iter(outputs)), batch.label))
 
 
-def row_by_row(answers: Answers) -> Iterator[Finding]:
-    """Runs every signature on the same rows in other batches."""
-    subject = answers.subject
-    for name in SIGNATURES:
-        if subject.has(name):
-            signature = subject.model.signatures[name]
-            sizes = [size for size in BATCH_SIZES if size * _numbers_a_row(signature) <= _MOST_NUMBERS] or [1]
-            rows = _draw(subject, signature, max(sizes))
-            whole = _Whole(signature, rows, subject.run(name, rows), _allowed(answers, name))
-            yield _in_other_batches(subject, whole, sizes)
-            yield from _beside_nan(subject, whole, min(max(sizes), BATCH_SIZES[-2]))
-    yield from _no_rows(subject)
+def row_independence(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    """Run every signature on the same rows in other batches."""
+    probe = evaluations.probe
+    for name in evaluations.by_signature:
+        signature = probe.model.signatures[name]
+        sizes = [size for size in BATCH_SIZES if size * _elements_per_row(signature) <= _MOST_ELEMENTS] or [1]
+        rows = _draw(probe, signature, max(sizes))
+        whole = _Whole(signature, rows, probe.run(name, rows), _allowed(evaluations, signature))
+        yield _in_other_batches(probe, whole, sizes)
+        yield from _beside_nan(probe, whole, min(max(sizes), BATCH_SIZES[-2]))
+    yield from _no_rows(evaluations)
 
 
-def _allowed(answers: Answers, name: str) -> dict[str, float]:
-    """Return 32 eps, or eight times the rounding of both sides where that was measured to be more."""
-    measured = answers.others.get(name, answers.default)
+def _allowed(evaluations: SignatureEvaluations, signature: Signature) -> dict[str, float]:
+    """32 eps, or eight times the rounding of both sides where more was measured."""
+    measured = evaluations.by_signature[signature.name]
     allowed: dict[str, float] = {}
-    for tensor, spec in answers.subject.model.signatures[name].outputs.items():
-        scale = float(largest(measured.values[tensor]).max(initial=0.0))
-        eps = scale * eps_of(spec.dtype)
+    for tensor, spec in signature.outputs.items():
+        eps = eps_of(spec.dtype) * float(largest(measured.values[tensor]).max(initial=0.0))
         rounding = float(measured.noise[tensor].max(initial=0.0)) / eps if eps > 0 else 0.0
         allowed[tensor] = max(ALLOWED_EPS, 2 * SAFETY * rounding)
     return allowed
 
 
-def _in_other_batches(subject: Subject, whole: _Whole, sizes: list[int]) -> Finding:
-    order = subject.rng.permutation(max(sizes))[: BATCH_SIZES[-2]]
+def _in_other_batches(probe: Probe, whole: _Whole, sizes: list[int]) -> Finding:
+    order = probe.rng.permutation(max(sizes))[: BATCH_SIZES[-2]]
     batches = [
         *(Batch.part(f"{size} rows", whole.rows, np.arange(size)) for size in sizes[:-1]),
         Batch.part("in another order", whole.rows, order),
     ]
     name = whole.signature.name
-    worst = max(whole.compare(batch, subject.run(name, batch.rows)) for batch in batches)
+    worst = max(whole.compare(batch, probe.run(name, batch.rows)) for batch in batches)
     return worst.finding(f"{name}: {', '.join(map(str, sizes))} rows, and another order")
 
 
-def _beside_nan(subject: Subject, whole: _Whole, count: int) -> Iterator[Finding]:
+def _beside_nan(probe: Probe, whole: _Whole, count: int) -> Iterator[Finding]:
     if count == 1:
         return
     rows = {name: array[:count] for name, array in whole.rows.items()}
-    neighbours = rows | poisoned({name: rows[name] for name in subject.v})
+    neighbours = rows | poisoned({name: rows[name] for name in probe.v})
     batch = Batch.beside("beside NaN", whole.rows, np.arange(0, count, 2), neighbours)
     text = f"{whole.signature.name}: beside rows of NaN"
     try:
-        outputs = subject.run(whole.signature.name, batch.rows)
+        outputs = probe.run(whole.signature.name, batch.rows)
     except ServerError as error:
         yield Finding(text, note=f"the model refuses NaN: {_brief(error)}")
         return
     yield whole.compare(batch, outputs).finding(text)
 
 
-def _draw(subject: Subject, signature: Signature, count: int) -> Rows:
-    """Draws rows for every input of a signature; tangents and cotangents too."""
-    rows: Rows = {}
+def _draw(probe: Probe, signature: Signature, count: int) -> Arrays:
+    """Draw rows for every input of a signature, tangents and cotangents too."""
+    rows: Arrays = {}
     for name, spec in signature.inputs.items():
         dtype = BY_NAME[spec.dtype].numpy
-        if name in subject.boxes:
-            rows[name] = sample_points(subject.boxes[name], count, dtype, subject.rng)
+        if name in probe.boxes:
+            rows[name] = sample_points(probe.boxes[name], count, dtype, probe.rng)
         else:
             shape = (count, *(size or 1 for size in spec.row_shape))
-            rows[name] = subject.rng.uniform(-1.0, 1.0, shape).astype(dtype)
+            rows[name] = probe.rng.uniform(-1.0, 1.0, shape).astype(dtype)
     return rows
 
 
-def _numbers_a_row(signature: Signature) -> int:
-    return sum(
-        int(np.prod([size or 1 for size in spec.row_shape], dtype=np.int64)) for spec in signature.outputs.values()
-    )
+def _elements_per_row(signature: Signature) -> int:
+    shapes = [[size or 1 for size in spec.row_shape] for spec in signature.outputs.values()]
+    return sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
 
 
-def _no_rows(subject: Subject) -> Iterator[Finding]:
-    """Runs every signature on no rows, where that is safe."""
-    for name in SIGNATURES:
-        if not subject.has(name):
-            continue
-        signature = subject.model.signatures[name]
-        rows = {key: array[:0] for key, array in _draw(subject, signature, 1).items()}
+def _no_rows(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    """Run every signature on no rows, where that is safe."""
+    probe = evaluations.probe
+    for name in evaluations.by_signature:
+        signature = probe.model.signatures[name]
+        rows = {key: array[:0] for key, array in _draw(probe, signature, 1).items()}
         try:
-            found = run_no_rows(subject.model, signature, rows)
+            outputs = run_no_rows(probe.model, name, rows)
         except GradwireError as error:
             yield Finding(f"{name}: no rows", note=f"the model refuses them: {_brief(error)}")
             continue
-        if found is None:
+        if outputs is None:
             yield Finding("no rows", note="not sent to a server: one that batches would let them wait for ever")
             return
-        wrong = [key for key, spec in signature.outputs.items() if found[key].shape != (0, *spec.row_shape)]
+        wrong = [key for key, spec in signature.outputs.items() if outputs[key].shape != (0, *spec.row_shape)]
         yield Finding(f"{name}: no rows", math.inf if wrong else 0.0, ", ".join(wrong))
 
 

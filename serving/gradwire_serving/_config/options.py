@@ -25,7 +25,7 @@ class ServerOptions:
     Exactly one of ``directory``, ``model_base_path`` and ``model_config_file`` specifies the models.
 
     Attributes:
-        directory: every model below it is served under its directory's name (ours; Serving is given a config for it).
+        directory: every model below it is served under its directory's name (ours; Serving gets a config for it).
         host: address to listen on (ours: TensorFlow Serving always listens on every interface).
         port: TCP port of gRPC; 0 takes any free one (embedded server only).
         grpc_socket_path: path of a Unix socket to listen on as well; empty for none.

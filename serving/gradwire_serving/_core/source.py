@@ -1,4 +1,4 @@
-"""The Source: watches base paths, and tells which versions should be loaded."""
+"""The Source: watches base paths, and reports which versions should be loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a call or a load failed: a status code and a text, which each front end puts in its own form."""
+"""Why a call or a load failed: a status code and a text, which each front end reports in its own form."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def launch(
         options: what to serve, and how.
         say: shows a line to the user.
         ready: called with the embedded server once it serves.
-        grace: seconds that calls in flight are given when the embedded server stops.
+        grace: seconds that calls in flight have when the embedded server stops.
 
     Raises:
         UsageError: the options cannot be used, the port is in use, or the program is not on the PATH.

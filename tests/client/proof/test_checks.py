@@ -122,7 +122,7 @@ def test_what_lingers_after_nan_fails():
         return {"f": x * x + (1e-3 if any(seen) else 0), "df_dx": 2 * x}
 
     found = check(fake(spoilt), "non_finite")
-    assert [finding.subject for finding in found.findings if not finding.passed] == ["answers as before afterwards"]
+    assert [finding.subject for finding in found.findings if not finding.passed] == ["same outputs afterwards"]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 1000])

@@ -1,20 +1,24 @@
 """A fit: from samples to a result, its record, and its repetition."""
 
-from gradwire_training._fit.errors import POINTS, evaluate_what_there_is, yardstick
+from gradwire_training._fit.evaluation import POINTS, Comparison, EvaluationSet, TensorComparison, compare, evaluate
 from gradwire_training._fit.fit import DTYPE, fit
-from gradwire_training._fit.record import record, require_target
+from gradwire_training._fit.record import require_target
 from gradwire_training._fit.repeat import repeat
-from gradwire_training._fit.result import Request, Result
+from gradwire_training._fit.request import Request
+from gradwire_training._fit.result import Result, record_of
 
 __all__ = [
     "DTYPE",
     "POINTS",
+    "Comparison",
+    "EvaluationSet",
     "Request",
     "Result",
-    "evaluate_what_there_is",
+    "TensorComparison",
+    "compare",
+    "evaluate",
     "fit",
-    "record",
+    "record_of",
     "repeat",
     "require_target",
-    "yardstick",
 ]

@@ -11,23 +11,24 @@ import keras
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire_training import optimizers
-from gradwire_training._data import Stream
-from gradwire_training._fit.errors import errors_of
-from gradwire_training._fit.result import Request, Result
+from gradwire_training._fit.evaluation import EvaluationSet, compare
+from gradwire_training._fit.request import Request, run_fingerprint
+from gradwire_training._fit.result import Result
 from gradwire_training._models import IoBinding, with_dtype
 from gradwire_training._objective import Loss, Objective, Sobolev
-from gradwire_training._progress import Callback, Checkpoint, Monitor, asked_of
+from gradwire_training._progress import Checkpoint, Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gradwire_training._data import Samples
+    from gradwire_training._data import Samples, Stream
+    from gradwire_training._progress import Callback
+    from gradwire_training.optimizers import Optimizer
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
-FINISHED: Final = ("completed", "diverged")  # nothing is gained by going on; other fits keep their checkpoint
+FINISHED: Final = ("completed", "diverged")  # nothing is gained by resuming; other fits keep their checkpoint
 RANDOM_STATE: Final = "seed_generator_state"  # Keras's name of the variable behind a layer's random numbers
 
 
@@ -36,7 +37,7 @@ def fit(
     samples: Samples | Stream,
     *,
     loss: Loss = SOBOLEV,
-    optimizer: str | optimizers.Optimizer = "auto",
+    optimizer: str | Optimizer = "auto",
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
@@ -46,33 +47,29 @@ def fit(
     resume: bool = False,
     validation: Samples | None = None,
 ) -> Result:
-    """Fits a model to samples of a function and of its derivatives.
+    """Fit a model to samples of a function and of its derivatives.
 
-    Steps run inside one compiled TensorFlow function, in chunks of about a quarter of a second; between
-    chunks, callbacks run and Ctrl-C is heard: it ends the fit and keeps the best weights so far.
+    Steps run in chunks of about a quarter of a second; between chunks, callbacks run and Ctrl-C is heard: it ends the
+    fit, which keeps the best weights so far.
 
     Args:
-        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it
-            is.
-        samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is
-            fitted by ``"adam"``.
+        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is.
+        samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is fitted by
+            ``"adam"``.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
         optimizer: ``"auto"``, ``"lm"``, ``"lbfgs"``, ``"adam"``, ``"sgd"``, or one with settings, such as
             ``optimizers.Sgd(learning_rate=0.05)``.
         steps: at most; the optimiser's own number by default.
-        seconds: that the fit may take; it ends with the step that passes them. No limit by default: how far a
-            limited fit comes depends on the machine, so that it cannot be repeated exactly.
-        seed: of layers that draw random numbers, such as dropout, and of the order of mini-batches; the initial
-            weights are the model's.
-        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto, lm and lbfgs compute in float64
-            either way.
+        seconds: that the fit may take; it ends with the step that passes them. No limit by default: how far a limited
+            fit comes depends on the machine, so that it cannot be repeated exactly.
+        seed: of layers that draw random numbers, such as dropout, and of the order of mini-batches; the initial weights
+            are the model's.
+        dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto, lm and lbfgs compute in float64 either way.
         callbacks: each gets a ``Progress``; one that returns True stops the fit.
-        checkpoint: a file that is written every few seconds, and removed when the fit is completed; None
-            writes none.
-        resume: whether to go on from that file, where it is there: a fit that was killed ends as if it had
-            not been.
-        validation: rows with the samples' columns that are not fitted: errors are measured on them. By
-            default on the truth, where the samples come from a problem, else on the samples themselves.
+        checkpoint: a file that is written every few seconds, and removed when the fit is completed; None writes none.
+        resume: whether to go on from that file, if it exists: a fit that was killed ends as if it had not been.
+        validation: rows with the samples' columns that are not fitted: errors are measured on them. By default on the
+            truth, where the samples come from a problem, else on the samples themselves.
 
     Returns:
         The result: it has a status even when the fit was stopped, interrupted or diverged.
@@ -82,15 +79,10 @@ def fit(
         UsageError: a model of another kind, an argument out of range, or a checkpoint of another fit.
         PackageError: the checkpoint is damaged, or cannot be written.
     """
-    chosen, stream = _chosen(optimizer), None
-    if isinstance(samples, Stream):
-        chosen, stream = _streaming(chosen), samples
-        samples, validation = stream.samples, stream.validation if validation is None else validation
-    request = Request(
-        samples=samples,
-        stream=stream,
+    request = Request.of(
+        samples,
+        optimizer,
         loss=loss,
-        optimizer=chosen,
         steps=steps,
         seconds=seconds,
         seed=seed,
@@ -99,53 +91,42 @@ def fit(
     )
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
-    ports = IoBinding.of(model, samples)
+    binding = IoBinding.of(model, request.samples)
     began = time.perf_counter()
-    twin = _seeded(with_dtype(model, request.precision), seed)
-    objective = Objective(twin, ports, samples, loss, dtype=request.precision, seed=seed, stream=stream)
+    trained = _seeded(with_dtype(model, request.precision), seed)
+    objective = Objective(
+        trained, binding, request.samples, loss, dtype=request.precision, seed=seed, stream=request.stream
+    )
     if steps is None:
-        request = replace(request, steps=chosen.steps_for(objective))
+        request = replace(request, steps=request.optimizer.steps_for(objective))
     monitor = Monitor(request.most_steps, callbacks, seconds=seconds, began=began)
-    kept = _keep(checkpoint, request, model, twin, monitor, resume=resume)
-    _minimize(request, objective, monitor)
+    file = _checkpoint(checkpoint, request, model, trained, resume=resume)
+    if file is not None:
+        monitor.use_checkpoint(file, resume=resume)
+    try:
+        request.optimizer.minimize(objective, monitor, steps=request.most_steps)
+    except KeyboardInterrupt:
+        monitor.status = "interrupted"
     taken = monitor.seconds
-    final = _settle(objective, monitor)
-    if kept is not None and monitor.status in FINISHED:
-        kept.remove()
-    fitted = twin if request.precision == dtype else with_dtype(twin, dtype)
+    final_loss = _settle(objective, monitor)
+    if file is not None and monitor.status in FINISHED:
+        file.remove()
+    fitted = trained if request.precision == dtype else with_dtype(trained, dtype)
     return Result(
         status=monitor.status,
-        message=_message(monitor, request, final),
+        message=_message(monitor, request, final_loss),
         steps=monitor.step,
         seconds=taken,
-        loss=final,
+        loss=final_loss,
         history=monitor.history(),
-        errors=errors_of(fitted, ports, samples, validation),
+        comparison=compare(fitted, binding, EvaluationSet.of(request.samples, request.validation)),
         model=fitted,
         request=request,
-        ports=ports,
+        binding=binding,
         start=[np.array(weight) for weight in model.weights],
         xla=monitor.xla,
-        story=monitor.story,
+        selection_reason=monitor.selection_reason,
     )
-
-
-def _chosen(optimizer: str | optimizers.Optimizer) -> optimizers.Optimizer:
-    if isinstance(optimizer, optimizers.Optimizer):
-        return optimizer
-    if isinstance(optimizer, str):
-        return optimizers.get(optimizer)
-    raise UsageError(f"optimizer is {optimizer!r}, expected a name or an instance of optimizers.Optimizer")
-
-
-def _streaming(optimizer: optimizers.Optimizer) -> optimizers.Optimizer:
-    match optimizer:
-        case optimizers.Auto():
-            return optimizers.Adam()
-        case optimizers.Adam():
-            return optimizer
-        case _:
-            raise UsageError(f"optimizer {optimizer.name!r} needs all rows in memory: a stream is fitted by 'adam'")
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:
@@ -155,33 +136,18 @@ def _seeded(model: keras.Model, seed: int) -> keras.Model:
     return model
 
 
-def _keep(
-    path: str | Path | None,
-    request: Request,
-    model: keras.Model,
-    twin: keras.Model,
-    monitor: Monitor,
-    *,
-    resume: bool,
+def _checkpoint(
+    path: str | Path | None, request: Request, model: keras.Model, trained: keras.Model, *, resume: bool
 ) -> Checkpoint | None:
-    if path is None:
-        if resume:
-            raise UsageError("resume needs checkpoint, the file to go on from: give it")
-        return None
-    checkpoint = Checkpoint(path, asked_of(request, model), twin.variables)
-    monitor.keep(checkpoint, resume=resume)
-    return checkpoint
-
-
-def _minimize(request: Request, objective: Objective, monitor: Monitor) -> None:
-    try:
-        request.optimizer.minimize(objective, monitor, steps=request.most_steps)
-    except KeyboardInterrupt:
-        monitor.status = "interrupted"
+    if path is not None:
+        return Checkpoint(path, run_fingerprint(request, model), trained.variables)
+    if resume:
+        raise UsageError("resume needs checkpoint, the file to go on from: give it")
+    return None
 
 
 def _settle(objective: Objective, monitor: Monitor) -> float:
-    """Leaves the objective with the weights that the result is to have, and gives their loss."""
+    """Leave the objective with the weights of the result, and return their loss."""
     weights = objective.snapshot()
     loss = float(objective.loss_and_mae()[0])
     objective.restore(weights)  # the evaluation moved the averages of batch normalisation
@@ -199,7 +165,7 @@ def _settle(objective: Objective, monitor: Monitor) -> float:
 
 def _message(monitor: Monitor, request: Request, loss: float) -> str:
     done = f"after {monitor.step:,} of {request.most_steps:,} steps"
-    kept = f"kept the best weights seen, loss {loss:.3g}"
+    best = f"kept the best weights seen, loss {loss:.3g}"
     match monitor.status:
         case "completed" if monitor.step < request.most_steps:
             why = "the time was up" if monitor.time_was_up else "nothing left to gain"
@@ -207,10 +173,10 @@ def _message(monitor: Monitor, request: Request, loss: float) -> str:
         case "completed":
             return f"completed {monitor.step:,} steps"
         case "stopped":
-            return f"stopped by a callback {done}; {kept}"
+            return f"stopped by a callback {done}; {best}"
         case "interrupted":
-            return f"interrupted {done}; {kept}"
+            return f"interrupted {done}; {best}"
         case "diverged" if math.isfinite(loss):
-            return f"diverged {done}: the loss is not finite any more; {kept}; try a smaller learning rate"
+            return f"diverged {done}: the loss is not finite any more; {best}; try a smaller learning rate"
         case "diverged":
             return f"diverged {done}: not even the initial weights give a finite loss; look at the samples' scale"

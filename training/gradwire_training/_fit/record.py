@@ -1,51 +1,81 @@
-"""The record of a fit on disk: everything needed to export it, to judge it, and to repeat it."""
+"""The directory that a fit is saved in: everything to export it, to judge it, and to repeat it."""
 
 from __future__ import annotations
 
 import csv
-import platform
-from dataclasses import asdict
-from importlib.metadata import version
+import json
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
+import keras
 import numpy as np
 
-from gradwire._package import CardTensor, Domain, StagedPath, require_writable_directory, strict_json
+from gradwire._errors import PackageError
+from gradwire._package import StagedPath, require_writable_directory, strict_json
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
+from gradwire_training import problems
+from gradwire_training._data import Provenance, Samples
+from gradwire_training._models import with_dtype
+from gradwire_training._objective import losses
 
 if TYPE_CHECKING:
-    import keras
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
-    from gradwire_training._data import Stream
-    from gradwire_training._fit.result import Result
-    from gradwire_training._models import BoundTensor
+    from gradwire_training._objective import Loss
+    from gradwire_training._progress import Arrays
 
 HISTORY: Final = "history.csv"
 SAMPLES: Final = "samples.npz"
 START: Final = "start.npz"
+# Prefixes of columns: "x:spot" and "dydx:price:spot" are those of the samples, "pins.x:spot" those of the pins.
 PINS: Final = "pins."
 HELD_OUT: Final = "held_out."
 
-SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
+def write(
+    path: Path,
+    record: Mapping[str, Any],
+    *,
+    model: keras.Model,
+    history: Mapping[str, NDArray[Any]],
+    rows: Mapping[str, Samples | None],
+    start: Sequence[NDArray[Any]],
+) -> Path:
+    """Write a fit as a directory (see ``Result.save``).
 
-def write(result: Result, path: str | Path) -> Path:
-    """Writes a result as a directory (see ``Result.save``)."""
-    path = Path(path)
+    Args:
+        path: the directory.
+        record: the content of ``fit.json``.
+        model: the fitted one.
+        history: by step.
+        rows: samples by the prefix of their columns.
+        start: the initial weights.
+    """
+    columns = {
+        prefix + name: column
+        for prefix, samples in rows.items()
+        if samples is not None
+        for name, column in samples.arrays()
+    }
     with StagedPath(path, is_directory=True, marker=RECORD_FILE) as staged:
         directory = staged.path
-        result.model.save(directory / MODEL_FILE)
-        _write_history(result, directory / HISTORY)
-        np.savez(directory / SAMPLES, **_arrays(result), allow_pickle=False)
-        np.savez(directory / START, *result.start, allow_pickle=False)
-        (directory / RECORD_FILE).write_text(strict_json(record(result, path.name)), encoding="utf-8")
+        model.save(directory / MODEL_FILE)
+        with (directory / HISTORY).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(history)
+            writer.writerows(zip(*(column.tolist() for column in history.values()), strict=True))
+        np.savez(directory / SAMPLES, **columns, allow_pickle=False)
+        np.savez(directory / START, *start, allow_pickle=False)
+        (directory / RECORD_FILE).write_text(strict_json(record), encoding="utf-8")
     return path
 
 
 def require_target(path: str | Path) -> None:
-    """Refuses a place where a result could not be saved; ask before a long fit, not after it.
+    """Raise if a result could not be saved in a place; better before a long fit than after it.
 
     Args:
         path: the directory that ``Result.save`` is to write.
@@ -56,115 +86,78 @@ def require_target(path: str | Path) -> None:
     require_writable_directory(Path(path), marker=RECORD_FILE)
 
 
-def record(result: Result, directory: str) -> dict[str, Any]:
-    """Gives what is to be known of a result, as plain data.
+@final
+@dataclass(frozen=True, slots=True)
+class SavedFit:
+    """What is read from the directory of a fit.
+
+    Attributes:
+        model: with the initial weights, in the precision that it had then.
+        samples: that were fitted; of a stream, some of its rows.
+        validation: rows that were held out, if any.
+        loss: that was minimised.
+        trained: how, as ``fit.json`` has it.
+    """
+
+    model: keras.Model
+    samples: Samples
+    validation: Samples | None
+    loss: Loss
+    trained: dict[str, Any]
+
+
+def read(path: str | Path) -> SavedFit:
+    """Read the directory of a fit.
 
     Args:
-        result: of a fit.
-        directory: its name, which the result has where its samples come from no problem.
+        path: a directory that ``Result.save`` wrote.
+
+    Raises:
+        PackageError: the directory is not a result, is corrupt, or of a newer format.
     """
-    provenance = result.request.samples.provenance
-    return {
-        "format": RECORD_FORMAT,
-        "name": directory if provenance is None else provenance.truth.name,
-        "inputs": [asdict(_input(result, port)) for port in result.ports.inputs],
-        "outputs": [asdict(_tensor(result, port)) for port in result.ports.outputs],
-        "trained": _trained(result),
-        "errors": result.errors,
-    }
+    path = Path(path)
+    try:
+        record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+        if record["format"] > RECORD_FORMAT:
+            raise PackageError(
+                f"{path / RECORD_FILE} has format {record['format']}, expected at most {RECORD_FORMAT}: update gradwire"
+            )
+        trained = record["trained"]
+        columns, start = _arrays(path / SAMPLES), list(_arrays(path / START).values())
+        model = cast("keras.Model", keras.models.load_model(path / MODEL_FILE, compile=False, safe_mode=True))
+        loss = trained["loss"]
+        pins = None if loss["pins"] is None else Samples.from_arrays(columns, prefix=PINS)
+        return SavedFit(
+            model=_started(model, start),
+            samples=Samples.from_arrays(columns, units=trained.get("units", {}), provenance=_provenance(trained)),
+            validation=Samples.from_arrays(columns, prefix=HELD_OUT)
+            if any(name.startswith(HELD_OUT) for name in columns)
+            else None,
+            loss=losses.from_settings(loss, pins),
+            trained=trained,
+        )
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise PackageError(
+            f"{path} is not the result of a fit ({error!r}): give a directory that a fit saved"
+        ) from error
 
 
-def _trained(result: Result) -> dict[str, Any]:
-    request = result.request
-    provenance = request.samples.provenance
-    return {
-        "problem": None if provenance is None else provenance.truth.name,
-        "source": None if provenance is None else provenance.truth.source,
-        "samples": {
-            "count": request.samples.count,
-            "spacing": None if provenance is None else provenance.spacing,
-            "seed": None if provenance is None else provenance.seed,
-            "simulated": None if provenance is None else provenance.simulated,
-            "values": request.samples.value_labels,
-            "derivatives": request.samples.derivative_labels,
-            "directional": request.samples.directional_labels,
-            "held_out": 0 if request.validation is None else request.validation.count,
-            "file": SAMPLES,
-            "stream": None if request.stream is None else _stream(request.stream),
-        },
-        "units": request.samples.units,
-        "network": _network(result.model),
-        "loss": request.loss.settings(),
-        "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
-        "seed": request.seed,
-        "dtype": request.dtype,
-        "training_dtype": request.precision,
-        "xla": result.xla,
-        "start": {"file": START, "dtypes": sorted({str(weight.dtype) for weight in result.start})},
-        "status": result.status,
-        "message": result.message,
-        "steps": result.steps,
-        "steps_asked": request.most_steps,
-        "seconds_asked": request.seconds,
-        "story": result.story,
-        "seconds": round(result.seconds, 3),
-        "final_loss": result.loss,
-        "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},
-    }
+def _arrays(path: Path) -> Arrays:
+    # NumPy leaves a file open that it cannot read: it is opened here.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
-def _stream(stream: Stream) -> dict[str, Any]:
-    """Says where the rows are that are too many for the record; the samples beside it are some of them."""
-    return {"rows": stream.count, **stream.settings()}
+def _started(model: keras.Model, start: list[NDArray[Any]]) -> keras.Model:
+    """Return the model with its initial weights, in the precision that it had then."""
+    floats = {str(weight.dtype) for weight in start if weight.dtype.kind == "f"}
+    model = with_dtype(model, "float64" if "float64" in floats else "float32")
+    model.set_weights(start)
+    return model
 
 
-def _network(model: keras.Model) -> dict[str, Any]:
-    layers = [
-        {
-            "name": layer.name,
-            "class": type(layer).__name__,
-            "parameters": layer.count_params(),
-            **{key: layer.get_config()[key] for key in ("units", "activation") if key in layer.get_config()},
-        }
-        for layer in model.layers
-    ]
-    return {
-        "class": type(model).__name__,
-        "parameters": model.count_params(),
-        "layers": layers,
-        "file": MODEL_FILE,
-    }
-
-
-def _tensor(result: Result, port: BoundTensor) -> CardTensor:
-    dtype = result.request.dtype if port.is_floating else port.dtype
-    return CardTensor(name=port.name, dtype=dtype, shape=port.shape, unit=result.request.samples.units.get(port.name))
-
-
-def _input(result: Result, port: BoundTensor) -> CardTensor:
-    tensor = _tensor(result, port)
-    column = result.request.samples.x[port.name].reshape(-1, *port.shape)
-    bounds = column.min(axis=0), column.max(axis=0)
-    if (stream := result.request.stream) is not None:
-        bounds = stream.lower[port.name].reshape(port.shape), stream.upper[port.name].reshape(port.shape)
-    domain = Domain(lower=bounds[0].tolist(), upper=bounds[1].tolist())
-    return CardTensor(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, unit=tensor.unit, domain=domain)
-
-
-def _arrays(result: Result) -> dict[str, NDArray[np.float64]]:
-    """Names every column: ``x:spot``, ``dydx:price:spot``, ``pins.x:spot``, ``held_out.y:price``."""
-    request = result.request
-    parts = {"": request.samples, PINS: request.loss.pins, HELD_OUT: request.validation}
-    return {
-        prefix + name: column
-        for prefix, samples in parts.items()
-        if samples is not None
-        for name, column in samples.arrays()
-    }
-
-
-def _write_history(result: Result, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(result.history)
-        writer.writerows(zip(*(column.tolist() for column in result.history.values()), strict=True))
+def _provenance(trained: dict[str, Any]) -> Provenance | None:
+    if not problems.known(trained["problem"]):
+        return None
+    truth, samples = problems.get(trained["problem"]).truth, trained["samples"]
+    return Provenance(truth=truth, spacing=samples["spacing"], seed=samples["seed"], simulated=samples["simulated"])

@@ -1,93 +1,28 @@
-"""What a fit was asked for, and what came of it."""
+"""What came of a fit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
 
-from gradwire._errors import DataError, UsageError
-from gradwire_training._data import Samples
-from gradwire_training._models import DTYPES
-from gradwire_training._objective import Loss
-from gradwire_training.optimizers._optimizer import Optimizer
+from gradwire._package import CardTensor, Domain
+from gradwire_export import MODEL_FILE, RECORD_FORMAT
+from gradwire_training._fit import record
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import keras
     from numpy.typing import NDArray
 
-    from gradwire_training._data import Stream
-    from gradwire_training._models import IoBinding
+    from gradwire_training._fit.evaluation import Comparison
+    from gradwire_training._fit.request import Request
+    from gradwire_training._models import BoundTensor, IoBinding
     from gradwire_training._objective import Weights
     from gradwire_training._progress import Status
 
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Everything that decides how a fit goes, but for the model that it starts from.
-
-    Attributes:
-        samples: what is fitted.
-        loss: what is made small.
-        optimizer: how.
-        steps: at most; None until the optimiser was asked for its own number.
-        seconds: at most; None sets no limit.
-        seed: of layers that draw random numbers.
-        dtype: precision of the package.
-        validation: rows that are measured and not fitted, if any.
-        stream: all rows, where ``samples`` are some of them.
-
-    Raises:
-        UsageError: one of them is of the wrong kind or out of range.
-    """
-
-    samples: Samples
-    loss: Loss
-    optimizer: Optimizer
-    steps: int | None
-    seed: int
-    dtype: str
-    seconds: float | None = None
-    validation: Samples | None = None
-    stream: Stream | None = None
-
-    def __post_init__(self) -> None:
-        kinds = {"samples": Samples, "loss": Loss}
-        for name, kind in kinds.items():
-            if not isinstance(given := getattr(self, name), kind):
-                raise UsageError(f"{name} is {given!r}, expected an instance of gradwire_training's {kind.__name__}")
-        if self.validation is not None:
-            self._check_validation(self.validation)
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"{self.steps} steps, expected 1 or more")
-        if self.seconds is not None and not self.seconds > 0:
-            raise UsageError(f"{self.seconds} seconds, expected a number above 0")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed}, expected 0 or more")
-        if self.dtype not in DTYPES:
-            raise UsageError(f"dtype {self.dtype!r}, expected one of {', '.join(DTYPES)}")
-
-    def _check_validation(self, rows: Samples) -> None:
-        if not isinstance(rows, Samples):
-            raise UsageError(f"validation is {rows!r}, expected an instance of gradwire_training's Samples")
-        ours, theirs = (
-            {name: column.shape[1:] for table in (each.x, each.y) for name, column in table.items()}
-            for each in (self.samples, rows)
-        )
-        if ours != theirs:
-            raise DataError(f"validation has columns {theirs}, the samples {ours}: give the same")
-
-    @property
-    def most_steps(self) -> int:
-        """How many steps may be taken; the optimiser's class says, until it was asked for its own number."""
-        return self.optimizer.steps if self.steps is None else self.steps
-
-    @property
-    def precision(self) -> str:
-        """The dtype that the fit computes in."""
-        return self.optimizer.precision or self.dtype
+SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
 
 @final
@@ -99,18 +34,18 @@ class Result:
         status: ``"completed"`` (the model has the last step's weights), or ``"stopped"`` by a callback,
             ``"interrupted"`` by Ctrl-C, ``"diverged"`` (it then has the best weights that were seen).
         message: the status in a sentence.
-        steps: steps done.
+        steps: steps taken.
         seconds: from the call to the last step, compilation included.
         loss: of the model's weights, in the precision of the fit; not finite if no weights gave a finite one.
-        history: by step: ``step`` from 1, ``loss``, ``mae``, and the ``optimizer`` at work. Loss and mae are
-            those before the step's update, but after it for L-BFGS, whose steps try several updates.
-        errors: of the model's values and derivatives, ``{tensor: {"max", "rmse"}, "points", "against"}``.
+        history: by step: ``step`` from 1, ``loss``, ``mae``, and the ``optimizer`` at work. Loss and mae are those
+            before the step's update, but after it for Levenberg-Marquardt and L-BFGS, which try several updates.
+        comparison: the model's values and derivatives beside those that it should have.
         model: a Keras model in the dtype of the package; the model given to ``fit`` is left as it was.
-        request: what was asked for.
-        ports: how names of samples and model match.
+        request: what the fit was asked for.
+        binding: how names of samples and model match.
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.
-        story: what ``auto`` picked and why, in a line; empty where the optimiser was the caller's choice.
+        selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
     """
 
     status: Status
@@ -119,22 +54,29 @@ class Result:
     seconds: float
     loss: float
     history: dict[str, NDArray[Any]]
-    errors: dict[str, Any]
+    comparison: Comparison
     model: keras.Model
     request: Request
-    ports: IoBinding
+    binding: IoBinding
     start: Weights
     xla: bool
-    story: str = ""
+    selection_reason: str = ""
+
+    @property
+    def errors(self) -> dict[str, Any]:
+        """Errors of the model's values and derivatives, ``{tensor: {"max", "rmse"}, "points", "against"}``.
+
+        An error is None where a prediction is not finite, or where the model has no such derivative.
+        """
+        return self.comparison.errors()
 
     def save(self, path: str | Path) -> Path:
-        """Writes the result as a directory.
+        """Write the result as a directory.
 
         It holds ``model.keras``, ``fit.json`` (how it was trained, and how well), ``history.csv``, ``samples.npz``
         and ``start.npz`` (the initial weights): all that ``repeat`` needs.
 
-        It is written beside its place and renamed into it when complete. A result that is there already is
-        replaced.
+        It is written beside its place and renamed into it when complete. A result that is there already is replaced.
 
         Args:
             path: the directory.
@@ -145,6 +87,104 @@ class Result:
         Raises:
             PackageError: something else is there, or it cannot be written.
         """
-        from gradwire_training._fit.record import write  # the record knows results, not the other way round
+        request, path = self.request, Path(path)
+        rows = {"": request.samples, record.PINS: request.loss.pins, record.HELD_OUT: request.validation}
+        return record.write(
+            path, record_of(self, path.name), model=self.model, history=self.history, rows=rows, start=self.start
+        )
 
-        return write(self, path)
+
+def record_of(result: Result, directory: str) -> dict[str, Any]:
+    """Return what ``fit.json`` tells of a result, as plain data.
+
+    Args:
+        result: of a fit.
+        directory: its name, which the fit has where its samples come from no problem.
+    """
+    provenance = result.request.samples.provenance
+    return {
+        "format": RECORD_FORMAT,
+        "name": directory if provenance is None else provenance.truth.name,
+        "inputs": [asdict(_tensor(result, tensor, _domain(result, tensor))) for tensor in result.binding.inputs],
+        "outputs": [asdict(_tensor(result, tensor)) for tensor in result.binding.outputs],
+        "trained": _trained(result),
+        "errors": result.errors,
+    }
+
+
+def _trained(result: Result) -> dict[str, Any]:
+    request = result.request
+    samples, provenance, stream = request.samples, request.samples.provenance, request.stream
+    return {
+        "problem": None if provenance is None else provenance.truth.name,
+        "source": None if provenance is None else provenance.truth.source,
+        "samples": {
+            "count": samples.count,
+            "spacing": None if provenance is None else provenance.spacing,
+            "seed": None if provenance is None else provenance.seed,
+            "simulated": None if provenance is None else provenance.simulated,
+            "values": samples.value_labels,
+            "derivatives": samples.derivative_labels,
+            "directional": samples.directional_labels,
+            "held_out": 0 if request.validation is None else request.validation.count,
+            "file": record.SAMPLES,
+            # Where all rows are, if they are too many for the record: the samples beside it are some of them.
+            "stream": None if stream is None else {"rows": stream.count, **stream.settings()},
+        },
+        "units": samples.units,
+        "network": _network(result.model),
+        "loss": request.loss.settings(),
+        "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
+        "seed": request.seed,
+        "dtype": request.dtype,
+        "training_dtype": request.precision,
+        "xla": result.xla,
+        "start": {"file": record.START, "dtypes": sorted({str(weight.dtype) for weight in result.start})},
+        "status": result.status,
+        "message": result.message,
+        "steps": result.steps,
+        "steps_asked": request.most_steps,
+        "seconds_asked": request.seconds,
+        "story": result.selection_reason,
+        "seconds": round(result.seconds, 3),
+        "final_loss": result.loss,
+        "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},
+    }
+
+
+def _network(model: keras.Model) -> dict[str, Any]:
+    layers = [
+        {
+            "name": layer.name,
+            "class": type(layer).__name__,
+            "parameters": layer.count_params(),
+            **{key: layer.get_config()[key] for key in ("units", "activation") if key in layer.get_config()},
+        }
+        for layer in model.layers
+    ]
+    return {
+        "class": type(model).__name__,
+        "parameters": model.count_params(),
+        "layers": layers,
+        "file": MODEL_FILE,
+    }
+
+
+def _tensor(result: Result, tensor: BoundTensor, domain: Domain | None = None) -> CardTensor:
+    return CardTensor(
+        name=tensor.name,
+        dtype=result.request.dtype if tensor.is_floating else tensor.dtype,
+        shape=tensor.shape,
+        unit=result.request.samples.units.get(tensor.name),
+        domain=domain,
+    )
+
+
+def _domain(result: Result, tensor: BoundTensor) -> Domain:
+    """Return the box of the fitted rows."""
+    if (stream := result.request.stream) is not None:
+        lower, upper = (bound[tensor.name].reshape(tensor.shape) for bound in (stream.lower, stream.upper))
+    else:
+        column = result.request.samples.x[tensor.name].reshape(-1, *tensor.shape)
+        lower, upper = column.min(axis=0), column.max(axis=0)
+    return Domain(lower=lower.tolist(), upper=upper.tolist())

@@ -1,6 +1,6 @@
-"""What happens between the steps of a fit: progress, and checkpoints."""
+"""What a fit does between its steps: progress and checkpoints."""
 
-from gradwire_training._progress.checkpoint import Checkpoint, asked_of, digest_of
+from gradwire_training._progress.checkpoint import Arrays, Checkpoint
 from gradwire_training._progress.monitor import Callback, Monitor, Progress, Status
 
-__all__ = ["Callback", "Checkpoint", "Monitor", "Progress", "Status", "asked_of", "digest_of"]
+__all__ = ["Arrays", "Callback", "Checkpoint", "Monitor", "Progress", "Status"]

@@ -1,4 +1,4 @@
-"""What happens between the steps of a fit: history, best weights, callbacks, and reasons to stop."""
+"""What a fit does between its steps: history, best weights, callbacks, checkpoints, and reasons to stop."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Progress:
     """How far a fit has come; callbacks get one several times a second.
 
     Attributes:
-        step: steps done.
-        steps: steps that may be done; fewer are when an optimiser has nothing left to gain.
+        step: steps taken.
+        steps: steps at most; an optimiser with nothing left to gain takes fewer.
         loss: at the last step.
         mae: mean absolute error of the known values at the last step.
         seconds: since the fit began.
-        optimizer: the one at work, such as ``"adam"``.
+        optimizer: name of the optimiser at work, such as ``"adam"``.
     """
 
     step: int
@@ -41,28 +41,25 @@ class Progress:
     optimizer: str
 
 
-Callback: TypeAlias = Callable[[Progress], "bool | None"]  # True asks the fit to stop
+Callback: TypeAlias = Callable[[Progress], "bool | None"]  # True stops the fit
 
 
 @final
 class Monitor:
-    """Keeps the books of a fit; optimisers report to it and ask it whether to go on.
+    """The progress of one fit: optimisers report to it, and it tells them whether to go on.
 
     Args:
-        steps: that may be done in all.
+        steps: at most.
         callbacks: called after each report; one that returns True stops the fit.
-        seconds: that the fit may take in all; None sets no limit.
-        began: when it did, by ``time.perf_counter``; now by default.
+        seconds: that the fit may take; None sets no limit.
+        began: start of the fit by ``time.perf_counter``; now by default.
 
     Attributes:
         status: why the fit ended; ``"completed"`` unless something stopped it.
-        step: steps done.
+        step: steps taken.
         xla: whether XLA compiled every step.
         time_was_up: whether a report came when the fit had taken all its seconds.
-        story: what ``auto`` picked and why, in a line; empty where the optimiser was the caller's choice.
-        resumed: what the optimiser at work gave to ``checkpoint`` before the fit was killed; an optimiser looks
-            for its own entries when it starts, with the weights restored already. None in a fresh fit, and as
-            soon as a step was reported.
+        selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
     """
 
     def __init__(
@@ -75,7 +72,7 @@ class Monitor:
     ) -> None:
         self.status: Status = "completed"
         self.time_was_up = False
-        self.story = ""
+        self.selection_reason = ""
         self._limit = math.inf if seconds is None else seconds
         self.step = 0
         self.xla = True
@@ -85,14 +82,14 @@ class Monitor:
         self._history: list[tuple[NDArray[np.float64], NDArray[np.float64], str]] = []
         self._best: tuple[float, Weights] | None = None
         self._checkpoint: Checkpoint | None = None
-        self.resumed: Arrays | None = None
+        self._resumed: Arrays = {}
 
-    def keep(self, checkpoint: Checkpoint, *, resume: bool) -> None:
-        """Writes checkpoints from now on.
+    def use_checkpoint(self, checkpoint: Checkpoint, *, resume: bool) -> None:
+        """Write checkpoints from now on.
 
         Args:
             checkpoint: the file.
-            resume: whether to go on from what it holds; without a file the fit begins at its start.
+            resume: whether to go on from its content; without a file the fit begins at its start.
 
         Raises:
             PackageError: the file is damaged, or cannot be written.
@@ -100,25 +97,43 @@ class Monitor:
         """
         checkpoint.require_writable()
         self._checkpoint = checkpoint
-        found = checkpoint.read() if resume else None
-        if found is not None:
-            books, self.resumed = found
-            self._read_books(books)
+        content = checkpoint.read() if resume else None
+        if content is not None:
+            history, self._resumed = content
+            self._restore(history)
 
-    def checkpoint(self, state: Callable[[], Arrays]) -> None:
-        """Lets the fit be taken up again from here; writes a file every few seconds, else does nothing.
+    def checkpoint(self, optimizer: str, state: Callable[[], dict[str, Any]]) -> None:
+        """Write a checkpoint if the last one is some seconds old, else do nothing.
 
         Optimisers call it between two steps, after ``report``: the model has the weights of ``step``.
 
         Args:
-            state: gives what the optimiser needs to go on, beside the weights and ``step``; names should begin
-                with the optimiser's own. Called only when a file is written.
+            optimizer: name of the one at work.
+            state: returns what the optimiser needs to resume, beside the weights, by name; called only when a file is
+                written. The number of steps that it has taken is ``"done"``.
 
         Raises:
             PackageError: the file cannot be written.
         """
         if self._checkpoint is not None and self._checkpoint.is_due:
-            self._checkpoint.write(self._books(), state())
+            entries = {f"{optimizer}.{name}": np.array(value) for name, value in state().items()}
+            self._checkpoint.write(self._state(), entries)
+
+    def resumed(self, optimizer: str) -> Arrays | None:
+        """Return what an optimiser gave to ``checkpoint`` before the fit was killed.
+
+        The weights of the model are restored already when the optimiser starts.
+
+        Args:
+            optimizer: its name.
+
+        Returns:
+            Its entries by name; None where another optimiser was at work, in a fit that does not resume, and as soon
+            as a step has been reported.
+        """
+        prefix = f"{optimizer}."
+        entries = {name.removeprefix(prefix): entry for name, entry in self._resumed.items() if name.startswith(prefix)}
+        return entries or None
 
     @property
     def seconds(self) -> float:
@@ -127,16 +142,16 @@ class Monitor:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the fit has taken all the seconds that it may; ``report`` then says so, too."""
+        """Whether the fit has taken all its seconds; ``report`` then ends it."""
         return self.seconds >= self._limit
 
     @property
     def best(self) -> tuple[float, Weights] | None:
-        """The smallest loss among those offered, and its weights; None before any was finite."""
+        """The smallest loss that was offered, and its weights; None before any was finite."""
         return self._best
 
     def offer(self, loss: float, weights: Weights) -> None:
-        """Keeps weights if their loss is the smallest so far.
+        """Remember weights if their loss is the smallest so far.
 
         Args:
             loss: of these very weights.
@@ -146,12 +161,12 @@ class Monitor:
             self._best = (float(loss), weights)
 
     def report(self, losses: NDArray[Any], maes: NDArray[Any], optimizer: str, *, xla: bool) -> bool:
-        """Records steps, and calls the callbacks.
+        """Record steps, and call the callbacks.
 
         Args:
             losses: of the steps since the last report, at least one.
             maes: of the same steps.
-            optimizer: the one at work.
+            optimizer: name of the one at work.
             xla: whether XLA compiled them.
 
         Returns:
@@ -160,7 +175,7 @@ class Monitor:
         self._history.append((np.asarray(losses, np.float64), np.asarray(maes, np.float64), optimizer))
         self.step += len(losses)
         self.xla &= xla
-        self.resumed = None
+        self._resumed = {}
         if not np.isfinite(losses).all():
             self.status = "diverged"
             return False
@@ -172,23 +187,23 @@ class Monitor:
             seconds=self.seconds,
             optimizer=optimizer,
         )
-        asked = [callback(progress) for callback in self._callbacks]
-        if any(answer is True for answer in asked):
+        responses = [callback(progress) for callback in self._callbacks]
+        if any(response is True for response in responses):
             self.status = "stopped"
         self.time_was_up = self.time_is_up
         return self.status == "completed" and not self.time_was_up
 
     def history(self) -> dict[str, NDArray[Any]]:
-        """Gives ``step`` (from 1), ``loss``, ``mae`` and ``optimizer`` of every step."""
-        counts, names = (
-            [len(losses) for losses, _, _ in self._history],
-            [name for _, _, name in self._history],
+        """Return ``step`` (from 1), ``loss``, ``mae`` and ``optimizer`` of every step."""
+        counts, names = self._reports()
+        return {"step": np.arange(1, self.step + 1), **self._losses(), "optimizer": np.repeat(names, counts)}
+
+    def _reports(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the number of steps of each report, and the optimiser that was at work."""
+        return (
+            np.array([len(losses) for losses, _, _ in self._history], dtype=np.int64),
+            np.array([name for _, _, name in self._history], dtype=np.str_),
         )
-        return {
-            "step": np.arange(1, self.step + 1),
-            **self._losses(),
-            "optimizer": np.repeat(np.array(names, dtype=np.str_), counts),
-        }
 
     def _losses(self) -> Arrays:
         none = np.empty(0)
@@ -197,25 +212,27 @@ class Monitor:
             "mae": np.concatenate([none, *(maes for _, maes, _ in self._history)]),
         }
 
-    def _books(self) -> Arrays:
+    def _state(self) -> Arrays:
+        """Return what a checkpoint holds of the monitor."""
+        counts, names = self._reports()
         best = {} if self._best is None else {f"best:{i}": array for i, array in enumerate(self._best[1])}
         return {
             **self._losses(),
-            "reports": np.array([len(losses) for losses, _, _ in self._history]),
-            "optimizers": np.array([name for _, _, name in self._history], dtype=np.str_),
+            "reports": counts,
+            "optimizers": names,
             "seconds": np.array(self.seconds),
             "xla": np.array(self.xla),
             "best": np.array(np.nan if self._best is None else self._best[0]),
             **best,
         }
 
-    def _read_books(self, books: Arrays) -> None:
-        """Restores what ``_books`` gave; a fit's seconds go on where they were."""
-        ends = np.cumsum(books["reports"])[:-1]
-        parts = (np.split(books[name], ends) for name in ("loss", "mae"))
-        self._history = list(zip(*parts, books["optimizers"].tolist(), strict=True))
-        self.step = len(books["loss"])
-        self.xla = bool(books["xla"])
-        self._began = time.perf_counter() - float(books["seconds"])
-        weights = [books[f"best:{i}"] for i in range(sum(name.startswith("best:") for name in books))]
-        self._best = (float(books["best"]), weights) if weights else None
+    def _restore(self, state: Arrays) -> None:
+        """Go on from what ``_state`` returned; the seconds of the fit continue."""
+        ends = np.cumsum(state["reports"])[:-1]
+        parts = (np.split(state[name], ends) for name in ("loss", "mae"))
+        self._history = list(zip(*parts, state["optimizers"].tolist(), strict=True))
+        self.step = len(state["loss"])
+        self.xla = bool(state["xla"])
+        self._began = time.perf_counter() - float(state["seconds"])
+        weights = [state[f"best:{i}"] for i in range(sum(name.startswith("best:") for name in state))]
+        self._best = (float(state["best"]), weights) if weights else None

@@ -2,23 +2,218 @@
 
 from __future__ import annotations
 
+import csv
+import statistics
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
-from gradwire._errors import UsageError
+from markupsafe import Markup
+
+from gradwire._errors import PackageError, UsageError
+from gradwire._package import strict_json
 from gradwire_training._fit import DTYPE, fit
-from gradwire_training._report.learning_curve import LOSSES, Measure, Study, Trial
-from gradwire_training.optimizers._auto import Auto
+from gradwire_training._objective import Sobolev, Value
+from gradwire_training._report.figures import learning_curve_plot, save
+from gradwire_training._report.page import write_page
+from gradwire_training.optimizers import Auto
 
 if TYPE_CHECKING:
     from gradwire_training._fit import Result
-    from gradwire_training.optimizers._optimizer import Optimizer
-    from gradwire_training.problems._problem import Problem
+    from gradwire_training.optimizers import Optimizer
+    from gradwire_training.problems import Problem
 
-AUTO: Final = Auto.name
+LOSSES: Final = (Value.name, Sobolev.name)  # without derivatives, and with them
 SEEDS: Final = 3  # a median and a range are the least that a claim needs
+TABLE: Final = "study.csv"
+RECORD: Final = "study.json"
+PAGE: Final = "study.html"
+TEMPLATE: Final = "study.html.jinja"
 
+Measure: TypeAlias = Literal["max", "rmse"]
 Callback: TypeAlias = Callable[[int, int, str], None]  # fits done, fits in all, what is fitted next
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One fit of a study.
+
+    Attributes:
+        loss: its name.
+        samples: number of rows that it was fitted to.
+        seed: of the initial weights, and of scattered samples.
+        seconds: that the fit took.
+        status: of the fit.
+        errors: by tensor: ``{"max": …, "rmse": …}``, None where a prediction is not finite.
+    """
+
+    loss: str
+    samples: int
+    seed: int
+    seconds: float
+    status: str
+    errors: dict[str, dict[str, float | None]]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The errors of several seeds.
+
+    Attributes:
+        low: the smallest.
+        median: the middle one.
+        high: the largest.
+    """
+
+    low: float
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2g} ({self.low:.2g} to {self.high:.2g})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row of the table: a tensor and a number of samples.
+
+    Attributes:
+        tensor: name of an output or a derivative.
+        samples: how many.
+        spreads: by loss; None where a prediction was not finite.
+    """
+
+    tensor: str
+    samples: int
+    spreads: dict[str, Spread | None]
+
+    @property
+    def gain(self) -> float | None:
+        """How many times smaller the median error is with derivatives."""
+        without, with_ = (self.spreads.get(loss) for loss in LOSSES)
+        return without.median / with_.median if without and with_ and with_.median > 0 else None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Study:
+    """All fits of a study.
+
+    Attributes:
+        problem: its name.
+        formula: of its truth.
+        measure: which error its table and plot show.
+        settings: optimiser, dtype and the like, as they were given.
+        trials: in the order of their fits.
+    """
+
+    problem: str
+    formula: str
+    measure: Measure
+    settings: dict[str, Any]
+    trials: tuple[Trial, ...]
+
+    @property
+    def losses(self) -> list[str]:
+        """The losses, in order."""
+        return list(dict.fromkeys(trial.loss for trial in self.trials))
+
+    @property
+    def tensors(self) -> list[str]:
+        """Outputs first, then derivatives."""
+        return list(dict.fromkeys(tensor for trial in self.trials for tensor in trial.errors))
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of samples, in increasing order."""
+        return sorted({trial.samples for trial in self.trials})
+
+    def spread(self, tensor: str, samples: int, loss: str) -> Spread | None:
+        """Return the errors of one tensor over the seeds; None where a prediction was not finite."""
+        errors = [
+            trial.errors[tensor][self.measure]
+            for trial in self.trials
+            if trial.samples == samples and trial.loss == loss
+        ]
+        finite = [error for error in errors if error is not None]
+        if not finite or len(finite) < len(errors):
+            return None
+        return Spread(min(finite), statistics.median(finite), max(finite))
+
+    def lines(self) -> list[TableRow]:
+        """Return the table: a row for each tensor and number of samples."""
+        return [
+            TableRow(tensor, count, {loss: self.spread(tensor, count, loss) for loss in self.losses})
+            for tensor in self.tensors
+            for count in self.counts
+        ]
+
+    def halved(self) -> list[tuple[int, dict[str, float]]]:
+        """Compare n samples with derivatives to 2 n without, where both were fitted.
+
+        Returns:
+            n, and by tensor how many times smaller the median error of n is.
+        """
+        without, with_ = LOSSES
+        ratios: list[tuple[int, dict[str, float]]] = []
+        for count in (count for count in self.counts if 2 * count in self.counts):
+            spreads = {
+                tensor: (self.spread(tensor, count, with_), self.spread(tensor, 2 * count, without))
+                for tensor in self.tensors
+            }
+            finite = {tensor: more.median / few.median for tensor, (few, more) in spreads.items() if few and more}
+            if finite:
+                ratios.append((count, finite))
+        return ratios
+
+    def save(self, to: str | Path) -> list[Path]:
+        """Write ``study.csv`` (a row a fit and tensor), ``study.json``, ``study.png`` and the page ``study.html``.
+
+        Args:
+            to: the directory; it is made, and files of these names in it are overwritten.
+
+        Returns:
+            The files.
+
+        Raises:
+            PackageError: the directory cannot be written.
+        """
+        to = Path(to)
+        plot = learning_curve_plot(self._curves(), measure=self.measure, seeds=self.settings["seeds"])
+        files = save([plot], to)
+        try:
+            self._write_table(to / TABLE)
+            (to / RECORD).write_text(strict_json(asdict(self)), encoding="utf-8")
+        except OSError as error:
+            raise PackageError(f"cannot write {to}: {error.strerror}; give another place") from error
+        content = {"study": self, "svg": Markup(plot.svg()), "caption": plot.caption}  # noqa: S704 - drawn here
+        return [to / TABLE, to / RECORD, *files, write_page(to / PAGE, TEMPLATE, content)]
+
+    def _curves(self) -> dict[str, dict[str, list[tuple[int, float, float, float]]]]:
+        return {
+            tensor: {
+                loss: [
+                    (count, spread.low, spread.median, spread.high)
+                    for count in self.counts
+                    if (spread := self.spread(tensor, count, loss)) is not None
+                ]
+                for loss in self.losses
+            }
+            for tensor in self.tensors
+        }
+
+    def _write_table(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["problem", "loss", "samples", "seed", "seconds", "status", "tensor", "max", "rmse"])
+            for trial in self.trials:
+                start = (self.problem, trial.loss, trial.samples, trial.seed, f"{trial.seconds:.3f}", trial.status)
+                for tensor, errors in trial.errors.items():
+                    writer.writerow([*start, tensor, errors["max"], errors["rmse"]])
 
 
 def study(
@@ -29,13 +224,13 @@ def study(
     seeds: int = SEEDS,
     spacing: str | None = None,
     measure: Measure | None = None,
-    optimizer: str | Optimizer = AUTO,
+    optimizer: str | Optimizer = Auto.name,
     dtype: str = DTYPE,
     steps: int | None = None,
     seconds: float | None = None,
     callback: Callback | None = None,
 ) -> Study:
-    """Fits a problem to several numbers of samples, with derivatives and without, from several seeds.
+    """Fit a problem to several numbers of samples, with derivatives and without, from several seeds.
 
     Args:
         problem: what is fitted.
@@ -43,7 +238,7 @@ def study(
         losses: names, of those that the problem has.
         seeds: how many fits of each kind: seeds 0, 1, …
         spacing: of the samples; the problem's own by default.
-        measure: ``"max"`` or ``"rmse"``: by default the largest error of a curve, the rmse of anything else.
+        measure: ``"max"`` or ``"rmse"``: by default the largest error of a function of a scalar, the rmse of any other.
         optimizer: of every fit; ``"auto"`` is what suits the problem.
         dtype: of the fitted models.
         steps: of every fit, at most; the optimiser's own number by default.
@@ -58,18 +253,18 @@ def study(
     """
     if not samples or min(samples) < 1 or seeds < 1:
         raise UsageError(f"samples {list(samples)} and {seeds} seeds, expected 1 or more of each")
-    plan = [(count, loss, seed) for count in sorted(set(samples)) for loss in losses for seed in range(seeds)]
+    runs = [(count, loss, seed) for count in sorted(set(samples)) for loss in losses for seed in range(seeds)]
     trials: list[Trial] = []
-    for done, (count, loss, seed) in enumerate(plan):
+    for done, (count, loss, seed) in enumerate(runs):
         if callback is not None:
-            callback(done, len(plan), f"{loss}, {count} samples, seed {seed}")
+            callback(done, len(runs), f"{loss}, {count} samples, seed {seed}")
         points = problem.samples(count, spacing=spacing, seed=seed)
         result = fit(
             problem.network(seed=seed, samples=points),
             points,
             loss=problem.loss(loss),
-            optimizer=problem.optimizer(count) if optimizer == AUTO else optimizer,
-            steps=problem.steps if optimizer == AUTO and steps is None else steps,
+            optimizer=problem.optimizer(count) if optimizer == Auto.name else optimizer,
+            steps=problem.steps if optimizer == Auto.name and steps is None else steps,
             seconds=seconds,
             seed=seed,
             dtype=dtype,

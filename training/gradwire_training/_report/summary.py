@@ -1,4 +1,4 @@
-"""What came of a fit, as a few numbers and lines: the command prints them, and the page holds them."""
+"""What came of a fit in a few numbers and lines, for the command and the page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-
-from gradwire_training._report.comparison import Comparison
 
 if TYPE_CHECKING:
     from gradwire_training._fit import Result
@@ -42,9 +40,9 @@ class TensorError:
     Attributes:
         name: in a package.
         unit: physical unit; None where unknown.
-        max: the largest error; None where an answer is not finite.
-        rmse: the root of the mean square error; None as above.
-        relative: the rmse as a share of the truth's standard deviation; None as above.
+        max: the largest absolute error; None where a prediction is not finite.
+        rmse: the root mean square error; None as above.
+        relative: the rmse as a fraction of the truth's standard deviation; None as above.
     """
 
     name: str
@@ -61,9 +59,9 @@ class Summary:
 
     Attributes:
         message: the status in a sentence.
-        choice: what ``auto`` picked and why; empty where the optimiser was the caller's choice.
+        choice: what ``auto`` picked and why; empty where the caller chose the optimiser.
         seconds: that the fit took.
-        against: what the errors are measured against, in words.
+        against: what the errors are measured against, as text.
         points: on how many points.
         errors: of outputs first, then of derivatives.
         phases: the optimisers that were at work, in order.
@@ -78,22 +76,23 @@ class Summary:
     phases: tuple[Phase, ...]
 
 
-def summarize(result: Result, comparison: Comparison | None = None) -> Summary:
-    """Sums up a fit.
+def summarize(result: Result) -> Summary:
+    """Summarise a fit.
 
     Args:
         result: of a fit.
-        comparison: of the result, where there is one already; it is computed otherwise.
     """
-    comparison = Comparison.of(result) if comparison is None else comparison
+    comparison = result.comparison
     return Summary(
         message=result.message,
-        choice=result.story,
+        choice=result.selection_reason,
         seconds=result.seconds,
         against=comparison.against,
-        points=len(next(iter(comparison.x.values()))),
+        points=comparison.points,
         errors=tuple(
-            TensorError(pair.name, pair.unit, pair.max, pair.rmse, pair.relative) for pair in comparison.pairs
+            TensorError(tensor.name, tensor.unit, tensor.max, tensor.rmse, tensor.relative)
+            for tensor in comparison.tensors
+            if tensor.kind != "directional"
         ),
         phases=_phases(result),
     )

@@ -1,8 +1,10 @@
-"""Ways to make a loss small, one a file."""
+"""Optimisers, one algorithm a file."""
 
 from __future__ import annotations
 
-from typing import Any
+import pkgutil
+from importlib import import_module
+from typing import Any, Final
 
 from gradwire._errors import UsageError
 from gradwire_training.optimizers._adam import Adam
@@ -14,16 +16,27 @@ from gradwire_training.optimizers._sgd import Sgd
 
 __all__ = ["Adam", "Auto", "Lbfgs", "Lm", "Optimizer", "Sgd", "get", "names"]
 
-_KNOWN: dict[str, type[Optimizer]] = {known.name: known for known in (Auto, Lm, Lbfgs, Adam, Sgd)}
+_MODULES: Final = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+# Every concrete optimiser that a module of this folder defines, the default first.
+_REGISTRY: Final[dict[str, type[Optimizer]]] = {Auto.name: Auto} | {
+    entry.name: entry
+    for module in _MODULES
+    for entry in vars(module).values()
+    if isinstance(entry, type) and issubclass(entry, Optimizer) and entry is not Optimizer
+}
 
 
-def names() -> list[str]:
-    """Gives the names of the optimisers, the default first."""
-    return list(_KNOWN)
+def names(*, streams: bool = False) -> list[str]:
+    """Return the names of the optimisers, the default first.
+
+    Args:
+        streams: whether to leave out those that need all rows in memory.
+    """
+    return [name for name, optimizer in _REGISTRY.items() if optimizer.streams or not streams]
 
 
 def get(name: str, **settings: Any) -> Optimizer:
-    """Gives an optimiser by its name.
+    """Return an optimiser by its name.
 
     Args:
         name: one of ``names()``.
@@ -32,9 +45,9 @@ def get(name: str, **settings: Any) -> Optimizer:
     Raises:
         UsageError: an unknown name, an unknown setting, or a setting that is not above zero.
     """
-    if name not in _KNOWN:
+    if name not in _REGISTRY:
         raise UsageError(f"optimizer {name!r}, expected one of {', '.join(names())}")
     try:
-        return _KNOWN[name](**settings)
+        return _REGISTRY[name](**settings)
     except TypeError as error:
-        raise UsageError(f"optimizer {name!r}: {error}; its settings are {_KNOWN[name]().settings()}") from error
+        raise UsageError(f"optimizer {name!r}: {error}; its settings are {_REGISTRY[name]().settings()}") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import keras
+from typing_extensions import override
 
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._steps import run_steps
@@ -27,19 +28,20 @@ class Adam(Optimizer):
     last (Loshchilov and Hutter, arXiv 1608.03983, equation 5, without restarts).
 
     Attributes:
-        learning_rate: default 0.01: ten times Keras's, since gradients of all rows carry no noise, and the noise of
-            mini-batches goes with the falling rate.
-        batch_size: rows a step, in a new random order every epoch; at least as many as there are takes all. None,
-            the default, takes all of up to 16,384 rows, and 1,024 of more.
+        learning_rate: of the first step, default 0.01: ten times Keras's, since gradients of all rows carry no noise,
+            and the noise of mini-batches goes with the falling rate.
+        batch_size: rows per step, in a new random order every epoch; all rows where there are no more. None, the
+            default, takes all of up to 16,384 rows, and 1,024 of more.
     """
 
     name: ClassVar[str] = "adam"
     steps: ClassVar[int] = 10_000  # half a second on a small network
+    streams: ClassVar[bool] = True
     learning_rate: float = 0.01
     batch_size: int | None = None
 
+    @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        """Takes the steps (see ``Optimizer.minimize``)."""
         decay: Any = keras.optimizers.schedules.CosineDecay(self.learning_rate, decay_steps=steps)
         optimizer, batches = keras.optimizers.Adam(decay), objective.batches(self._size(objective))
         try:

@@ -1,4 +1,4 @@
-"""The default: the optimiser that suits the size of the problem."""
+"""The default optimiser: chooses the one that suits the size of the problem."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import numpy as np
+from typing_extensions import override
 
 from gradwire_training._data import shows_noise
 from gradwire_training.optimizers._adam import Adam
@@ -21,9 +22,9 @@ MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
 MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least
 FIT_WORK: Final = 2e10  # multiplications in a whole fit of lm: some seconds
 FEWEST_STEPS: Final = 500  # of lm: enough to come near, whatever they take
-MOST_LABELS: Final = 100_000  # of lbfgs, which looks at all of them in every step
-# Of the steps: more of Adam gained nothing, for L-BFGS overtakes it within 100 steps.
-ADAM_SHARE: Final = 2 / 7
+MOST_LABELS: Final = 100_000  # of lbfgs, which evaluates all of them in every step
+# Of the steps: more of Adam gained nothing, since L-BFGS overtakes it within 100 steps.
+ADAM_FRACTION: Final = 2 / 7
 
 
 @final
@@ -42,8 +43,8 @@ class Auto(Optimizer):
     steps: ClassVar[int] = 7_000  # of adam and lbfgs: 2,000 and 5,000, some four seconds on a small network
     precision: ClassVar[str | None] = "float64"
 
+    @override
     def steps_for(self, objective: Objective) -> int:
-        """See ``Optimizer.steps_for``: of lm, as many as are done in some seconds, and at least 500."""
         match _pick(objective)[0]:
             case Lm.name:
                 return int(np.clip(FIT_WORK / _work(objective), FEWEST_STEPS, Lm.steps))
@@ -52,24 +53,29 @@ class Auto(Optimizer):
             case _:
                 return self.steps
 
+    @override
+    def for_stream(self) -> Optimizer:
+        return Adam()
+
+    @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        """Takes the steps of the one, or of the two (see ``Optimizer.minimize``)."""
         picked, reason = _pick(objective)
-        monitor.story = f"{picked}: {reason}"
+        monitor.selection_reason = f"{picked}: {reason}"
         match picked:
             case Lm.name:
                 Lm().minimize(objective, monitor, steps=steps)
             case Adam.name:
                 Adam().minimize(objective, monitor, steps=steps)
             case _:
-                first = max(1, round(steps * ADAM_SHARE))
-                if not Lbfgs.is_resumed(monitor):
+                first = max(1, round(steps * ADAM_FRACTION))
+                if monitor.resumed(Lbfgs.name) is None:
                     Adam().minimize(objective, monitor, steps=first)
                 if monitor.status == "completed" and not monitor.time_was_up and first < steps:
                     Lbfgs().minimize(objective, monitor, steps=steps - first)
 
 
 def _pick(objective: Objective) -> tuple[str, str]:
+    """Return the chosen optimiser, or the two, and the reason."""
     weights, labels = objective.weight_count, objective.label_count
     size = f"{weights:,} weights and {labels:,} labels"
     if objective.rows > objective.count:
@@ -86,6 +92,6 @@ def _pick(objective: Objective) -> tuple[str, str]:
 
 
 def _work(objective: Objective) -> float:
-    """Counts the multiplications in a step of lm."""
+    """Return the number of multiplications in a step of lm."""
     weights, labels = objective.weight_count, objective.label_count
     return float(weights) * labels * min(weights, labels)

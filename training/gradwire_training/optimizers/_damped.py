@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 from scipy.linalg import lapack
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,29 +41,30 @@ class Damped(ABC):
 
     @abstractmethod
     def step(self, ridge: float, damping: float) -> Array | None:
-        """Solves for the step; None where rounding made the matrix indefinite: more damping helps."""
+        """Return the step; None where rounding made the matrix indefinite: more damping helps."""
 
     @abstractmethod
     def predicted(self, step: Array, ridge: float) -> float:
-        """Gives by how much the linearised sum of squares, ridge included, falls in a step."""
+        """Return by how much the linearised sum of squares, ridge included, falls in a step."""
 
     def spectrum(self) -> Array:
-        """Gives the eigenvalues of J J^T that are not zero (and some that are)."""
+        """Return the eigenvalues of J J^T that are not zero (and some that are)."""
         return np.maximum(np.linalg.eigvalsh(self.gram), 0.0)
 
 
 def damped_at(residuals: Residuals, point: Array) -> Damped:
-    """Builds the equations at a point, in the form that is smaller.
+    """Build the equations at a point, in the form that is smaller.
 
     Args:
         residuals: with their Jacobian.
         point: all weights.
     """
     if residuals.count < residuals.weights:
-        parts = [(errors, jacobian) for errors, jacobian in residuals.blocks(point)]
-        if len(parts) == 1:
-            return Dual(*parts[0], point)
-        return Dual(np.concatenate([r for r, _ in parts]), np.concatenate([j for _, j in parts]), point)
+        blocks = list(residuals.blocks(point))
+        if len(blocks) == 1:  # nothing to copy
+            return Dual(*blocks[0], point)
+        errors, jacobians = zip(*blocks, strict=True)
+        return Dual(np.concatenate(errors), np.concatenate(jacobians), point)
     return Primal(residuals, point)
 
 
@@ -76,18 +78,18 @@ class Dual(Damped):
         self._point = point
         self.gram = jacobian @ jacobian.T
 
+    @override
     def step(self, ridge: float, damping: float) -> Array | None:
-        """See ``Damped.step``."""
-        share = ridge / (ridge + damping)
-        right = self._residuals - share * (self._jacobian @ self._point) if share else self._residuals
+        fraction = ridge / (ridge + damping)
+        right = self._residuals - fraction * (self._jacobian @ self._point) if fraction else self._residuals
         solved = _solve(self.gram, ridge + damping, right)
         if solved is None:
             return None
         step = -(solved @ self._jacobian)
-        return step - share * self._point if share else step
+        return step - fraction * self._point if fraction else step
 
+    @override
     def predicted(self, step: Array, ridge: float) -> float:
-        """See ``Damped.predicted``."""
         moved = self._jacobian @ step
         return -float(moved @ (2 * self._residuals + moved)) - _ridge_change(self._point, step, ridge)
 
@@ -99,19 +101,19 @@ class Primal(Damped):
     def __init__(self, residuals: Residuals, point: Array) -> None:
         self._point = point
         self.gram = np.zeros((residuals.weights, residuals.weights))
-        self._slope = np.zeros(residuals.weights)
+        self._gradient = np.zeros(residuals.weights)
         for errors, jacobian in residuals.blocks(point):
             self.gram += jacobian.T @ jacobian
-            self._slope += errors @ jacobian
+            self._gradient += errors @ jacobian
 
+    @override
     def step(self, ridge: float, damping: float) -> Array | None:
-        """See ``Damped.step``."""
-        solved = _solve(self.gram, ridge + damping, self._slope + ridge * self._point)
+        solved = _solve(self.gram, ridge + damping, self._gradient + ridge * self._point)
         return None if solved is None else -solved
 
+    @override
     def predicted(self, step: Array, ridge: float) -> float:
-        """See ``Damped.predicted``."""
-        change = float(step @ (2 * self._slope + self.gram @ step))
+        change = float(step @ (2 * self._gradient + self.gram @ step))
         return -change - _ridge_change(self._point, step, ridge)
 
 
@@ -120,7 +122,7 @@ def _ridge_change(point: Array, step: Array, ridge: float) -> float:
 
 
 def _solve(gram: Array, shift: float, right: Array) -> Array | None:
-    """Solves (gram + shift I) x = right by Cholesky; None where the matrix is not positive definite."""
+    """Solve (gram + shift I) x = right by Cholesky; None where the matrix is not positive definite."""
     matrix = gram.copy()
     matrix.ravel()[:: len(matrix) + 1] += shift
     # LAPACK's own routines: their wrappers' checks take longer than a small factorisation. A symmetric matrix is its

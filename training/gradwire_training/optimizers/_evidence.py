@@ -1,15 +1,15 @@
-r"""A ridge against noise, weighed by the data themselves.
+r"""A ridge against noise, estimated from the data.
 
-Bayes' evidence (MacKay, Neural Computation 4 (1992) 415-447; with Levenberg-Marquardt, Foresee and Hagan, IJCNN 1997)
+Bayesian evidence (MacKay, Neural Computation 4 (1992) 415-447; with Levenberg-Marquardt, Foresee and Hagan, IJCNN 1997)
 weighs the squares of m residuals, F, against the squares of the weights, :math:`|p|^2`, so that F has m minus gamma
 degrees of freedom and :math:`|p|^2` has gamma:
 
 .. math:: \gamma = \sum_i \frac{k_i}{k_i + \lambda}, \qquad \lambda = \frac{\gamma}{|p|^2} \cdot \frac{F}{m - \gamma},
 
-with k the eigenvalues of :math:`J J^T`. Exact labels let F fall for ever, and the ridge falls with it: on 19 exact points
-of the logarithm it ends at 5e-17 and changes no digit that counts. With noise F stops at the noise, and the ridge holds
-the weights that would fit it: with 1% on 100 points, the error is the same after 100 steps and after 1,000 steps, where
-without it the slope's error has doubled.
+with k the eigenvalues of :math:`J J^T`. Exact labels let F fall forever, and the ridge falls with it: on 19 exact
+points of the logarithm it ends at 5e-17 and changes no significant digit. With noise F stops at the noise, and the
+ridge restrains the weights that would fit it: with 1% on 100 points, the error is the same after 100 steps and after
+1,000, where without it the error of the derivative has doubled.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "NDArray[np.float64]"
 
-# Steps in which F must have stopped to fall before the first estimate: until then it says how far away the fit is, not
+# Steps in which F must have stopped falling before the first estimate: until then it says how far away the fit is, not
 # how noisy the labels are. A plateau that a fit leaves again takes some 20 steps.
 WINDOW: Final = 50
-FALLING: Final = 0.8  # of F, a window ago: below it, F still falls
+FALLING: Final = 0.8  # fraction of F a window ago: below it, F is still falling
 EVERY: Final = 5  # steps at least from one estimate to the next
-FAR: Final = 0.5  # of F at the start: above it, a ridge could draw all weights to zero, where F / |p|^2 is infinite
+FAR: Final = (
+    0.5  # fraction of F at the start: above it, a ridge could draw all weights to zero, where F / |p|^2 is infinite
+)
 GROWTH: Final = 0.1  # of the steps done, from one estimate to the next: eigenvalues take longer than a step
 ROUNDS: Final = 3  # of the two equations in turn: they settle to a few percent
 HALF: Final = 0.5  # of the residuals: gamma before the first estimate
@@ -42,12 +44,12 @@ LEAST: Final = 1e-3  # of the residuals: degrees of freedom that F keeps, though
 @final
 @dataclass(frozen=True, slots=True)
 class Ridge:
-    """The ridge now, and when it is estimated next.
+    """The current ridge, and when it is estimated next.
 
     Attributes:
         value: lambda.
-        due: the step at which it is looked at next.
-        seen: F at the last look, a window ago; 0 once F has stopped to fall.
+        due: the step of the next estimate.
+        seen: F a window ago; 0 once F has stopped falling.
     """
 
     value: float = 0.0
@@ -57,11 +59,11 @@ class Ridge:
     def estimated(
         self, step: int, equations: Damped, loss: float, *, first: float, size: float, residuals: int
     ) -> Ridge:
-        """Estimates the ridge again, if it is time, and if F has stopped to fall.
+        """Return a new estimate of the ridge if it is due and F has stopped falling, else the ridge as it is.
 
         Args:
             step: steps done.
-            equations: at the present point.
+            equations: at the current point.
             loss: F.
             first: F at the start.
             size: the sum of the squares of the weights.

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from typing_extensions import override
 
 from gradwire._errors import UsageError
 from gradwire_training._jacobian import read_graph, residuals_of
 from gradwire_training.optimizers._damped import damped_at
 from gradwire_training.optimizers._evidence import Ridge
 from gradwire_training.optimizers._optimizer import Optimizer
+from gradwire_training.optimizers._reporting import Reporter
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from gradwire_training._jacobian import Residuals
     from gradwire_training._objective import Objective
     from gradwire_training._progress import Monitor
     from gradwire_training.optimizers._damped import Damped
 
-Array: TypeAlias = "NDArray[np.float64]"
-
-REPORT_SECONDS: Final = 0.1  # between reports: a step of a small network takes under a millisecond
 SHRINK: Final = 1 / 3  # of the damping, at most, in a step that went as predicted
 MOST_DAMPING: Final = 1e16  # of the first one: no step is so short that rounding leaves anything to gain
 SETTLED: Final = 1e-30  # of the first loss: its root is rounding
@@ -48,14 +43,15 @@ class Lm(Optimizer):
     rho, what the loss fell by over what was predicted (Nielsen's rule: Madsen, Nielsen and Tingleff, Methods for
     Non-Linear Least Squares Problems, 2004, algorithm 3.16): after a step that gains,
     mu <- mu max(1/3, 1 - (2 rho - 1)^3) and nu <- 2; else the step is not taken, mu <- mu nu and nu <- 2 nu. The ridge
-    lambda is estimated from the data (``_evidence.py``), against noise.
+    lambda is estimated from the data (``_evidence.py``), against noise. The history's loss of a step is the one after
+    it.
 
     It runs outside XLA, in which it took 1.7 times as long at 19 points and 8 times at 200.
 
     Attributes:
         damping: mu at the start, in units of the mean of J J^T's diagonal.
         patience: steps over which the loss has to fall by ``gain``, for the fit to go on.
-        gain: share of the loss: default 0.2%; exact labels still give 20% in 100 steps when it is 1e-16.
+        gain: fraction of the loss: default 0.2%; exact labels still give 20% in 100 steps when it is 1e-16.
         evidence: whether the ridge is estimated; without it, it is zero.
     """
 
@@ -67,18 +63,12 @@ class Lm(Optimizer):
     gain: float = 0.002
     evidence: bool = True
 
+    @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        """Takes the steps (see ``Optimizer.minimize``); the history's loss of a step is the one after it.
-
-        Raises:
-            UsageError: the model's layers add losses, draw random numbers, or change weights of their own when they
-                are called.
-        """
         if (why_not := refusal(objective)) is not None:
             raise UsageError(f"{why_not}: use lbfgs or adam")
         residuals = residuals_of(objective)
-        fewer = min(residuals.count, residuals.weights)
-        cost = residuals.count * residuals.weights * fewer
+        cost = residuals.count * residuals.weights * min(residuals.count, residuals.weights)
         with (
             threadpool_limits(limits=None if cost > THREADED else 1, user_api="blas"),
             np.errstate(over="ignore", invalid="ignore"),  # steps to where numbers overflow are not taken
@@ -87,9 +77,9 @@ class Lm(Optimizer):
 
 
 def refusal(objective: Objective) -> str | None:
-    """Says why ``lm`` cannot fit an objective; None where it can: its residuals are functions of its weights alone."""
+    """Return why ``lm`` cannot fit an objective; None if its residuals are functions of its weights alone."""
     model = objective.model
-    regularised = f"the model {model.name!r} adds losses of its own (regularisers), and lm makes sums of squares small"
+    regularised = f"the model {model.name!r} adds losses of its own (regularisers), and lm minimises sums of squares"
     if read_graph(model, objective.trainable) is not None:
         return regularised if model.losses else None
     before = objective.snapshot()
@@ -102,21 +92,20 @@ def refusal(objective: Objective) -> str | None:
     if same and np.array_equal(first, second, equal_nan=True):
         return None
     return (
-        f"the model {model.name!r} gives another answer at each call, as with dropout or batch normalisation, and lm "
-        "needs one that its weights decide"
+        f"the model {model.name!r} responds differently at each call, as with dropout or batch normalisation, and lm "
+        "needs a response that depends on its weights alone"
     )
 
 
 @final
 class _Descent:
-    """One fit: the point, the damping, the ridge, and what was not yet reported."""
+    """One fit: the point, the damping, and the ridge."""
 
     def __init__(self, settings: Lm, objective: Objective, residuals: Residuals, monitor: Monitor) -> None:
         self._settings = settings
-        self._objective = objective
         self._residuals = residuals
-        self._monitor = monitor
-        self._point = np.concatenate([np.array(part, np.float64).ravel() for part in objective.trainable])
+        self._reporter = Reporter(objective, monitor, settings.name, self._state)
+        self._point = self._reporter.start()
         errors, self._mae = residuals.at(self._point)
         self._loss = float(errors @ errors)
         self._first = self._loss
@@ -125,29 +114,27 @@ class _Descent:
         self._unit = mean if mean > 0 else 1.0
         self._mu, self._nu = settings.damping * self._unit, 2.0
         self._ridge = Ridge()
-        self._done = 0
         self._past: list[float] = []
-        self._pending: list[tuple[float, float]] = []
-        self._reported = time.perf_counter()
-        self._resume()
+        if (resumed := self._reporter.resumed) is not None:  # the model has its weights already
+            self._mu, self._nu = float(resumed["mu"]), float(resumed["nu"])
+            self._unit, self._first = float(resumed["unit"]), float(resumed["first"])
+            self._ridge = Ridge(float(resumed["ridge"]), int(resumed["due"]), float(resumed["seen"]))
+            self._past = resumed["past"].tolist()
 
     def run(self, steps: int) -> None:
-        """Takes steps until nothing is left to gain, or to do."""
-        while self._done < steps and self._is_worth_it():
+        """Take steps until there is nothing left to gain, or to do."""
+        while self._reporter.done < steps and self._is_worth_it():
             self._step()
-            self._done += 1
-            self._pending.append((self._loss, self._mae))
             self._past = [*self._past[-self._settings.patience :], self._loss]
-            is_last = self._monitor.time_is_up or not math.isfinite(self._loss)
-            if (is_last or time.perf_counter() - self._reported > REPORT_SECONDS) and not self._flush():
+            if not self._reporter.step(self._point, self._loss, self._mae, xla=self._residuals.xla):
                 return
-        self._flush()
+        self._reporter.finish(self._point, xla=self._residuals.xla)
 
     def _step(self) -> None:
-        """Tries one step, and takes it if it gains."""
+        """Try one step, and take it if it gains."""
         if self._settings.evidence:
             self._ridge = self._ridge.estimated(
-                self._done,
+                self._reporter.done,
                 self._equations,
                 self._loss,
                 first=self._first,
@@ -156,7 +143,7 @@ class _Descent:
             )
         step = self._equations.step(self._ridge.value, self._mu)
         if step is None:
-            self._refuse()
+            self._reject()
             return
         point = self._point + step
         errors, mae = self._residuals.at(point)
@@ -165,14 +152,14 @@ class _Descent:
         gained = self._total() - loss - ridge * float(point @ point)
         predicted = self._equations.predicted(step, ridge)
         if not (gained > 0 and predicted > 0):
-            self._refuse()
+            self._reject()
             return
         self._point, self._loss, self._mae = point, loss, mae
         self._equations = damped_at(self._residuals, point)
         self._mu *= max(SHRINK, 1 - (2 * gained / predicted - 1) ** 3)
         self._nu = 2.0
 
-    def _refuse(self) -> None:
+    def _reject(self) -> None:
         self._mu *= self._nu
         self._nu *= 2
 
@@ -186,40 +173,7 @@ class _Descent:
             return True
         return abs(self._past[0] - self._past[-1]) > self._settings.gain * self._past[-1]
 
-    def _flush(self) -> bool:
-        """Leaves the point in the model, reports what was gathered, and says whether to go on."""
-        if not self._pending:
-            return self._monitor.status == "completed"
-        self._move()
-        losses, maes = zip(*self._pending, strict=True)
-        self._pending.clear()
-        self._monitor.offer(self._loss, self._objective.snapshot())
-        go_on = self._monitor.report(np.array(losses), np.array(maes), self._settings.name, xla=self._residuals.xla)
-        if go_on:
-            self._monitor.checkpoint(self._state)
-        self._reported = time.perf_counter()
-        return go_on
-
-    def _move(self) -> None:
-        first = 0
-        for variable in self._objective.trainable:
-            size = int(np.prod(variable.shape))
-            variable.assign(self._point[first : first + size].reshape(variable.shape))
-            first += size
-
-    def _state(self) -> dict[str, NDArray[Any]]:
-        numbers = {"mu": self._mu, "nu": self._nu, "unit": self._unit, "first": self._first}
+    def _state(self) -> dict[str, Any]:
+        damping = {"mu": self._mu, "nu": self._nu, "unit": self._unit, "first": self._first}
         ridge = {"ridge": self._ridge.value, "due": self._ridge.due, "seen": self._ridge.seen}
-        state = {**numbers, **ridge, "done": self._done, "past": self._past}
-        return {f"{self._settings.name}.{key}": np.asarray(value) for key, value in state.items()}
-
-    def _resume(self) -> None:
-        """Goes on from a checkpoint; the model has its weights already."""
-        name, state = self._settings.name, self._monitor.resumed
-        if state is None or f"{name}.done" not in state:
-            return
-        read = {key.removeprefix(f"{name}."): value for key, value in state.items()}
-        self._mu, self._nu = float(read["mu"]), float(read["nu"])
-        self._unit, self._first = float(read["unit"]), float(read["first"])
-        self._ridge = Ridge(float(read["ridge"]), int(read["due"]), float(read["seen"]))
-        self._done, self._past = int(read["done"]), read["past"].tolist()
+        return {**damping, **ridge, "past": self._past}

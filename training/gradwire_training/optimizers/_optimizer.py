@@ -1,4 +1,4 @@
-"""What every optimiser is."""
+"""The interface of the optimisers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 
 class Optimizer(ABC):
-    """A way to make an objective small.
+    """A method that minimises an objective.
 
-    Concrete optimisers are frozen dataclasses: their fields are their settings, numbers above zero or switches.
+    A concrete optimiser is a frozen dataclass whose fields are its settings: numbers above zero, switches, or None. A
+    module of this folder that defines one is enough for ``optimizers.get`` to know it.
 
     Attributes:
-        name: how commands and records call it.
-        steps: how many it takes unless told otherwise.
+        name: in commands and records.
+        steps: how many it takes at most by default.
         precision: the dtype that it has to compute in; None takes the package's.
+        streams: whether it can fit rows that are not all in memory.
     """
 
     name: ClassVar[str]
     steps: ClassVar[int]
     precision: ClassVar[str | None] = None
+    streams: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name, value in self.settings().items():
@@ -36,19 +39,26 @@ class Optimizer(ABC):
 
     @abstractmethod
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        """Moves the objective's variables to where its loss is small.
+        """Move the objective's variables to where its loss is small.
 
         Args:
             objective: with the variables where they are to start.
-            monitor: gets a report several times a second, and may end the fit.
+            monitor: gets a report several times a second, and may end the fit (see ``_reporting.Reporter``).
             steps: at most.
+
+        Raises:
+            UsageError: the objective is not one that this optimiser can minimise.
         """
 
     def steps_for(self, objective: Objective) -> int:
-        """Says how many steps it takes at most, unless told."""
-        del objective  # most have one number for all
+        """Return how many steps it takes at most by default."""
+        del objective  # most take the same number for all
         return self.steps
 
+    def for_stream(self) -> Optimizer:
+        """Return the optimiser that fits a stream in place of this one."""
+        return self
+
     def settings(self) -> dict[str, Any]:
-        """Gives the settings as plain data: ``get(name)`` of the same package, with these, repeats it."""
+        """Return the settings as plain data: ``optimizers.get(name, **settings)`` makes an equal optimiser."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType] - every concrete class is a dataclass

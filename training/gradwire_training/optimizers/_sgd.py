@@ -1,4 +1,4 @@
-"""Gradient descent with a constant learning rate: the post's own optimiser."""
+"""Gradient descent with a constant learning rate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
 import keras
+from typing_extensions import override
 
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._steps import run_steps
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 class Sgd(Optimizer):
     """Gradient descent on all rows: w <- w - learning_rate * gradient.
 
-    It follows ``model.fit`` with ``keras.optimizers.SGD`` from the same weights, as long as the samples are
-    one batch.
+    It follows ``model.fit`` with ``keras.optimizers.SGD`` from the same weights, as long as the samples are one batch.
+    The defaults are those of the reference blog post that the problem ``log`` names as its source.
 
     Attributes:
-        learning_rate: default 0.1, the post's.
+        learning_rate: default 0.1.
     """
 
     name: ClassVar[str] = "sgd"
-    steps: ClassVar[int] = 10_000  # the post's epochs
+    steps: ClassVar[int] = 10_000
     learning_rate: float = 0.1
 
+    @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        """Takes the steps (see ``Optimizer.minimize``)."""
         run_steps(objective, keras.optimizers.SGD(self.learning_rate), monitor, steps=steps, name=self.name)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import tensorflow as tf
 
 from gradwire_training._objective import Compiled
+from gradwire_training.optimizers._reporting import Reporter
 
 if TYPE_CHECKING:
     import keras
-    from numpy.typing import NDArray
 
     from gradwire_training._objective import Batches, Objective
     from gradwire_training._progress import Monitor
 
-FIRST_STEPS: Final = 16  # of the first chunk: even 10 ms a step lets the first report come soon
+FIRST_STEPS: Final = 16  # of the first chunk: even at 10 ms a step the first report comes soon
 MOST_STEPS: Final = 1_000  # of a chunk: the size of the buffer of losses; larger ones save nothing more
 MOST_ROWS: Final = 2**21  # row numbers of a chunk's mini-batches: 8 MB
 GROWTH: Final = 4  # from chunk to chunk, while they stay short
@@ -34,14 +33,14 @@ def run_steps(
     name: str,
     batches: Batches | None = None,
 ) -> None:
-    """Takes steps in chunks whose length follows the clock.
+    """Take steps in chunks whose length follows the clock.
 
-    The history's loss and mae of a step are those before its update, as ``model.fit`` reports them when there
-    is one batch. The number of steps is an argument of the compiled loop: it compiles once, and a step's numbers do
-    not depend on where chunks begin and end.
+    The history's loss and mae of a step are those before its update, as ``model.fit`` reports them when there is one
+    batch. The number of steps is an argument of the compiled loop: it compiles once, and the numbers of a step do not
+    depend on where chunks begin and end.
 
     Args:
-        objective: what is made small.
+        objective: what is minimised.
         optimizer: fresh; its update runs inside the loop.
         monitor: gets a report after each chunk.
         steps: how many.
@@ -51,25 +50,29 @@ def run_steps(
     width = 0 if batches is None else int(batches.counts.shape[0])
     most = min(MOST_STEPS, max(1, MOST_ROWS // max(width, 1)))
     chunk = Compiled(_chunk(objective, optimizer, batches, most))
-    done, size, warm = _resumed(optimizer, monitor, name), min(FIRST_STEPS, most), False
-    while done < steps:
-        count, order = _order(batches, done, min(size, steps - done), (most, width))
+    reporter = Reporter(
+        objective, monitor, name, lambda: {str(index): value for index, value in enumerate(optimizer.variables)}
+    )
+    if reporter.resumed is not None:
+        for index, variable in enumerate(optimizer.variables):
+            variable.assign(reporter.resumed[str(index)])
+    size, is_warm = min(FIRST_STEPS, most), False
+    while reporter.done < steps:
+        count, order = _order(batches, reporter.done, min(size, steps - reporter.done), (most, width))
         before = objective.snapshot()
         began = time.perf_counter()
         losses, maes = (column.numpy()[:count] for column in chunk(tf.constant(count), order))
-        size = min(_next_size(size, time.perf_counter() - began), most) if warm else size
-        if batches is None:
-            monitor.offer(losses[0], before)
-        else:
-            monitor.offer(float(losses.mean()), before)  # a batch's loss is its own; their mean is the weights'
-        done, warm = done + count, True
-        if not monitor.report(losses, maes, name, xla=chunk.xla):
+        if is_warm:  # the time of the first chunk is the compiler's
+            size = min(_next_size(size, time.perf_counter() - began), most)
+        # The loss of a mini-batch is its own; their mean is that of the weights before the chunk, nearly.
+        monitor.offer(float(losses[0] if batches is None else losses.mean()), before)
+        is_warm = True
+        if not reporter.report(losses, maes, xla=chunk.xla):
             break
-        monitor.checkpoint(partial(_state, optimizer, name, done))
 
 
 def _order(batches: Batches | None, done: int, most: int, shape: tuple[int, int]) -> tuple[int, Any]:
-    """Gives the rows of the next steps, in a tensor that always has one shape, and for how many steps it lasts."""
+    """Return the number of the next steps, and their rows in a tensor that always has one shape."""
     buffer = np.zeros(shape, np.int32)
     if batches is None:
         return most, tf.constant(buffer)
@@ -99,23 +102,8 @@ def _chunk(objective: Objective, optimizer: keras.optimizers.Optimizer, batches:
     return run
 
 
-def _state(optimizer: keras.optimizers.Optimizer, name: str, done: int) -> dict[str, NDArray[Any]]:
-    moments = {f"{name}.{i}": np.array(variable) for i, variable in enumerate(optimizer.variables)}
-    return {f"{name}.done": np.array(done), **moments}
-
-
-def _resumed(optimizer: keras.optimizers.Optimizer, monitor: Monitor, name: str) -> int:
-    """Gives the optimiser what it had when the fit was killed, and says how many steps it had taken."""
-    state = monitor.resumed
-    if state is None or f"{name}.done" not in state:
-        return 0
-    for index, variable in enumerate(optimizer.variables):
-        variable.assign(state[f"{name}.{index}"])
-    return int(state[f"{name}.done"])
-
-
 def _next_size(size: int, seconds: float) -> int:
-    """Chooses the next chunk's length; the first chunk is not asked, for its time is the compiler's."""
+    """Return the length of the next chunk, after one of ``size`` steps took ``seconds``."""
     if seconds < CHUNK_SECONDS / GROWTH:
         return min(size * GROWTH, MOST_STEPS)
     if seconds > CHUNK_SECONDS * 2:

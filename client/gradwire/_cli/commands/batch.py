@@ -1,4 +1,4 @@
-"""``gradwire batch``: a model over a Parquet file."""
+"""``gradwire batch``: values and derivatives for every row of a file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ NAME: Final = "batch"
 
 
 def command(
-    points: Annotated[Path, typer.Argument(help="Parquet file with a column for each input.")],
-    to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows, with f, df_dx, … beside them.")],
-    model: Annotated[str | None, typer.Option(help="A package's directory, run in process.")] = None,
-    server: Annotated[str | None, typer.Option(help="An address, such as localhost:8500.")] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name at the address.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    points: Annotated[Path, typer.Argument(help="Parquet file with a column per input.")],
+    to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows with columns f, df_dx, … added.")],
+    model: Annotated[str | None, typer.Option(help="Directory of a package, to run in this process.")] = None,
+    server: Annotated[str | None, typer.Option(help="Server address, such as localhost:8500.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Compute values and derivatives for every row of a file.
 
     Example: [bold]gradwire batch points.parquet out.parquet --model models/log[/bold]
     """
     if (model is None) == (server is None) or (server is None) != (name is None):
-        raise UsageError("name where the model is: --model models/log, or --server localhost:8500 --name log")
+        raise UsageError("where is the model? give --model models/log, or --server localhost:8500 --name log")
     from gradwire import batch  # needs pyarrow, and says so
 
     source = batch.ParquetSource(points)
@@ -36,5 +36,5 @@ def command(
         sink = batch.ParquetSink(to, overwrite=overwrite)
         with rows_progress(source.rows) as progress:
             result = batch.run(opened, source, sink, on_progress=progress)
-    note(f"{result.rows} rows in {result.seconds:.1f} s, columns added: {', '.join(result.columns)}")
+    note(f"{result.rows:,} rows in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")
     say(str(to))

@@ -1,89 +1,73 @@
-"""``gradwire bench``: rates and latencies of a model as it is served."""
+"""``gradwire bench``: throughput and latency of a model as it is served."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
-from gradwire._cli.choices import Compute, Report
+from gradwire._cli.arguments import DEFAULT_COMPUTE, ModelName, ReportFormat, Seed, Target, compute_option
+from gradwire._cli.choices import Report
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import open_model
-from gradwire._cli.load_test import Load, points_for, put_load
-from gradwire._cli.query import ask
+from gradwire._cli.io import open_model, read_counts
+from gradwire._cli.query import LoadTestResult, draw_points, resolve_query, run_load_test
 from gradwire._errors import UsageError
 from gradwire._package import strict_json
-
-if TYPE_CHECKING:
-    from gradwire._model import Model
 
 NAME: Final = "bench"
 ROWS: Final = "1,64,4096"
 IN_FLIGHT: Final = "1,4,16"
-SECONDS: Final = 10.0  # a second for each of the nine, and a bit for the first calls
+SECONDS: Final = 10.0  # a second for each of the nine loads, and a little for the first calls
 COLUMNS: Final = ("rows", "in flight", "calls", "calls/s", "rows/s", "p50 ms", "p99 ms", "max ms")
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
-    name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
-    compute: Annotated[Compute, typer.Option(help="What to ask for.")] = Compute.GRAD,
-    rows: Annotated[str, typer.Option(help="Rows of a call, with commas between several.")] = ROWS,
-    in_flight: Annotated[str, typer.Option(help="Calls under way at once, with commas between several.")] = IN_FLIGHT,
-    seconds: Annotated[float, typer.Option(help="For all of it.")] = SECONDS,
-    seed: Annotated[int, typer.Option(help="Of the points, which are random in the card's domain.")] = 0,
-    format: Annotated[Report, typer.Option(help="How to print what was found.")] = Report.TABLE,  # noqa: A002 - the option's name
+    target: Target,
+    name: ModelName = None,
+    compute: Annotated[str, compute_option("What to compute.")] = DEFAULT_COMPUTE,
+    rows: Annotated[str, typer.Option(help="Rows per call, separated by commas.")] = ROWS,
+    in_flight: Annotated[str, typer.Option(help="Concurrent calls, separated by commas.")] = IN_FLIGHT,
+    seconds: Annotated[float, typer.Option(help="Duration of the whole benchmark.")] = SECONDS,
+    seed: Seed = 0,
+    format: ReportFormat = Report.TABLE,  # noqa: A002 - the option's name
 ) -> None:
-    """Measure how fast a model answers: calls and rows a second, and how long a call takes.
+    """Measure how fast a model responds: calls and rows per second, and latencies.
 
-    The calls come from threads of this one process, so that at high rates its own Python is part of what is measured.
+    All calls come from threads of this one process: at high rates its own overhead is part of the measurement.
 
     Example: [bold]gradwire bench localhost:8500 log[/bold]
     Example: [bold]gradwire bench localhost:8500 log --compute hessian --rows 1,1000 --in-flight 8 --seconds 4[/bold]
     """
     if not seconds > 0:
         raise UsageError(f"--seconds {seconds}, expected more than 0")
-    wanted = [(count, width) for count in _numbers("rows", rows) for width in _numbers("in-flight", in_flight)]
+    sizes = [(count, width) for count in read_counts("rows", rows) for width in read_counts("in-flight", in_flight)]
     with open_model(target, name) as model:
-        loads = _measure(model, compute, wanted, seconds, seed)
+        query = resolve_query(model, compute)
+        points = draw_points(model, query, max(count for count, _ in sizes), seed)
+        results = [
+            run_load_test(
+                model,
+                query,
+                {name: array[:count] for name, array in points.items()},
+                in_flight=width,
+                seconds=seconds / len(sizes),
+            )
+            for count, width in sizes
+        ]
         title = f"{compute} of {model!r}"
     if format is Report.JSON:
-        say(strict_json({"compute": compute.value, "loads": [load.to_dict() for load in loads]}).rstrip())
+        say(strict_json({"compute": compute, "loads": [result.to_dict() for result in results]}).rstrip())
     else:
-        table(title, COLUMNS, [_row(load) for load in loads])
+        table(title, COLUMNS, [_row(result) for result in results])
 
 
-def _measure(model: Model, compute: Compute, wanted: list[tuple[int, int]], seconds: float, seed: int) -> list[Load]:
-    question = ask(model, compute)
-    points = points_for(model, question, max(count for count, _ in wanted), seed)
+def _row(result: LoadTestResult) -> list[str]:
+    rate = result.calls_per_second
     return [
-        put_load(
-            model,
-            question,
-            {name: array[:count] for name, array in points.items()},
-            in_flight=width,
-            seconds=seconds / len(wanted),
-        )
-        for count, width in wanted
+        f"{result.rows:,}",
+        str(result.in_flight),
+        f"{result.calls:,}",
+        f"{rate:,.0f}" if rate >= 1 else number(rate),
+        f"{rate * result.rows:,.0f}",
+        *(number(1e3 * result.quantile(fraction)) for fraction in (0.5, 0.99, 1.0)),
     ]
-
-
-def _row(load: Load) -> list[str]:
-    return [
-        f"{load.rows:,}",
-        str(load.in_flight),
-        f"{load.calls:,}",
-        f"{load.calls_per_second:,.0f}" if load.calls_per_second >= 1 else number(load.calls_per_second),
-        f"{load.calls_per_second * load.rows:,.0f}",
-        *(number(1e3 * load.quantile(q)) for q in (0.5, 0.99, 1.0)),
-    ]
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
-        raise UsageError(f"--{option} {text!r}: expected different whole numbers from 1, such as 1,64,4096")
-    return numbers

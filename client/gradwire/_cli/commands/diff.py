@@ -1,4 +1,4 @@
-"""``gradwire diff``: what sets two packages apart."""
+"""``gradwire diff``: the differences between two packages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import numpy as np
 import typer
 
+from gradwire._cli.arguments import ReportFormat, Seed
 from gradwire._cli.choices import Report
 from gradwire._cli.console import number, say, table
 from gradwire._cli.io import open_model, read_domain
@@ -23,61 +24,62 @@ if TYPE_CHECKING:
 
 NAME: Final = "diff"
 DIFFER: Final = 3  # the exit code; 1 is a fault and 2 misuse, as everywhere
-_SHOWN: Final = 60  # characters of what a card says
+_SHOWN: Final = 60  # characters of a card's entry
 
 
 def command(
-    first: Annotated[str, typer.Argument(help="A package's directory; or HOST:PORT/NAME at a server.")],
-    second: Annotated[str, typer.Argument(help="The other one.")],
+    first: Annotated[str, typer.Argument(help="Directory of a package, or HOST:PORT/NAME of a served model.")],
+    second: Annotated[str, typer.Argument(help="The package to compare with.")],
     domain: Annotated[
-        list[str] | None, typer.Option(help="NAME=LOWER:UPPER; by default what both domains share.")
+        list[str] | None, typer.Option(help="NAME=LOWER:UPPER. Default: the intersection of the two domains.")
     ] = None,
     points: Annotated[int, typer.Option(min=1, help="Number of random points.")] = DEFAULT_DIFF_POINTS,
-    seed: Annotated[int, typer.Option(help="Of the points.")] = 0,
+    seed: Seed = 0,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Relative to a tensor's largest magnitude: less is no difference.")
+        float, typer.Option(min=0.0, help="Ignore differences up to this fraction of a tensor's largest magnitude.")
     ] = 0.0,
-    format: Annotated[Report, typer.Option(help="How to print what was found.")] = Report.TABLE,  # noqa: A002 - the option's name
+    format: ReportFormat = Report.TABLE,  # noqa: A002 - the option's name
 ) -> None:
     """Compare two packages: signatures, domain, errors, and the largest difference of values and derivatives.
 
-    The exit code is 0 if a caller would not notice, 3 if one would, 1 if a package cannot be read, 2 for misuse.
+    The exit code is 0 if a caller would not notice a difference, 3 if one would, 1 if a package cannot be read, 2 for
+    misuse.
 
     Example: [bold]gradwire diff models/log/1 models/log/2[/bold]   or   [bold]gradwire diff models/log
     localhost:8500/log[/bold]
     """
     with _open(first) as one, _open(second) as other:
-        found = diff(one, other, domain=read_domain(domain or []) or None, points=points, seed=seed)
-    differs = found.differs(tolerance)
+        difference = diff(one, other, domain=read_domain(domain) or None, points=points, seed=seed)
+    differs = difference.differs(tolerance)
     if format is Report.JSON:
         about = {"first": first, "second": second, "differs": differs, "tolerance": tolerance}
-        say(strict_json(about | found.to_dict()).rstrip())
+        say(strict_json(about | difference.to_dict()).rstrip())
     else:
-        _show(found, first, second)
-        say("they differ" if differs else "a caller would not notice a difference")
+        _show(difference, first, second)
+        say("the packages differ" if differs else "a caller would not notice a difference")
     if differs:
         raise typer.Exit(DIFFER)
 
 
 def _open(target: str) -> Model:
-    """Opens ``models/log/1``, or ``localhost:8500/log``."""
+    """Open ``models/log/1``, or ``localhost:8500/log``."""
     if Path(target).exists():
         return open_model(target, None)
     address, slash, name = target.rpartition("/")
     if not slash or ":" not in address:
         raise UsageError(
-            f"{target} is no directory, expected a package such as models/log/1 or a model at a server such as "
+            f"{target} is not a directory, expected a package such as models/log/1 or a model at a server such as "
             "localhost:8500/log"
         )
     return open_model(address, name)
 
 
-def _show(found: Difference, first: str, second: str) -> None:
-    if found.said:
-        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in found.said]
-        table("what they say", ("", first, second), rows, text=True)
-    if found.computed:
-        computed = [
+def _show(difference: Difference, first: str, second: str) -> None:
+    if difference.card:
+        rows = [[entry.what, _text(entry.first), _text(entry.second)] for entry in difference.card]
+        table("cards", ("", first, second), rows, text=True)
+    if difference.tensors:
+        rows = [
             [
                 entry.tensor,
                 number(entry.largest),
@@ -85,14 +87,14 @@ def _show(found: Difference, first: str, second: str) -> None:
                 number(entry.ulps),
                 _point(entry.at) if entry.largest else "-",
             ]
-            for entry in found.computed
+            for entry in difference.tensors
         ]
         columns = ("largest difference of", "absolute", "relative", "ulps", "at")
-        table(f"what they compute, at {found.points} points of the domain that they share", columns, computed)
-    if found.unlike:
-        say(found.unlike)
-    if found.same_digest is not None:
-        say(f"digests: {'the same' if found.same_digest else 'they differ'}")
+        table(f"tensors, at {difference.points} points of the common domain", columns, rows)
+    if difference.unlike:
+        say(difference.unlike)
+    if difference.same_digest is not None:
+        say(f"digests: {'equal' if difference.same_digest else 'different'}")
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""``gradwire export``: a training result becomes a package."""
+"""``gradwire export``: a package from a training result or another model."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ import typer
 from gradwire._cli.choices import Compiler
 from gradwire._cli.console import note, say
 from gradwire._cli.io import read_domain, read_names, read_pairs, read_units
-from gradwire._cli.lazy_imports import heavy
+from gradwire._cli.lazy_imports import import_heavy
 
 NAME: Final = "export"
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="What `gradwire train` wrote, a .keras file, or a SavedModel.")],
-    to: Annotated[Path, typer.Option("--to", help="The model's directory; the package becomes its next version.")],
+    source: Annotated[Path, typer.Argument(help="Result of `gradwire train`, a .keras file, or a SavedModel.")],
+    to: Annotated[Path, typer.Option("--to", help="Directory of the model; the package becomes its next version.")],
     wrt: Annotated[
         str | None,
-        typer.Option(help="NAME,…: differentiate by these inputs; by all, otherwise. Others are parameters."),
+        typer.Option(help="NAME,…: inputs to differentiate with respect to; the others are parameters. Default: all."),
     ] = None,
     outputs: Annotated[
         str | None,
-        typer.Option(help="NAME,…: keep these outputs. New names for all, where the model has none."),
+        typer.Option(help="NAME,…: outputs to keep; or names for all outputs of a model that has none."),
     ] = None,
     signatures: Annotated[
         str | None,
         typer.Option(
-            help="jvp,vjp,hvp,hessian or some of them, beside serving_default, value and card. By default all; "
-            "hessian only up to 16 input numbers."
+            help="Optional signatures, separated by commas: jvp, vjp, hvp, hessian. Default: all, but hessian only up to "
+            "16 input elements."
         ),
     ] = None,
     zeros: Annotated[
         str | None,
-        typer.Option(help="OUTPUT:INPUT,…: pairs that are not connected, whose derivative is truly zero."),
+        typer.Option(help="OUTPUT:INPUT,…: pairs without a connection, whose derivative is exactly zero."),
     ] = None,
-    domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER, where the source has none.")] = None,
-    units: Annotated[list[str] | None, typer.Option(help="NAME=UNIT, where the source has none.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER, if the source has no domain.")] = None,
+    units: Annotated[list[str] | None, typer.Option(help="NAME=UNIT, if the source has no units.")] = None,
     signature: Annotated[
-        str | None, typer.Option(help="Of a SavedModel, which one to export; serving_default otherwise.")
+        str | None, typer.Option(help="Signature of a SavedModel to export. Default: serving_default.")
     ] = None,
     compiler: Annotated[
         Compiler | None,
-        typer.Option("--compile", help="Compile the signatures: quicker on large calls, slower to load."),
+        typer.Option("--compile", help="Compile the signatures: faster on large calls, slower to load."),
     ] = None,
     unsafe_lambda: Annotated[
-        bool, typer.Option("--unsafe-lambda", help="Run the Python code in a .keras file that you trust.")
+        bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
 ) -> None:
-    """Write a package that returns values and derivatives, and check it as Serving will load it.
+    """Export a package that returns values and derivatives, and check it as a server will load it.
 
     Example: [bold]gradwire export build/log --to models/log[/bold]
     """
-    gradwire_export = heavy("gradwire_export")
+    gradwire_export = import_heavy("gradwire_export")
     with warnings.catch_warnings():  # they are on the card, and printed below
         warnings.simplefilter("ignore", gradwire_export.DerivativeWarning)
         exported = gradwire_export.export(
@@ -65,8 +65,8 @@ def command(
             outputs=read_names("outputs", outputs),
             signatures=read_names("signatures", signatures),
             zeros=read_pairs("zeros", zeros),
-            domain=read_domain(domain or []),
-            units=read_units(units or []),
+            domain=read_domain(domain),
+            units=read_units(units),
             signature=signature,
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
@@ -82,7 +82,7 @@ def _show_checks(checks: dict[str, Any]) -> None:
     model = checks["trained_model"]
     worst = max(eps for tensors in model["worst_eps"].values() for eps in tensors.values())
     note(
-        f"checked in a fresh process: {len(model['worst_eps'])} signatures at {model['rows']} rows within {worst:.3g} eps "
-        f"of the trained model ({model['allowed_eps']:g} allowed); rows independent; the six checks "
-        f"{'passed' if checks['proof']['passed'] else 'did NOT all pass: see gradwire verify'}"
+        f"checked in a fresh process: {len(model['worst_eps'])} signatures agree with the trained model within "
+        f"{worst:.3g} eps at {model['rows']} rows ({model['allowed_eps']:g} eps allowed); rows are independent; the "
+        f"derivative checks {'passed' if checks['proof']['passed'] else 'did NOT all pass: see gradwire verify'}"
     )

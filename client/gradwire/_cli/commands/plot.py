@@ -1,17 +1,17 @@
-"""``gradwire plot``: a model and its derivatives over their domain, as a picture or in the terminal."""
+"""``gradwire plot``: a model and its derivatives over their domain, as an image or in the terminal."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gradwire._cli.arguments import DomainOption, ModelName, Target, Timeout
 from gradwire._cli.console import out, say
 from gradwire._cli.io import open_model, read_domain, read_names, read_points
-from gradwire._cli.plot import coordinates, slices
-from gradwire._errors import InputNameError, ShapeError, UsageError
+from gradwire._cli.plot import coordinates, draw, save, slices
+from gradwire._errors import ShapeError, UsageError
 from gradwire._model import default_signature
 
 if TYPE_CHECKING:
@@ -22,30 +22,34 @@ if TYPE_CHECKING:
     from gradwire._model import Model
 
 NAME: Final = "plot"
-POINTS: Final = 400  # more than a picture has pixels to tell apart
-FIRST: Final = 4  # slices that are drawn where nobody says which
+POINTS: Final = 400  # more than an image has pixels to tell apart
+FIRST: Final = 4  # slices that are drawn without --along
 SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
-    name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
+    target: Target,
+    name: ModelName = None,
     along: Annotated[
         str | None,
-        typer.Option(help=f"What moves: x, spot[0], with commas between several; the first {FIRST} by default."),
+        typer.Option(
+            help=f"Elements to vary, such as x or spot[0], separated by commas. Default: the first {FIRST}.",
+        ),
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=NUMBERS: where an input stays; the middle of its domain by default."),
+        typer.Option(help="NAME=NUMBERS: value of an input that is held fixed. Default: the middle of its domain."),
     ] = None,
-    domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER; the card's by default.")] = None,
-    points: Annotated[int, typer.Option(min=2, help="Points of a curve.")] = POINTS,
-    to: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf; else the terminal.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
+    domain: DomainOption = None,
+    points: Annotated[int, typer.Option(min=2, help="Points of each line.")] = POINTS,
+    to: Annotated[
+        Path | None, typer.Option(help="Image to write: .png, .svg or .pdf. Default: draw in the terminal.")
+    ] = None,
+    timeout: Timeout = None,
 ) -> None:
-    """Draw a model and its derivatives over the domain on its card.
+    """Plot a model and its derivatives over the domain on its card.
 
-    Several inputs give slices: one number moves, the others stay in the middle of the domain.
+    Each slice varies one element of an input; the others are held fixed in the middle of the domain.
 
     Example: [bold]gradwire plot localhost:8500 log --to log.png[/bold]
     Example: [bold]gradwire plot localhost:8500 price --along spot --at vol=0.2[/bold]
@@ -55,31 +59,20 @@ def command(
     if to is not None and not to.parent.is_dir():
         raise UsageError(f"--to {to}: there is no directory {to.parent}; make it first")
     with open_model(target, name, timeout=timeout) as model:
-        chosen = read_names("along", along) or list(coordinates(model.card))[:FIRST]
-        made = slices(model, chosen, points=points, domain=read_domain(domain or []), at=_places(model, at or []))
+        labels = read_names("along", along) or list(coordinates(model.card))[:FIRST]
+        computed = slices(model, labels, points=points, domain=read_domain(domain), at=_fixed_points(model, at or []))
         title = model.card.name
     if to is None:
-        from gradwire._cli.plot import draw
-
-        for each in made:
+        for each in computed:
             out.print(draw(each, out.width), soft_wrap=True)
     else:
-        from gradwire._cli.plot import save
-
-        save(title, made, to)
+        save(title, computed, to)
         say(str(to))
 
 
-def _places(model: Model, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Reads ``--at``."""
-    if not texts:
-        return {}
-    signature = default_signature(model)
-    names = {text.partition("=")[0].strip() for text in texts}
-    if names - signature.inputs.keys():
-        raise InputNameError(f"--at names {sorted(names)}, expected some of {sorted(signature.inputs)}")
-    specs = {name: spec for name, spec in signature.inputs.items() if name in names}
-    found = read_points(texts, replace(signature, inputs=specs))
-    if any(len(rows) > 1 for rows in found.values()):
+def _fixed_points(model: Model, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read ``--at``."""
+    points = read_points(texts, default_signature(model).inputs, "--at") if texts else {}
+    if any(len(rows) > 1 for rows in points.values()):
         raise ShapeError(f"--at {texts}: expected one point for each input")
-    return dict(found)
+    return dict(points)

@@ -1,4 +1,4 @@
-"""``gradwire umbridge``: a model behind UM-Bridge's HTTP protocol."""
+"""``gradwire umbridge``: a model served over UM-Bridge's HTTP protocol."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from gradwire._cli.arguments import ModelName, Target
 from gradwire._cli.console import say
 from gradwire._cli.io import open_model
 from gradwire.umbridge import DEFAULT_HOST, DEFAULT_PORT, serve
@@ -14,15 +15,15 @@ NAME: Final = "umbridge"
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="An address, such as localhost:8500; or a package's directory.")],
-    name: Annotated[str | None, typer.Argument(help="The model's name at the address.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="To listen on.")] = DEFAULT_PORT,
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = DEFAULT_HOST,
+    target: Target,
+    name: ModelName = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 accepts other machines.")] = DEFAULT_HOST,
 ) -> None:
-    """Serve a model by UM-Bridge's protocol, for Julia, R, MATLAB, C++ and PyMC; Ctrl-C stops.
+    """Serve a model over UM-Bridge, for Julia, R, MATLAB, C++ and PyMC; Ctrl-C stops it.
 
     Example: [bold]gradwire umbridge localhost:8500 log --port 4242[/bold]
     """
     with open_model(target, name) as model:
-        say(f"serving {model.card.name} by UM-Bridge on http://{host}:{port}")
+        say(f"serving {model.card.name} over UM-Bridge on http://{host}:{port}")
         serve(model, port, host=host)

@@ -1,25 +1,41 @@
 """What the commands read and print."""
 
-from gradwire._cli.io.card_html import card_page, check_lines, reference_line
-from gradwire._cli.io.points import open_model, read_domain, read_names, read_pairs, read_points, read_units
-from gradwire._cli.io.printers import answer_table, labels, printer
+from gradwire._cli.io.card_html import card_page
+from gradwire._cli.io.card_view import CardView, CheckView, TextTable, check_views, error_table
+from gradwire._cli.io.points import (
+    BLOCK,
+    open_model,
+    read_counts,
+    read_domain,
+    read_names,
+    read_pairs,
+    read_points,
+    read_units,
+)
+from gradwire._cli.io.printers import Printer, labels, points_table, printer
 from gradwire._cli.io.tables import STDIN, is_table, open_table, read_blocks
 
 __all__ = [
+    "BLOCK",
     "STDIN",
-    "answer_table",
+    "CardView",
+    "CheckView",
+    "Printer",
+    "TextTable",
     "card_page",
-    "check_lines",
+    "check_views",
+    "error_table",
     "is_table",
     "labels",
     "open_model",
     "open_table",
+    "points_table",
     "printer",
     "read_blocks",
+    "read_counts",
     "read_domain",
     "read_names",
     "read_pairs",
     "read_points",
     "read_units",
-    "reference_line",
 ]

@@ -1,4 +1,4 @@
-"""Answers as a table, as JSON, as JSON lines, and as CSV, with the contract's names over the columns."""
+"""Points and outputs as a table, as JSON, as JSON lines, and as CSV; columns have the contract's names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import csv
 import json
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Final, Protocol, final
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
+from typing_extensions import override
 
 from gradwire._cli.choices import Format
 from gradwire._cli.console import out, plain, say
@@ -22,28 +24,28 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
-class Printer(Protocol):
-    """Prints an answer that comes in blocks of rows."""
+class Printer(ABC):
+    """Prints rows that arrive in blocks."""
 
+    @abstractmethod
     def block(self, arrays: Arrays) -> None:
-        """Takes the next rows: ``{name: (rows, …)}``."""
-        ...
+        """Take the next rows: ``{name: (rows, …)}``."""
 
+    @abstractmethod
     def end(self) -> None:
-        """Prints what is left."""
-        ...
+        """Print what is still buffered."""
 
 
 @final
-class CsvPrinter:
-    """A header, then a line a row; nothing is held."""
+class CsvPrinter(Printer):
+    """A header, then a line per row; buffers nothing."""
 
     def __init__(self) -> None:
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         self._has_header = False
 
+    @override
     def block(self, arrays: Arrays) -> None:
-        """Prints the rows."""
         if not self._has_header:
             self._writer.writerow([label for name, array in arrays.items() for label in labels(name, array.shape[1:])])
             self._has_header = True
@@ -51,60 +53,62 @@ class CsvPrinter:
         self._writer.writerows(np.concatenate(columns, axis=1).tolist())
         sys.stdout.flush()
 
+    @override
     def end(self) -> None:
-        """Has nothing left."""
+        pass
 
 
 @final
-class LinesPrinter:
-    """A JSON object a row, on a line of its own; nothing is held."""
+class LinesPrinter(Printer):
+    """A JSON object per row, on a line of its own; buffers nothing."""
 
+    @override
     def block(self, arrays: Arrays) -> None:
-        """Prints the rows."""
         columns = {name: strict(shortest(squeeze(array))) for name, array in arrays.items()}
         for row in zip(*columns.values(), strict=True):
             sys.stdout.write(json.dumps(dict(zip(columns, row, strict=True)), allow_nan=False) + "\n")
         sys.stdout.flush()
 
+    @override
     def end(self) -> None:
-        """Has nothing left."""
+        pass
 
 
 @final
-class WholePrinter:
-    """What can be printed only when all of it is there: a table, or one JSON object of columns.
+class WholePrinter(Printer):
+    """A table, or one JSON object of columns: buffers every row until the end.
 
     Args:
-        form: which of them.
+        form: ``TABLE`` or ``JSON``.
     """
 
     def __init__(self, form: Format) -> None:
         self._form = form
         self._blocks: list[Arrays] = []
 
+    @override
     def block(self, arrays: Arrays) -> None:
-        """Holds the rows."""
         self._blocks.append(arrays)
 
+    @override
     def end(self) -> None:
-        """Prints all rows."""
         arrays = {name: np.concatenate([block[name] for block in self._blocks]) for name in self._blocks[0]}
         if self._form is Format.JSON:
             columns = {name: strict(shortest(squeeze(array))) for name, array in arrays.items()}
             say(json.dumps(columns, allow_nan=False))
         else:
-            out.print(answer_table(arrays))
+            out.print(points_table(arrays))
 
 
 def printer(form: Format) -> Printer:
-    """Makes the printer of a format."""
+    """Return a new printer of a format."""
     if form is Format.CSV:
         return CsvPrinter()
     return LinesPrinter() if form is Format.JSONL else WholePrinter(form)
 
 
-def answer_table(arrays: Arrays, caption: str = "") -> Table:
-    """Makes a table, a row a point."""
+def points_table(arrays: Arrays, caption: str = "") -> Table:
+    """Return a table with a row per point."""
     from rich.table import Table
 
     shown = Table(caption=plain(caption) if caption else None, caption_justify="left")
@@ -116,26 +120,26 @@ def answer_table(arrays: Arrays, caption: str = "") -> Table:
 
 
 def labels(name: str, row_shape: Sequence[int]) -> list[str]:
-    """Names the columns of a tensor: ``x``; or ``x[0]``, ``x[1]`` and so on."""
+    """Name the columns of a tensor: ``x``; or ``x[0]``, ``x[1]`` and so on."""
     if tuple(row_shape) in ((), (1,)):
         return [name]
     return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*row_shape)]
 
 
 def squeeze(array: NDArray[Any]) -> NDArray[Any]:
-    """Leaves out the axis of a one-number row."""
+    """Drop the axis of a scalar row."""
     return array[:, 0] if array.shape[1:] == (1,) else array
 
 
 def shortest(array: NDArray[Any]) -> Any:
-    """The doubles with the fewest digits that stand for the array's own numbers: 0.1 for the float32 next to it."""
+    """Return the shortest doubles that round to the array's elements: 0.1 for the float32 nearest to it."""
     if array.dtype.kind != "f":
         return [entry.decode(errors="replace") if isinstance(entry, bytes) else entry for entry in array.tolist()]
     return array.astype(np.str_).astype(np.float64).tolist()
 
 
 def strict(value: Any) -> Any:
-    """Writes what JSON has no number for as text, as protobuf's JSON does."""
+    """Write NaN and infinities, for which JSON has no number, as text, as protobuf's JSON does."""
     if isinstance(value, list):
         return [strict(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType] - tolist() is untyped
     if isinstance(value, float) and not math.isfinite(value):
@@ -143,7 +147,7 @@ def strict(value: Any) -> Any:
     return value
 
 
-THRESHOLD: Final = 16  # numbers of a cell; beyond, dots stand for the middle
+THRESHOLD: Final = 16  # elements shown in a cell; of longer ones dots stand for the middle
 
 
 def _cell(row: NDArray[Any]) -> str:

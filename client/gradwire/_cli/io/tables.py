@@ -1,4 +1,4 @@
-"""Tables of points, from standard input or a file, in blocks: CSV with a header, or JSON lines."""
+"""Tables of points, from a file or standard input, in blocks: CSV, or JSON lines."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ FROM_FILE: Final = "@"
 
 
 def is_table(text: str) -> bool:
-    """Whether an ``--input`` is a table of several inputs: ``-``, or ``@points.csv``."""
+    """Return whether an ``--input`` is a table: ``-``, or ``@points.csv``."""
     return text == STDIN or text.startswith(FROM_FILE)
 
 
 def open_table(text: str) -> AbstractContextManager[TextIO]:
-    """Opens what ``is_table`` says is one.
+    """Open a table (see ``is_table``).
 
     Raises:
         DataError: the file cannot be opened.
     """
     if text == STDIN:
         return nullcontext(sys.stdin)
-    path = Path(text[len(FROM_FILE) :])
+    path = Path(text.removeprefix(FROM_FILE))
     try:
         return path.open(encoding="utf-8", newline="")
     except OSError as error:
@@ -48,124 +48,158 @@ def open_table(text: str) -> AbstractContextManager[TextIO]:
 
 
 def read_blocks(
-    stream: Iterable[str], specs: Mapping[str, TensorSpec], needed: Iterable[str], rows: int
+    lines: Iterable[str],
+    specs: Mapping[str, TensorSpec],
+    required: Iterable[str],
+    rows: int,
+    *,
+    table: str = "the table",
+    header_optional: bool = False,
 ) -> Iterator[dict[str, NDArray[np.float64]]]:
-    """Reads a table.
+    """Read a table.
 
     Args:
-        stream: lines of CSV, under a header that names columns (``x``, or ``x[0]``, ``x[1]``, …; others are passed
-            over); or of JSON, an object a line (``{"x": 0.5}``).
+        lines: of CSV, under a header of column names (``x``, or ``x[0]``, ``x[1]``, …; other columns are ignored); or
+            of JSON, an object per line (``{"x": 0.5}``).
         specs: every input that the table may hold.
-        needed: those that it must hold.
+        required: the inputs that it must hold.
         rows: the most rows of a block.
+        table: its name, for messages.
+        header_optional: whether CSV may lack the header; its columns are then those of ``specs``, in order.
 
     Yields:
         ``{input: (rows, *row)}`` for the inputs that the table has.
 
     Raises:
         InputNameError: a column is missing.
-        DataError: text where a number is expected, a line of another length, or no rows.
+        DataError: text instead of a number, a row of the wrong length, or no rows.
     """
-    lines = _text(stream)
-    first = next((line for line in lines if line.strip()), None)
+    text = _decoded(lines, table)
+    first = next((line for line in text if line.strip()), None)
     if first is None:
-        raise DataError("no points: the table is empty, expected a header of column names, such as x, and rows")
-    back = chain((first,), lines)
-    tables = _json_rows(back, specs, needed) if first.lstrip().startswith("{") else _csv_rows(back, specs, needed)
-    names, numbered = next(tables), tables
+        raise DataError(f"no points: {table} is empty, expected a header of column names, such as x, and rows")
+    text = chain((first,), text)
+    if first.lstrip().startswith("{"):
+        records = _json_rows(text, specs, required, table)
+    else:
+        records = _csv_rows(text, specs, required, table, header_optional)
+    names = next(records)
     is_empty = True
-    while block := list(islice(numbered, rows)):
+    while block := list(islice(records, rows)):
         is_empty = False
         yield _arrays(block, names, specs)
     if is_empty:
-        raise DataError("no points: the table has a header and no rows")
+        raise DataError(f"no points: {table} has a header and no rows")
 
 
-def _text(stream: Iterable[str]) -> Iterator[str]:
+def _decoded(lines: Iterable[str], table: str) -> Iterator[str]:
     try:
-        yield from stream
+        yield from lines
     except UnicodeDecodeError as error:
-        raise DataError(f"the table is not UTF-8 text ({error.reason}): give CSV or JSON lines") from error
+        raise DataError(f"{table} is not UTF-8 text ({error.reason}): give CSV or JSON lines") from error
 
 
-def _csv_rows(lines: Iterator[str], specs: Mapping[str, TensorSpec], needed: Iterable[str]) -> Iterator[Any]:
-    """Yields the names of the inputs, then the numbers of each row."""
+def _csv_rows(
+    lines: Iterator[str], specs: Mapping[str, TensorSpec], required: Iterable[str], table: str, header_optional: bool
+) -> Iterator[Any]:
+    """Yield the names of the inputs, then the elements of each row."""
     reader = csv.reader(lines)
-    header = [cell.strip() for cell in next(reader)]
     columns = {name: labels(name, _row(spec)) for name, spec in specs.items()}
+    header = [cell.strip() for cell in next(reader)]
+    rows: Iterable[list[str]] = reader
+    if header_optional and _is_number(header[0]):
+        rows = chain((header,), reader)
+        header = [label for each in columns.values() for label in each]
     names = [name for name in specs if any(label in header for label in columns[name])]
-    wanted = [label for name in names for label in columns[name]]
-    missing = [label for name in needed if name not in names for label in columns[name]]
-    missing += [label for label in wanted if label not in header]
+    used = [label for name in names for label in columns[name]]
+    missing = [label for name in required if name not in names for label in columns[name]]
+    missing += [label for label in used if label not in header]
     if missing:
-        raise InputNameError(f"the table has the columns {header}; missing but required: {missing}")
+        raise InputNameError(f"{table} has the columns {_braced(header)}; missing but required: {_braced(missing)}")
     yield names
-    places = [header.index(label) for label in wanted]
-    for number, cells in enumerate(reader, 1):
+    places = [header.index(label) for label in used]
+    for number, cells in enumerate(rows, 1):
         if not cells:
             continue
         if len(cells) != len(header):
-            raise DataError(f"row {number} has {len(cells)} cells, the header has {len(header)}: give as many")
-        yield [_number(cells[place], label, number) for place, label in zip(places, wanted, strict=True)]
+            raise DataError(
+                f"{table}: row {number} has {len(cells)} cells, expected {len(header)}: {', '.join(header)}"
+            )
+        try:
+            yield [float(cells[place]) for place in places]
+        except ValueError:
+            label, cell = next(
+                (label, cells[place]) for label, place in zip(used, places, strict=True) if not _is_number(cells[place])
+            )
+            message = f"{table}: row {number}, column {label!r}: {cell.strip()!r} is not a number"
+            raise DataError(message) from None
 
 
-def _json_rows(lines: Iterator[str], specs: Mapping[str, TensorSpec], needed: Iterable[str]) -> Iterator[Any]:
-    """Yields the names of the inputs, then the numbers of each row."""
+def _json_rows(
+    lines: Iterator[str], specs: Mapping[str, TensorSpec], required: Iterable[str], table: str
+) -> Iterator[Any]:
+    """Yield the names of the inputs, then the elements of each row."""
     names: list[str] | None = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        row = _object(line, number)
+        where = f"{table}: line {number}"
+        row = _object(line, where)
         if names is None:
             names = [name for name in specs if name in row]
             yield names
-        missing = (set(needed) | set(names)) - row.keys()
+        missing = (set(required) | set(names)) - row.keys()
         if missing:
-            raise InputNameError(f"line {number} has {sorted(row)}; missing but required: {sorted(missing)}")
-        yield [value for name in names for value in _values(row[name], specs[name], number)]
+            raise InputNameError(f"{where} has {_braced(row)}; missing but required: {_braced(missing)}")
+        yield [value for name in names for value in _elements(row[name], specs[name], where)]
 
 
-def _object(line: str, number: int) -> dict[str, Any]:
+def _object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(f"line {number} is not JSON: {error}") from error
+        raise DataError(f"{where} is not JSON: {error}") from error
     if not isinstance(row, dict):
-        raise DataError(f'line {number} is {line.strip()[:40]!r}, expected an object, such as {{"x": 0.5}}')
+        raise DataError(f'{where} is {line.strip()[:40]!r}, expected an object, such as {{"x": 0.5}}')
     return row  # pyright: ignore[reportUnknownVariableType] - json.loads is untyped
 
 
-def _values(value: Any, spec: TensorSpec, number: int) -> list[float]:
-    """The numbers of one input, nested as its row is; "NaN" and "Infinity" are numbers, as in our own answers."""
+def _elements(value: Any, spec: TensorSpec, where: str) -> list[float]:
+    """The elements of one input, nested as its row is; "NaN" and "Infinity" are numbers, as in the JSON printed."""
     try:
         array = np.array(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"line {number}: {spec.name!r} is {value!r}, expected numbers") from error
-    row = _row(spec)
-    if array.size != int(np.prod(row)):
-        raise DataError(f"line {number}: {spec.name!r} has {array.size} numbers, expected {int(np.prod(row))}")
+        raise DataError(f"{where}: {spec.name!r} is {value!r}, expected numbers") from error
+    size = int(np.prod(_row(spec)))
+    if array.size != size:
+        raise DataError(f"{where}: {spec.name!r} has {array.size} numbers, expected {size}")
     return array.reshape(-1).tolist()
 
 
 def _arrays(
     block: Sequence[Sequence[float]], names: Sequence[str], specs: Mapping[str, TensorSpec]
 ) -> dict[str, NDArray[np.float64]]:
-    table, start = np.array(block, np.float64), 0
-    found: dict[str, NDArray[np.float64]] = {}
+    elements, start = np.array(block, np.float64), 0
+    arrays: dict[str, NDArray[np.float64]] = {}
     for name in names:
         row = _row(specs[name])
         size = int(np.prod(row))
-        found[name] = table[:, start : start + size].reshape(len(block), *row)
+        arrays[name] = elements[:, start : start + size].reshape(len(block), *row)
         start += size
-    return found
+    return arrays
 
 
 def _row(spec: TensorSpec) -> tuple[int, ...]:
     return tuple(size or 1 for size in spec.row_shape)
 
 
-def _number(cell: str, label: str, number: int) -> float:
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ", ".join(names) + "}"
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return float(cell)
-    except ValueError as error:
-        raise DataError(f"row {number}, column {label!r}: {cell.strip()!r} is not a number") from error
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Slices as a picture: a column each, values above and derivatives below."""
+"""Slices as an image: a column per slice, values above and derivatives below."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTRA: Final = "plot"
 WIDTH: Final = 4.2  # inches of a column
 HEIGHT: Final = 6.0
 DPI: Final = 150
-STYLES: Final = ("-", "--", ":")  # so that a line shows under another
+STYLES: Final = ("-", "--", ":")  # so that a line shows beneath another
 COLORS: Final = (
     "#1f5fa8",
     "#c8501e",
@@ -26,17 +26,17 @@ COLORS: Final = (
     "#8a4a9e",
     "#a8861f",
     "#5a5a5a",
-)  # told apart in grey print, too
-MOST_IN_TITLE: Final = 40  # characters of what stays; more would run into the next column
+)  # distinct in grey print, too
+MOST_IN_TITLE: Final = 40  # characters of the fixed elements; more would run into the next column
 
 
 def save(title: str, slices: Sequence[Slice], to: Path) -> None:
-    """Draws and writes a picture.
+    """Draw slices and write them to an image.
 
     Args:
-        title: above it.
+        title: above the figure.
         slices: one or more.
-        to: the file; its suffix says the format.
+        to: the file; its suffix selects the format.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -50,7 +50,7 @@ def save(title: str, slices: Sequence[Slice], to: Path) -> None:
         above, below = axes[0][column], axes[1][column]
         above.set_title(_literal(_wrapped(each.fixed)), fontsize="small", color="0.35")
         _draw(above, each, each.values)
-        _draw(below, each, each.slopes)
+        _draw(below, each, each.derivatives)
         below.set_xlabel(_literal(f"{each.along} [{each.unit}]" if each.unit else each.along))
     try:
         figure.savefig(to, dpi=DPI)
@@ -76,5 +76,5 @@ def _wrapped(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text as it is: a card's text may come from a server, and a dollar would start a formula."""
+    """Escape dollars, which would start a formula: a card's text may come from a server."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""A model along lines through its domain: one number of one input moves, everything else stays where it is."""
+"""Slices of a model: one element of one input varies, everything else is held fixed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from gradwire._model import Model
     from gradwire._package import Box, Card, CardTensor
 
-MOST_LINES: Final = 6  # numbers of an output that are drawn: more cannot be told apart
+MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number of one output, or its derivative, along a slice: its label and ``(points,)``."""
+    """One element of an output or of a derivative along a slice: its label and ``(points,)``."""
 
     label: str
     y: NDArray[np.float64]
@@ -35,27 +35,27 @@ class Line:
 @final
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What a model does along one number of one input.
+    """A model as a function of one element of one input.
 
     Attributes:
-        along: its label, ``x`` or ``x[0]``.
+        along: the element's label, ``x`` or ``x[0]``.
         unit: its unit; empty where unknown.
-        x: where, ``(points,)``.
+        x: its values, ``(points,)``.
         values: the outputs.
-        slopes: their derivatives by this number; those that the model has.
-        fixed: where everything else is, for people: ``"vol = 0.3"``; empty where there is nothing else.
+        derivatives: those of the outputs with respect to the element, where the model has them.
+        fixed: the other elements, as text, ``"vol = 0.3"``; empty where there are none.
     """
 
     along: str
     unit: str
     x: NDArray[np.float64]
     values: tuple[Line, ...]
-    slopes: tuple[Line, ...]
+    derivatives: tuple[Line, ...]
     fixed: str
 
 
 def coordinates(card: Card) -> dict[str, tuple[CardTensor, int]]:
-    """Names every number that can move: ``{"spot[0]": (input, 0), …}``."""
+    """Name every element that can vary: ``{"spot[0]": (input, 0), …}``."""
     return {
         label: (tensor, place)
         for tensor in card.inputs
@@ -72,17 +72,17 @@ def slices(
     domain: Mapping[str, Any] | None = None,
     at: Mapping[str, NDArray[Any]] | None = None,
 ) -> list[Slice]:
-    """Computes slices, in one call.
+    """Compute slices, all in one call.
 
     Args:
-        model: with a card.
-        along: labels of ``coordinates``.
-        points: of each slice, evenly from one end of the domain to the other.
+        model: a model with a card.
+        along: labels from ``coordinates``.
+        points: of each slice, evenly spaced over the domain.
         domain: ``{input: (lower, upper)}`` instead of the card's.
-        at: ``{input: (1, *row)}`` where inputs stay; in the middle of the domain by default.
+        at: ``{input: (1, *row)}``, the fixed inputs; the middle of the domain by default.
 
     Raises:
-        UsageError: a label is unknown, or the domain is none.
+        UsageError: a label is unknown, or the domain is not a box.
         SignatureNotFound: the model has no card, or no derivatives.
     """
     card = model.card
@@ -94,23 +94,25 @@ def slices(
     middle = _middle(card, boxes) | dict(at or {})
     lines = {label: _points(known[label], boxes, middle, points) for label in along}
     inputs = {tensor.name: np.concatenate([rows[tensor.name] for rows in lines.values()]) for tensor in card.inputs}
-    found = model.run(SERVING_DEFAULT, inputs)
-    made: list[Slice] = []
+    response = model.run(SERVING_DEFAULT, inputs)
+    computed: list[Slice] = []
     for index, label in enumerate(along):
         part = slice(index * points, (index + 1) * points)
         tensor, place = known[label]
-        here = {name: np.asarray(array[part], np.float64) for name, array in found.items()}
-        made.append(
+        arrays = {name: np.asarray(array[part], np.float64) for name, array in response.items()}
+        computed.append(
             Slice(
                 along=label,
                 unit=_unit(tensor),
                 x=lines[label][tensor.name].reshape(points, -1)[:, place].astype(np.float64),
-                values=tuple(line for output in card.outputs for line in _lines(output.name, here)),
-                slopes=tuple(line for output in card.outputs for line in _slopes(card, output, tensor, place, here)),
+                values=tuple(line for output in card.outputs for line in _lines(output.name, arrays)),
+                derivatives=tuple(
+                    line for output in card.outputs for line in _derivatives(card, output, tensor, place, arrays)
+                ),
                 fixed=_fixed(card, label, middle),
             )
         )
-    return made
+    return computed
 
 
 def _row(tensor: CardTensor) -> tuple[int, ...]:
@@ -118,13 +120,13 @@ def _row(tensor: CardTensor) -> tuple[int, ...]:
 
 
 def _middle(card: Card, boxes: Mapping[str, Box]) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = {}
+    points: dict[str, NDArray[Any]] = {}
     for tensor in card.inputs:
         lower, upper = boxes[tensor.name]
         centre = 0.5 * (lower + upper)
         counts = BY_NAME[tensor.dtype].numpy.kind in "iu"
-        found[tensor.name] = (np.floor(centre) if counts else centre).reshape(1, *_row(tensor))
-    return found
+        points[tensor.name] = (np.floor(centre) if counts else centre).reshape(1, *_row(tensor))
+    return points
 
 
 def _points(
@@ -136,35 +138,36 @@ def _points(
     tensor, place = coordinate
     rows = {name: np.repeat(row, points, axis=0) for name, row in middle.items()}
     lower, upper = (float(np.reshape(bound, -1)[place]) for bound in boxes[tensor.name])
-    moved = rows[tensor.name].astype(np.float64).reshape(points, -1)
-    moved[:, place] = np.linspace(lower, upper, points)
-    rows[tensor.name] = moved.reshape(points, *_row(tensor))
+    varied = rows[tensor.name].astype(np.float64).reshape(points, -1)
+    varied[:, place] = np.linspace(lower, upper, points)
+    rows[tensor.name] = varied.reshape(points, *_row(tensor))
     return rows
 
 
-def _lines(name: str, found: Mapping[str, NDArray[np.float64]]) -> list[Line]:
-    array = found[name]
-    numbers = array.reshape(len(array), -1)
-    return [Line(label, numbers[:, i]) for i, label in enumerate(labels(name, array.shape[1:])[:MOST_LINES])]
+def _lines(name: str, arrays: Mapping[str, NDArray[np.float64]]) -> list[Line]:
+    array = arrays[name]
+    elements = array.reshape(len(array), -1)
+    return [Line(label, elements[:, i]) for i, label in enumerate(labels(name, array.shape[1:])[:MOST_LINES])]
 
 
-def _slopes(
-    card: Card, output: CardTensor, tensor: CardTensor, place: int, found: Mapping[str, NDArray[np.float64]]
+def _derivatives(
+    card: Card, output: CardTensor, tensor: CardTensor, place: int, arrays: Mapping[str, NDArray[np.float64]]
 ) -> list[Line]:
-    """The derivatives of an output by one number of an input."""
+    """The derivatives of an output with respect to one element of an input."""
     name = card.derivatives.get(output.name, {}).get(tensor.name)
     if name is None:
         return []
-    table = found[name].reshape(len(found[name]), -1, math.prod(_row(tensor)))[:, :MOST_LINES, place]
-    columns = labels(name, found[name].shape[1:])[place :: math.prod(_row(tensor))]
-    return [Line(label, table[:, i]) for i, label in enumerate(columns[:MOST_LINES])]
+    size = math.prod(_row(tensor))
+    elements = arrays[name].reshape(len(arrays[name]), -1, size)[:, :MOST_LINES, place]
+    columns = labels(name, arrays[name].shape[1:])[place::size]
+    return [Line(label, elements[:, i]) for i, label in enumerate(columns[:MOST_LINES])]
 
 
 def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
     shown = [
-        f"{label} = {number:.4g}"
+        f"{label} = {element:.4g}"
         for tensor in card.inputs
-        for label, number in zip(
+        for label, element in zip(
             labels(tensor.name, _row(tensor)), middle[tensor.name].reshape(-1).tolist(), strict=True
         )
         if label != along

@@ -1,4 +1,4 @@
-"""A slice in the terminal: values, and below them derivatives, in braille dots."""
+"""A slice in the terminal, in braille dots: values above, derivatives below."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from gradwire._cli.plot.slices import Line, Slice
 
 EXTRA: Final = "plot"
-HEIGHT: Final = 12  # lines of each of the two
-WIDEST: Final = 100  # columns: a curve gets no clearer
-MARGIN: Final = 20  # columns that the numbers of the axis and its name take
+HEIGHT: Final = 12  # terminal rows of each chart
+WIDEST: Final = 100  # terminal columns; beyond, a line gets no clearer
+MARGIN: Final = 20  # columns of the axis, its numbers and its name
 NARROWEST: Final = 20
 COLORS: Final = (
     "bright_blue",
@@ -32,7 +32,7 @@ COLORS: Final = (
 
 
 def draw(each: Slice, width: int) -> Text:
-    """Draws a slice.
+    """Draw a slice.
 
     Args:
         each: the slice.
@@ -45,7 +45,7 @@ def draw(each: Slice, width: int) -> Text:
     columns = max(NARROWEST, min(width, WIDEST) - MARGIN)
     label = f"{each.along} [{each.unit}]" if each.unit else each.along
     text = plain(f"along {label}{f', at {each.fixed}' if each.fixed else ''}\n")
-    for lines, several in ((each.values, "values"), (each.slopes, "derivatives")):
+    for lines, several in ((each.values, "values"), (each.derivatives, "derivatives")):
         if lines:
             text.append_text(_chart(plotille, label, each.x, lines, several, columns))
     return text
@@ -55,7 +55,7 @@ def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], several: st
     figure = plotille.Figure()
     figure.width, figure.height, figure.color_mode = columns, HEIGHT, "names"
     figure.x_label, figure.y_label = along, lines[0].label if len(lines) == 1 else several
-    figure.origin = False  # its lines would look like curves
+    figure.origin = False  # its lines would look like data
     figure.x_ticks_fkt = figure.y_ticks_fkt = _tick
     figure.set_x_limits(float(x.min()), float(x.max()))
     heading = Text()
@@ -68,5 +68,5 @@ def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], several: st
 
 
 def _tick(smallest: float, _largest: float) -> str:
-    """Shows the number at a tick; plotille gives the range of its cell, and wants ten characters at most."""
+    """Format a tick; plotille passes the range of its cell and expects at most ten characters."""
     return f"{smallest:.4g}"

@@ -1,167 +1,182 @@
-"""What a query asks: a signature, the inputs that it takes, and what of the answer is shown."""
+"""A query: a signature, the inputs that it takes, and the outputs that are shown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
-from gradwire._cli.choices import Compute
+from gradwire._cli.choices import COMPUTE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
-from gradwire._package import BY_NAME, contract
+from gradwire._package import (
+    BY_NAME,
+    CARD,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    VALUE,
+    Part,
+    Signature,
+    cotangent_name,
+    name_mismatch,
+    tangent_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from numpy.typing import NDArray
 
     from gradwire._model import Model
-    from gradwire._package import Card, Signature, TensorSpec
+    from gradwire._package import Card, TensorSpec
 
-SIGNATURES: Final = {
-    Compute.VALUE: contract.VALUE,
-    Compute.GRAD: contract.SERVING_DEFAULT,
-    Compute.JVP: contract.JVP,
-    Compute.VJP: contract.VJP,
-    Compute.HVP: contract.HVP,
-    Compute.HESSIAN: contract.HESSIAN,
-}
+# The option that gives a direction, and the name of the tensor that it gives for an input or output.
+DIRECTION_OPTIONS: Final = {Part.TANGENTS: ("tangent", tangent_name), Part.COTANGENTS: ("cotangent", cotangent_name)}
 
 
 @final
 @dataclass(frozen=True)
-class Question:
-    """One signature of one model, as a query uses it.
+class Query:
+    """One signature of one model, as the command calls it.
 
     Attributes:
         signature: what is called; its inputs in the order in which they are shown.
-        shown: the outputs wanted, in the order in which they are shown.
-        seeds: the inputs that are tangents or cotangents: one that is left out is zero, but not all.
+        outputs: the outputs to ask for, in the order in which they are shown.
+        directions: the inputs that are tangents or cotangents; all but one may be left out and are then zero.
     """
 
     signature: Signature
-    shown: tuple[str, ...]
-    seeds: tuple[str, ...] = ()
+    outputs: tuple[str, ...]
+    directions: tuple[str, ...] = ()
 
-    def complete(self, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Makes a call's inputs of what was given.
+    def call(self, model: Model, points: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the query; return the completed inputs and the outputs, in the order in which they are shown."""
+        inputs = self.complete(points)
+        response = model.run(self.signature.name, inputs, self.outputs)
+        return inputs | {name: response[name] for name in self.outputs}
+
+    def complete(self, points: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Complete the inputs of a call.
 
         Args:
-            given: by name, ``(points, *row)``; a single point goes with every other.
+            points: by input name, ``(points, *row)``; a single point goes with every point of the other inputs.
 
         Returns:
-            Every input of the signature, in its order and of one length, directions that were left out as zeros.
+            Every input of the signature, in its order and of one length, omitted directions as zeros.
 
         Raises:
-            InputNameError: an input is missing or unknown, or no direction is given.
+            InputNameError: an input is missing or unknown, or all directions are omitted.
             ShapeError: inputs have different numbers of points.
-            UsageError: numbers that are not whole, for an input of integers.
+            UsageError: fractions for an input of integers.
         """
-        self._check_names(given)
-        count = max((len(rows) for rows in given.values() if len(rows) != 1), default=1)
-        if any(len(rows) not in (1, count) for rows in given.values()):
-            counts = {name: len(rows) for name, rows in given.items()}
-            raise ShapeError(f"different numbers of points: {counts}; give as many, or one for all")
-        return {name: self._rows(given.get(name), spec, count) for name, spec in self.signature.inputs.items()}
-
-    def _check_names(self, given: Mapping[str, Any]) -> None:
-        known = set(self.signature.inputs)
-        extra, missing = given.keys() - known, known - given.keys() - set(self.seeds)
-        if extra or missing:
-            raise InputNameError(
-                f"sent extra: {sorted(extra)}; missing but required: {sorted(missing)}; the signature "
-                f"{self.signature.name!r} takes {list(self.signature.inputs)}"
+        self._check_names(points)
+        count = max((len(rows) for rows in points.values() if len(rows) != 1), default=1)
+        if any(len(rows) not in (1, count) for rows in points.values()):
+            counts = {name: len(rows) for name, rows in points.items()}
+            raise ShapeError(
+                f"different numbers of points: {counts}; give the same number for each input, or one point"
             )
-        if self.seeds and not given.keys() & set(self.seeds):
+        return {name: _repeated(points.get(name), spec, count) for name, spec in self.signature.inputs.items()}
+
+    def _check_names(self, points: Mapping[str, Any]) -> None:
+        if mismatch := name_mismatch(points, self.signature.inputs, self.directions):
             raise InputNameError(
-                f"the signature {self.signature.name!r} needs a direction, at least one of {list(self.seeds)}: give "
-                f"--{_option(self.signature)} NAME=NUMBERS, or a column of that name; those left out are zero"
+                f"{mismatch}; the signature {self.signature.name!r} takes {list(self.signature.inputs)}"
+            )
+        if self.directions and not points.keys() & set(self.directions):
+            option, _ = DIRECTION_OPTIONS[SIGNATURES[self.signature.name].direction or Part.TANGENTS]
+            raise InputNameError(
+                f"the signature {self.signature.name!r} needs at least one direction of {list(self.directions)}: give "
+                f"--{option} NAME=NUMBERS, or a column of that name; omitted directions are zero"
             )
 
-    @staticmethod
-    def _rows(given: NDArray[Any] | None, spec: TensorSpec, count: int) -> NDArray[Any]:
-        if given is None:
-            return np.zeros((count, *(size or 1 for size in spec.row_shape)))
-        rows = np.repeat(given, count, axis=0) if len(given) == 1 else given
-        return whole_numbers(rows, spec) if BY_NAME[spec.dtype].numpy.kind in "iu" else rows
+
+def _repeated(rows: NDArray[Any] | None, spec: TensorSpec, count: int) -> NDArray[Any]:
+    if rows is None:
+        return np.zeros((count, *(size or 1 for size in spec.row_shape)))
+    rows = np.repeat(rows, count, axis=0) if len(rows) == 1 else rows
+    return _integers(rows, spec) if BY_NAME[spec.dtype].numpy.kind in "iu" else rows
 
 
-def whole_numbers(rows: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    """Gives integers for an input of integers; text on a command line is read as float64.
-
-    Raises:
-        UsageError: one of them is none.
-    """
+def _integers(rows: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """Return the rows of an input of integers, which arrive as float64 from a command line."""
     with np.errstate(invalid="ignore"):
-        whole = rows.astype(np.int64)
-    if (whole != rows).any():
-        raise UsageError(f"input {spec.name!r} is {spec.dtype} and got {rows[whole != rows][0]}: give whole numbers")
-    return whole
+        integers = rows.astype(np.int64)
+    if (integers != rows).any():
+        raise UsageError(f"input {spec.name!r} is {spec.dtype} and got {rows[integers != rows][0]}: give integers")
+    return integers
 
 
-def ask(model: Model, compute: Compute, signature: str | None = None) -> Question:
-    """Finds what answers.
+def check_direction_options(compute: str, options: Mapping[Part, Sequence[str] | None]) -> None:
+    """Raise if a direction is given to a signature that takes none of its kind.
 
     Args:
-        model: what is asked.
-        compute: what is wanted.
-        signature: instead of ``compute``, any signature as it stands.
+        compute: a word of ``COMPUTE``.
+        options: what ``--tangent`` and ``--cotangent`` got.
 
     Raises:
-        SignatureNotFound: the package has none for that.
+        UsageError: they do not go together.
     """
-    name = SIGNATURES[compute] if signature is None else signature
-    if signature is None and compute is Compute.VALUE and name not in model.signatures:
-        name = contract.SERVING_DEFAULT
+    for part, texts in options.items():
+        takers = [word for word, kind in COMPUTE.items() if kind.direction is part]
+        if texts and compute not in takers:
+            words = " or ".join(f"--compute {word}" for word in takers)
+            raise UsageError(f"--{DIRECTION_OPTIONS[part][0]} goes with {words}, and got --compute {compute}")
+
+
+def resolve_query(model: Model, compute: str, signature: str | None = None) -> Query:
+    """Resolve what to call.
+
+    Args:
+        model: the model to call.
+        compute: a word of ``COMPUTE``.
+        signature: any signature of the package by its name, instead of ``compute``.
+
+    Raises:
+        SignatureNotFound: the package has no such signature.
+    """
+    name = signature or COMPUTE[compute].name
+    if signature is None and name == VALUE and name not in model.signatures:
+        name = SERVING_DEFAULT
     if name not in model.signatures:
         raise SignatureNotFound(
             f"{model!r} has signatures {sorted(model.signatures)}, expected {name!r} among them: export the model with "
             "gradwire, and --signatures for second derivatives"
         )
-    found = model.signatures[name]
-    if contract.CARD not in model.signatures:
-        return Question(found, tuple(sorted(found.outputs)), _seeds(found, found.inputs))
-    return _by_card(model.card, found, compute)
+    resolved = model.signatures[name]
+    if CARD not in model.signatures:
+        return Query(resolved, tuple(sorted(resolved.outputs)), _directions(name, resolved.inputs))
+    card = model.card
+    inputs = _in_order([tensor.name for tensor in card.inputs], resolved.inputs)
+    outputs = _in_order(_output_order(card), resolved.outputs)
+    if compute == VALUE and name == SERVING_DEFAULT:
+        outputs = [tensor.name for tensor in card.outputs]
+    ordered = Signature(
+        name, {input_: resolved.inputs[input_] for input_ in inputs}, resolved.outputs, resolved.optional
+    )
+    return Query(ordered, tuple(outputs), _directions(name, inputs))
 
 
-def _by_card(card: Card, found: Signature, compute: Compute) -> Question:
-    inputs = [tensor.name for tensor in card.inputs]
-    order = {name: found.inputs[name] for name in _first(inputs, found.inputs)}
-    in_order = contract.Signature(found.name, order, found.outputs, found.optional)
-    if compute is Compute.VALUE and found.name == contract.SERVING_DEFAULT:
-        shown = [tensor.name for tensor in card.outputs]
-    else:
-        shown = _first(_known(card), found.outputs)
-    return Question(in_order, tuple(shown), _seeds(found, order))
+def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
+    part = SIGNATURES[signature].direction if signature in SIGNATURES else None
+    if part is None:
+        return ()
+    suffix = DIRECTION_OPTIONS[part][1]("")
+    return tuple(name for name in inputs if name.endswith(suffix))
 
 
-def _seeds(signature: Signature, inputs: Mapping[str, TensorSpec]) -> tuple[str, ...]:
-    endings = {
-        contract.JVP: contract.TANGENT,
-        contract.HVP: contract.TANGENT,
-        contract.VJP: contract.COTANGENT,
-    }
-    ending = endings.get(signature.name)
-    return () if ending is None else tuple(name for name in inputs if name.endswith(ending))
-
-
-def _known(card: Card) -> list[str]:
-    """Every output that the contract has, in the order of the card: each function, its derivatives, their tangents."""
+def _output_order(card: Card) -> list[str]:
+    """Every output of the contract in the card's order: each function, its derivatives, and their tangents."""
     names: list[str] = []
     for output in card.outputs:
         first = list(card.derivatives.get(output.name, {}).values())
-        second = [name for by in card.second_derivatives.get(output.name, {}).values() for name in by.values()]
-        names += [output.name, contract.tangent_name(output.name), *first]
-        names += [*map(contract.tangent_name, first), *second]
-    return [*names, *(contract.cotangent_name(tensor.name) for tensor in card.inputs)]
+        second = [
+            name for by_input in card.second_derivatives.get(output.name, {}).values() for name in by_input.values()
+        ]
+        names += [output.name, tangent_name(output.name), *first, *map(tangent_name, first), *second]
+    return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
 
 
-def _first(known: Sequence[str], there: Mapping[str, object]) -> list[str]:
-    """Those that are there, the known ones first."""
-    return [name for name in known if name in there] + sorted(there.keys() - set(known))
-
-
-def _option(signature: Signature) -> str:
-    return "cotangent" if signature.name == contract.VJP else "tangent"
+def _in_order(order: Sequence[str], names: Mapping[str, object]) -> list[str]:
+    """The names, those of the order first."""
+    return [name for name in order if name in names] + sorted(names.keys() - set(order))

@@ -1,11 +1,11 @@
-"""``gradwire query --watch``: the same points again and again, while versions come and go."""
+"""``gradwire query --watch``: one query repeated while versions come and go."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 from rich.console import Group
@@ -13,7 +13,7 @@ from rich.live import Live
 
 from gradwire._cli.choices import Format
 from gradwire._cli.console import note, out, plain
-from gradwire._cli.io import answer_table, printer
+from gradwire._cli.io import points_table, printer
 from gradwire._errors import DeadlineExceeded, GradwireError, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -25,67 +25,67 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-PASSING = (ServerUnreachable, DeadlineExceeded)  # a server that restarts; anything else ends the watch
+TRANSIENT: Final = (ServerUnreachable, DeadlineExceeded)  # a server that restarts; any other error ends the watch
 
 
-def watch(model: Model, once: Callable[[], Arrays], form: Format, seconds: float) -> None:
-    """Asks until Ctrl-C. A terminal shows one table that changes; a pipe gets the answers that differ from the last.
+def watch_query(model: Model, call: Callable[[], Arrays], form: Format, seconds: float) -> None:
+    """Repeat a query until Ctrl-C; a terminal shows one live table, a pipe gets each response that differs.
 
     Args:
-        model: what is asked.
-        once: asks once.
-        form: how a pipe gets the answers.
-        seconds: from one answer to the next question.
+        model: the model behind ``call``, for its versions.
+        call: runs the query once.
+        form: output format for a pipe.
+        seconds: pause between a response and the next call.
 
     Raises:
-        GradwireError: what no waiting will mend.
+        GradwireError: an error that waiting does not cure.
     """
     with suppress(KeyboardInterrupt):
         if out.is_terminal and form is Format.TABLE:
-            _to_terminal(model, once, seconds)
-        _to_pipe(model, once, form, seconds)
+            _to_terminal(model, call, seconds)
+        _to_pipe(model, call, form, seconds)
 
 
-def _to_terminal(model: Model, once: Callable[[], Arrays], seconds: float) -> NoReturn:
+def _to_terminal(model: Model, call: Callable[[], Arrays], seconds: float) -> NoReturn:
     with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
         last: Arrays | None = None
         while True:
             try:
-                now = once()
-                caption = f"{_versions(model)}, {_clock()}{'' if last is None else _change(last, now)}"
-                live.update(answer_table(now, caption), refresh=True)
+                now = call()
+                caption = f"{_version(model)}, {_clock()}{'' if last is None else _change(last, now)}"
+                live.update(points_table(now, caption), refresh=True)
                 last = now
-            except PASSING as error:
-                shown = answer_table(last, "the last answer") if last is not None else plain("")
+            except TRANSIENT as error:
+                shown = points_table(last, "last response") if last is not None else plain("")
                 live.update(Group(shown, plain(f"{_clock()}: {error}")), refresh=True)
             time.sleep(seconds)
 
 
-def _to_pipe(model: Model, once: Callable[[], Arrays], form: Format, seconds: float) -> NoReturn:
+def _to_pipe(model: Model, call: Callable[[], Arrays], form: Format, seconds: float) -> NoReturn:
     shown = printer(form)
     last: Arrays | None = None
     while True:
         try:
-            now = once()
+            now = call()
             if last is None or _differ(last, now):
-                note(f"{_clock()}: {_versions(model)}")
+                note(f"{_clock()}: {_version(model)}")
                 shown.block(now)
                 if form in (Format.TABLE, Format.JSON):
                     shown.end()
                     shown = printer(form)
             last = now
-        except PASSING as error:
+        except TRANSIENT as error:
             note(f"{_clock()}: {error}")
         time.sleep(seconds)
 
 
-def _versions(model: Model) -> str:
-    """Which versions answer: the newest available one, unless the address names another."""
+def _version(model: Model) -> str:
+    """The version that responds: the newest available one, unless the address names another."""
     try:
         available = [row.version for row in model.status() if row.state == "AVAILABLE"]
     except GradwireError:
         return "version unknown"
-    return f"version {available[0]}" if available else "no version is available"
+    return f"version {available[0]}" if available else "no version available"
 
 
 def _clock() -> str:
@@ -97,12 +97,12 @@ def _differ(last: Arrays, now: Arrays) -> bool:
 
 
 def _change(last: Arrays, now: Arrays) -> str:
-    """How far the numbers have moved since the last answer."""
+    """The largest change since the last response."""
     with np.errstate(invalid="ignore"):
-        moved = {
+        changes = {
             name: float(np.nanmax(np.abs(now[name] - last[name]), initial=0.0))
             for name in now
             if name in last and now[name].shape == last[name].shape and now[name].dtype.kind == "f"
         }
-    largest = max(moved, key=moved.__getitem__, default=None)
-    return "" if largest is None or not moved[largest] else f", {largest} moved by {moved[largest]:.3g}"
+    largest = max(changes, key=changes.__getitem__, default=None)
+    return "" if largest is None or not changes[largest] else f", {largest} changed by {changes[largest]:.3g}"

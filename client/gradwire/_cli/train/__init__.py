@@ -1,17 +1,7 @@
-"""What ``gradwire train`` is to fit, and what it prints at its end."""
+"""``gradwire train``: its options, the task that they describe, and the tables that it prints."""
 
-from gradwire._cli.train.overrides import Wish, read_widths
-from gradwire._cli.train.problem_list import show_problems
-from gradwire._cli.train.summary import show_outcome
-from gradwire._cli.train.task import Task, from_file, from_problem, is_file
+from gradwire._cli.train.options import TrainOptions
+from gradwire._cli.train.tables import show_summary
+from gradwire._cli.train.task import Task, read_task
 
-__all__ = [
-    "Task",
-    "Wish",
-    "from_file",
-    "from_problem",
-    "is_file",
-    "read_widths",
-    "show_outcome",
-    "show_problems",
-]
+__all__ = ["Task", "TrainOptions", "read_task", "show_summary"]

@@ -1,41 +1,35 @@
-"""What `gradwire train` is to fit: a problem that comes along, or a file."""
+"""A task of ``gradwire train``: what to fit, read from a built-in problem or a file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, final
 
-from gradwire._cli.choices import Loss, OptimizerName, Spacing
+from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note
+from gradwire._cli.io import read_units
 from gradwire._errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gradwire._cli.train.overrides import Wish
-
-LOSS_TEXTS: Final = {
-    Loss.SOBOLEV: "values and derivatives",
-    Loss.VALUE: "values",
-    Loss.DERIVATIVE: "derivatives, and values in rows that have none",
-}
+    from gradwire._cli.train.options import TrainOptions
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Everything that a fit needs to be told of the function.
+    """What to fit, as arguments of ``gradwire_training.fit``.
 
     Attributes:
         name: of the model, in a package's path.
-        samples: what is fitted.
-        validation: rows that were held out to measure the fit on; None where a truth is known, or rows are few.
-        model: a fresh Keras model.
-        loss: what is made small.
-        truth: the function behind the samples, where it is known.
-        optimizer: what auto stands for.
-        steps: of that optimiser; None for its own number.
+        samples: the samples, or a stream of them.
+        model: a new Keras model.
+        loss: the loss.
+        validation: rows held out to measure errors on; None where the function is known, or rows are few.
+        optimizer: what ``auto`` stands for.
+        steps: of that optimizer; None for its own default.
     """
 
     name: str
@@ -43,151 +37,102 @@ class Task:
     model: Any
     loss: Any
     validation: Any = None
-    truth: Any = None
     optimizer: Any = OptimizerName.AUTO.value
     steps: int | None = None
 
 
-def is_file(what: str) -> bool:
-    """Says whether the first argument names a file with samples, and not a problem: names have no dot or slash."""
-    return bool(Path(what).suffix) or "/" in what or "\\" in what
-
-
-def from_problem(
-    training: Any,
-    name: str,
-    *,
-    wish: Wish,
-    count: int | None,
-    spacing: Spacing | None,
-    noise: float,
-    seed: int,
-    loss: Loss | None,
-    exact: bool,
-) -> Task:
-    """Samples a problem that comes along.
+def read_task(training: Any, options: TrainOptions) -> Task:
+    """Read the task that the options describe.
 
     Args:
         training: the package ``gradwire_training``.
-        name: of the problem.
-        wish: what the caller wants otherwise.
-        count: how many samples; None for the problem's own number.
-        spacing: how they lie; None for the problem's own.
-        noise: added to every label, in standard deviations of its column.
-        seed: of random samples, of the noise, and of the network.
-        loss: None for the default.
-        exact: true labels also where the problem simulates them.
+        options: of the command.
 
     Raises:
-        UsageError: no such problem, or one that cannot be sampled so.
+        UsageError: no such problem, or one that cannot be sampled so; or options that do not go together.
+        DataError: the file cannot be read, or lacks what is needed; with the column and the row.
     """
-    problem = training.problems.get(name)
-    samples = problem.samples(count, spacing=None if spacing is None else spacing.value, seed=seed, exact=exact)
-    samples = training.with_noise(samples, noise, seed=seed)
-    chosen = loss or Loss(training.problems.LOSSES[0])
-    wish.check(chosen)
+    options.check()
+    return _from_file(training, options) if options.is_file else _from_problem(training, options)
+
+
+def _from_problem(training: Any, options: TrainOptions) -> Task:
+    problem, seed = training.problems.get(options.source), options.seed
+    spacing = None if options.spacing is None else options.spacing.value
+    samples = problem.samples(options.samples, spacing=spacing, seed=seed, exact=options.exact)
+    samples = training.with_noise(samples, options.noise, seed=seed)
+    loss = options.loss.value if options.loss else training.losses.names()[0]
+    settings = options.loss_settings(loss, training.losses.kind(loss).options)
     return Task(
-        name=name,
+        name=options.source,
         samples=samples,
-        model=problem.network(seed=seed, samples=samples, **wish.layers),
-        loss=wish.sobolev(training) if chosen is Loss.SOBOLEV else problem.loss(chosen.value),
-        truth=problem.truth,
+        model=problem.network(seed=seed, samples=samples, **options.layers),
+        loss=training.losses.get(loss, pins=problem.pins, **settings),
         optimizer=problem.optimizer(samples.count),
         steps=problem.steps,
     )
 
 
-def from_file(
-    training: Any,
-    path: Path,
-    *,
-    wish: Wish,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    units: Mapping[str, str],
-    holdout: float,
-    seed: int,
-    loss: Loss | None,
-) -> Task:
-    """Reads a file of samples, holds rows out, and builds a network for the rest.
-
-    Args:
-        training: the package ``gradwire_training``.
-        path: of the file.
-        wish: what the caller wants otherwise.
-        inputs: names; none leaves it to the names of derivative columns.
-        outputs: names, likewise.
-        units: name -> unit.
-        holdout: share of the rows on which the fit is measured.
-        seed: of the rows held out, and of the network.
-        loss: None for values and derivatives, or values where the file has no derivative.
-
-    Raises:
-        DataError: the file cannot be read, or has not what is needed; says the column and the row.
-    """
-    columns: dict[str, Any] = {"inputs": inputs or None, "outputs": outputs or None, "units": units}
-    if training.Stream.suits(path):
-        stream = training.Stream(path, **columns, holdout=holdout, seed=seed)
-        fitted, samples, validation, source = _stream_loss(training, stream, path, loss, wish)
+def _from_file(training: Any, options: TrainOptions) -> Task:
+    """Read a file of samples, hold rows out, and build a network for the rest."""
+    path, layers = Path(options.source), options.layers
+    columns: dict[str, Any] = {
+        "inputs": _names(options.inputs),
+        "outputs": _names(options.outputs),
+        "units": read_units(options.units),
+    }
+    is_stream = training.Stream.suits(path)
+    read = _from_stream if is_stream else _from_table
+    samples, validation, loss = read(training, path, columns, options)
+    if validation is None:
+        note(f"fitting all {samples.count:,} rows: none are held out to measure errors on")
     else:
-        fitted, samples, validation = _rows_loss(training, columns, path, holdout, seed, loss, wish)
-        source = samples
-    note(_told_holdout(source, validation))
+        note(f"fitting {samples.count:,} rows; {validation.count:,} rows are held out to measure errors on")
+    in_memory = samples.samples if is_stream else samples
     model = training.mlp(
-        inputs={name: column.shape[1:] for name, column in samples.x.items()},
-        outputs={name: column.shape[1:] for name, column in samples.y.items()},
-        seed=seed,
-        scale=samples,
-        **wish.layers,
+        inputs={name: column.shape[1:] for name, column in in_memory.x.items()},
+        outputs={name: column.shape[1:] for name, column in in_memory.y.items()},
+        seed=options.seed,
+        scale=in_memory,
+        **layers,
     )
-    return Task(name=path.stem, samples=source, model=model, loss=fitted, validation=validation)
+    return Task(name=path.stem, samples=samples, model=model, loss=loss, validation=validation)
 
 
-def _rows_loss(
-    training: Any,
-    columns: Mapping[str, Any],
-    path: Path,
-    holdout: float,
-    seed: int,
-    loss: Loss | None,
-    wish: Wish,
-) -> tuple[Any, Any, Any]:
-    """Gives the loss, the rows to fit, and those held out, of a file that fits into memory."""
-    rows = training.Samples.read(path, **columns)
-    chosen = loss or (Loss.SOBOLEV if rows.derivative_labels else Loss.VALUE)
-    wish.check(chosen)
-    labels = f"{rows.value_labels:,} values and {rows.derivative_labels:,} derivatives"
-    _note_rows(path, f"{rows.count:,} rows with {labels}", chosen, rows.notes)
-    if chosen is Loss.DERIVATIVE:
-        rows, pins = training.split_pins(rows)
-        fitted = training.Derivative(pins)
-    else:
-        fitted = training.Value() if chosen is Loss.VALUE else wish.sobolev(training)
-    return (fitted, *training.hold_out(rows, share=holdout, seed=seed))
+def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
+    """Read a file that fits into memory; return the samples, the rows held out, and the loss."""
+    table, pins = training.Samples.read(path, **columns), None
+    labels = f"{table.value_labels:,} values and {table.derivative_labels:,} derivatives"
+    kind = _loss_kind(training, table, options)
+    _note_rows(path, f"{table.count:,} rows with {labels}", kind, table.notes)
+    if kind.needs_pins:
+        table, pins = training.split_pins(table)
+    loss = training.losses.get(kind.name, pins=pins, **options.loss_settings(kind.name, kind.options))
+    return (*training.hold_out(table, share=options.holdout, seed=options.seed), loss)
 
 
-def _stream_loss(training: Any, stream: Any, path: Path, loss: Loss | None, wish: Wish) -> tuple[Any, Any, Any, Any]:
-    """Gives the loss, some of the rows, those held out, and all of them, of files that are read in turn."""
-    chosen = loss or (Loss.SOBOLEV if stream.samples.derivative_labels else Loss.VALUE)
-    wish.check(chosen)
-    if chosen is Loss.DERIVATIVE:
+def _from_stream(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
+    """Read files that may be larger than memory; return the stream, the rows held out, and the loss."""
+    stream = training.Stream(path, **columns, holdout=options.holdout, seed=options.seed)
+    kind = _loss_kind(training, stream.samples, options)
+    if kind.needs_pins:
         raise UsageError(
-            f"{path} is read in parts, in which there may be no value: give --loss sobolev, which fits every value "
-            "and derivative that is there"
+            f"{path} is read in parts, and a part may have no rows to pin: give --loss sobolev, which fits every "
+            "value and derivative that there is"
         )
-    _note_rows(path, f"{stream.count:,} rows to fit, read in parts", chosen, stream.notes)
-    fitted = training.Value() if chosen is Loss.VALUE else wish.sobolev(training)
-    return fitted, stream.samples, stream.validation, stream
+    _note_rows(path, f"{stream.count:,} rows to fit, read in parts", kind, stream.notes)
+    return stream, stream.validation, training.losses.get(kind.name, **options.loss_settings(kind.name, kind.options))
 
 
-def _note_rows(path: Path, what: str, loss: Loss, notes: Sequence[str]) -> None:
-    """Says what was read, and what was noticed about it, a line each."""
-    note(f"{path}: {what}; fitting {LOSS_TEXTS[loss]}")
+def _loss_kind(training: Any, samples: Any, options: TrainOptions) -> Any:
+    return training.losses.kind(options.loss.value if options.loss else training.losses.default_for(samples))
+
+
+def _note_rows(path: Path, rows: str, loss: Any, notes: Sequence[str]) -> None:
+    note(f"{path}: {rows}; fitting {loss.fits}")
     for line in notes:
         note(line)
 
 
-def _told_holdout(samples: Any, validation: Any) -> str:
-    if validation is None:
-        return f"all {samples.count:,} rows are fitted: none are held out to measure on"
-    return f"{validation.count:,} rows are held out to measure on, {samples.count:,} are fitted"
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in (text or "").split(",") if name.strip()] or None

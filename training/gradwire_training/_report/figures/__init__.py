@@ -1,6 +1,6 @@
-"""Figures of fits, one kind a file."""
+"""Plots of fits and studies, one kind a file."""
 
-from gradwire_training._report.figures.draw import draw, pictures_of, save
-from gradwire_training._report.figures.efficiency import efficiency_picture
+from gradwire_training._report.figures.draw import draw, plots_of, save
+from gradwire_training._report.figures.learning_curve import learning_curve_plot
 
-__all__ = ["draw", "efficiency_picture", "pictures_of", "save"]
+__all__ = ["draw", "learning_curve_plot", "plots_of", "save"]

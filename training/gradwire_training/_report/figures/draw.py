@@ -1,4 +1,4 @@
-"""All pictures of a fit."""
+"""All plots of a fit."""
 
 from __future__ import annotations
 
@@ -6,48 +6,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradwire._errors import PackageError
-from gradwire_training._report import Comparison
-from gradwire_training._report.figures.curve import curve_pictures, is_curve
-from gradwire_training._report.figures.learning import learning_picture
-from gradwire_training._report.figures.parity import parity_pictures
+from gradwire_training._report.figures.curve import curve_plots, is_curve
+from gradwire_training._report.figures.history import history_plot
+from gradwire_training._report.figures.parity import parity_plots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gradwire_training._fit import Result
-    from gradwire_training._report.figures.figure import Picture
+    from gradwire_training._report.figures.figure import Plot
 
 
 def draw(result: Result, *, to: str | Path) -> list[Path]:
-    """Draws a fit.
+    """Plot a fit.
 
-    A fit of one number by one number gets ``value.png`` (fit against truth), ``derivative.png`` (the same of the
-    derivative) and ``error.png`` (the error of both, logarithmic); any other ``values.png`` and
-    ``derivatives.png`` (what the model gives against the truth, tensor by tensor, and the errors). Both get
-    ``history.png`` (loss and mean absolute error by step). The truth is the problem's, the rows that were held
-    out, or the samples, as in ``Result.errors``.
+    A fit of a scalar function of a scalar gets ``value.png`` (fit against truth), ``derivative.png`` (the same of the
+    derivative) and ``error.png`` (the error of both, logarithmic); any other ``values.png`` and ``derivatives.png``
+    (predicted against expected, tensor by tensor, and the errors). Both get ``history.png`` (loss and mean absolute
+    error by step). The truth is the problem's, the rows that were held out, or the samples, as in ``Result.errors``.
 
     Args:
         result: of a fit.
-        to: the directory; it is made, and pictures in it are overwritten.
+        to: the directory; it is made, and plots in it are overwritten.
 
     Returns:
-        The pictures.
+        The files.
 
     Raises:
         PackageError: the directory cannot be written.
     """
-    return save(pictures_of(result, Comparison.of(result)), to)
+    return save(plots_of(result), to)
 
 
-def pictures_of(result: Result, comparison: Comparison) -> list[Picture]:
-    """Draws a fit, without writing anything (see ``draw``)."""
-    answers = curve_pictures(result) if is_curve(result) else parity_pictures(comparison)
-    return [*answers, learning_picture(result)]
+def plots_of(result: Result) -> list[Plot]:
+    """Plot a fit, without writing anything (see ``draw``)."""
+    plots = curve_plots(result) if is_curve(result) else parity_plots(result.comparison)
+    return [*plots, history_plot(result)]
 
 
-def save(pictures: Sequence[Picture], to: str | Path) -> list[Path]:
-    """Writes pictures into a directory.
+def save(plots: Sequence[Plot], to: str | Path) -> list[Path]:
+    """Write plots into a directory.
 
     Raises:
         PackageError: the directory cannot be written.
@@ -55,6 +53,6 @@ def save(pictures: Sequence[Picture], to: str | Path) -> list[Path]:
     to = Path(to)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        return [picture.save(to) for picture in pictures]
+        return [plot.save(to) for plot in plots]
     except OSError as error:
-        raise PackageError(f"cannot write pictures to {to}: {error.strerror}; give another place") from error
+        raise PackageError(f"cannot write plots to {to}: {error.strerror}; give another place") from error

@@ -1,4 +1,4 @@
-"""How every picture looks, and the two forms that it is kept in: a PNG file, and SVG inside a page."""
+"""The common look of the plots, and their two forms: a PNG file, and SVG inside a page."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ SIZE: Final = (7.2, 4.5)  # inches
 DPI: Final = 150  # 1,080 pixels wide: sharp in a README on a dense screen
 # Blue, vermilion, green, purple and grey of Okabe and Ito: told apart by every eye, and on white and black paper.
 VALUE_COLOR: Final = "#0072b2"
-SLOPE_COLOR: Final = "#d55e00"
-COLORS: Final = (VALUE_COLOR, SLOPE_COLOR, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DERIVATIVE_COLOR: Final = "#d55e00"
+COLORS: Final = (VALUE_COLOR, DERIVATIVE_COLOR, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 TRUTH_COLOR: Final = "#9a9a9a"
 INK: Final = "#333333"
 GRID: Final = "#e6e6e6"
 PAPER: Final = "#ffffff"
 # In a page these three follow its light or dark theme: its own variables.
 THEME: Final = {INK: "currentColor", GRID: "var(--grid)", PAPER: "var(--paper)"}
-# Text stays text; and without the date and a random salt a picture is the same every time.
+# Text stays text; and without the date and a random salt a plot is the same every time.
 STYLE: Final[dict[Any, Any]] = {"svg.fonttype": "none", "svg.hashsalt": "gradwire"}
 NO_METADATA: Final[dict[str, Any]] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A drawn figure.
+class Plot:
+    """A figure with a name and a caption.
 
     Attributes:
-        name: of its file, without the ending.
-        caption: what is to be seen in it, a sentence.
+        name: of its file, without the suffix.
+        caption: what it shows, in a sentence.
         figure: the drawing.
     """
 
@@ -50,7 +50,7 @@ class Picture:
     figure: Figure
 
     def save(self, directory: Path) -> Path:
-        """Writes it as a PNG file on white.
+        """Write it as a PNG file on white.
 
         Raises:
             OSError: it cannot be written.
@@ -60,7 +60,7 @@ class Picture:
         return path
 
     def svg(self) -> str:
-        """Gives it as an SVG element whose ink, grid and paper are the page's (``THEME``); its background is clear."""
+        """Return it as an SVG element whose ink, grid and paper are the page's (``THEME``), on a clear background."""
         text = io.StringIO()
         with rc_context(STYLE):
             self.figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA, dpi=DPI)
@@ -72,11 +72,11 @@ class Picture:
             element.replace('id="', f'id="{self.name}-')
             .replace('"#', f'"#{self.name}-')
             .replace("url(#", f"url(#{self.name}-")
-        )  # fmt: skip - pictures of one page have names of their own
+        )  # fmt: skip - ids are unique in a page of several plots
 
 
 def panels(rows: int, columns: int, *, size: tuple[float, float] = SIZE, **options: Any) -> tuple[Figure, Any]:
-    """Gives an empty figure and its axes, an array of ``(rows, columns)``, in the common look."""
+    """Return an empty figure and its axes, an array of ``(rows, columns)``, in the common look."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)  # draws into memory: no window, no state that figures share
     grid = figure.subplots(rows, columns, squeeze=False, **options)
@@ -86,7 +86,7 @@ def panels(rows: int, columns: int, *, size: tuple[float, float] = SIZE, **optio
 
 
 def single(title: str, x_label: str) -> tuple[Figure, Axes]:
-    """Gives a figure of one panel."""
+    """Return a figure of one panel."""
     figure, grid = panels(1, 1)
     axes = grid[0, 0]
     axes.set_title(title, loc="left", color=INK, parse_math=False)
@@ -95,7 +95,7 @@ def single(title: str, x_label: str) -> tuple[Figure, Axes]:
 
 
 def legend(axes: Axes) -> None:
-    """Adds a legend, where there is something to tell; its box has the paper's colour, so that lines do not disturb."""
+    """Add a legend where there are labels; its box has the paper's colour, so that lines behind it do not disturb."""
     if not axes.get_legend_handles_labels()[0]:
         return
     shown = axes.legend(frameon=True, framealpha=0.8, facecolor=PAPER, edgecolor="none", labelcolor=INK, fontsize=9)
@@ -104,12 +104,12 @@ def legend(axes: Axes) -> None:
 
 
 def thinned(steps: NDArray[Any], columns: Sequence[NDArray[Any]], most: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """Leaves out points of long lines, evenly, but never the last.
+    """Leave out points of long lines, evenly, but never the last.
 
     Args:
         steps: along the line.
         columns: at the steps.
-        most: how many points are left.
+        most: how many points remain.
     """
     every = max(1, -(-len(steps) // most))
     keep = slice(len(steps) - 1 - (len(steps) - 1) // every * every, None, every)

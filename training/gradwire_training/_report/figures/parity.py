@@ -1,4 +1,4 @@
-"""Pictures of a fit of any shape: what the model gives against what it should, tensor by tensor."""
+"""Plots of a fit of any shape: predicted against expected, tensor by tensor, and the errors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gradwire_training._report.figures.figure import (
+    DERIVATIVE_COLOR,
     INK,
-    SLOPE_COLOR,
     TRUTH_COLOR,
     VALUE_COLOR,
-    Picture,
+    Plot,
     panels,
 )
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from gradwire_training._report import Comparison, Pair
+    from gradwire_training._fit import Comparison, TensorComparison
 
 ACROSS: Final = 3  # panels side by side: more are too small to read on a page
 MOST_PANELS: Final = 12  # of the tensors, those of the largest relative errors
@@ -31,21 +31,22 @@ MOST_POINTS: Final = 2_000  # of a panel, so that a page stays light: the worst,
 WORST: Final = 200
 
 
-def parity_pictures(comparison: Comparison) -> list[Picture]:
-    """Draws values, and derivatives where there are any."""
-    values = [pair for pair in comparison.pairs if not pair.is_derivative]
-    derivatives = [pair for pair in comparison.pairs if pair.is_derivative]
-    caption = "{what} as the model gives them against the truth; below, the errors. On the grey line both are equal."
-    pictures = [Picture("values", caption.format(what="Values"), _draw(values, VALUE_COLOR))]
+def parity_plots(comparison: Comparison) -> list[Plot]:
+    """Plot values, and derivatives where there are any."""
+    values, derivatives = (
+        [tensor for tensor in comparison.tensors if tensor.kind == kind] for kind in ("value", "derivative")
+    )
+    caption = "{what} of the model against the truth; below, the errors. On the grey line both are equal."
+    plots = [Plot("values", caption.format(what="Values"), _draw(values, VALUE_COLOR))]
     if derivatives:
-        figure = _draw(derivatives, SLOPE_COLOR)
-        pictures.append(Picture("derivatives", caption.format(what="Derivatives"), figure))
-    return pictures
+        figure = _draw(derivatives, DERIVATIVE_COLOR)
+        plots.append(Plot("derivatives", caption.format(what="Derivatives"), figure))
+    return plots
 
 
-def _draw(pairs: Sequence[Pair], color: str) -> Figure:
-    shown = sorted(pairs, key=lambda pair: -(pair.relative or 0.0))[:MOST_PANELS]
-    shown = [pair for pair in pairs if pair in shown]
+def _draw(tensors: Sequence[TensorComparison], color: str) -> Figure:
+    worst = sorted(range(len(tensors)), key=lambda index: -(tensors[index].relative or 0.0))[:MOST_PANELS]
+    shown = [tensors[index] for index in sorted(worst)]
     across, down = min(len(shown), ACROSS), -(-len(shown) // ACROSS)
     size = (max(PANEL[0] * across, PANEL[0] * 1.4), PANEL[1] * down)
     figure, grid = panels(2 * down, across, size=size, height_ratios=[2, 1] * down)
@@ -57,38 +58,39 @@ def _draw(pairs: Sequence[Pair], color: str) -> Figure:
         else:
             upper.remove()
             lower.remove()
-    if len(shown) < len(pairs):
-        figure.suptitle(f"the {len(shown)} of {len(pairs)} with the largest relative errors", fontsize=10, color=INK)
+    if len(shown) < len(tensors):
+        figure.suptitle(f"the {len(shown)} of {len(tensors)} with the largest relative errors", fontsize=10, color=INK)
     return figure
 
 
-def _panel(upper: Axes, lower: Axes, pair: Pair, color: str) -> None:
-    wanted, given, errors = _some(pair)
-    label = pair.name if pair.unit in (None, "1") else f"{pair.name} [{pair.unit}]"
+def _panel(upper: Axes, lower: Axes, tensor: TensorComparison, color: str) -> None:
+    expected, predicted, errors = _some(tensor)
+    label = tensor.name if tensor.unit in (None, "1") else f"{tensor.name} [{tensor.unit}]"
     upper.set_title(label, loc="left", fontsize=10, color=INK, parse_math=False)
     lower.set_xlabel("truth")
     upper.set_ylabel("model")
     lower.set_ylabel("model - truth")
-    if not wanted.size:
-        upper.annotate("no finite answer", (0.5, 0.5), xycoords="axes fraction", ha="center", color=INK)
+    if not expected.size:
+        upper.annotate("no finite prediction", (0.5, 0.5), xycoords="axes fraction", ha="center", color=INK)
         return
-    ends = [min(wanted.min(), given.min()), max(wanted.max(), given.max())]
+    ends = [min(expected.min(), predicted.min()), max(expected.max(), predicted.max())]
     upper.plot(ends, ends, color=TRUTH_COLOR, linewidth=1.2, zorder=1)
     dots: dict[str, Any] = {"s": 7, "color": color, "alpha": 0.45, "linewidths": 0, "rasterized": True}
-    upper.scatter(wanted, given, **dots)
+    upper.scatter(expected, predicted, **dots)
     lower.axhline(0.0, color=TRUTH_COLOR, linewidth=1.2, zorder=1)
-    lower.scatter(wanted, errors, **dots)
+    lower.scatter(expected, errors, **dots)
     lower.set_xlim(upper.get_xlim())
     lower.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    text = f"max {pair.max:.2g}\nrmse {pair.rmse:.2g}"
+    text = f"max {tensor.max:.2g}\nrmse {tensor.rmse:.2g}"
     upper.annotate(text, (0.04, 0.96), xycoords="axes fraction", va="top", fontsize=9, color=INK)
 
 
-def _some(pair: Pair) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Gives finite points: all of a few, or the worst and others evenly chosen."""
-    order = np.argsort(-np.abs(pair.errors))  # NaN comes last
-    order = order[np.isfinite(pair.given[order])]
+def _some(tensor: TensorComparison) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return finite points and their errors: all of a few, or the worst and others at random."""
+    predicted, expected = tensor.labelled()
+    order = np.argsort(-np.abs(predicted - expected))  # NaN comes last
+    order = order[np.isfinite(predicted[order])]
     if len(order) > MOST_POINTS:
         others = np.random.default_rng(0).choice(order[WORST:], MOST_POINTS - WORST, replace=False)
         order = np.concatenate([order[:WORST], others])
-    return pair.wanted[order], pair.given[order], pair.errors[order]
+    return expected[order], predicted[order], (predicted - expected)[order]

@@ -1,4 +1,4 @@
-"""The card as a page: readable, whole, and harmless whatever is on the card."""
+"""The card as an HTML page: readable, complete, and harmless whatever is on the card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import gradwire
 from gradwire import CardTensor, Domain, Model
 from gradwire._cli.commands import card as command
-from gradwire._cli.io.card_html import card_page, check_lines
+from gradwire._cli.io import card_page, check_views
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[2J{{ 7 * 7 }}{% raw %}"
 VOID = {"meta", "br", "img", "link"}
@@ -67,23 +67,23 @@ def proven(log: Model) -> gradwire.Card:
 
 
 def test_a_page_says_what_the_card_says(log: Model):
-    """Inputs with domain, outputs with derivatives, errors, the six checks with their findings, where it comes from."""
+    """Inputs with domain, outputs with derivatives, errors, the checks with their findings, where it comes from."""
     page = Page(card_page(proven(log)))
     for words in (
         "x float64 1 - 0.1 to 1.9",
-        "df_dx by x",
+        "df_dx wrt x",
         "df_dx 0.001 0.0001",
         "against log x",
-        "1 derivatives against differences",
-        "6 kinks, told and not judged",
+        "1 derivatives vs finite differences",
+        "6 kinks (reported only)",
         "slope 2.00, 2 is right",
-        "32 points, by by hand, within 3e-14 of differences of f",
+        "32 points; method: by hand; within 3e-14 of finite differences",
         "optimizer.name lm",
         "sha256:abc",
     ):
         assert words in page.text, words
     assert page.elements <= KNOWN
-    verdicts = [line.verdict for line in check_lines(proven(log))]
+    verdicts = [check.verdict for check in check_views(proven(log).checks)]
     assert verdicts == ["ok", "ok", "skipped", "ok", "ok", "ok"]
 
 
@@ -152,7 +152,7 @@ def test_checks_of_another_form_do_no_harm(log: Model, checks: Any):
     """What is not of the form of a check is left out, or counts as wrong."""
     card = replace(log.card, checks=checks)
     Page(card_page(card))
-    assert all(line.verdict in ("ok", "WRONG", "skipped") for line in check_lines(card))
+    assert all(check.verdict in ("ok", "WRONG", "skipped") for check in check_views(card.checks))
 
 
 def test_a_wrong_check_stands_out(log: Model):

@@ -1,4 +1,4 @@
-"""The picture of the way there: loss and error by step, a colour for each optimiser at work."""
+"""The history of a fit: loss and error by step, a colour for each optimiser at work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradwire_training._report.figures.figure import (
     COLORS,
     INK,
     TRUTH_COLOR,
-    Picture,
+    Plot,
     legend,
     single,
     thinned,
@@ -20,14 +20,14 @@ from gradwire_training._report.figures.figure import (
 if TYPE_CHECKING:
     from gradwire_training._fit import Result
 
-MOST_POINTS: Final = 2_000  # of a line: twice as many as there are pixels say nothing more
+MOST_POINTS: Final = 2_000  # of a line: more than two a pixel show nothing more
 
 
-def learning_picture(result: Result) -> Picture:
-    """Draws loss by step in a colour for each phase, and the mean absolute error."""
-    figure, axes = single(f"The way there: {result.request.loss.name} loss", "step")
+def history_plot(result: Result) -> Plot:
+    """Plot loss by step in a colour for each phase, and the mean absolute error."""
+    figure, axes = single(f"Loss by step: {result.request.loss.name}", "step")
     history = result.history
-    if (np.nan_to_num(history["loss"]) > 0).any():  # else there is nothing that a logarithm could show
+    if (np.nan_to_num(history["loss"]) > 0).any():  # else a logarithm has nothing to show
         axes.set_yscale("log")
     names = history["optimizer"]
     starts = [0, *(np.nonzero(names[1:] != names[:-1])[0] + 1), len(names)] if len(names) else []
@@ -43,7 +43,7 @@ def learning_picture(result: Result) -> Picture:
         if begin:
             axes.axvline(float(history["step"][begin]), color=INK, linewidth=0.8, linestyle=":")
     legend(axes)
-    return Picture(
+    return Plot(
         "history",
         "Loss and mean absolute error by step; a dotted line where another optimiser takes over.",
         figure,

@@ -1,0 +1,225 @@
+"""A card as text for people; the terminal and the HTML page lay it out.
+
+A card may come from a stranger's server, so nothing on it is taken to have the right form.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from gradwire._cli.console import number
+from gradwire._verify import CHECKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gradwire._package import Card, CardTensor
+
+_LONGEST: Final = 400  # characters of one entry: a card may be of any size
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table of text: its title, headings, and rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """One finding of a check.
+
+    Attributes:
+        subject: what was compared.
+        worst: in units of what is allowed; None where nothing was measured.
+        verdict: ``ok``, ``WRONG``, or ``-`` for a remark.
+        note: more, as text.
+    """
+
+    subject: str
+    worst: float | None
+    verdict: str
+    note: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """One check, of a card or just made.
+
+    Attributes:
+        title: its number and what it compares.
+        verdict: ``ok``, ``WRONG`` or ``skipped``.
+        skipped: why it was skipped; empty where it was not.
+        findings: in its order.
+    """
+
+    title: str
+    verdict: str
+    skipped: str
+    findings: tuple[FindingView, ...]
+
+    @property
+    def worst(self) -> float | None:
+        """The worst of its findings; None where nothing was measured."""
+        return max((finding.worst for finding in self.findings if finding.worst is not None), default=None)
+
+    @property
+    def percent(self) -> int:
+        """The worst in percent of what is allowed, at most 100: the length of a bar."""
+        return 0 if self.worst is None else max(0, min(100, round(100 * min(self.worst, 1.0))))
+
+    @property
+    def summary(self) -> str:
+        """Why it was skipped, its remarks, or its worst finding."""
+        remarks = [f"{finding.subject}: {finding.note}" for finding in self.findings if finding.worst is None]
+        if self.skipped or remarks or not self.findings:
+            return self.skipped or "; ".join(remarks)
+        worst = max(self.findings, key=lambda finding: finding.worst or 0.0)
+        return f"worst of {len(self.findings)}: {worst.subject}" + (f": {worst.note}" if worst.note else "")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """A card as text.
+
+    Attributes:
+        name: the model's name.
+        inputs: a row per input.
+        outputs: a row per output.
+        errors: of the trained function, a row per tensor; None where they are unknown.
+        checks: those that the card has.
+        details: how it was trained, and the versions involved.
+        reference: the reference points, in a line; empty where there are none.
+        signatures: their names.
+        created: when, and the digest of what.
+    """
+
+    name: str
+    inputs: TextTable
+    outputs: TextTable
+    errors: TextTable | None
+    checks: tuple[CheckView, ...]
+    details: tuple[TextTable, ...]
+    reference: str
+    signatures: str
+    created: str
+    digest: str
+
+    @classmethod
+    def of(cls, card: Card) -> CardView:
+        """Read a card."""
+        details = (("trained", card.trained), ("versions", card.versions))
+        return cls(
+            name=card.name,
+            inputs=TextTable(
+                "inputs", ("input", "dtype", "row shape", "unit", "domain"), tuple(map(_input, card.inputs))
+            ),
+            outputs=TextTable(
+                "outputs",
+                ("output", "dtype", "row shape", "unit", "derivatives"),
+                tuple(_output(card, tensor) for tensor in card.outputs),
+            ),
+            errors=error_table(card),
+            checks=check_views(card.checks),
+            details=tuple(TextTable(title, (title, ""), tuple(_flat(_dict(part)))) for title, part in details if part),
+            reference=_reference(_dict(card.reference)),
+            signatures=", ".join(card.signatures),
+            created=card.created,
+            digest=card.digest,
+        )
+
+
+def error_table(card: Card) -> TextTable | None:
+    """Return the errors of the trained function; None where the card has none."""
+    tensors = {name: _dict(entry) for name, entry in (card.errors or {}).items() if isinstance(entry, dict)}
+    if not tensors:
+        return None
+    measures = list(dict.fromkeys(measure for entry in tensors.values() for measure in entry))
+    rows = ((name, *(_short(entry.get(measure)) for measure in measures)) for name, entry in tensors.items())
+    against = _short((card.errors or {}).get("against", "the truth"))
+    return TextTable(f"errors of the trained function against {against}", ("error of", *measures), tuple(rows))
+
+
+def check_views(checks: Any) -> tuple[CheckView, ...]:
+    """Read the checks of a card or of ``Verification.to_dict``; what is not of their form is left out."""
+    entries = ((f"{place} {kind.title}", _dict(_dict(checks).get(kind.name))) for place, kind in enumerate(CHECKS, 1))
+    return tuple(_check(title, entry) for title, entry in entries if entry)
+
+
+def _check(title: str, entry: Mapping[str, Any]) -> CheckView:
+    items = entry.get("findings")
+    findings = tuple(_finding(_dict(item)) for item in _list(items) if isinstance(item, dict))
+    skipped = entry.get("skipped")
+    verdict = "skipped" if skipped else "ok" if entry.get("passed") is True else "WRONG"
+    return CheckView(title, verdict, _short(skipped) if skipped else "", findings)
+
+
+def _finding(item: Mapping[str, Any]) -> FindingView:
+    worst = item.get("worst")
+    value = float(worst) if isinstance(worst, (int, float)) and not isinstance(worst, bool) else None
+    passed = item.get("passed") is True
+    if value is None and not passed:
+        value = math.inf  # JSON has no infinity: a card has null
+    verdict = "WRONG" if not passed else "ok" if value is not None else "-"
+    return FindingView(_short(item.get("subject", "")), value, verdict, _short(item.get("note", "")))
+
+
+def _reference(reference: Mapping[str, Any]) -> str:
+    """Describe a card's reference points in a line."""
+    if not reference:
+        return ""
+    method = _short(reference.get("method", "unknown"))
+    line = f"{_short(reference.get('points', 'some'))} points; method: {method}"
+    differences = [_dict(entry).get("relative") for entry in _dict(reference.get("differences")).values()]
+    numbers = [float(value) for value in differences if isinstance(value, (int, float))]
+    return f"{line}; within {max(numbers):.2g} of finite differences" if numbers else line
+
+
+def _input(tensor: CardTensor) -> tuple[str, ...]:
+    bounds = tensor.domain
+    domain = "unknown" if bounds is None else f"{_bound(bounds.lower)} to {_bound(bounds.upper)}"
+    return tensor.name, tensor.dtype, _row_shape(tensor), tensor.unit or "-", domain
+
+
+def _output(card: Card, tensor: CardTensor) -> tuple[str, ...]:
+    derivatives = ", ".join(f"{name} wrt {wrt}" for wrt, name in card.derivatives.get(tensor.name, {}).items())
+    return tensor.name, tensor.dtype, _row_shape(tensor), tensor.unit or "-", derivatives
+
+
+def _row_shape(tensor: CardTensor) -> str:
+    return ", ".join(str(size) for size in tensor.shape) or "1"
+
+
+def _bound(value: Any) -> str:
+    elements = _list(value)
+    return _short(elements[0] if len(elements) == 1 else value)
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each entry by its path; null and lists of objects are left to the JSON."""
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _flat(_dict(value), f"{prefix}{key}.")
+        elif value is not None and not any(isinstance(each, dict) for each in _list(value)):
+            yield f"{prefix}{key}", _short(value)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return {**value} if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return [*value] if isinstance(value, list) else [value]
+
+
+def _short(value: Any) -> str:
+    text = number(value) if value is None or isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,142 @@
+"""The options of ``gradwire train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, final
+
+import typer
+
+from gradwire._cli.choices import Activation, DType, Loss, OptimizerName, Spacing
+from gradwire._cli.train.tables import show_problems
+from gradwire._errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+OF_PROBLEM: Final = "For a built-in problem"
+OF_FILE: Final = "For a file"
+HOLDOUT: Final = 0.2  # enough to measure errors on, and four fifths of the labels are left to learn from
+
+
+def _of_problem(help: str, *names: str, **constraints: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(*names, help=help, rich_help_panel=OF_PROBLEM, **constraints)
+
+
+def _of_file(help: str, **constraints: Any) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(help=help, rich_help_panel=OF_FILE, **constraints)
+
+
+@final
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of ``gradwire train``; None leaves the choice to the problem or to the file."""
+
+    source: Annotated[
+        str,
+        typer.Argument(metavar="PROBLEM|FILE", help="Built-in problem, such as log; or file, such as data.parquet."),
+    ]
+    to: Annotated[Path, typer.Option("--to", help="Directory for the result; an earlier result there is replaced.")]
+    loss: Annotated[
+        Loss | None, typer.Option(help="Labels to fit: values, derivatives, or both. Default: all that there are.")
+    ] = None
+    samples: Annotated[int | None, _of_problem("Number of samples. Default: the problem's.", min=1)] = None
+    spacing: Annotated[
+        Spacing | None, _of_problem("Spread of the samples over the domain. Default: the problem's.")
+    ] = None
+    exact: Annotated[bool, _of_problem("Exact labels for a problem that simulates its labels.", "--exact")] = False
+    noise: Annotated[
+        float, _of_problem("Gaussian noise added to the labels, in standard deviations of each label.", min=0)
+    ] = 0.0
+    network: Annotated[
+        str | None, typer.Option(help="Units of the hidden layers, such as 20,20. Default: the problem's.")
+    ] = None
+    activation: Annotated[
+        Activation | None, typer.Option(help="Activation of the hidden layers. Default: the problem's.")
+    ] = None
+    value_weight: Annotated[
+        float | None, typer.Option(help="Weight of values in the sobolev loss. Default: balanced.")
+    ] = None
+    derivative_weight: Annotated[
+        float | None, typer.Option(help="Weight of derivatives in the sobolev loss. Default: balanced.")
+    ] = None
+    optimizer: Annotated[
+        OptimizerName, typer.Option(help="auto: the problem's own, or one selected by the size of the problem.")
+    ] = OptimizerName.AUTO
+    steps: Annotated[
+        int | None, typer.Option("--max-steps", min=1, help="Most optimizer steps. Default: the optimizer's.")
+    ] = None
+    seconds: Annotated[float | None, typer.Option("--max-seconds", help="Time limit. Default: none.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights and of random samples.")] = 0
+    dtype: Annotated[DType, typer.Option(help="Dtype of the exported package.")] = DType.FLOAT32
+    inputs: Annotated[str | None, _of_file("Columns that are inputs, such as spot,vol.")] = None
+    outputs: Annotated[str | None, _of_file("Columns that are outputs, such as price.")] = None
+    units: Annotated[list[str] | None, _of_file("NAME=UNIT for the card, such as spot=USD,vol=1.")] = None
+    holdout: Annotated[float, _of_file("Fraction of the rows to hold out, to measure errors on.", min=0, max=0.9)] = (
+        HOLDOUT
+    )
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows per step of adam. Default: all rows, or 1,024 of many.")
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a fit that was killed.")] = False
+    list_problems: Annotated[
+        bool, typer.Option("--list", callback=show_problems, is_eager=True, help="List the built-in problems and exit.")
+    ] = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is a file: names of problems have no dot or slash."""
+        return bool(Path(self.source).suffix) or "/" in self.source or "\\" in self.source
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """Overrides of the network, as arguments of ``gradwire_training.mlp``.
+
+        Raises:
+            UsageError: ``--network`` is not a list of positive integers.
+        """
+        layers: dict[str, Any] = {}
+        if self.network is not None:
+            parts = [part.strip() for part in self.network.split(",")]
+            if not all(part.isdecimal() and int(part) > 0 for part in parts):
+                raise UsageError(
+                    f"--network {self.network!r}, expected the number of units of each hidden layer, such as 20,20"
+                )
+            layers["widths"] = tuple(map(int, parts))
+        if self.activation is not None:
+            layers["activation"] = self.activation.value
+        return layers
+
+    def check(self) -> None:
+        """Raise if an option would be ignored.
+
+        Raises:
+            UsageError: an option of problems for a file, or of files for a problem; or a batch size for an optimizer
+                without mini-batches.
+        """
+        if self.is_file:
+            kind, foreign = "file", ("samples", "spacing", "exact", "noise")
+        else:
+            kind, foreign = "built-in problem", ("inputs", "outputs", "units")
+        for name in foreign:
+            if getattr(self, name):
+                raise UsageError(f"--{name} does not apply to {self.source}, a {kind}: leave it out")
+        if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
+            raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
+
+    def loss_settings(self, loss: str, accepted: Collection[str]) -> dict[str, float]:
+        """Return the weights that were given, as settings of a loss.
+
+        Args:
+            loss: its name.
+            accepted: the settings that it has.
+
+        Raises:
+            UsageError: a weight that the loss does not have.
+        """
+        weights = {"value_weight": self.value_weight, "derivative_weight": self.derivative_weight}
+        settings = {name: weight for name, weight in weights.items() if weight is not None}
+        if unknown := [f"--{name.replace('_', '-')}" for name in settings if name not in accepted]:
+            raise UsageError(f"{unknown[0]} does not apply to --loss {loss}: leave it out")
+        return settings

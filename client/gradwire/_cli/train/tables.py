@@ -1,0 +1,69 @@
+"""The tables of ``gradwire train``: the built-in problems, and the summary of a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from gradwire._cli.console import note, number, say, table
+from gradwire._cli.lazy_imports import import_heavy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+PROBLEM_COLUMNS: Final = ("problem", "inputs -> outputs", "function", "samples", "source")
+ERROR_COLUMNS: Final = ("error of", "unit", "max", "rmse", "rmse / spread")
+
+
+def show_problems(requested: bool) -> None:
+    """Print a row per built-in problem and end the command; the callback of ``--list``."""
+    if not requested:
+        return
+    problems = import_heavy("gradwire_training").problems
+    table("", PROBLEM_COLUMNS, [_problem_row(problems.get(name)) for name in problems.names()], text=True)
+    note(
+        "rosenbrock and styblinski-tang have any number of dimensions: rosenbrock-5, styblinski-tang-3\n"
+        "next: gradwire train black-scholes --to build/black-scholes"
+    )
+    raise typer.Exit
+
+
+def _problem_row(problem: Any) -> tuple[str, ...]:
+    truth = problem.truth
+    columns = f"{_columns(truth.inputs)} -> {_columns(truth.outputs)}"
+    labels = "" if problem.simulate is None else ", simulated"
+    function = f"{truth.formula} on {truth.where}; with {truth.derivative_formula}"
+    return problem.name, columns, function, f"{problem.count}, {problem.spacing}{labels}", truth.source
+
+
+def _columns(quantities: Iterable[Any]) -> str:
+    return ", ".join(_column(quantity) for quantity in quantities)
+
+
+def _column(quantity: Any) -> str:
+    """``spot [USD]``, ``positions (5, 3) [sigma]``, ``x``."""
+    rows = "" if quantity.shape == (1,) else f" ({', '.join(map(str, quantity.shape))})"
+    return f"{quantity.name}{rows}" + ("" if quantity.unit == "1" else f" [{quantity.unit}]")
+
+
+def show_summary(report: Any, *, to: Path) -> None:
+    """Print the errors of a fit and where its files are.
+
+    Args:
+        report: a ``gradwire_training.Report``.
+        to: the result's directory.
+    """
+    summary = report.summary
+    note(f"{summary.message}, in {summary.seconds:.1f} s")
+    if summary.choice:
+        note(f"  auto selected {summary.choice}")
+    for phase in summary.phases:
+        note(f"  {phase}")
+    rows = [
+        (row.name, row.unit or "-", number(row.max), number(row.rmse), number(row.relative)) for row in summary.errors
+    ]
+    table(f"errors against {summary.against}", ERROR_COLUMNS, rows)
+    note(f"see {report.page}, {', '.join(path.name for path in report.pictures)}")
+    say(str(to))

@@ -1,0 +1,58 @@
+"""The options of `gradwire train` that are read, passed on or refused before TensorFlow is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gradwire._cli.choices import Activation, OptimizerName
+from gradwire._cli.train.options import TrainOptions
+from gradwire._errors import UsageError
+
+TO = Path("build/result")
+
+
+def test_widths_are_positive_integers():
+    """One number per hidden layer."""
+    assert TrainOptions("log", TO, network="20,20").layers == {"widths": (20, 20)}
+    assert TrainOptions("log", TO, network=" 64 ").layers == {"widths": (64,)}
+    for text in ("", "20,", "0", "-3", "2.5", "a"):
+        with pytest.raises(UsageError, match=r"expected the number of units of each hidden layer, such as 20,20"):
+            _ = TrainOptions("log", TO, network=text).layers
+
+
+def test_the_network_is_left_to_the_problem():
+    """Only what was given is passed on to the network."""
+    assert TrainOptions("log", TO).layers == {}
+    assert TrainOptions("log", TO, activation=Activation.TANH).layers == {"activation": "tanh"}
+
+
+def test_weights_are_settings_of_a_loss_that_has_them():
+    """A weight that would be ignored is refused, by the option's name."""
+    options = TrainOptions("log", TO, derivative_weight=2.0)
+    assert options.loss_settings("sobolev", ("value_weight", "derivative_weight")) == {"derivative_weight": 2.0}
+    assert TrainOptions("log", TO).loss_settings("value", ()) == {}
+    with pytest.raises(UsageError, match="--derivative-weight does not apply to --loss value: leave it out"):
+        options.loss_settings("value", ())
+
+
+@pytest.mark.parametrize("source", ["data.csv", "parts/", "build\\data", "data.parquet"])
+def test_a_source_with_a_dot_or_a_slash_is_a_file(source):
+    """Names of problems have neither."""
+    assert TrainOptions(source, TO).is_file
+    assert not TrainOptions("styblinski-tang-3", TO).is_file
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (TrainOptions("log", TO, units=["x=1"]), "--units does not apply to log, a built-in problem: leave it out"),
+        (TrainOptions("a.csv", TO, exact=True), "--exact does not apply to a.csv, a file: leave it out"),
+        (TrainOptions("log", TO, batch_size=2, optimizer=OptimizerName.LM), "--batch-size is for adam"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(options, message):
+    """By its name."""
+    with pytest.raises(UsageError, match=message):
+        options.check()

@@ -1,0 +1,118 @@
+"""What every optimiser does between its steps: report, checkpoint, resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from gradwire_training._objective import Objective
+    from gradwire_training._progress import Arrays, Monitor
+
+Array: TypeAlias = "NDArray[np.float64]"
+
+REPORT_SECONDS: Final = 0.1  # between reports: a step of a small network takes under a millisecond, a progress bar more
+
+
+@final
+class Reporter:
+    """The link from one optimiser to the monitor of the fit.
+
+    Optimisers that run many steps in one compiled call hand them over with ``report``. Optimisers whose state is one
+    flat vector of weights start at ``start()``, hand over each step with ``step``, and end with ``finish``.
+
+    Args:
+        objective: what is minimised.
+        monitor: of the fit.
+        name: of the optimiser, in reports and checkpoints.
+        state: returns what the optimiser needs to resume, beside the weights and the number of steps, by name;
+            called only when a checkpoint is written.
+
+    Attributes:
+        resumed: what ``state`` returned before the fit was killed, where it resumes within this optimiser; else None.
+    """
+
+    def __init__(
+        self, objective: Objective, monitor: Monitor, name: str, state: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        self._objective = objective
+        self._monitor = monitor
+        self._name = name
+        self._state = state
+        self.resumed: Arrays | None = monitor.resumed(name)
+        self._reported_steps = 0 if self.resumed is None else int(self.resumed["done"])
+        self._pending: list[tuple[float, float]] = []
+        self._reported_at = time.perf_counter()
+
+    @property
+    def done(self) -> int:
+        """Steps that this optimiser has taken, those before it resumed included."""
+        return self._reported_steps + len(self._pending)
+
+    def report(self, losses: NDArray[Any], maes: NDArray[Any], *, xla: bool) -> bool:
+        """Report steps, and write a checkpoint if one is due; the model has the weights of the last step.
+
+        Args:
+            losses: of the steps, at least one.
+            maes: of the same steps.
+            xla: whether XLA compiled them.
+
+        Returns:
+            Whether to go on.
+        """
+        self._reported_steps += len(losses)
+        goes_on = self._monitor.report(losses, maes, self._name, xla=xla)
+        if goes_on:
+            self._monitor.checkpoint(self._name, lambda: {"done": self._reported_steps, **self._state()})
+        return goes_on
+
+    def start(self) -> Array:
+        """Return the trainable weights as one vector."""
+        return np.concatenate([np.array(part, np.float64).ravel() for part in self._objective.trainable])
+
+    def step(self, point: Array, loss: float, mae: float, *, xla: bool) -> bool:
+        """Take note of a step; report several times a second, when the time is up, and when the loss is not finite.
+
+        Args:
+            point: the weights after the step.
+            loss: at the point.
+            mae: at the point.
+            xla: whether XLA compiled the step.
+
+        Returns:
+            Whether to go on.
+        """
+        self._pending.append((loss, mae))
+        is_due = time.perf_counter() - self._reported_at > REPORT_SECONDS
+        if not (is_due or self._monitor.time_is_up or not math.isfinite(loss)):
+            return True
+        self._monitor.offer(loss, self._moved_to(point).snapshot())
+        return self._flush(xla=xla)
+
+    def finish(self, point: Array, *, xla: bool) -> None:
+        """Leave the weights of the last step in the model, and report what was not reported yet."""
+        self._moved_to(point)
+        if self._pending:
+            self._flush(xla=xla)
+
+    def _flush(self, *, xla: bool) -> bool:
+        losses, maes = np.array(self._pending).T
+        self._pending.clear()
+        goes_on = self.report(losses, maes, xla=xla)
+        self._reported_at = time.perf_counter()
+        return goes_on
+
+    def _moved_to(self, point: Array) -> Objective:
+        first = 0
+        for variable in self._objective.trainable:
+            size = int(np.prod(variable.shape))
+            variable.assign(point[first : first + size].reshape(variable.shape))
+            first += size
+        return self._objective
