@@ -1,4 +1,4 @@
-"""Five Lennard-Jones atoms: the published minimum, what the truth does not depend on, and the network that neither does."""
+"""Five Lennard-Jones atoms: the published minimum, what the truth does not depend on, and nor does the network."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ def test_every_problem_is_ready_to_be_fitted(name):
     assert problem.name == name
     samples = problem.samples(8 if problem.spacing != "linear" else None, seed=1)
     model = problem.network(seed=1, samples=samples)
-    ports = IoBinding.of(model, samples)
-    assert [port.name for port in ports.inputs] == sorted(samples.x)
-    given = ports.call(model, samples.x, training=False)
+    binding = IoBinding.of(model, samples)
+    assert [tensor.name for tensor in binding.inputs] == sorted(samples.x)
+    given = binding.call(model, samples.x, training=False)
     assert {output: tuple(value.shape) for output, value in given.items()} == {
         output: column.shape for output, column in samples.y.items()
     }
@@ -110,7 +110,7 @@ def test_what_a_problem_refuses(log, call, message):
 
 
 def test_problems_bring_the_optimiser_that_suits_them():
-    """Auto but for noise, which it would fit, and for networks whose Jacobian is slow; batches grow with the samples."""
+    """Auto, except for noise, which it would fit, and for slow Jacobians; batches grow with the samples."""
     basket = problems.get("basket")
     assert [basket.optimizer(count).settings()["batch_size"] for count in (1_024, 4_096, 16_384)] == [
         256,
