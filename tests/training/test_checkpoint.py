@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -125,6 +126,26 @@ def test_writing_takes_a_twentieth_of_the_time_at_most(monkeypatch, tmp_path):
     assert not checkpoint.is_due
     clock[0] += 1.0
     assert checkpoint.is_due
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_is_renamed(monkeypatch, tmp_path):
+    """A machine that loses power has the old file or the new one: every byte is synchronised before the rename."""
+    events, fsync, replace = [], os.fsync, Path.replace
+
+    def synchronised(descriptor):
+        fsync(descriptor)
+        events.append(("fsync", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+
+    def renamed(path, target):
+        events.append(("rename", path.stat().st_ino, path.stat().st_size))
+        return replace(path, target)
+
+    monkeypatch.setattr(checkpoint_module.os, "fsync", synchronised)
+    monkeypatch.setattr(Path, "replace", renamed)
+    path = tmp_path / "log.checkpoint"
+    checkpoint_module.Checkpoint(path, {}, [np.zeros(3)]).write({}, {})
+    file = path.stat()
+    assert events == [(name, file.st_ino, file.st_size) for name in ("fsync", "rename")]
 
 
 def test_names_and_bytes_make_the_digest():

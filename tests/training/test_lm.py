@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.stats
 
 from gradwire._errors import UsageError
 from gradwire_training import Derivative, Samples, Sobolev, Value, fit, mlp, optimizers, with_dtype
@@ -75,6 +77,48 @@ def test_the_evidence_finds_the_noise():
         ridge = ridge.estimated(100 * step, equations, errors @ errors, first=1e9, size=point @ point, residuals=400)
         point = point + equations.step(ridge.value, 1e-12)
     assert ridge.value == pytest.approx(noise**2, rel=0.6)  # 20 weights tell their variance no better
+
+
+def _evidence(jacobian, errors, settle):
+    """Estimates the ridge of a linear model, at its minimum each time, until the two agree."""
+    line, point, estimates = _Line(jacobian, errors), np.zeros(jacobian.shape[1]), [0.0]
+    for _ in range(settle):
+        equations, loss = damped_at(line, point), float(np.sum(line.at(point)[0] ** 2))
+        size = float(point @ point) or 1.0
+        due = Ridge(estimates[-1], due=0, seen=0.0)
+        ridge = due.estimated(0, equations, loss, first=1e9, size=size, residuals=len(errors))
+        point = point + equations.step(ridge.value, 0.0)
+        estimates.append(ridge.value)
+    return estimates[-1]
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (12, 20)], ids=["primal", "dual"])
+def test_the_evidence_has_its_maximum_at_the_ridge(shape):
+    """Labels are Gaussian, with the noise and the prior of the weights in their covariance: the most likely ratio."""
+    generator = np.random.default_rng(7)
+    jacobian = generator.normal(size=shape)
+    labels = jacobian @ generator.normal(size=shape[1]) + 0.8 * generator.normal(size=shape[0])
+
+    def improbability(logarithms):
+        noise, prior = np.exp(logarithms)
+        covariance = noise * np.eye(shape[0]) + prior * jacobian @ jacobian.T
+        return -scipy.stats.multivariate_normal.logpdf(labels, cov=covariance)
+
+    options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 2_000}
+    noise, prior = np.exp(scipy.optimize.minimize(improbability, [0, 0], method="Nelder-Mead", options=options).x)
+    assert _evidence(jacobian, -labels, 300) == pytest.approx(noise / prior, rel=1e-5)
+
+
+def test_the_first_estimate_takes_half_of_the_residuals_as_degrees_of_freedom():
+    """Then three rounds of gamma = tr J (J'J + ridge)^-1 J' and ridge = gamma / |p|^2 F / (m - gamma), for |p| = 1."""
+    generator = np.random.default_rng(8)
+    jacobian, errors = generator.normal(size=(30, 8)), generator.normal(size=30)
+    loss, gamma, ridge = errors @ errors, 15.0, None
+    for _ in range(3):
+        if ridge is not None:
+            gamma = np.trace(jacobian @ np.linalg.solve(jacobian.T @ jacobian + ridge * np.eye(8), jacobian.T))
+        ridge = gamma * loss / (30 - gamma)
+    assert _evidence(jacobian, errors, 1) == pytest.approx(ridge, rel=1e-10)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gradwire_training._data import Derivatives, Table
 
-STRIKE: Final = 100.0  # USD; price and spot scale with it, so that one strike stands for all
+STRIKE: Final = 100.0  # USD; price and spot scale with it, so that one strike is enough
 ROWS: Final = 256
 WIDTHS: Final = (32, 32)
 # Three months at 10 % is as sharp a kink as the domain holds; at maturity 0 vega and theta have no value.
@@ -26,7 +26,7 @@ AT_THE_MONEY: Final = {"spot": [STRIKE], "volatility": [0.2], "maturity": [1.0],
 
 
 def _parts(x: Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Gives d1, d2 and the discounted strike, each ``(rows, 1)``."""
+    """Return d1, d2 and the discounted strike, each ``(rows, 1)``."""
     deviation = x["volatility"] * np.sqrt(x["maturity"])
     drift = np.log(x["spot"] / STRIKE) + x["rate"] * x["maturity"]
     upper = drift / deviation + deviation / 2

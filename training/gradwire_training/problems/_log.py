@@ -1,4 +1,4 @@
-"""The logarithm on [0.1, 1.9], with its derivative 1/x: the problem that the project grew from."""
+"""The logarithm on [0.1, 1.9], with its derivative 1/x; network and samples are those of the reference blog post."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from gradwire_training._data import Derivatives, Table
 
-WIDTHS: Final = (20, 20)  # the post's Sequential 1-20-20-1, 481 parameters
-ROWS: Final = 19  # the post's arange(0.1, 2, 0.1)
+WIDTHS: Final = (20, 20)  # Sequential 1-20-20-1, 481 parameters
+ROWS: Final = 19  # arange(0.1, 2, 0.1)
 
 
 def _values(x: Table) -> Table:
