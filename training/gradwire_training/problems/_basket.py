@@ -119,13 +119,7 @@ def simulate(x: Table, generator: np.random.Generator, *, antithetic: bool = Fal
 
 def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
     chosen = {"widths": WIDTHS, "activation": "softplus", **layers}
-    return mlp(
-        inputs={"spots": ASSETS},
-        outputs={"price": 1},
-        seed=seed,
-        scale=samples,
-        **chosen,
-    )
+    return mlp(inputs={"spots": ASSETS}, outputs={"price": 1}, seed=seed, scale=samples, **chosen)
 
 
 def _optimizer(count: int) -> Adam:

@@ -55,13 +55,7 @@ def _derivatives(x: Table) -> Derivatives:
 
 def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
     chosen = {"widths": WIDTHS, "activation": "softplus", **layers}
-    return mlp(
-        inputs=dict.fromkeys(DOMAIN, 1),
-        outputs={"price": 1},
-        seed=seed,
-        scale=samples,
-        **chosen,
-    )
+    return mlp(inputs=dict.fromkeys(DOMAIN, 1), outputs={"price": 1}, seed=seed, scale=samples, **chosen)
 
 
 _POINT: Final = {name: np.array([value]) for name, value in AT_THE_MONEY.items()}

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gradwire_training._report.figures.figure import (
-    COLORS,
-    INK,
-    TRUTH_COLOR,
-    Plot,
-    legend,
-    single,
-    thinned,
-)
+from gradwire_training._report.figures.figure import COLORS, INK, TRUTH_COLOR, Plot, legend, single, thinned
 
 if TYPE_CHECKING:
     from gradwire_training._fit import Result
@@ -44,7 +36,5 @@ def history_plot(result: Result) -> Plot:
             axes.axvline(float(history["step"][begin]), color=INK, linewidth=0.8, linestyle=":")
     legend(axes)
     return Plot(
-        "history",
-        "Loss and mean absolute error by step; a dotted line where another optimiser takes over.",
-        figure,
+        "history", "Loss and mean absolute error by step; a dotted line where another optimiser takes over.", figure
     )
