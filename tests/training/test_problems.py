@@ -1,4 +1,4 @@
-"""The problems that come along, and the samples that they make."""
+"""The built-in problems, and the samples that they make."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_every_problem_is_ready_to_be_fitted(name):
     model = problem.network(seed=1, samples=samples)
     ports = IoBinding.of(model, samples)
     assert [port.name for port in ports.inputs] == sorted(samples.x)
-    given = ports.call(model, samples.x, training=False)
-    assert {output: tuple(value.shape) for output, value in given.items()} == {
+    outputs = ports.call(model, samples.x, training=False)
+    assert {output: tuple(value.shape) for output, value in outputs.items()} == {
         output: column.shape for output, column in samples.y.items()
     }
     for output, pinned in problem.pins.y.items():
