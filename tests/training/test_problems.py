@@ -110,7 +110,7 @@ def test_what_a_problem_refuses(log, call, message):
 
 
 def test_problems_bring_the_optimiser_that_suits_them():
-    """Auto but for noise, which it would fit, and for networks whose Jacobian is slow; batches grow with the samples."""
+    """Auto but for noise, which it would fit, and networks whose Jacobian is slow; batches grow with the samples."""
     basket = problems.get("basket")
     assert [basket.optimizer(count).settings()["batch_size"] for count in (1_024, 4_096, 16_384)] == [
         256,
