@@ -252,7 +252,7 @@ def test_a_fit_of_values_needs_no_derivative(log):
     values = fit(model, log.samples(), loss=Value(), optimizer="sgd", steps=2)
     assert values.errors["f"]["max"] > 0
     assert values.errors["df_dx"] == {"max": None, "rmse": None}
-    with pytest.raises(ConversionError, match="have no derivative by input 'x'"):
+    with pytest.raises(ConversionError, match="have no derivative with respect to input 'x'"):
         fit(model, log.samples(), optimizer="sgd", steps=2)
 
 
