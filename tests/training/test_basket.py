@@ -77,6 +77,7 @@ def test_samples_are_simulated_unless_exact_ones_are_asked_for(basket):
     np.testing.assert_array_equal(exact.y["price"], basket.truth.f(exact.x)["price"])
 
 
+@pytest.mark.slow
 def test_a_record_says_that_labels_were_simulated(basket, tmp_path):
     """A fit to simulated labels is measured against the closed form, says so, and can be repeated."""
     samples = basket.samples(32, seed=1)

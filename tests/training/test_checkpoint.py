@@ -48,7 +48,7 @@ def left(log, tmp_path_factory):
 def stopped(left, tmp_path):
     """The same, with a copy of the checkpoint that may be used up."""
     arguments, path = left
-    return asked, Path(shutil.copy(path, tmp_path))
+    return arguments, Path(shutil.copy(path, tmp_path))
 
 
 def test_a_stopped_fit_goes_on_where_its_checkpoint_is(stopped, log):

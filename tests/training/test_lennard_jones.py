@@ -87,6 +87,7 @@ def test_samples_are_clusters_that_hold_together(atoms):
     assert not np.array_equal(atoms.samples(5, seed=1).y["energy"], atoms.samples(5, seed=2).y["energy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", ["shifted", "turned", "mirrored", "renumbered"])
 def test_neither_the_truth_nor_the_package_feels_where_a_cluster_lies(atoms, package, moves, move):
     """Energy is unchanged to rounding, for weights that were fitted."""
@@ -99,6 +100,7 @@ def test_neither_the_truth_nor_the_package_feels_where_a_cluster_lies(atoms, pac
     np.testing.assert_allclose(package.value(moves[move](x)), package.value(x), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_forces_of_the_package_are_the_negative_gradient_of_its_energy(atoms, package):
     """Against eighth-order differences of the package's own energy; they push and turn no cluster as a whole."""
     x = atoms.samples(8, seed=4).x["positions"]
@@ -117,6 +119,7 @@ def test_forces_of_the_package_are_the_negative_gradient_of_its_energy(atoms, pa
     np.testing.assert_allclose(np.cross(x, forces).sum(axis=1), 0, atol=1e-13 * scale)
 
 
+@pytest.mark.slow
 def test_forces_of_the_package_are_those_of_the_fitted_model(atoms, fitted, package):
     """Another path: Keras's own model under a tape."""
     import tensorflow as tf
@@ -129,6 +132,7 @@ def test_forces_of_the_package_are_those_of_the_fitted_model(atoms, fitted, pack
     np.testing.assert_allclose(package.value_and_grad(x)[1], tape.gradient(energy, points), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_network_loads_in_safe_mode(atoms, fitted, tmp_path):
     """Plain layers and operations: no code is needed, and precision can be changed."""
     x = atoms.samples(3, seed=1).x["positions"]

@@ -11,6 +11,8 @@ import pytest
 
 from gradwire_training import fit
 
+pytestmark = pytest.mark.slow  # a process that imports TensorFlow and forks seven fits
+
 SEED, STEPS = 1, 800
 EXACT = ("adam", "sgd", "batches", "lm", "dropout")
 
