@@ -1,6 +1,6 @@
 """The whole path in one command: fit the logarithm, export, serve, query over gRPC, check, draw.
 
-``make demo`` runs it. Every step is the command that a person would type; the last table is asked over gRPC.
+``make demo`` runs it. Every step is the command that a person would type; the last table comes over gRPC.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path("build/demo")
 FIT, MODELS, PICTURE = ROOT / "log", ROOT / "models", ROOT / "served.png"
 COMMAND = Path(sys.executable).with_name("gradwire")
 START_SECONDS = 60.0
-VALUE_LIMIT, DERIVATIVE_LIMIT = 5e-4, 2e-2  # what the demo promises on all of [0.1, 1.9]
+VALUE_LIMIT, DERIVATIVE_LIMIT = 5e-4, 2e-2  # largest errors allowed on [0.1, 1.9]
 
 SHOWN = (0.1, 0.12, 0.15, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.9)  # ends, samples, and points between samples
 
@@ -35,7 +35,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def run(*arguments: object) -> None:
-    """Shows a command and runs it."""
+    """Print a command and run it."""
     words = [str(argument) for argument in arguments]
     console.print(f"\n[bold cyan]$ gradwire {' '.join(words)}[/]", soft_wrap=True)
     subprocess.run([COMMAND, *words], check=True)
@@ -43,14 +43,14 @@ def run(*arguments: object) -> None:
 
 @contextmanager
 def serving(models: Path) -> Iterator[str]:
-    """Runs `gradwire serve` on a free port; yields its address, and lets it drain at the end."""
+    """Run `gradwire serve` on a free port; yield its address, and let it drain at the end."""
     words = ["serve", str(models), "--engine", "embedded", "--port", "0"]
     console.print(f"\n[bold cyan]$ gradwire {' '.join(words)} &[/]", soft_wrap=True)
     server = subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True)
     try:
         yield _address(server)
     finally:
-        server.terminate()  # drains as Ctrl-C does, also where a shell has background jobs ignore Ctrl-C
+        server.terminate()  # drains as Ctrl-C does, even in a shell whose background jobs ignore Ctrl-C
         server.wait(timeout=START_SECONDS)
 
 
@@ -58,13 +58,13 @@ def _address(server: subprocess.Popen[str]) -> str:
     assert server.stdout is not None
     for line in server.stdout:
         console.print(line.rstrip(), markup=False, soft_wrap=True)
-        if found := re.search(r"serving on (\S+:\d+)", line):
-            return found[1]
-    raise SystemExit("the server ended before it served")
+        if match := re.search(r"serving on (\S+:\d+)", line):
+            return match[1]
+    raise SystemExit("the server exited before it was ready")
 
 
 def show(address: str) -> bool:
-    """Asks the server for f and df/dx, prints and draws them beside the truth, and says whether the promise holds."""
+    """Query f and df/dx, print and plot them beside the exact ones; return whether the errors are within the limits."""
     with gradwire.connect(address, "log") as log:
         x, everywhere = np.array(SHOWN), np.linspace(0.1, 1.9, 1000)
         f, df_dx = log.value_and_grad(x)
@@ -83,24 +83,37 @@ def show(address: str) -> bool:
 
 
 def draw(x: np.ndarray, f: np.ndarray, df_dx: np.ndarray) -> None:
-    """Draws what the server answered over the truth."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, found, truth, name, formula, colour in (
-        (panels[0], f, np.log(x), "f", "log x", "#0072b2"),
-        (panels[1], df_dx, 1 / x, "df_dx", "1/x", "#d55e00"),
+    """Plot what the server returned over the exact functions, with the errors below."""
+    samples = np.load(FIT / "samples.npz")
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
+    for column, name, label, formula, served, exact, samples_y, colour in (
+        (0, "f", "f", "log x", f, np.log(x), samples["y:f"], "#0072b2"),
+        (1, "df/dx", "df_dx", "1/x", df_dx, 1 / x, samples["dydx:f:x"], "#d55e00"),
     ):
-        axes.plot(x, truth, color="#b0b0b0", linewidth=6, solid_capstyle="round", label=formula)
-        axes.plot(x, found, color=colour, linewidth=1.8, label=f"{name}, as served")
-        axes.set_xlabel("x")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-        axes.set_title(f"|{name} - {formula}| ≤ {np.abs(found - truth).max():.1e}", loc="left", fontsize=11)
+        curve, error = panels[0, column], panels[1, column]
+        curve.plot(x, exact, color="#c4c4c4", linewidth=7, solid_capstyle="round", label=f"exact: {formula}")
+        curve.plot(x, served, color=colour, linewidth=2, label=f"served: {label}")
+        dots = {"color": "black", "markersize": 4, "zorder": 3, "clip_on": False}
+        curve.plot(samples["x:x"], samples_y, "o", label=f"{len(samples_y)} samples", **dots)
+        curve.set_ylabel(name, fontsize=12)
+        curve.legend(frameon=False, fontsize=11, loc="lower right" if column == 0 else "upper right")
+        largest = np.abs(served - exact).max()
+        error.semilogy(x, np.abs(served - exact), color=colour, linewidth=1)
+        error.set_ylim(largest / 3e4, largest * 3)
+        error.set_ylabel("abs. error", fontsize=12)
+        error.set_xlabel("x", fontsize=12)
+        error.set_title(f"largest error {largest:.1e}", fontsize=11, loc="left")
+        error.grid(axis="y", color="#e4e4e4")
+        for axes in (curve, error):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=10)
+    figure.suptitle("One call returns the value and the derivative", fontsize=14, fontweight="bold")
     figure.savefig(PICTURE, dpi=150)
 
 
 def main() -> int:
-    """Runs the path; returns the exit code."""
+    """Run the whole path; return the exit code."""
     started = time.perf_counter()
     run("train", "log", "--loss", "sobolev", "--samples", 19, "--seed", 0, "--to", FIT)
     run("export", FIT, "--to", MODELS / "log")
@@ -112,10 +125,10 @@ def main() -> int:
     for path in sorted(ROOT.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             console.print(f"  {path}", soft_wrap=True)
-    console.print(f"\n{time.perf_counter() - started:.0f} s in all. Next, serve it yourself:")
+    console.print(f"\n{time.perf_counter() - started:.0f} s in total. Next, serve it yourself:")
     console.print(f"  .venv/bin/gradwire serve {MODELS}", soft_wrap=True)
     if not good:
-        console.print(f"errors are above {VALUE_LIMIT:g} and {DERIVATIVE_LIMIT:g}", style="bold red")
+        console.print(f"the errors exceed {VALUE_LIMIT:g} and {DERIVATIVE_LIMIT:g}", style="bold red")
     return 0 if good else 1
 
 

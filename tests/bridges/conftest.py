@@ -37,10 +37,10 @@ class Counting(gradwire.Transport):
         found = self.inner.signatures(timeout=timeout)
         return {name: found[name] for name in found if name not in self.hidden}
 
-    def predict(self, signature, inputs, *, outputs=None, timeout):
-        if signature.name != "card":
-            self.calls.append((signature.name, len(next(iter(inputs.values())))))
-        return self.inner.predict(signature, inputs, outputs=outputs, timeout=timeout)
+    def predict(self, call: gradwire.Call, *, timeout: float):
+        if call.signature.name != "card":
+            self.calls.append((call.signature.name, call.rows))
+        return self.inner.predict(call, timeout=timeout)
 
     def status(self, *, timeout: float) -> list[gradwire.VersionStatus]:
         return self.inner.status(timeout=timeout)
@@ -91,7 +91,7 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _export_all(root: Path) -> None:
     models = runpy.run_path(str(EXAMPLES / "bridge_server.py"))
     models["export_all"](root)
-    inputs = {"x": models["numbers"](3), "t": models["numbers"](1)}
+    inputs = {"x": models["vector"](3), "t": models["vector"](1)}
     box = {"x": (-1.0, 1.0), "t": (0.5, 2.0)}
     export(_served_pair, to=root / "pair", inputs=inputs, domain=box, signatures=["hvp", "hessian"])
 
