@@ -43,7 +43,7 @@ def _answer(data: bytes, version: int = 1) -> bytes:
 class Bench:
     """A flight whose messages hold ten rows, and a server that answers 2x when it is told to."""
 
-    def __init__(self, *, in_flight: int = 3, limiter: AimdLimiter | None = None) -> None:
+    def __init__(self, *, in_flight: int = 3, limiter: AimdLimiter | None = None, timeout: float = 10.0) -> None:
         self.woken = 0
         self.limiter = limiter or AimdLimiter()
         self.limits = MessageLimits(80)
@@ -51,7 +51,7 @@ class Bench:
             Address("a:1", "double"),
             self.limits,
             self.limiter,
-            timeout=10.0,
+            timeout=timeout,
             in_flight=in_flight,
             wake=self._wake,
         )
@@ -154,6 +154,34 @@ def test_what_may_pass_is_sent_again_later():
     assert len({pause / top for pause, top in zip(pauses, ceilings, strict=True)}) > 1
     bench.answer(sent)
     assert bench.finished() == [[0.0, 2.0, 4.0, 6.0, 8.0]]
+
+
+def test_no_pause_is_longer_than_two_seconds():
+    """However often a server was gone, it is tried again soon after it is back."""
+    bench = Bench(timeout=1e6)
+    bench.scheduler.add(call(5), 0.0)
+    [sent] = bench.launch()
+    now, pauses = 0.0, []
+    for _ in range(30):
+        bench.fail(sent, GONE, now)
+        pauses.append(bench.scheduler.seconds_to_wait(now))
+        now += pauses[-1]
+        [sent] = bench.launch(now)
+    assert min(pauses[6:]) >= 1.0
+    assert max(pauses) <= 2.0
+
+
+def test_the_timeout_of_a_message_is_what_is_left_of_the_calls():
+    """A message that is sent late has only the rest of the time, down to less than a millisecond, and never none."""
+    bench = Bench()
+    bench.scheduler.add(call(20), 0.0)
+    first, *_ = bench.scheduler.next_requests(3.0)
+    assert first.timeout == 7.0
+    bench.scheduler.add(call(20, 100.0), 3.0)
+    bench.answer((first.chunk, first.data))
+    late = list(bench.scheduler.next_requests(12.9995))
+    assert [outgoing.timeout for outgoing in late] == [pytest.approx(0.0005)] * len(late)
+    assert late
 
 
 def test_no_pause_is_longer_than_the_time_left():
