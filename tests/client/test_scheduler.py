@@ -265,6 +265,44 @@ def test_a_driver_that_was_held_up_has_more_time():
         bench.launch(120.0)
 
 
+def test_a_message_that_ran_out_while_nobody_looked_is_sent_again():
+    """Its deadline has gone by, but the call's was put off meanwhile; one that was looked after is too late."""
+    bench = Bench()
+    bench.scheduler.add(call(5), 0.0)
+    [sent] = bench.launch()
+    bench.scheduler.extend_deadlines(12.0)
+    late = RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+    bench.fail(sent, late, 12.0)
+    [again] = bench.launch(13.0)
+    with pytest.raises(gradwire.DeadlineExceeded, match="within 10 s"):
+        bench.fail(again, late, 22.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "error", "message"),
+    [
+        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", gradwire.ServerError, "--grpc_max_threads"),
+        ("UNAVAILABLE", "The batch scheduling queue is full", gradwire.ServerError, "max_enqueued_batches"),
+        ("UNAVAILABLE", "Socket closed", gradwire.ServerUnreachable, "Socket closed"),
+    ],
+)
+def test_what_does_not_pass_in_time(code: str, details: str, error: type[gradwire.GradwireError], message: str):
+    """What may pass is tried again until there is no more time for it, and then is what it was."""
+    bench = Bench()
+    bench.scheduler.add(call(5), 0.0)
+    now, tries = 0.0, 0
+    [sent] = bench.launch()
+    with pytest.raises(error, match=message) as caught:  # noqa: PT012 - which try is the last is the point
+        while True:
+            tries += 1
+            bench.fail(sent, RpcStatus(grpc.StatusCode[code], details), now)
+            now += bench.scheduler.seconds_to_wait(now) or 0.0
+            [sent] = bench.launch(now)
+    assert f"tried {tries} times" in str(caught.value)
+    assert 5 < now < 10
+    assert bench.limiter.in_use == 0
+
+
 def test_an_answer_that_does_not_fit():
     """A piece with a row too few is an error, not a shift of all that follow."""
     bench = Bench()
