@@ -21,6 +21,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import gradwire as client
 
+pytestmark = pytest.mark.slow  # trains, exports and serves first, and then starts a process per command
+
 POINTS = "x=0.5; 1.0; 1.5"
 
 
@@ -157,7 +159,7 @@ def test_print_command_shows_what_would_run(workplace, gradwire):
 def test_training_stops_on_ctrl_c_and_keeps_what_it_has(tmp_path):
     """Ctrl-C ends the fit, says so, and leaves a complete result."""
     gradwire = Path(sys.executable).with_name("gradwire")
-    words = [gradwire, *"train log --optimizer sgd --max-steps 1000000000 --to build/log".split()]
+    words = [gradwire, "train", "log", "--optimizer", "sgd", "--max-steps", "1000000000", "--to", "build/log"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     seen = ""
     for line in process.stderr:

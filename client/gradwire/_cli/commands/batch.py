@@ -16,8 +16,8 @@ NAME: Final = "batch"
 
 
 def command(
-    points: Annotated[Path, typer.Argument(help="Parquet file with a column per input.")],
-    to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows with columns f, df_dx, … added.")],
+    points: Annotated[Path, typer.Argument(help="File with a column per input, such as points.parquet.")],
+    to: Annotated[Path, typer.Argument(help="File to write: the same rows with columns f, df_dx, … added.")],
     model: Annotated[str | None, typer.Option(help="Directory of a package, to run in this process.")] = None,
     server: Annotated[str | None, typer.Option(help="Server address, such as localhost:8500.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
