@@ -1,4 +1,4 @@
-"""Tables of results: printed, and where asked written as JSON and Markdown."""
+"""Tables of results: printed, and on request written as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Report:
         return "\n".join([f"## {self.title}", "", self.method, "", *lines, ""])
 
     def show(self, *, write: bool) -> None:
-        """Prints the table; writes it, too, where asked."""
+        """Print the table, and write it too on request."""
         print(self.markdown())
         if not write:
             return
@@ -66,7 +66,7 @@ class Report:
 
 
 def _plain(cell: str | Measured) -> str | dict[str, Any]:
-    """A cell for JSON: every value measured, to the four digits that mean something."""
+    """A cell for JSON: every value measured, to four significant digits."""
     if isinstance(cell, str):
         return cell
     return {

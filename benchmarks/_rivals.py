@@ -46,7 +46,7 @@ class Rival:
 
 
 RIVALS = (
-    Rival("the post: keras model.fit, SGD 0.1", "keras", None, ("value",)),
+    Rival("reference training: keras model.fit, SGD 0.1", "keras", None, ("value",)),
     Rival("jenn", "jenn", "jenn"),
     Rival("smt GENN", "smt", "smt"),
     Rival("scikit-learn MLPRegressor, L-BFGS", "sklearn", "sklearn", ("value",)),
@@ -69,7 +69,7 @@ WIRE_RIVALS = (
 
 
 class Driver:
-    """A running driver; ``ask`` sends a request and waits for its answer."""
+    """A running driver; ``ask`` sends a request and waits for its response."""
 
     def __init__(self, rival: Rival) -> None:
         self.rival = rival
@@ -88,7 +88,7 @@ class Driver:
         self.versions: dict[str, str] = self._read() or {}
 
     def ask(self, **request: Any) -> dict[str, Any] | None:
-        """Gives the driver's answer; None where it failed, once and for all, which ``failure`` then tells."""
+        """Return the driver's response, or None once it has failed; ``failure`` then says how."""
         if self.failure:
             return None
         assert self._process.stdin is not None
@@ -131,5 +131,5 @@ class Driver:
 
 
 def started(rivals: Sequence[Rival]) -> dict[str, Driver]:
-    """Starts the drivers of the rivals that are installed, by label."""
+    """Start the drivers of the rivals that are installed, by label."""
     return {rival.label: Driver(rival) for rival in rivals if rival.is_installed}

@@ -35,7 +35,7 @@ class Servers:
 
 @contextmanager
 def servers(folder: str) -> Generator[Servers]:
-    """Starts both in a process of their own."""
+    """Start both in a process of their own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, folder), daemon=False)
@@ -83,7 +83,7 @@ def request(x: np.ndarray) -> bytes:
 
 
 def interleaved(calls: Sequence[Callable[[], object]], runs: int) -> list[Measured]:
-    """Times the calls in turn, in ms; from run to run the order is rotated, and the first tenth warms up."""
+    """Time the calls in turn, in ms; from run to run the order is rotated, and the first tenth warms up."""
     times: list[list[float]] = [[] for _ in calls]
     warm_up = max(3, runs // 10)
     for run in range(runs + warm_up):
@@ -93,4 +93,4 @@ def interleaved(calls: Sequence[Callable[[], object]], runs: int) -> list[Measur
             calls[turn]()
             if run >= warm_up:
                 times[turn].append(1e3 * (time.perf_counter() - began))
-    return [Measured(tuple(found), "ms") for found in times]
+    return [Measured(tuple(column), "ms") for column in times]

@@ -105,7 +105,7 @@ def _network(servers: Servers, folder: str) -> list[list[str | Measured]]:
             here, there = interleaved(
                 [lambda x=x: local.value_and_grad(x), lambda x=x: remote.value_and_grad(x)], RUNS[count]
             )
-            rates = [f"{1e3 * count / found.median:,.0f}" for found in (here, there)]
+            rates = [f"{1e3 * count / timed.median:,.0f}" for timed in (here, there)]
             rows.append([f"{count:,}", here, there, f"{there.median / here.median:.2f}", *rates])
     return rows
 

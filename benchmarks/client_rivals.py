@@ -25,7 +25,7 @@ TOLERANCE = 1e-12  # an answer that is further off is a failure, however quick
 
 @dataclass
 class System:
-    """Who answers: ``turn`` makes calls and gives their ms; what it raises is its row."""
+    """A system: ``turn`` makes calls and returns their ms; what it raises is its row."""
 
     label: str
     turn: Callable[[int, int], list[float]]
@@ -118,7 +118,7 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def _verdict(systems: Sequence[System]) -> str:
-    """Says where a rival is quicker, if anywhere."""
+    """Say where a rival is quicker, if anywhere."""
     _, ours, *rivals = systems
     lost = [
         f"{rival.label} at n = {rows:,}"

@@ -1,4 +1,4 @@
-"""What value and derivative cost in process, in each form that was tried for the graph."""
+"""What value and derivative cost in process, in each variant that was tried for the graph."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ NETWORKS = (
 
 def main(*, write: bool) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    asked = []
+    targets = []
     for network in NETWORKS:
         times = _measure(network)
         Report(
@@ -68,18 +68,18 @@ def main(*, write: bool) -> None:
                 f"ms a call, median (range) of {network.runs} interleaved runs; in brackets the median ratio to value alone, "
                 "the naive package's signature, run by run. `gradwire` is what export writes."
             ),
-            columns=["form", *(f"{rows:,} rows" for rows in times), "million rows a second, most"],
+            columns=["variant", *(f"{rows:,} rows" for rows in times), "million rows a second, most"],
             rows=[
-                [form, *(_cell(found, form) for found in times.values()), _rate(times, form)] for form in times[BLOCK]
+                [form, *(_cell(cells, form) for cells in times.values()), _rate(times, form)] for form in times[BLOCK]
             ],
         ).show(write=write)
-        asked += _asked(network, times)
+        targets += _targets(network, times)
     Report(
         name="export_targets",
-        title="What was asked of value and derivative, and what it is",
+        title="Targets for value and derivative, and what was measured",
         method="Median (range) of ratios, run by run, from the tables above.",
-        columns=["network", "ratio", "asked", "is"],
-        rows=asked,
+        columns=["network", "ratio", "target", "measured"],
+        rows=targets,
     ).show(write=write)
 
 
@@ -91,7 +91,7 @@ def _measure(network: Network) -> dict[int, dict[str, Measured]]:
         return {rows: _interleaved(servable, network, list(forms), rows) for rows in (BLOCK, network.large)}
 
 
-def _asked(network: Network, times: dict[int, dict[str, Measured]]) -> list[list[str | Measured]]:
+def _targets(network: Network, times: dict[int, dict[str, Measured]]) -> list[list[str | Measured]]:
     """The targets of the design, as ratios."""
     block, large = times.values()
     ours, xla = (
@@ -132,8 +132,8 @@ def _forms(network: Network, function: Function) -> dict[str, Call]:
     value = trace(function.call, specs)
     best = block_rows(traced.graph.as_graph_def(add_shapes=True))
 
-    def blocked(found: Any, rows: int, **options: Any) -> Call:
-        return split(lambda tensors: found(**tensors), found.structured_outputs, rows, **options)
+    def blocked(concrete: Any, rows: int, **options: Any) -> Call:
+        return split(lambda tensors: concrete(**tensors), concrete.structured_outputs, rows, **options)
 
     def map_fn(tensors: dict[str, Any]) -> dict[str, Any]:
         return _by_map_fn(traced, tensors["x"], best)
@@ -170,7 +170,7 @@ def _by_map_fn(traced: Any, x: Any, rows: int) -> dict[str, Any]:
 
 
 def _forward(function: Function) -> Call:
-    """Value and tangent side by side through each layer, one product for both: what one input number allows."""
+    """Value and tangent side by side through each layer, one product for both: possible for a scalar input only."""
     kernels = sorted((v for v in function.variables if "kernel" in v.name), key=lambda v: v.name)
     biases = sorted((v for v in function.variables if "bias" in v.name), key=lambda v: v.name)
 
@@ -208,7 +208,7 @@ def _interleaved(servable: Servable, network: Network, forms: list[str], rows: i
                 times[form].append(1e3 * (time.perf_counter() - began))
             elif any(not np.allclose(expected[name], array, atol=1e-5) for name, array in answers.items()):
                 raise AssertionError(f"{form} gives other numbers")
-    return {form: Measured(tuple(found), "ms") for form, found in times.items()}
+    return {form: Measured(tuple(column), "ms") for form, column in times.items()}
 
 
 def _ratio(times: dict[str, Measured], form: str) -> Measured:
@@ -222,4 +222,4 @@ def _cell(times: dict[str, Measured], form: str) -> str:
 
 
 def _rate(times: dict[int, dict[str, Measured]], form: str) -> str:
-    return f"{max(rows / found[form].median / 1e3 for rows, found in times.items()):.1f}"
+    return f"{max(rows / cells[form].median / 1e3 for rows, cells in times.items()):.1f}"

@@ -50,7 +50,7 @@ def _basket(*, write: bool) -> None:
         name="problems_basket",
         title="Seven-asset Bachelier basket: values alone against values and derivatives",
         method=(
-            f"100 rmse against the closed form on 1,000 points of the samples' law; seeds {SEEDS.start} to "
+            f"100 rmse against the closed form on 1,000 points of the samples' distribution; seeds {SEEDS.start} to "
             f"{SEEDS[-1]}, median (range). Both losses: adam, 0.03 falling to 0, {BASKET.steps:,} steps of a sixteenth of the samples, at least 256, "
             "float32, 7-20-20-20-20-1 softplus. The labels are payoffs and their derivatives along one simulated path "
             "(the problem's own), along two antithetic paths, or price and deltas in closed form."
@@ -117,8 +117,8 @@ def _fitted(
     size: str = "rmse",
     scale: float = 1.0,
 ) -> Errors:
-    """Fits with the problem's own optimiser, seed after seed."""
-    found: dict[str, list[float]] = {}
+    """Fit with the problem's own optimiser, seed after seed."""
+    errors: dict[str, list[float]] = {}
     for seed in SEEDS:
         samples = problem.samples(count, seed=seed) if make is None else make(count, seed)
         result = fit(
@@ -131,8 +131,8 @@ def _fitted(
         )
         for tensor, entry in result.errors.items():
             if isinstance(entry, dict):
-                found.setdefault(tensor, []).append(scale * entry[size])
-    return {tensor: tuple(values) for tensor, values in found.items()}
+                errors.setdefault(tensor, []).append(scale * entry[size])
+    return {tensor: tuple(values) for tensor, values in errors.items()}
 
 
 def _gain(alone: Errors, both: Errors, tensor: str) -> tuple[float, ...]:

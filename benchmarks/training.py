@@ -1,4 +1,4 @@
-"""The post's training against Keras's ``model.fit``, and what the four fits of log x reach as packages."""
+"""The reference training against Keras's ``model.fit``, and what the four fits of log x reach as packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks._report import Measured, Report
 from gradwire_export import export
 from gradwire_training import Result, Value, fit, problems
 
-EPOCHS = 10_000  # the post's
+EPOCHS = 10_000  # the reference training's
 TIMED_EPOCHS = 300  # of model.fit; the rest is extrapolated
 RUNS = 3
 SEEDS = range(5)
@@ -29,7 +29,7 @@ class Case:
     """A command, what it is to reach, and what it stands for in calls of the package."""
 
     command: str
-    promised: tuple[float, float]  # max abs(f - log x), max abs(df/dx - 1/x)
+    target: tuple[float, float]  # max abs(f - log x), max abs(df/dx - 1/x)
     loss: str
     samples: Mapping[str, int | str] = field(default_factory=dict)
     dtype: str = "float32"
@@ -60,7 +60,7 @@ def main(*, write: bool) -> None:
     ratio = Measured(tuple(slow / quick for slow, quick in zip(theirs, ours, strict=True)), "times")
     Report(
         name="training_speed",
-        title=f"The post's training: SGD 0.1, {EPOCHS:,} full-batch steps on 19 points",
+        title=f"The reference training: SGD 0.1, {EPOCHS:,} full-batch steps on 19 points",
         method=(
             f"End to end from the call, compilation included, imports excluded; {RUNS} interleaved runs, "
             f"median (range). model.fit: the first epoch and {TIMED_EPOCHS} more are timed, the others extrapolated."
@@ -76,7 +76,7 @@ def main(*, write: bool) -> None:
 
 
 def _race() -> tuple[float, float, float]:
-    """Gives the seconds of our 10,000 steps, of model.fit's (extrapolated), and of its 300 epochs."""
+    """Return the seconds of our 10,000 steps, of model.fit's (extrapolated), and of its 300 epochs."""
     began = time.perf_counter()
     fit(LOG.network(seed=0), LOG.samples(), loss=Value(), optimizer="sgd", steps=EPOCHS)
     ours = time.perf_counter() - began
@@ -84,7 +84,7 @@ def _race() -> tuple[float, float, float]:
 
 
 def _model_fit() -> tuple[float, float]:
-    """Gives the seconds of the post's 10,000 epochs (extrapolated), and of 300, both with their compilation."""
+    """Return the seconds of 10,000 epochs of the reference training (extrapolated) and of 300, compilation included."""
     samples = LOG.samples()
     x, y = samples.x["x"].astype("float32"), samples.y["f"].astype("float32")
     hidden = [keras.layers.Dense(20, activation="sigmoid") for _ in range(2)]
@@ -100,15 +100,15 @@ def _model_fit() -> tuple[float, float]:
 
 
 def _accuracy() -> Report:
-    """Fits, exports, loads and evaluates each case from each seed, with 300 epochs of model.fit beside each seed."""
+    """Fit, exports, loads and evaluates each case from each seed, with 300 epochs of model.fit beside each seed."""
     _fit(CASES[0], 0, steps=1)  # what TensorFlow does once in a process is not a fit's
     epochs: list[float] = []
-    found: dict[str, list[tuple[float, float, float]]] = {case.command: [] for case in CASES}
+    errors: dict[str, list[tuple[float, float, float]]] = {case.command: [] for case in CASES}
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:
             epochs.append(_model_fit()[1])
             for index, case in enumerate(CASES):
-                found[case.command].append(_case(case, seed, Path(folder) / f"{seed}-{index}"))
+                errors[case.command].append(_case(case, seed, Path(folder) / f"{seed}-{index}"))
     beside = Measured(tuple(epochs), "s")
     return Report(
         name="training_accuracy",
@@ -116,8 +116,8 @@ def _accuracy() -> Report:
         method=(
             f"Each is exported, loaded by gradwire.load, and measured on {POINTS:,} points of [0.1, 1.9]. Seeds "
             f"{SEEDS.start} to {SEEDS[-1]}, median (range). Time: of the fit, from the call, compilation included, imports "
-            f"excluded; beside it {TIMED_EPOCHS} epochs of the post's model.fit in the same run. Kept: medians within what "
-            "is promised, and no slower than those epochs."
+            f"excluded; beside it {TIMED_EPOCHS} epochs of the reference training's model.fit in the same run. Met: medians "
+            "within the target, and no slower than those epochs."
         ),
         columns=[
             "gradwire",
@@ -125,15 +125,15 @@ def _accuracy() -> Report:
             f"{TIMED_EPOCHS} epochs",
             "max abs(f - log x)",
             "max abs(df/dx - 1/x)",
-            "promised",
-            "kept",
+            "target",
+            "met",
         ],
-        rows=[_row(case, found[case.command], beside) for case in CASES],
+        rows=[_row(case, errors[case.command], beside) for case in CASES],
     )
 
 
 def _case(case: Case, seed: int, folder: Path) -> tuple[float, float, float]:
-    """Gives the seconds of a fit, and the two errors of its package."""
+    """Return the seconds of a fit, and the two errors of its package."""
     began = time.perf_counter()
     result = _fit(case, seed)
     seconds = time.perf_counter() - began
@@ -151,9 +151,9 @@ def _fit(case: Case, seed: int, **limits: int) -> Result:
     return fit(network, samples, loss=LOG.loss(case.loss), seed=seed, dtype=case.dtype, **limits)
 
 
-def _row(case: Case, found: list[tuple[float, float, float]], beside: Measured) -> list[str | Measured]:
-    seconds, value, slope = (Measured(column) for column in zip(*found, strict=True))
-    kept = value.median <= case.promised[0] and slope.median <= case.promised[1] and seconds.median <= beside.median
-    promised = " / ".join(f"{limit:.2g}" for limit in case.promised)
+def _row(case: Case, errors: list[tuple[float, float, float]], beside: Measured) -> list[str | Measured]:
+    seconds, value, derivative = (Measured(column) for column in zip(*errors, strict=True))
+    is_met = value.median <= case.target[0] and derivative.median <= case.target[1] and seconds.median <= beside.median
+    target = " / ".join(f"{limit:.2g}" for limit in case.target)
     times = Measured(seconds.values, "s")
-    return [case.command, times, beside, value, slope, promised, "yes" if kept else "NO"]
+    return [case.command, times, beside, value, derivative, target, "yes" if is_met else "NO"]

@@ -69,7 +69,7 @@ def _runs(drivers: dict[str, Driver]) -> Sequence[Run]:
 
 
 def _ours(loss: str, seed: int) -> tuple[Errors, ...]:
-    """A fit a mark, of so many seconds and of those that building takes: a fit of one step tells them."""
+    """Run a fit for each mark, of so many seconds plus those that building takes, measured by a fit of one step."""
     building = _fit(loss, seed, steps=1).seconds
     results = [_fit(loss, seed, seconds=building + mark, steps=ENDLESS) for mark in MARKS]
     return tuple((_known(result, "f"), _known(result, "df_dx")) for result in results)
@@ -89,7 +89,9 @@ def _known(result: Result, tensor: str) -> float:
 def _theirs(driver: Driver, loss: str, seed: int) -> tuple[Errors, ...]:
     samples = LOG.samples()
     at = LOG.truth.test_points(1_000)
-    x, wanted, slope = (table.ravel() for table in (at["x"], LOG.truth.f(at)["f"], LOG.truth.df(at)["f"]["x"]))
+    x, exact, exact_derivative = (
+        table.ravel() for table in (at["x"], LOG.truth.f(at)["f"], LOG.truth.df(at)["f"]["x"])
+    )
     answer = driver.ask(
         loss=loss,
         seed=seed,
@@ -102,15 +104,15 @@ def _theirs(driver: Driver, loss: str, seed: int) -> tuple[Errors, ...]:
     if answer is None:
         return ((math.inf, math.inf),) * len(MARKS)
     return tuple(
-        (_worst(value, wanted), _worst(derivative, slope))
+        (_worst(value, exact), _worst(derivative, exact_derivative))
         for value, derivative in zip(answer["f"], answer["df_dx"], strict=True)
     )
 
 
-def _worst(given: Sequence[float] | None, wanted: np.ndarray) -> float:
-    if given is None:
+def _worst(predicted: Sequence[float] | None, exact: np.ndarray) -> float:
+    if predicted is None:
         return math.inf
-    worst = float(np.abs(np.array(given) - wanted).max())
+    worst = float(np.abs(np.array(predicted) - exact).max())
     return worst if math.isfinite(worst) else math.inf
 
 
@@ -154,9 +156,9 @@ def _cells(label: str, loss: str, runs: Sequence[Run]) -> list[str]:
 
 
 def _median(label: str, loss: str, mark: int, runs: Sequence[Run]) -> Errors:
-    found = [run.errors[mark] for run in runs if run.label == label and run.loss == loss]
-    value, slope = (statistics.median(column) for column in zip(*found, strict=True))
-    return value, slope
+    at_mark = [run.errors[mark] for run in runs if run.label == label and run.loss == loss]
+    value, exact_derivative = (statistics.median(column) for column in zip(*at_mark, strict=True))
+    return value, exact_derivative
 
 
 def _pair(errors: Errors) -> str:
@@ -164,7 +166,7 @@ def _pair(errors: Errors) -> str:
 
 
 def _verdict(loss: str, runs: Sequence[Run]) -> str:
-    """Says where a rival is below us, if anywhere."""
+    """Say where a rival is below us, if anywhere."""
     labels = [label for label in dict.fromkeys(run.label for run in runs if run.loss == loss) if label != OURS]
     lost = [
         f"{label} at {mark:g} s in {name}"

@@ -83,19 +83,32 @@ def show(address: str) -> bool:
 
 
 def draw(x: np.ndarray, f: np.ndarray, df_dx: np.ndarray) -> None:
-    """Draws what the server answered over the truth."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, found, truth, name, formula, colour in (
-        (panels[0], f, np.log(x), "f", "log x", "#0072b2"),
-        (panels[1], df_dx, 1 / x, "df_dx", "1/x", "#d55e00"),
+    """Plot what the server returned over the exact functions, with the errors below."""
+    samples = np.load(FIT / "samples.npz")
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1))
+    for column, name, label, formula, served, exact, samples_y, colour in (
+        (0, "f", "f", "log x", f, np.log(x), samples["y:f"], "#0072b2"),
+        (1, "df/dx", "df_dx", "1/x", df_dx, 1 / x, samples["dydx:f:x"], "#d55e00"),
     ):
-        axes.plot(x, truth, color="#b0b0b0", linewidth=6, solid_capstyle="round", label=formula)
-        axes.plot(x, found, color=colour, linewidth=1.8, label=f"{name}, as served")
-        axes.set_xlabel("x")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-        axes.set_title(f"|{name} - {formula}| ≤ {np.abs(found - truth).max():.1e}", loc="left", fontsize=11)
+        curve, error = panels[0, column], panels[1, column]
+        curve.plot(x, exact, color="#c4c4c4", linewidth=7, solid_capstyle="round", label=f"exact: {formula}")
+        curve.plot(x, served, color=colour, linewidth=2, label=f"served: {label}")
+        dots = {"color": "black", "markersize": 4, "zorder": 3, "clip_on": False}
+        curve.plot(samples["x:x"], samples_y, "o", label=f"{len(samples_y)} samples", **dots)
+        curve.set_ylabel(name, fontsize=12)
+        curve.legend(frameon=False, fontsize=11, loc="lower right" if column == 0 else "upper right")
+        largest = np.abs(served - exact).max()
+        error.semilogy(x, np.abs(served - exact), color=colour, linewidth=1)
+        error.set_ylim(largest / 3e4, largest * 3)
+        error.set_ylabel("abs. error", fontsize=12)
+        error.set_xlabel("x", fontsize=12)
+        error.set_title(f"largest error {largest:.1e}", fontsize=11, loc="left")
+        error.grid(axis="y", color="#e4e4e4")
+        for axes in (curve, error):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=10)
+    figure.suptitle("One call returns the value and the derivative", fontsize=14, fontweight="bold")
     figure.savefig(PICTURE, dpi=150)
 
 

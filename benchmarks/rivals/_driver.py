@@ -43,7 +43,7 @@ class Task:
 
 
 class Track:
-    """Keeps the best weights seen, and what they were at each mark.
+    """The best weights so far, and what they were at each mark.
 
     ``offer`` may be called as often as a driver likes; ``weights`` is a function, called only when the loss is the
     smallest so far, and gives something that later steps do not change.
@@ -51,52 +51,52 @@ class Track:
 
     def __init__(self, marks: list[float]) -> None:
         self.marks = marks
-        self.kept: list[tuple[Any, int]] = []  # by mark: weights and the step that they are of
+        self.snapshots: list[tuple[Any, int]] = []  # by mark: weights and the step that they are of
         self._best: tuple[float, Any, int] = (float("inf"), None, 0)
         self._steps = 0
         self._began = 0.0
 
     def start(self) -> None:
-        """Starts the clock; call it just before the first step, with everything compiled."""
+        """Start the clock; call it just before the first step, with everything compiled."""
         self._began = time.perf_counter()
 
     def offer(self, loss: float, weights: Callable[[], Any], *, steps: int = 1) -> None:
-        """Takes note of weights and of their loss; raises OutOfTimeError after the last mark."""
+        """Note weights and their loss; raise OutOfTimeError after the last mark."""
         now = time.perf_counter() - self._began
-        while len(self.kept) < len(self.marks) and now > self.marks[len(self.kept)]:
+        while len(self.snapshots) < len(self.marks) and now > self.marks[len(self.snapshots)]:
             self._keep()
-        if len(self.kept) == len(self.marks):
+        if len(self.snapshots) == len(self.marks):
             raise OutOfTimeError
         self._steps += steps
         if loss < self._best[0]:
             self._best = (loss, weights(), self._steps)
 
     def finish(self) -> None:
-        """Fills the marks that a fit which ended early did not need."""
-        while len(self.kept) < len(self.marks):
+        """Fill the marks that a fit that ended early did not reach."""
+        while len(self.snapshots) < len(self.marks):
             self._keep()
 
     def _keep(self) -> None:
         _, weights, steps = self._best
-        self.kept.append((weights, steps))
+        self.snapshots.append((weights, steps))
 
 
 class Rival(Protocol):
-    """A way to fit; weights are whatever it likes them to be."""
+    """A way to fit; weights are whatever it needs."""
 
     packages: tuple[str, ...]
 
     def fit(self, task: Task, track: Track) -> None:
-        """Builds, compiles, calls ``track.start()``, and fits until the track or the method ends it."""
+        """Build, compile, call ``track.start()``, and fit until the track or the method ends it."""
         ...
 
     def predict(self, weights: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gives value and derivative at x (rows, 1), each (rows, 1), in the precision of the fit."""
+        """Return value and derivative at x (rows, 1), each (rows, 1), in the precision of the fit."""
         ...
 
 
 def serve(rival: Rival) -> None:
-    """Answers the benchmark until it closes the pipe."""
+    """Answer the benchmark until it closes the pipe."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to standard error: standard output is for answers
     sys.stdout = sys.stderr
@@ -118,7 +118,7 @@ def _answer(rival: Rival, request: dict[str, Any]) -> dict[str, Any]:
         rival.fit(task, track)
     track.finish()
     answer: dict[str, list[Any]] = {"f": [], "df_dx": [], "steps": []}
-    for weights, steps in track.kept:
+    for weights, steps in track.snapshots:
         value, slope = (None, None) if weights is None else rival.predict(weights, at)
         answer["f"].append(None if value is None else np.ravel(value).tolist())
         answer["df_dx"].append(None if slope is None else np.ravel(slope).tolist())

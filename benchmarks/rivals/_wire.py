@@ -37,15 +37,15 @@ class System(Protocol):
     packages: tuple[str, ...]
 
     def serve(self, port: int) -> None:
-        """Serves until it is killed; runs in a process of its own."""
+        """Serve until it is killed; runs in a process of its own."""
         ...
 
     def connect(self, target: str) -> None:
-        """Opens a client; raises whatever it likes while the server is not yet there."""
+        """Open a client; raises whatever it likes while the server is not yet there."""
         ...
 
     def both(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Calls for f and df/dx at x (rows,), float64; each (rows,)."""
+        """Call for f and df/dx at x (rows,), float64; each (rows,)."""
         ...
 
 
@@ -114,7 +114,7 @@ def _timed(system: System, rows: int, calls: int, warm: set[int]) -> dict[str, A
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Ends the server, and after a while whatever it has started."""
+    """End the server, and after a while whatever it has started."""
     server.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
         server.wait(STOP_SECONDS)
@@ -124,6 +124,6 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]

@@ -53,7 +53,7 @@ OPTIMIZER = optax.lbfgs(memory_size=MEMORY)
 
 @jax.jit
 def steps(params: Any, state: Any, x: Any, y: Any, dydx: Any) -> tuple[Any, Any, Any]:
-    """Takes a chunk of steps; gives the weights, the optimiser's state, and the loss of these weights."""
+    """Take a chunk of steps; gives the weights, the optimiser's state, and the loss of these weights."""
     objective = functools.partial(loss_of, x=x, y=y, dydx=dydx)
     both = optax.value_and_grad_from_state(objective)
 
@@ -78,7 +78,7 @@ class Jax:
         track.start()
         while True:
             params, state, loss = steps(params, state, *data)
-            track.offer(float(loss), lambda kept=params: kept, steps=CHUNK)
+            track.offer(float(loss), lambda snapshot=params: snapshot, steps=CHUNK)
 
     def predict(self, weights: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value, slope = value_and_slope(weights, jnp.asarray(x))

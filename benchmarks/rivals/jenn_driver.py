@@ -1,8 +1,8 @@
 """jenn: Adam on values and derivatives, in NumPy float64.
 
 Settings: normalised data, no ridge, derivatives weighted like values. A constant learning rate ends three times worse
-than one that is halved now and then (``is_warmstart``): from its default of 0.05 every 1,000 steps with derivatives; from
-0.005 every 3,000 without, where 0.05 falls into an overfit of 0.1. Its hidden units are tanh: the sigmoid's family.
+than one that is halved now and then (``is_warmstart``): from its default of 0.05 every 1,000 steps with derivatives;
+from 0.005 every 3,000 without, where 0.05 falls into an overfit of 0.1. Its hidden units are tanh, like sigmoids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HALVINGS = 7
 
 
 def noting(track: Track) -> Any:
-    """Patches jenn's cost, its only door to the training loop, to offer every loss and its parameters."""
+    """Patch jenn's cost, its only door to the training loop, to offer every loss and its parameters."""
     evaluate = Cost.evaluate
 
     def noted(self: Cost, y_pred: np.ndarray, j_pred: np.ndarray | None = None) -> np.float64:

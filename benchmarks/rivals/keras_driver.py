@@ -1,4 +1,4 @@
-"""The post's own training: ``model.fit`` with SGD at 0.1 on one batch of all rows, float32, an epoch a step.
+"""The reference training: ``model.fit`` with SGD at 0.1 on one batch of all rows, float32, an epoch a step.
 
 Runs in the project's environment: it is what Gradwire started from.
 """
@@ -21,7 +21,7 @@ ENDLESS = 10**9
 
 
 class Note(keras.callbacks.Callback):
-    """Offers every epoch's loss; it is of the weights before the epoch's update."""
+    """Offer every epoch's loss; it is of the weights before the epoch's update."""
 
     def __init__(self, track: Track) -> None:
         super().__init__()

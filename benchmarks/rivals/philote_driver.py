@@ -51,8 +51,8 @@ class Philote:
     def both(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(x) != self.rows:
             self._agree(len(x))
-        found = self.client.run_compute({"x": x})
-        return found["f"], found["df_dx"]
+        response = self.client.run_compute({"x": x})
+        return response["f"], response["df_dx"]
 
     def _agree(self, rows: int) -> None:
         self.client._var_meta.clear()

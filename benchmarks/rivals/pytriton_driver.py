@@ -50,8 +50,8 @@ class PyTriton:
         self.client.infer_batch(np.ones((1, 1)))
 
     def both(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = self.client.infer_batch(x[:, None])
-        return found["f"][:, 0], found["df_dx"][:, 0]
+        response = self.client.infer_batch(x[:, None])
+        return response["f"][:, 0], response["df_dx"][:, 0]
 
 
 if __name__ == "__main__":

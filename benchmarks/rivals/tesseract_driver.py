@@ -28,8 +28,8 @@ class Tesseract:
         self.client.health()
 
     def both(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = self.client.apply({"x": x})
-        return found["f"], found["df_dx"]
+        response = self.client.apply({"x": x})
+        return response["f"], response["df_dx"]
 
 
 if __name__ == "__main__":

@@ -12,21 +12,31 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import CARD_FILE, Card, CardTensor, Domain, contract
+from gradwire._package import (
+    CARD_FILE,
+    SERVING_DEFAULT,
+    Box,
+    Card,
+    CardTensor,
+    Domain,
+    StagedPath,
+    boxes_of,
+    version_directories,
+)
 from gradwire_export._analysis import DerivativeWarning
-from gradwire_export._checks import CHECK_POINTS, check_package, draw_points, draw_vectors, prove, read_domain
+from gradwire_export._checks import CHECK_POINTS, check_package, complete_card, draw_directions, draw_points
 from gradwire_export._package import (
     XLA,
     PackageModule,
-    Plan,
+    PackageSpec,
     compiled_entry,
     make_canonical,
-    new_version,
-    plan_of,
-    row_signature,
+    package_spec,
+    signature_body,
     trace_signatures,
     warmup_requests,
     write_batching,
@@ -34,8 +44,7 @@ from gradwire_export._package import (
 )
 from gradwire_export._sources import JaxFunction, Pair, Source, function_of, read_source, row_shape
 
-POINTS_SEED: Final = 0
-NEIGHBOURS_SEED: Final = 1  # another draw, so that neighbours differ
+CHECK_SEED: Final = 0
 # The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
 WITHOUT_GRADIENTS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy")
@@ -47,7 +56,7 @@ class Exported:
 
     Attributes:
         path: its version directory.
-        card: what it says of itself.
+        card: its card.
     """
 
     path: Path
@@ -71,29 +80,31 @@ def export(
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     version: int | None = None,
 ) -> Exported:
-    """Writes a model, or any TensorFlow function, as a package that returns its derivatives too.
+    """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
 
-    The package is written beside its place, loaded the way Serving loads it in a fresh process, compared with the
-    model in every signature, and only then renamed to its version. If anything differs, nothing is left.
+    The package is written beside its final place, loaded the way Serving loads it in a fresh process, compared with the
+    model in every signature, and only then renamed to its version. After an error nothing is left.
 
     Args:
         source: a training result's directory, a .keras file, a SavedModel's directory, a Keras model, or a callable of
-            one tensor an input that returns a tensor, a sequence, or a dict of tensors.
+            one tensor for each input that returns a tensor, a sequence, or a dict of tensors.
         to: the model's directory, such as ``models/log``; the package becomes ``models/log/1``, then 2, ….
         inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for Keras models their own
-            names in the order that the package is to have (a single input may be renamed).
-        outputs: names for the outputs where the source gives none, one each (a single one is ``f``); where it names
-            them, those that the package is to have.
-        wrt: names of the inputs to differentiate by; all by default. The others are parameters, which may be integers.
+            names in the order of the package (a single input may be renamed).
+        outputs: names for the outputs where the source has none, one each (a single one is ``f``); where it names them,
+            those to export.
+        wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters, which may
+            be integers.
         signatures: which of ``jvp``, ``vjp``, ``hvp`` and ``hessian`` the package has besides ``serving_default``,
-            ``value`` and ``card``. By default all, but ``hessian`` only where 16 numbers or fewer are differentiated by.
+            ``value`` and ``card``. By default all, but ``hessian`` only for at most 16 differentiated input elements.
         name: the model's name on the card; that of ``to`` by default.
-        domain: ``{input: (lower, upper)}``, where the source has none. Unknown domains are checked on [-1, 1].
+        domain: ``{input: (lower, upper)}``, numbers or arrays of the input's row shape, where the source has none.
+            Unknown domains are checked on [-1, 1], those of integers on [0, 1].
         units: ``{input or output: unit}``, where the source has none.
         zeros: pairs (output, input) that are not connected and whose derivative is truly zero.
         signature: of a SavedModel, the one to export; ``serving_default`` by default.
         unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers): only if you trust its author.
-        compile: ``"xla"`` compiles the signatures with XLA. Quicker on large calls; a CPU server then needs
+        compile: ``"xla"`` compiles the signatures with XLA. Faster for large calls; a CPU server then needs
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         version: number of the version; one more than the highest by default.
 
@@ -101,87 +112,105 @@ def export(
         Where the package is, and its card.
 
     Warns:
-        DerivativeWarning: derivatives leave the jumps of an operation out, or a signature had to be left out.
+        DerivativeWarning: derivatives omit the jumps of an operation, or a signature had to be left out.
 
     Raises:
         ConversionError: a derivative is missing, an output is not batched, rows depend on one another, or XLA cannot
             compile a signature.
-        CheckFailed: the package does not give what the model gives.
+        CheckFailed: the package's outputs are not the model's.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
         UsageError: inputs, names, domain or units do not fit the model.
     """
-    found = _source(source, signature, unsafe_lambda=unsafe_lambda)
-    function = function_of(found.model, inputs=inputs or found.inputs, outputs=outputs, wrt=wrt, named=found.outputs)
-    plan = replace(plan_of(function, zeros, signatures), xla=_asks_for_xla(compile, found))
-    for text in plan.warnings:
+    read = _read(source, signature, unsafe_lambda=unsafe_lambda)
+    function = function_of(read.model, inputs=inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs)
+    spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
+    for text in spec.warnings:
         warnings.warn(text, DerivativeWarning, stacklevel=2)
-    bounds = read_domain({**found.domain, **(domain or {})}, function.inputs)
-    known_units = {**found.units, **(units or {})}
+    bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
+    known_units = {**read.units, **(units or {})}
     card = Card(
-        name=name or found.name or Path(to).name,
+        name=name or read.name or Path(to).name,
         inputs=_tensors(function.inputs, known_units, bounds),
         outputs=_tensors(function.outputs, known_units, {}),
-        derivatives=plan.names,
-        signatures=plan.signatures,
-        second_derivatives=plan.seconds if contract.HESSIAN in plan.signatures else {},
-        trained=found.trained,
-        errors=found.errors,
-        compiled=_compiled(plan),
+        derivatives=spec.derivatives,
+        signatures=spec.signatures,
+        second_derivatives=spec.second_derivatives,
+        trained=read.trained,
+        errors=read.errors,
+        compiled=_compiled(spec),
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _require_known_units(card, units or {})
-    with new_version(Path(to), version) as (directory, target):
-        card = _write(directory, plan, card)
+    target = _version_directory(Path(to), version)
+    with StagedPath(target, is_directory=True) as staged:
+        card = _write(staged.path, spec, card)
     return Exported(target, card)
 
 
-def _source(given: Callable[..., Any] | str | Path, signature: str | None, *, unsafe_lambda: bool) -> Source:
-    if isinstance(given, (str, Path)):
-        return read_source(Path(given), signature=signature, unsafe_lambda=unsafe_lambda)
+def _read(source: Callable[..., Any] | str | Path, signature: str | None, *, unsafe_lambda: bool) -> Source:
+    if isinstance(source, (str, Path)):
+        return read_source(Path(source), signature=signature, unsafe_lambda=unsafe_lambda)
     if signature is not None:
-        raise UsageError(f"signature names {signature!r}, and the source is no SavedModel: leave it out")
-    return Source(model=given)
+        raise UsageError(f"signature names {signature!r}, and the source is not a SavedModel: leave it out")
+    return Source(model=source)
 
 
-def _asks_for_xla(word: str | None, found: Source) -> bool:
-    if word not in (None, XLA):
-        raise UsageError(f"compile is {word!r}, expected {XLA!r} or nothing")
-    return word == XLA or isinstance(found.model, JaxFunction)  # nothing but XLA runs what JAX wrote
+def _uses_xla(compile_: str | None, source: Source) -> bool:
+    if compile_ not in (None, XLA):
+        raise UsageError(f"compile is {compile_!r}, expected {XLA!r} or nothing")
+    return compile_ == XLA or isinstance(source.model, JaxFunction)  # nothing but XLA runs JAX's operations
 
 
-def _compiled(plan: Plan) -> dict[str, Any] | None:
-    if not plan.xla:
+def _domains(domain: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> dict[str, Domain]:
+    if unknown := sorted(set(domain) - set(specs)):
+        raise UsageError(f"domain names input {unknown[0]!r}, expected one of {sorted(specs)}")
+    return {name: Box.read(name, bounds, row_shape(specs[name])).domain for name, bounds in domain.items()}
+
+
+def _version_directory(base: Path, version: int | None) -> Path:
+    """Return where a new version goes: after the highest by default; versions are never overwritten."""
+    if version is None:
+        version = max(version_directories(base), default=0) + 1 if base.is_dir() else 1
+    target = base / str(version)
+    if target.exists():
+        raise PackageError(
+            f"{target} exists, and versions are never overwritten: leave the version out for the next one"
+        )
+    return target
+
+
+def _compiled(spec: PackageSpec) -> dict[str, Any] | None:
+    if not spec.xla:
         return None
-    found = row_signature(plan, contract.SERVING_DEFAULT)
-    return compiled_entry(found.body, found.inputs, copies=plan.copies(contract.SERVING_DEFAULT))
+    body, inputs = signature_body(spec, SERVING_DEFAULT), spec.inputs(SERVING_DEFAULT)
+    return compiled_entry(body, inputs, n_repeats=spec.n_repeats(SERVING_DEFAULT))
 
 
-def _write(directory: Path, plan: Plan, card: Card) -> Card:
-    bounds = {tensor.name: tensor.domain for tensor in card.inputs if tensor.domain is not None}
-    points = draw_points(plan.function.inputs, bounds, CHECK_POINTS, POINTS_SEED)
-    neighbours = draw_points(plan.function.inputs, bounds, CHECK_POINTS, NEIGHBOURS_SEED)
-    _save(directory, plan, card)
-    vectors = draw_vectors(plan, CHECK_POINTS, POINTS_SEED)
-    checks = check_package(directory, plan, points=points, neighbours=neighbours, vectors=vectors)
+def _write(directory: Path, spec: PackageSpec, card: Card) -> Card:
+    boxes, rng = boxes_of(card, None), np.random.default_rng(CHECK_SEED)
+    points, neighbours = (draw_points(spec.function.inputs, boxes, CHECK_POINTS, rng) for _ in range(2))
+    rows = points | draw_directions(spec, CHECK_POINTS, rng)
+    _save(directory, spec, card)
+    checks = check_package(directory, spec, rows=rows, neighbours=neighbours)
     sizes = card.compiled["batch_sizes"] if card.compiled else [1]
-    write_warmup(directory, warmup_requests(plan, points, vectors), sizes)
+    write_warmup(directory, warmup_requests(spec, rows), sizes)
     if card.compiled:
         write_batching(directory, sizes)
-    return prove(directory, card, checks)
+    return complete_card(directory, card, checks)
 
 
-def _save(directory: Path, plan: Plan, card: Card) -> None:
+def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
     with tempfile.TemporaryDirectory(prefix="gradwire-card-") as scratch:
         file = Path(scratch, CARD_FILE.name)  # SavedModel copies the asset and keeps its name
         file.write_text(card.to_json())
-        module = PackageModule(plan.function, file)
+        module = PackageModule(spec.function, file)
         try:
             tf.saved_model.save(
-                module, str(directory), signatures=trace_signatures(plan, module), options=WITHOUT_GRADIENTS
+                module, str(directory), signatures=trace_signatures(spec, module), options=WITHOUT_GRADIENTS
             )
         except (tf.errors.OpError, OSError) as error:
-            raise PackageError(f"cannot write the package to {directory.parent}: {error}") from error
+            raise PackageError(f"cannot write the package: {error}; choose another directory") from error
     make_canonical(directory)
 
 

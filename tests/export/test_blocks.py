@@ -1,15 +1,16 @@
-"""Large calls in blocks give what one piece gives, row by row, whatever the model and the number of rows."""
+"""Large calls in blocks return what a single block returns, row by row, for any model and number of rows."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.export.cases import draw
 
-from gradwire_export._checks.compare import ALLOWED_EPS, compare
+from gradwire._numerics import ALLOWED_EPS, compare
 from gradwire_export._package import blocks
 from gradwire_export._package.blocks import block_rows, in_blocks, split, trace
-from gradwire_export._package.signatures import row_signature
+from gradwire_export._package.signatures import signature_body
 
 BLOCK = 4  # rows; so that a handful of rows is a large call
 ROWS = (0, 1, 4, 5, 11)
@@ -17,24 +18,24 @@ X = {"x": tf.TensorSpec((None, 1), tf.float64)}
 
 
 def rows_of(call, count):
-    """What a function of one input gives for count rows 0, 1, …."""
+    """The outputs of a function of one input for count rows 0, 1, …."""
     x = tf.range(count, dtype=tf.float64)[:, None]
-    return {name: answer.numpy() for name, answer in tf.function(call)({"x": x}).items()}
+    return {name: output.numpy() for name, output in tf.function(call)({"x": x}).items()}
 
 
-def test_every_model_gives_the_same_rows_in_blocks(case, draw_rows):
+def test_every_model_gives_the_same_rows_in_blocks(case):
     """Value and derivatives of 11 rows in blocks of 4 are those of 11 rows at once, in and out of the shortcut."""
-    plan = case.plan()
-    found = row_signature(plan, "serving_default")
-    traced = trace(found.body, found.inputs)
-    tensors = draw_rows(plan.function, case.domain, rows=11)
+    spec = case.spec()
+    inputs = spec.inputs("serving_default")
+    traced = trace(signature_body(spec, "serving_default"), inputs)
+    tensors = draw(spec.function, case.domain, rows=11)
     whole = {name: array.numpy() for name, array in traced(**_constants(tensors)).items()}
     for shortcut in (True, False):
         blocked = split(lambda parts: traced(**parts), traced.structured_outputs, BLOCK, shortcut=shortcut)
-        answers = trace(blocked, found.inputs)(**_constants(tensors))
-        assert answers.keys() == whole.keys()
-        for name, array in answers.items():
-            assert compare(whole[name], array.numpy()).eps <= ALLOWED_EPS, name
+        outputs = trace(blocked, inputs)(**_constants(tensors))
+        assert outputs.keys() == whole.keys()
+        for name, array in outputs.items():
+            assert compare(array.numpy(), whole[name]).eps <= ALLOWED_EPS, name
 
 
 def _constants(arrays):
@@ -48,13 +49,13 @@ def test_any_number_of_rows_keeps_order_and_shape(even, shortcut):
     traced = trace(lambda t: {"f": t["x"], "pair": tf.stack([t["x"], 2 * t["x"]], 1)}, X)
     blocked = split(lambda t: traced(**t), traced.structured_outputs, BLOCK, even=even, shortcut=shortcut)
     for count in ROWS:
-        answers = rows_of(blocked, count)
-        np.testing.assert_array_equal(answers["f"][:, 0], np.arange(count))
-        assert answers["pair"].shape == (count, 2, 1)
-        np.testing.assert_array_equal(answers["pair"][:, 1, 0], 2 * np.arange(count))
+        outputs = rows_of(blocked, count)
+        np.testing.assert_array_equal(outputs["f"][:, 0], np.arange(count))
+        assert outputs["pair"].shape == (count, 2, 1)
+        np.testing.assert_array_equal(outputs["pair"][:, 1, 0], 2 * np.arange(count))
 
 
-def test_blocks_are_of_the_size_asked_for():
+def test_blocks_are_of_the_requested_size():
     """Even blocks differ by a row at most and none is above the size; uneven ones are full but for the tail."""
     seen = trace(lambda t: {"rows": tf.fill([tf.shape(t["x"])[0]], tf.shape(t["x"])[0])}, X)
 
@@ -73,11 +74,13 @@ def _layers(width):
     return lambda t: {"f": tf.reduce_sum(tf.tanh(t["x"] @ w), 1, keepdims=True)}
 
 
-@pytest.mark.parametrize(("width", "copies", "rows"), [(20, 1, 65536), (128, 1, 8192), (128, 4, 2048), (1, 1, 131072)])
-def test_a_block_fills_the_cache_with_the_widest_layer(width, copies, rows):
+@pytest.mark.parametrize(
+    ("width", "n_repeats", "rows"), [(20, 1, 65536), (128, 1, 8192), (128, 4, 2048), (1, 1, 131072)]
+)
+def test_a_block_fills_the_cache_with_the_widest_layer(width, n_repeats, rows):
     """The sizes that were measured as best: 64k rows of 20 float32, 8k of 128; fewer where rows are repeated inside."""
     traced = trace(_layers(width), {"x": tf.TensorSpec((None, 1), tf.float32)})
-    assert block_rows(traced.graph.as_graph_def(add_shapes=True), copies) == rows
+    assert block_rows(traced.graph.as_graph_def(add_shapes=True), n_repeats) == rows
 
 
 def test_layers_inside_a_loop_count():
@@ -91,7 +94,7 @@ def test_layers_inside_a_loop_count():
     assert block_rows(graph) == 2048
 
 
-def test_small_calls_of_small_graphs_go_round_the_loop(monkeypatch):
+def test_small_calls_of_small_graphs_bypass_the_loop(monkeypatch):
     """The function stands twice in a small graph, for the shortcut, and once in a large one."""
 
     def copies_of_sine():

@@ -18,7 +18,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch):
     """What is written is looked at here, not whether it is right."""
     monkeypatch.setattr(_export, "check_package", lambda *_, **__: {})
     monkeypatch.setattr(_export, "write_warmup", lambda *_, **__: None)
-    monkeypatch.setattr(_export, "prove", lambda package, card, _: replace(card, digest=digest(package)))
+    monkeypatch.setattr(_export, "complete_card", lambda package, card, _: replace(card, digest=digest(package)))
 
 
 def digest_of(to: Path) -> str:

@@ -1,4 +1,4 @@
-"""What export takes, and what it says to the rest."""
+"""What export takes, and how it refuses the rest."""
 
 import keras
 import pytest
@@ -45,20 +45,20 @@ def test_names_go_with_their_tensors_whatever_the_order(structure, order):
     """The quotient is a / b, however the model takes its inputs and in whatever order they are named."""
     function = function_of(ratio(structure), inputs=order)
     assert order is None or tuple(function.inputs) == order
-    found = function.call({"a": tf.constant([[6.0]]), "b": tf.constant([[2.0]])})
-    assert found["f"].numpy() == [[3.0]]
+    outputs = function.call({"a": tf.constant([[6.0]]), "b": tf.constant([[2.0]])})
+    assert outputs["f"].numpy() == [[3.0]]
 
 
 def test_the_keys_of_a_dict_are_the_names():
     """A model that takes a dict names its inputs by the keys, not by the tensors behind them."""
     with pytest.warns(UserWarning, match="must match the names"):  # Keras's own, when such a model is made
         model = ratio("renamed dict")
-    found = function_of(model).call({"over": tf.constant([[6.0]]), "under": tf.constant([[2.0]])})
-    assert found["f"].numpy() == [[3.0]]
+    outputs = function_of(model).call({"over": tf.constant([[6.0]]), "under": tf.constant([[2.0]])})
+    assert outputs["f"].numpy() == [[3.0]]
 
 
 def test_variables_are_the_models_sorted():
-    """Everything the function reads is held, in an order that does not change from export to export."""
+    """All variables that the function reads, in an order that does not change from export to export."""
     function = function_of(named("x"))
     names = [variable.name for variable in function.variables]
     assert len(names) == 2
@@ -66,7 +66,7 @@ def test_variables_are_the_models_sorted():
 
 
 def test_outputs_select_where_there_are_names():
-    """Of the outputs that the source names, those that are wanted stay, in the source's order."""
+    """Of the outputs that the source names, those that are requested stay, in the source's order."""
     inputs = {"x": FLAT}
     by_dict = function_of(lambda x: {"f": x * 2, "g": x * 3, "h": x}, inputs=inputs, outputs=["h", "f"])
     by_sequence = function_of(lambda x: (x * 2, x * 3, x + 1), inputs=inputs, outputs=["h", "f"], named=["f", "g", "h"])
@@ -83,7 +83,7 @@ def test_outputs_rename_where_names_are_generated():
 
 
 def test_wrt_keeps_the_models_order():
-    """The inputs that are differentiated by stand in the order of the inputs, whatever order they are named in."""
+    """The differentiated inputs keep the order of the inputs, in whatever order they are named."""
     inputs = {"a": FLAT, "b": FLAT, "n": tf.TensorSpec((None, 1), tf.int32)}
     assert function_of(lambda a, b, n: a * b, inputs=inputs, wrt=["b", "a"]).wrt == ("a", "b")
     assert function_of(lambda a, b, n: a * b, inputs=inputs).wrt == ("a", "b", "n")
@@ -174,7 +174,7 @@ REFUSED = {
         ConversionError,
         "cannot be traced",
     ),
-    "fails without a word": (_silent, {"inputs": {"x": FLAT}}, ConversionError, "_Silent"),
+    "fails silently": (_silent, {"inputs": {"x": FLAT}}, ConversionError, "_Silent"),
     "too few names": (named("a", "b"), {"inputs": ("a",)}, UsageError, "model's own are"),
     "names of another model": (named("a", "b"), {"inputs": ("spot", "vol")}, UsageError, "model's own are"),
 }

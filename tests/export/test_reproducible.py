@@ -16,7 +16,7 @@ import tensorflow as tf
 import gradwire_export
 from gradwire._package.card import Card
 from gradwire_export import _export
-from gradwire_export._package.spec import plan_of
+from gradwire_export._package.spec import package_spec
 from gradwire_export._sources.function import function_of
 from gradwire_export._sources.source import read_source
 
@@ -27,12 +27,12 @@ import gradwire_export
 from gradwire._package.card import Card
 from gradwire_export import _export
 from gradwire_export._sources.function import function_of
-from gradwire_export._package.spec import plan_of
+from gradwire_export._package.spec import package_spec
 from gradwire_export._sources.source import read_source
 
-found = read_source(Path(sys.argv[1]))
-plan = plan_of(function_of(found.model, inputs=found.inputs, outputs=found.outputs), (), [])
-_export._save(Path(sys.argv[2]), plan, Card("m", (), (), plan.names, plan.signatures))
+source = read_source(Path(sys.argv[1]))
+spec = package_spec(function_of(source.model, inputs=source.inputs, outputs=source.outputs), (), [])
+_export._save(Path(sys.argv[2]), spec, Card("m", (), (), spec.derivatives, spec.signatures))
 """
 CHANCE = {"fingerprint.pb", "card.json"}  # a random number; the time
 
@@ -65,17 +65,17 @@ def result(directory: Path, model: keras.Model) -> Path:
 def save(source, directory: Path, **named) -> str:
     """Writes the package's graph and variables, and gives the digest."""
     if isinstance(source, Path):
-        found = read_source(source)
-        source, named = found.model, {"inputs": found.inputs, "outputs": found.outputs}
-    plan = plan_of(function_of(source, **named), (), [])
-    _export._save(directory, plan, Card("m", (), (), plan.names, plan.signatures))
+        read = read_source(source)
+        source, named = read.model, {"inputs": read.inputs, "outputs": read.outputs}
+    spec = package_spec(function_of(source, **named), (), [])
+    _export._save(directory, spec, Card("m", (), (), spec.derivatives, spec.signatures))
     return gradwire_export.digest(directory)
 
 
 def files(directory: Path) -> dict[str, bytes]:
     """All files that are not up to chance."""
-    found = {path.name: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    return {name: content for name, content in found.items() if name not in CHANCE}
+    contents = {path.name: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {name: content for name, content in contents.items() if name not in CHANCE}
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +173,8 @@ def test_the_canonical_form_still_loads_as_a_python_object(first):
     """Renamed functions are found by those who load the package in TensorFlow, not through a Session."""
     loaded = tf.saved_model.load(str(first))
     x = np.random.default_rng(0).uniform(-1, 1, (3, 4, 2)).astype(np.float32)
-    answers = loaded.signatures["serving_default"](x=tf.constant(x))
-    np.testing.assert_allclose(answers["f"], network()(x), rtol=1e-5)
+    outputs = loaded.signatures["serving_default"](x=tf.constant(x))
+    np.testing.assert_allclose(outputs["f"], network()(x), rtol=1e-5)
 
 
 def test_the_card_lies_nowhere_in_the_graph(first):

@@ -1,4 +1,4 @@
-"""What is refused before anything is written, what is warned of, and what is left in peace: each by name."""
+"""What is refused before anything is written, what is warned of, and what passes: each by name."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
 from gradwire_export._analysis.requirements import require_derivatives
-from gradwire_export._package.spec import plan_of
+from gradwire_export._package.spec import package_spec
 from gradwire_export._sources.function import function_of
 
 FLAT = tf.TensorSpec((None, 1), tf.float64)
@@ -74,21 +74,25 @@ REFUSED = {
     "integer input": (
         lambda n: tf.cast(n, tf.float64),
         {"n": WHOLE},
-        r"input 'n' is int32: only floating numbers have derivatives; differentiate by others, wrt=",
+        r"input 'n' is int32: only floating-point numbers have derivatives; differentiate with respect to others, wrt=",
     ),
     "integer output": (lambda x: tf.cast(x, tf.int32), {"x": FLAT}, r"output 'f' is int32.*outputs="),
     "complex output": (lambda x: tf.cast(x, tf.complex128), {"x": FLAT}, "output 'f' is complex128"),
-    "no path": (tf.ones_like, {"x": FLAT}, "output 'f' has no derivative by input 'x': TensorFlow finds no"),
+    "no path": (
+        tf.ones_like,
+        {"x": FLAT},
+        "output 'f' has no derivative with respect to input 'x': TensorFlow finds no",
+    ),
     "floor on the only path": (
         tf.floor,
         {"x": FLAT},
-        r"no derivative by input 'x': every path goes through Floor \('Floor'\)",
+        r"no derivative with respect to input 'x': every path goes through Floor \('Floor'\)",
     ),
     "argmax on the only path": (largest, {"x": FLAT}, r"every path goes through ArgMax \('ArgMax'\)"),
     "one input held fixed": (
         lambda x, t: x + 0 * tf.stop_gradient(t),
         {"x": FLAT, "t": FLAT},
-        "by input 't'",
+        "with respect to input 't'",
     ),
     "mixed dtypes": (
         lambda x, t: x + tf.cast(t, tf.float64),
@@ -98,7 +102,7 @@ REFUSED = {
     "gradient missing beside another path": (
         lambda x: x + tf.math.betainc(x, x + 1, tf.fill(tf.shape(x), tf.constant(0.5, x.dtype))),
         {"x": FLAT},
-        r"through Betainc \('Betainc'\), for which TensorFlow has no gradient by that argument",
+        r"through Betainc \('Betainc'\), for which TensorFlow has no gradient with respect to that argument",
     ),
     "custom gradient past an input": (of_captured, {"x": FLAT}, "through CustomGradient"),
     "numpy_function": (
@@ -138,7 +142,7 @@ PARAMETERS = {"bool": (tf.bool, "input 'n' is bool"), "text": (tf.string, "input
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_parameter_is_a_number(name):
-    """Integers may be parameters; truth values and text may not, for nobody could draw points of them."""
+    """Integers may be parameters; truth values and text may not: no points of them can be drawn."""
     dtype, message = PARAMETERS[name]
     spec = tf.TensorSpec((None, 1), dtype)
     function = function_of(lambda x, n: x * 2, inputs={"x": FLAT, "n": spec}, wrt=["x"])
@@ -165,7 +169,7 @@ WARNED = {
 
 @pytest.mark.parametrize("name", WARNED)
 def test_a_step_on_any_path_is_warned_of_by_name(name):
-    """TensorFlow gives a derivative, and leaves the jumps out without a word."""
+    """TensorFlow returns a derivative, and silently leaves the jumps out."""
     fn, message = WARNED[name]
     (warning,) = require_derivatives(function_of(fn, inputs={"x": FLAT}), ()).warnings
     assert message in warning
@@ -192,27 +196,27 @@ QUIET = {
 
 
 @pytest.mark.parametrize("name", QUIET)
-def test_what_is_right_is_left_in_peace(name):
-    """Kinks, choices, shapes and gradients that were given by hand are no reason to warn."""
+def test_what_is_right_passes_without_a_warning(name):
+    """Kinks, choices, shapes and custom gradients are no reason to warn."""
     support = require_derivatives(function_of(QUIET[name], inputs={"x": FLAT}), ())
     assert support == type(support)((), two_sweeps=True, without_second=(), loops=False)
 
 
 def test_gradients_without_gradients_cost_the_second_derivatives():
-    """By default they are left out with a warning; asked for, they are refused; jvp is had the other way."""
+    """By default they are left out with a warning; requested, they are refused; jvp comes by contraction."""
     function = function_of(resized, inputs={"x": SINGLE})
-    plan = plan_of(function, ())
-    assert plan.signatures == ("serving_default", "value", "jvp", "vjp", "card")
-    assert plan.warnings == (
+    spec = package_spec(function, ())
+    assert spec.signatures == ("serving_default", "value", "jvp", "vjp", "card")
+    assert spec.warnings == (
         (
             "left out hvp and hessian: ResizeBilinearGrad on the way from the inputs to the first derivatives has no "
             "gradient in TensorFlow"
         ),
     )
-    assert plan.jvp_by_contraction
+    assert spec.jvp_by_contraction
     with pytest.raises(ConversionError, match="there is no hvp: ResizeBilinearGrad"):
-        plan_of(function, (), ["hvp", "jvp"])
-    assert plan_of(function, (), ["jvp"]).warnings == ()
+        package_spec(function, (), ["hvp", "jvp"])
+    assert package_spec(function, (), ["jvp"]).warnings == ()
 
 
 @pytest.mark.parametrize("zeros", [[("f", "x")], [("f", "q")], [("q", "x")], [("f", "n")]])
@@ -228,12 +232,12 @@ def test_the_default_signatures_go_with_the_size():
     wide = {"x": tf.TensorSpec((None, 17)), "p": tf.TensorSpec((None, 4))}
     small = {"x": tf.TensorSpec((None, 16)), "p": tf.TensorSpec((None, 4))}
     by_size = {
-        len(plan_of(function_of(lambda x, p: x * p[:, :1], inputs=inputs, wrt=["x"]), ()).signatures)
+        len(package_spec(function_of(lambda x, p: x * p[:, :1], inputs=inputs, wrt=["x"]), ()).signatures)
         for inputs in (wide, small)
     }
     assert by_size == {6, 7}
     function = function_of(lambda x, p: x * p[:, :1], inputs=wide, wrt=["x"])
-    assert plan_of(function, (), ["hessian"]).signatures == ("serving_default", "value", "hessian", "card")
-    assert plan_of(function, (), []).signatures == ("serving_default", "value", "card")
+    assert package_spec(function, (), ["hessian"]).signatures == ("serving_default", "value", "hessian", "card")
+    assert package_spec(function, (), []).signatures == ("serving_default", "value", "card")
     with pytest.raises(UsageError, match=r"signatures \['gradient'\], expected some of jvp, vjp, hvp, hessian"):
-        plan_of(function, (), ["gradient"])
+        package_spec(function, (), ["gradient"])

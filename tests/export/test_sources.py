@@ -1,4 +1,4 @@
-"""What export reads: .keras files, SavedModels, and code in them only where it was asked for."""
+"""What export reads: .keras files, SavedModels, and code in them only on request."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import tensorflow as tf
 
 import gradwire
 from gradwire._errors import PackageError, UsageError
-from gradwire_export import export
-from gradwire_export._derivatives.repeated_rows import row_derivatives
+from gradwire_export import export, row_derivatives
 from gradwire_export._sources.function import function_of
 from gradwire_export._sources.saved_model import SavedFunction
 from gradwire_export._sources.source import read_source
@@ -50,19 +49,19 @@ def rows():
 
 def differentiated(function, rows):
     """The outputs and first derivatives of a Function."""
-    wanted = {output: ["x", "z"] for output in ("price", "rate")}
+    wrt = {output: ["x", "z"] for output in ("price", "rate")}
     tensors = {name: tf.constant(array) for name, array in rows.items()}
     shapes = {"price": (1,), "rate": (2,)}
-    return tf.function(lambda given: row_derivatives(function.call, given, wanted, shapes))(tensors)
+    return tf.function(lambda x: row_derivatives(function.call, x, wrt, shapes))(tensors)
 
 
 def test_a_saved_model_has_the_models_derivatives(model, saved, rows):
     """Its loops read variables, so it is frozen: values and derivatives are those of the model in Python."""
     source = read_source(saved)
-    found = function_of(source.model, inputs=source.inputs)
-    assert (set(found.inputs), set(found.outputs)) == ({"x", "z"}, {"price", "rate"})
-    assert found.variables == ()  # frozen
-    values, gradients = differentiated(found, rows)  # through loops that TensorFlow has loaded
+    function = function_of(source.model, inputs=source.inputs)
+    assert (set(function.inputs), set(function.outputs)) == ({"x", "z"}, {"price", "rate"})
+    assert function.variables == ()  # frozen
+    values, gradients = differentiated(function, rows)  # through loops that TensorFlow has loaded
     expected_values, expected = differentiated(function_of(model), rows)
     for output in ("price", "rate"):
         np.testing.assert_allclose(values[output], expected_values[output], rtol=1e-5, atol=1e-6)
@@ -99,9 +98,9 @@ def test_a_saved_models_signature_is_chosen_by_name(tmp_path):
 
 def test_a_signature_of_something_else_is_refused(tmp_path):
     """Only a SavedModel has signatures to choose from."""
-    with pytest.raises(UsageError, match="the source is no SavedModel"):
+    with pytest.raises(UsageError, match="the source is not a SavedModel"):
         export(tf.math.log, to=tmp_path / "m", signature="serving_default")
-    with pytest.raises(UsageError, match="is no SavedModel"):
+    with pytest.raises(UsageError, match="is not a SavedModel"):
         read_source(tmp_path, signature="serving_default")
 
 
@@ -113,7 +112,7 @@ def test_a_broken_saved_model_is_refused(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_code_in_a_keras_file_runs_only_when_asked_for(tmp_path):
+def test_code_in_a_keras_file_runs_only_on_request(tmp_path):
     """A Lambda layer is refused, with the option that would run it; with the option it is the model."""
     x = keras.Input((1,), name="x")
     keras.Model(x, keras.layers.Lambda(lambda y: y * y)(x)).save(tmp_path / "square.keras")
@@ -126,8 +125,8 @@ def test_code_in_a_keras_file_runs_only_when_asked_for(tmp_path):
 def test_a_keras_file_names_inputs_and_outputs(model, tmp_path):
     """Inputs by the Keras inputs, outputs by the dict; a single unnamed output is f."""
     model.save(tmp_path / "gru.keras")
-    found = function_of(read_source(tmp_path / "gru.keras").model)
-    assert (set(found.inputs), set(found.outputs)) == ({"x", "z"}, {"price", "rate"})
+    function = function_of(read_source(tmp_path / "gru.keras").model)
+    assert (set(function.inputs), set(function.outputs)) == ({"x", "z"}, {"price", "rate"})
     keras.Sequential([keras.Input((2,), name="spot"), keras.layers.Dense(1)]).save(tmp_path / "one.keras")
     one = function_of(read_source(tmp_path / "one.keras").model)
     assert (list(one.inputs), list(one.outputs)) == (["spot"], ["f"])

@@ -19,8 +19,8 @@ FIRST = {"float32": 3e-5, "float64": 1e-9}  # of a tensor's scale: rounding, and
 SECOND = {"float32": 2e-4, "float64": 1e-8}
 
 
-class Answered:
-    """A package's answers to what export asked, and the model in float64."""
+class Exported:
+    """A package, what its signatures returned to export, and the model in float64."""
 
     def __init__(self, case, run, directory) -> None:
         options = dict(case.options)
@@ -34,17 +34,17 @@ class Answered:
         self.dtype = case.dtype
         self.double = case.double()
         self.wrt = self.double.wrt
-        asked, self.by = {}, {}
-        for call, answer in run.last:
-            if call.signature != "card" and call.signature not in self.by:  # the first is at all rows
-                asked |= {name: rows[:ROWS] for name, rows in call.inputs.items()}
-                self.by[call.signature] = {
-                    name: array[:ROWS].astype(np.float64) for name, array in answer.outputs.items()
+        inputs, self.by = {}, {}
+        for request, response in run.last:
+            if request.signature != "card" and request.signature not in self.by:  # the first is at all rows
+                inputs |= {name: rows[:ROWS] for name, rows in request.inputs.items()}
+                self.by[request.signature] = {
+                    name: array[:ROWS].astype(np.float64) for name, array in response.outputs.items()
                 }
-        given = {name: rows if rows.dtype.kind == "i" else rows.astype(np.float64) for name, rows in asked.items()}
-        self.x = {name: given[name] for name in self.double.inputs}
-        self.tangents = {wrt: given[tangent_name(wrt)] for wrt in self.wrt}
-        self.cotangents = {output: given[cotangent_name(output)] for output in self.double.outputs}
+        wide = {name: rows if rows.dtype.kind == "i" else rows.astype(np.float64) for name, rows in inputs.items()}
+        self.x = {name: wide[name] for name in self.double.inputs}
+        self.tangents = {wrt: wide[tangent_name(wrt)] for wrt in self.wrt}
+        self.cotangents = {output: wide[cotangent_name(output)] for output in self.double.outputs}
 
     def moved(self, h):
         """The inputs, h along the tangents."""
@@ -52,15 +52,15 @@ class Answered:
 
     def values(self, h):
         """The float64 model's outputs there."""
-        found = self.double.call({n: tf.constant(a) for n, a in self.moved(h).items()})
-        return {n: a.numpy() for n, a in found.items()}
+        outputs = self.double.call({n: tf.constant(a) for n, a in self.moved(h).items()})
+        return {n: a.numpy() for n, a in outputs.items()}
 
     def gradients(self, h):
-        """The gradient of every output number there: {output: {input: (rows, output numbers, input numbers)}}."""
+        """The gradient of every output element there: {output: {input: (rows, output elements, input elements)}}."""
         x = {n: tf.constant(a) for n, a in self.moved(h).items()}
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([x[n] for n in self.wrt])
-            found = {
+            elements = {
                 name: tf.unstack(tf.reshape(value, [ROWS, -1]), axis=1) for name, value in self.double.call(x).items()
             }
         zero = tf.UnconnectedGradients.ZERO
@@ -68,24 +68,24 @@ class Answered:
             name: {
                 n: np.stack(
                     [
-                        np.reshape(tape.gradient(number, x[n], unconnected_gradients=zero), (ROWS, -1))
-                        for number in numbers
+                        np.reshape(tape.gradient(scalar, x[n], unconnected_gradients=zero), (ROWS, -1))
+                        for scalar in scalars
                     ],
                     axis=1,
                 )
                 for n in self.wrt
             }
-            for name, numbers in found.items()
+            for name, scalars in elements.items()
         }
 
     def flat(self, signature, name):
-        """An answer as (rows, numbers)."""
+        """A response as (rows, elements)."""
         return self.by[signature][name].reshape(ROWS, -1)
 
-    def close(self, found, expected, tolerance):
+    def close(self, actual, expected, tolerance):
         """Asserts that two arrays agree, to a part of their scale."""
         scale = max(np.abs(expected).max(), 1e-3)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance[self.dtype] * scale)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance[self.dtype] * scale)
 
 
 def saved(module, specs, directory):
@@ -98,7 +98,7 @@ def saved(module, specs, directory):
 
 
 def difference(function):
-    """Sixth-order central difference of a dict-valued function of one number, at 0."""
+    """Sixth-order central difference of a dict-valued function of a scalar, at 0."""
     total = None
     for steps, weight in ((1, 45), (2, -9), (3, 1)):
         ahead, behind = function(steps * STEP), function(-steps * STEP)
@@ -108,22 +108,22 @@ def difference(function):
 
 
 @pytest.fixture(scope="module")
-def answered(case, run_in_one_process, tmp_path_factory):
+def exported(case, run_in_one_process, tmp_path_factory):
     """Each model in turn, exported, run and proved."""
-    return Answered(case, run_in_one_process, tmp_path_factory.mktemp("models"))
+    return Exported(case, run_in_one_process, tmp_path_factory.mktemp("models"))
 
 
-def test_export_found_every_signature_right(answered):
+def test_export_compared_every_signature(exported):
     """Export's own comparison with the model covers every signature, stays within rounding, and zero rows are rows."""
-    checks = answered.card.checks
-    assert set(checks["trained_model"]["worst_eps"]) == set(answered.card.signatures) - {"card"}
+    checks = exported.card.checks
+    assert set(checks["trained_model"]["worst_eps"]) == set(exported.card.signatures) - {"card"}
     assert all(max(worst.values()) <= 32 for worst in checks["trained_model"]["worst_eps"].values())
     assert checks["warnings"] == []
 
 
-def test_the_proof_passes(answered):
-    """The checks of ``verify`` find nothing; each of them found something to look at."""
-    checks = answered.card.checks
+def test_the_proof_passes(exported):
+    """All checks of verify pass, and each had something to compare."""
+    checks = exported.card.checks
     names = ("taylor", "adjoint", "reference", "rows", "non_finite", "kinks")
     failed = {name: checks[name] for name in names if not checks[name]["passed"]}
     assert failed == {}
@@ -131,69 +131,68 @@ def test_the_proof_passes(answered):
     assert all(checks[name]["findings"] for name in names)
 
 
-def test_values_are_the_models(answered):
+def test_values_are_the_models(exported):
     """Every signature that gives outputs gives those of the model in float64."""
-    expected = answered.values(0.0)
-    for signature in answered.by:
+    expected = exported.values(0.0)
+    for signature in exported.by:
         for output, array in expected.items():
-            answered.close(answered.by[signature][output], array, FIRST)
+            exported.close(exported.by[signature][output], array, FIRST)
 
 
-def test_tangents_are_differences_of_the_values(answered):
+def test_tangents_are_differences_of_the_values(exported):
     """jvp, and the first derivatives along the same tangent, against differences in float64."""
-    slopes = difference(answered.values)
-    for output, slope in slopes.items():
-        answered.close(answered.by["jvp"][tangent_name(output)], slope, FIRST)
-        for signature in {"serving_default", "hvp", "hessian"} & set(answered.by):
-            along = sum(
+    along = difference(exported.values)
+    for output, df in along.items():
+        exported.close(exported.by["jvp"][tangent_name(output)], df, FIRST)
+        for signature in {"serving_default", "hvp", "hessian"} & set(exported.by):
+            product = sum(
                 np.einsum(
                     "bkj,bj->bk",
-                    answered.flat(signature, name).reshape(ROWS, slope.reshape(ROWS, -1).shape[1], -1),
-                    answered.tangents[wrt].reshape(ROWS, -1),
+                    exported.flat(signature, name).reshape(ROWS, df.reshape(ROWS, -1).shape[1], -1),
+                    exported.tangents[wrt].reshape(ROWS, -1),
                 )
-                for wrt, name in answered.card.derivatives[output].items()
+                for wrt, name in exported.card.derivatives[output].items()
             )
-            answered.close(along, slope.reshape(ROWS, -1), FIRST)
+            exported.close(product, df.reshape(ROWS, -1), FIRST)
 
 
-def test_cotangents_pair_with_tangents(answered):
+def test_cotangents_pair_with_tangents(exported):
     """⟨f_bar, f_dot⟩ = ⟨x_bar, x_dot⟩ in every row, with f_dot from differences: vjp is the transpose."""
-    slopes = difference(answered.values)
+    along = difference(exported.values)
     left = sum(
-        np.sum(slope.reshape(ROWS, -1) * answered.cotangents[n].reshape(ROWS, -1), axis=1)
-        for n, slope in slopes.items()
+        np.sum(df.reshape(ROWS, -1) * exported.cotangents[n].reshape(ROWS, -1), axis=1) for n, df in along.items()
     )
     right = sum(
-        np.sum(answered.flat("vjp", cotangent_name(n)) * answered.tangents[n].reshape(ROWS, -1), axis=1)
-        for n in answered.wrt
+        np.sum(exported.flat("vjp", cotangent_name(n)) * exported.tangents[n].reshape(ROWS, -1), axis=1)
+        for n in exported.wrt
     )
-    answered.close(right, left, FIRST)
+    exported.close(right, left, FIRST)
 
 
-def test_second_derivatives_are_differences_of_the_gradient(answered):
-    """The signature hvp against differences of a float64 tape along the tangent, number by number."""
-    slopes = difference(answered.gradients)
-    for output, by_input in answered.card.derivatives.items():
+def test_second_derivatives_are_differences_of_the_gradient(exported):
+    """The signature hvp against differences of a float64 tape along the tangent, element by element."""
+    expected = difference(exported.gradients)
+    for output, by_input in exported.card.derivatives.items():
         for wrt, name in by_input.items():
-            found = answered.flat("hvp", tangent_name(name))
-            answered.close(found, slopes[output][wrt].reshape(ROWS, -1), SECOND)
+            actual = exported.flat("hvp", tangent_name(name))
+            exported.close(actual, expected[output][wrt].reshape(ROWS, -1), SECOND)
 
 
-def test_hessians_times_tangents_are_hvps_and_symmetric(answered):
+def test_hessians_times_tangents_are_hvps_and_symmetric(exported):
     """The blocks of hessian, each pair of inputs once, make up the hvp; a block of one input is symmetric."""
-    if "hessian" not in answered.by:
+    if "hessian" not in exported.by:
         pytest.skip("without hessian")
-    sizes = {wrt: answered.x[wrt][0].size for wrt in answered.wrt}
-    for output, pairs in answered.card.second_derivatives.items():
-        total = dict.fromkeys(answered.wrt, 0.0)
+    sizes = {wrt: exported.x[wrt][0].size for wrt in exported.wrt}
+    for output, pairs in exported.card.second_derivatives.items():
+        total = dict.fromkeys(exported.wrt, 0.0)
         for one, others in pairs.items():
             for other, name in others.items():
-                block = answered.flat("hessian", name).reshape(ROWS, -1, sizes[one], sizes[other])
-                v, w = (answered.tangents[n].reshape(ROWS, -1) for n in (one, other))
+                block = exported.flat("hessian", name).reshape(ROWS, -1, sizes[one], sizes[other])
+                v, w = (exported.tangents[n].reshape(ROWS, -1) for n in (one, other))
                 total[one] = total[one] + np.einsum("bkij,bj->bki", block, w)
                 if one == other:
-                    answered.close(block, np.swapaxes(block, 2, 3), SECOND)
+                    exported.close(block, np.swapaxes(block, 2, 3), SECOND)
                 else:
                     total[other] = total[other] + np.einsum("bkij,bi->bkj", block, v)
-        for wrt, name in answered.card.derivatives[output].items():
-            answered.close(total[wrt].reshape(ROWS, -1), answered.flat("hvp", tangent_name(name)), SECOND)
+        for wrt, name in exported.card.derivatives[output].items():
+            exported.close(total[wrt].reshape(ROWS, -1), exported.flat("hvp", tangent_name(name)), SECOND)

@@ -14,6 +14,7 @@ from gradwire_training import Derivative, Samples, Sobolev, Stream, fit, optimiz
 from gradwire_training._data import stream as stream_module
 from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._objective.objective import Objective
+from gradwire_training._progress import Monitor
 
 ROWS = 600
 
@@ -101,6 +102,18 @@ def test_mini_batches_learn(log):
     assert result.xla
 
 
+def test_mini_batches_are_judged_by_their_mean(small):
+    """One batch that happens to fit well makes no weights the best ones: the mean over the steps of a report does."""
+    ends = []
+    monitor = Monitor(60, [lambda progress: ends.append(progress.step)])
+    target = _objective(Samples.read(_table(50)), small(), Sobolev())
+    optimizers.Adam(batch_size=5).minimize(target, monitor, steps=60)
+    losses = monitor.history()["loss"]
+    means = [part.mean() for part in np.split(losses, ends[:-1])]
+    assert monitor.best[0] == pytest.approx(min(means), rel=1e-12)
+    assert losses.min() < min(means)
+
+
 def test_a_stream_holds_all_rows_once(path, small):
     """Blocks are row groups in a random order; what is held out is never among them."""
     stream = Stream(path, block_rows=120, holdout=0.25, seed=4)
@@ -127,6 +140,7 @@ def test_a_stream_holds_all_rows_once(path, small):
     assert not set(seen) & set(stream.validation.x["x"][:, 0])
 
 
+@pytest.mark.slow
 def test_a_stream_is_fitted_saved_and_repeated(path, tmp_path, small):
     """`fit` takes it as it takes samples; the record knows where the rows are, and refuses others."""
     stream = Stream(path, units={"x": "m"}, block_rows=200)

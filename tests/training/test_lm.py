@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.stats
 
 from gradwire._errors import UsageError
 from gradwire_training import Derivative, Samples, Sobolev, Value, fit, mlp, optimizers, with_dtype
@@ -77,13 +79,55 @@ def test_the_evidence_finds_the_noise():
     assert ridge.value == pytest.approx(noise**2, rel=0.6)  # 20 weights tell their variance no better
 
 
+def _evidence(jacobian, errors, settle):
+    """Estimates the ridge of a linear model, at its minimum each time, until the two agree."""
+    line, point, estimates = _Line(jacobian, errors), np.zeros(jacobian.shape[1]), [0.0]
+    for _ in range(settle):
+        equations, loss = damped_at(line, point), float(np.sum(line.at(point)[0] ** 2))
+        size = float(point @ point) or 1.0
+        due = Ridge(estimates[-1], due=0, seen=0.0)
+        ridge = due.estimated(0, equations, loss, first=1e9, size=size, residuals=len(errors))
+        point = point + equations.step(ridge.value, 0.0)
+        estimates.append(ridge.value)
+    return estimates[-1]
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (12, 20)], ids=["primal", "dual"])
+def test_the_evidence_has_its_maximum_at_the_ridge(shape):
+    """Labels are Gaussian, with the noise and the prior of the weights in their covariance: the most likely ratio."""
+    generator = np.random.default_rng(7)
+    jacobian = generator.normal(size=shape)
+    labels = jacobian @ generator.normal(size=shape[1]) + 0.8 * generator.normal(size=shape[0])
+
+    def improbability(logarithms):
+        noise, prior = np.exp(logarithms)
+        covariance = noise * np.eye(shape[0]) + prior * jacobian @ jacobian.T
+        return -scipy.stats.multivariate_normal.logpdf(labels, cov=covariance)
+
+    options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 2_000}
+    noise, prior = np.exp(scipy.optimize.minimize(improbability, [0, 0], method="Nelder-Mead", options=options).x)
+    assert _evidence(jacobian, -labels, 300) == pytest.approx(noise / prior, rel=1e-5)
+
+
+def test_the_first_estimate_takes_half_of_the_residuals_as_degrees_of_freedom():
+    """Then three rounds of gamma = tr J (J'J + ridge)^-1 J' and ridge = gamma / |p|^2 F / (m - gamma), for |p| = 1."""
+    generator = np.random.default_rng(8)
+    jacobian, errors = generator.normal(size=(30, 8)), generator.normal(size=30)
+    loss, gamma, ridge = errors @ errors, 15.0, None
+    for _ in range(3):
+        if ridge is not None:
+            gamma = np.trace(jacobian @ np.linalg.solve(jacobian.T @ jacobian + ridge * np.eye(8), jacobian.T))
+        ridge = gamma * loss / (30 - gamma)
+    assert _evidence(jacobian, errors, 1) == pytest.approx(ridge, rel=1e-10)
+
+
 @pytest.fixture(scope="module")
 def exact(log):
     """A short fit of the logarithm with derivatives."""
     return fit(log.network(seed=0), log.samples(), optimizer="lm", steps=600, dtype="float64")
 
 
-def test_the_logarithm_is_learnt_to_five_digits(exact):
+def test_the_logarithm_is_learned_to_five_digits(exact):
     """A seventh of the default's steps leave |f - log x| below 1e-4 and |df/dx - 1/x| below 6e-3."""
     assert exact.errors["f"]["max"] < 1e-4  # margin: five seeds ended near 4e-5 and 2e-3
     assert exact.errors["df_dx"]["max"] < 6e-3
@@ -100,7 +144,7 @@ def test_the_package_in_float32_is_as_good(exact, log):
     assert single.errors["f"]["max"] < exact.errors["f"]["max"] + 5e-6
 
 
-def test_slopes_alone_are_learnt_with_the_value_pinned(log):
+def test_derivatives_alone_are_learned_with_the_value_pinned(log):
     """With f(1) = 0 pinned, derivative data give the values too."""
     result = fit(log.network(seed=0), log.samples(60), loss=log.loss("derivative"), optimizer="lm", steps=300)
     assert result.errors["f"]["max"] < 1e-3
@@ -108,7 +152,7 @@ def test_slopes_alone_are_learnt_with_the_value_pinned(log):
 
 
 def test_several_inputs_and_outputs_are_fitted(pair_samples):
-    """Directions, vectors and missing labels go through one Jacobian; polynomials are learnt well."""
+    """Directions, vectors and missing labels go through one Jacobian; polynomials are learned well."""
     model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(20, 20), activation="tanh")
     result = fit(model, pair_samples, optimizer="lm", steps=600, dtype="float64")
     tensors = [entry for entry in result.errors.values() if isinstance(entry, dict)]

@@ -7,7 +7,7 @@ import pytest
 
 from gradwire._errors import UsageError
 from gradwire_training import Samples, fit, with_noise
-from gradwire_training._data.noise import shows_noise
+from gradwire_training._data.replicates import shows_noise
 
 
 def test_noise_is_a_share_of_every_columns_spread(pair_samples):
@@ -36,6 +36,13 @@ def test_a_seed_decides_the_noise(log):
     assert with_noise(samples, 0.0) is samples
     assert with_noise(samples, 0.01).provenance == samples.provenance
     assert "noise of 0.01 standard deviations" in with_noise(samples, 0.01).notes[-1]
+
+
+def test_noise_says_once_that_points_occur_twice():
+    """What was noticed of the samples stays one line each."""
+    x = np.array([1.0, 1.0, 2.0])
+    notes = with_noise(Samples(x, x, notes=["a line"]), 0.1).notes
+    assert [note.split()[0] for note in notes] == ["a", "noise", "1"]
 
 
 @pytest.mark.parametrize("fraction", [-0.1, float("nan"), float("inf")])

@@ -7,7 +7,7 @@ import pytest
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Samples
-from gradwire_training._data.concat import joined
+from gradwire_training._data.columns import ColumnKey
 
 X = np.linspace(1, 2, 4)
 TWO = {"a": np.ones((4, 2)), "b": X}
@@ -52,7 +52,7 @@ BAD = {
     "no rows": (([], []), r"x 'x' is empty, shape \(0,\): give at least one row"),
     "a scalar": ((1.0, 1.0), r"x 'x' is a single number, expected rows"),
     "no columns": (({}, X), r"x has no columns"),
-    "ragged": (([[1.0], [1.0, 2.0]], X), r"x 'x' is no array .*: give rows of one shape"),
+    "ragged": (([[1.0], [1.0, 2.0]], X), r"x 'x' is not an array .*: give rows of one shape"),
     "text": ((X, ["a", "b", "c", "d"]), r"y 'f' has dtype <U1, expected real numbers"),
     "bool": ((X > 1, X), r"x 'x' has dtype bool, expected real numbers"),
     "complex": ((X, X + 1j), r"y 'f' has dtype complex128, expected real numbers"),
@@ -109,7 +109,7 @@ def test_rows_are_taken_with_all_that_belongs_to_them():
 def test_samples_are_joined_with_missing_labels_where_some_have_none():
     """A derivative, or a direction, that only one part has is missing in the other."""
     one, other = Samples(X, X, 1 / X), Samples(X, X, x_dot=X, y_dot=X)
-    both = joined([one, other])
+    both = Samples.concat([one, other])
     assert both.count == 8
     assert (both.value_labels, both.derivative_labels, both.directional_labels) == (8, 8, 4)
     np.testing.assert_array_equal(both.dydx["f"]["x"][:4, 0], 1 / X)
@@ -127,3 +127,30 @@ def test_names_that_no_package_can_have_are_refused(x, y):
     """Names are checked before anything is fitted, not at export."""
     with pytest.raises(UsageError):
         Samples(x, y)
+
+
+@pytest.mark.parametrize(
+    ("key", "file_name", "label"),
+    [
+        (ColumnKey("x", input="spot"), "x:spot", "x 'spot'"),
+        (ColumnKey("y", "price"), "y:price", "y 'price'"),
+        (ColumnKey("dydx", "price", "spot"), "dydx:price:spot", "dydx['price']['spot']"),
+        (ColumnKey("x_dot", input="spot"), "x_dot:spot", "x_dot 'spot'"),
+        (ColumnKey("y_dot", "price"), "y_dot:price", "y_dot 'price'"),
+    ],
+)
+def test_a_columns_key_and_its_name_in_files(key, file_name, label):
+    """The name is made and read in one place; names of other things are no columns."""
+    assert (key.file_name, key.label, ColumnKey.from_file_name(file_name)) == (file_name, label, key)
+    assert ColumnKey.from_file_name(f"pins.{file_name}") is None
+
+
+def test_columns_and_arrays_give_the_samples_again():
+    """Both ways back, with the columns of others in the same file."""
+    samples = Samples(TWO, X, {"f": {"a": TWO["a"]}}, x_dot={"b": X}, y_dot=X)
+    arrays = {f"pins.{name}": column[:2] for name, column in samples.arrays()} | dict(samples.arrays())
+    for again in (Samples.from_columns(samples.columns()), Samples.from_arrays(arrays)):
+        assert list(again.columns()) == list(samples.columns())
+        for key, column in samples.columns().items():
+            np.testing.assert_array_equal(again.columns()[key], column)
+    assert Samples.from_arrays(arrays, prefix="pins.").count == 2

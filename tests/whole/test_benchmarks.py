@@ -85,22 +85,22 @@ def test_every_rival_has_a_driver_and_pins(rivals):
 
 def test_a_track_keeps_the_best_weights_before_each_mark(track):
     """Not the last ones, and none of after the mark; the last mark ends the fit."""
-    kept, offer, out_of_time = track
+    best, offer, out_of_time = track
     offer(0.2, 3.0, "a")
     offer(0.4, 1.0, "b")
     offer(0.9, 2.0, "c")
     offer(1.1, 0.5, "d")
     with pytest.raises(out_of_time):
         offer(2.5, 0.1, "e")
-    assert kept.kept == [("b", 2), ("d", 4)]
+    assert best.snapshots == [("b", 2), ("d", 4)]
 
 
 def test_a_fit_that_ends_early_has_its_best_at_every_mark(track):
     """Nothing changes after its end."""
-    kept, offer, _ = track
+    best, offer, _ = track
     offer(0.2, 3.0, "a")
-    kept.finish()
-    assert kept.kept == [("a", 1), ("a", 1)]
+    best.finish()
+    assert best.snapshots == [("a", 1), ("a", 1)]
 
 
 def test_a_driver_is_asked_in_json(driver):

@@ -1,5 +1,6 @@
 """Every code block of README and docs is run; what needs Docker or another machine is checked as text."""
 
+import ast
 import importlib
 import os
 import re
@@ -149,6 +150,29 @@ def test_the_documentation_needs_no_other_machine(site):
         text = page.read_text()
         assert re.findall(r"<(?:script|img|iframe)\b[^>]*\bsrc=\"?(?:https?:)?//[^>]*", text) == [], page.name
         assert re.findall(r"<link\b[^>]*\bhref=\"?(?:https?:)?//[^>]*", text) == [], page.name
+
+
+def template(node: ast.Constant | ast.JoinedStr) -> str:
+    """A string of the source, with NUL where a value is put in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
+    return node.value if isinstance(node.value, str) else ""
+
+
+def test_the_messages_of_troubleshooting_are_in_the_source():
+    """Each message that the page quotes is a message of the code; `…` stands for what varies."""
+    trees = [
+        ast.parse(path.read_text())
+        for folder in ("client", "export", "serving", "training")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr)]
+    templates = "\n\n".join({template(node).replace("\n", " ") for node in nodes})
+    rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    quotes = [quote for row in rows for quote in re.findall("`([^`]+)`", row) if not quote.isidentifier()]
+    assert len(quotes) > 100
+    patterns = {quote: ".*".join(re.escape(words.strip()) for words in quote.split("…")) for quote in quotes}
+    assert [quote for quote, pattern in patterns.items() if not re.search(pattern, templates)] == []
 
 
 @pytest.mark.parametrize("name", ["plain_function.py", "own_model.py"])

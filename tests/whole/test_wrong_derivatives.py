@@ -1,6 +1,7 @@
 """A package whose derivatives are wrong is found out by `gradwire verify`, wherever it runs."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,20 +35,21 @@ def right(tmp_path_factory):
 
 def df_changed(change):
     """Every signature's df goes through a change."""
-    return {
-        name: lambda body, plan, x: (found := body(plan, x)) | {"df_dx": change(found["df_dx"])}
-        for name in ("serving_default", "hvp")
-    }
+
+    def wrong(body, tensors):
+        outputs = body(tensors)
+        return outputs | {"df_dx": change(outputs["df_dx"])}
+
+    return dict.fromkeys(("serving_default", "hvp"), wrong)
 
 
-def without_cross_terms(body, plan, tensors):
+def without_cross_terms(body, tensors):
     """Of the Hessian only its diagonal acts."""
-    found = body(plan, tensors)
     parts = []
     for index in range(3):
         alone = tensors["x_dot"] * tf.one_hot(index, 3)
-        parts.append(body(plan, tensors | {"x_dot": alone})["df_dx_dot"][..., index])
-    return found | {"df_dx_dot": tf.stack(parts, axis=-1)}
+        parts.append(body(tensors | {"x_dot": alone})["df_dx_dot"][..., index])
+    return body(tensors) | {"df_dx_dot": tf.stack(parts, axis=-1)}
 
 
 def swapped_rows(array):
@@ -56,10 +58,10 @@ def swapped_rows(array):
     return tf.cond(tf.shape(array)[0] > 1, lambda: two, lambda: array)
 
 
-def at_bfloat16(body, plan, tensors):
+def at_bfloat16(body, tensors):
     """The derivatives are those at the rounded input."""
     rounded = tf.cast(tf.cast(tensors["x"], tf.bfloat16), tf.float32)
-    return body(plan, tensors | {"x": rounded}) | {"f": body(plan, tensors)["f"]}
+    return body(tensors | {"x": rounded}) | {"f": body(tensors)["f"]}
 
 
 FAULTS = {
@@ -74,20 +76,22 @@ FAULTS = {
 
 def plant(fault, card, to):
     """Exports the model with a fault, past the checks that would have stopped it, under the right one's card."""
-    bodies = dict(signatures._BODIES)
-    for name, wrong in fault.items():
-        bodies[name] = lambda plan, x, right=bodies[name], wrong=wrong: wrong(right, plan, x)
+    right = signatures.signature_body
 
-    def prove(package, own, _):
+    def wrong(spec, name):
+        body = right(spec, name)
+        return partial(fault[name], body) if name in fault else body
+
+    def complete_card(package, own, _):
         own = replace(card, digest=digest(package), files=file_digests(package))
         (package / CARD_FILE).write_text(own.to_json())
         return own
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signatures, "_BODIES", bodies)
+        patch.setattr(signatures, "signature_body", wrong)
         patch.setattr(_export, "check_package", lambda *_, **__: {})
         patch.setattr(_export, "write_warmup", lambda *_, **__: None)
-        patch.setattr(_export, "prove", prove)
+        patch.setattr(_export, "complete_card", complete_card)
         return export_model(to).path
 
 

@@ -57,7 +57,7 @@ def framework_function(
         x = xp.concat([rows[tensor.name] for tensor in bridge.wrt], axis=-1)
         f = function(x, *[rows[tensor.name] for tensor in bridge.parameters])
         outputs = {
-            tensor.name: xp.reshape(part, (*batch, *points.output_part(tensor.shape)))
+            tensor.name: xp.reshape(part, (*batch, *points.output_form(tensor.shape)))
             for tensor, part in zip(bridge.outputs, unravel(f, bridge.outputs), strict=True)
         }
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))

@@ -24,6 +24,7 @@ from gradwire._package.contract import (
     derivative_name,
     derivative_shape,
     name_mismatch,
+    second_derivative_names,
     second_derivative_shape,
     tangent_name,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "name_mismatch",
     "read_signatures",
     "require_writable_directory",
+    "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
     "strict_json",

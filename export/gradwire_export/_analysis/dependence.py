@@ -1,7 +1,7 @@
-"""Walks the graph of a traced function: what lies between its inputs and its outputs.
+"""Which outputs of a traced function depend on which inputs, and through what.
 
-A tape says None only where no path at all has a gradient: the derivative of ``x + floor(x)`` is given as 1. So every
-operation through which an output depends on an input is looked at, in called functions, branches and loops too.
+A tape returns None only where no path at all has a gradient: its derivative of ``x + floor(x)`` is 1. So every
+operation through which an output depends on an input is examined, in called functions, branches and loops too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from gradwire_export._analysis.operations import (
     SELECTS,
     STEPS,
     STRAIGHT_THROUGH,
-    Probe,
+    GradientProbe,
 )
 
 CUSTOM_GRADIENT: Final = "CustomGradient"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """An operation that keeps a derivative from being that of the values.
+class Obstacle:
+    """An operation on the way from an input to an output whose gradient is not its derivative.
 
     Attributes:
-        kind: ``"step"``, it jumps and its derivative is zero in between; ``"straight-through"``, it jumps and its gradient
-            is another function's; ``"missing"``, it has a derivative and TensorFlow has no gradient for it.
+        kind: ``"step"``, it jumps and its derivative is zero in between; ``"straight-through"``, it jumps and its
+            gradient is another function's; ``"missing"``, it has a derivative and TensorFlow has no gradient for it.
         operation: its type, such as ``Floor``.
         name: its name in the graph.
     """
@@ -43,12 +43,12 @@ class Finding:
     name: str
 
 
-# What a tensor depends on the inputs through; None where it does not depend on them.
-Trail: TypeAlias = frozenset[Finding] | None
+# The obstacles through which a tensor depends on the inputs; None where it does not depend on them.
+Dependence: TypeAlias = frozenset[Obstacle] | None
 
 
 def operations_of(graph: tf.Graph) -> Iterator[tf.Operation]:
-    """Gives every operation of a graph and of the functions that it calls.
+    """Yield every operation of a graph and of the functions that it calls.
 
     Args:
         graph: of a traced function.
@@ -58,48 +58,50 @@ def operations_of(graph: tf.Graph) -> Iterator[tf.Operation]:
         yield from function_def_to_graph(definition).get_operations()
 
 
-class Walker:
-    """Walks one graph, as often as asked; what it has read of it, it remembers."""
+class DependenceAnalysis:
+    """The dependences within one graph; bodies of functions and gradients of operations are looked up once."""
 
     def __init__(self, graph: tf.Graph) -> None:
-        """Args: graph, of a traced function."""
+        """Args: the graph of a traced function."""
         self._graph = graph
-        self._probe = Probe()
+        self._probe = GradientProbe()
         self._library = {definition.signature.name: definition for definition in graph.as_graph_def().library.function}
         self._bodies: dict[str, Any] = {}
 
-    def between(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[frozenset[Finding]]:
-        """Finds what lies on the paths from some tensors to others.
+    def obstacles(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[frozenset[Obstacle]]:
+        """Return the obstacles on the paths from some tensors to others.
 
         Args:
             inputs: tensors of the graph.
-            outputs: likewise.
+            outputs: tensors of the graph.
 
         Returns:
-            The findings on any path from any input, an entry an output; those inside a ``custom_gradient`` are its
-            author's, and left out.
+            For each output, the obstacles on any path from any input; those inside a ``custom_gradient``, which are
+            deliberate, are left out.
         """
-        trails = self._through(self._graph, {tensor.name: frozenset() for tensor in inputs})
-        return [trails.get(tensor.name) or frozenset() for tensor in outputs]
+        dependences = self._propagate(self._graph, {tensor.name: frozenset() for tensor in inputs})
+        return [dependences.get(tensor.name) or frozenset() for tensor in outputs]
 
-    def _through(self, graph: tf.Graph, start: Mapping[str, Trail]) -> dict[str, Trail]:
-        """Follows trails through a graph, whose operations lie in the order of their making."""
-        trails: dict[str, Trail] = dict(start)
+    def _propagate(self, graph: tf.Graph, start: Mapping[str, Dependence]) -> dict[str, Dependence]:
+        """Propagate dependences through a graph, whose operations are in the order of creation."""
+        dependences: dict[str, Dependence] = dict(start)
         for operation in graph.get_operations():
-            incoming = [trails.get(tensor.name) for tensor in operation.inputs]
-            if any(trail is not None for trail in incoming):
+            incoming = [dependences.get(tensor.name) for tensor in operation.inputs]
+            if any(dependence is not None for dependence in incoming):
                 outgoing = self._after(operation, incoming)
-                trails |= {tensor.name: trail for tensor, trail in zip(operation.outputs, outgoing, strict=True)}
-        return trails
+                dependences |= {
+                    tensor.name: dependence for tensor, dependence in zip(operation.outputs, outgoing, strict=True)
+                }
+        return dependences
 
-    def _after(self, operation: tf.Operation, incoming: list[Trail]) -> list[Trail]:
+    def _after(self, operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence]:
         if operation.type in CALLS:
-            return self._into(operation.get_attr("f").name, incoming)
+            return self._through_function(operation.get_attr("f").name, incoming)
         if operation.type in BRANCHES:
-            ends = [self._into(name, incoming[1:]) for name in _branches(operation)]
-            return [_union(trails) for trails in zip(*ends, strict=True)]
+            ends = [self._through_function(name, incoming[1:]) for name in _branches(operation)]
+            return [_union(dependences) for dependences in zip(*ends, strict=True)]
         if operation.type in LOOPS:
-            return self._around(operation.get_attr("body").name, incoming)
+            return self._through_loop(operation.get_attr("body").name, incoming)
         if operation.type in CONSTANTS:
             return [None] * len(operation.outputs)
         if operation.type in SELECTS:
@@ -108,43 +110,46 @@ class Walker:
             self._plain(operation, incoming, output) for output in operation.outputs
         ]
 
-    def _into(self, name: str, incoming: list[Trail]) -> list[Trail]:
+    def _through_function(self, name: str, incoming: list[Dependence]) -> list[Dependence]:
         if name not in self._bodies:
             self._bodies[name] = function_def_to_graph(self._library[name])
         body = self._bodies[name]
-        start = {tensor.name: trail for tensor, trail in zip(body.inputs, incoming, strict=True)}
-        trails = self._through(body, start)
-        return [trails.get(tensor.name) for tensor in body.outputs]
+        start = {tensor.name: dependence for tensor, dependence in zip(body.inputs, incoming, strict=True)}
+        dependences = self._propagate(body, start)
+        return [dependences.get(tensor.name) for tensor in body.outputs]
 
-    def _around(self, name: str, incoming: list[Trail]) -> list[Trail]:
-        """Goes round a loop until nothing new is found; what ends it is a kink, as in any branch."""
+    def _through_loop(self, name: str, incoming: list[Dependence]) -> list[Dependence]:
+        """Iterate a loop's body until no dependence changes; its condition is a kink, as in any branch."""
         while True:
-            after = [_union(pair) for pair in zip(incoming, self._into(name, incoming), strict=True)]
+            outgoing = self._through_function(name, incoming)
+            after = [_union(both) for both in zip(incoming, outgoing, strict=True)]
             if after == incoming:
                 return after
             incoming = after
 
-    def _plain(self, operation: tf.Operation, incoming: list[Trail], output: Any) -> Trail:
-        found = _union(incoming) or frozenset()
-        carrying = [i for i, trail in enumerate(incoming) if trail is not None and _carries(operation.inputs[i])]
+    def _plain(self, operation: tf.Operation, incoming: list[Dependence], output: Any) -> Dependence:
+        inherited = _union(incoming) or frozenset()
+        carrying = [
+            i for i, dependence in enumerate(incoming) if dependence is not None and _carries(operation.inputs[i])
+        ]
         if not carrying:
-            return found  # integers, on their way from a step to a number
+            return inherited  # integers, on their way from a step to a floating-point number
         if operation.type in STRAIGHT_THROUGH:
-            return found | {Finding("straight-through", operation.type, operation.name)}
+            return inherited | {Obstacle("straight-through", operation.type, operation.name)}
         if operation.type in STEPS or not _carries(output):
-            return found | {Finding("step", operation.type, operation.name)}
+            return inherited | {Obstacle("step", operation.type, operation.name)}
         if any(tensor.dtype == tf.variant for tensor in (*operation.inputs, output)):
-            return found  # lists of tensors, which pass gradients on
+            return inherited  # lists of tensors, which pass gradients on
         if not all(self._probe.passes(operation, i) for i in carrying):
-            return found | {Finding("missing", operation.type, operation.name)}
-        return found
+            return inherited | {Obstacle("missing", operation.type, operation.name)}
+        return inherited
 
 
-def _custom(operation: tf.Operation, incoming: list[Trail]) -> list[Trail] | None:
-    """Where a gradient was given by hand: what it takes is on the trail, what lies inside is not.
+def _custom(operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence] | None:
+    """Return the dependences after a custom gradient: what lies before its arguments counts, what lies inside does not.
 
-    ``tf.custom_gradient`` ties results and arguments together in one IdentityN, results first. What a result and an
-    argument after it have both seen lies before the arguments.
+    ``tf.custom_gradient`` combines results and arguments in one IdentityN, results first. An obstacle that a result
+    shares with an argument after it lies before the arguments.
     """
     attribute = operation.node_def.attr.get("_gradient_op_type")
     if attribute is None:
@@ -152,14 +157,14 @@ def _custom(operation: tf.Operation, incoming: list[Trail]) -> list[Trail] | Non
     if operation.type != "IdentityN" or not attribute.s.decode().startswith(CUSTOM_GRADIENT):
         return [_union(incoming)] * len(operation.outputs)
     outgoing = []
-    for i, trail in enumerate(incoming):
+    for i, dependence in enumerate(incoming):
         before = _union(incoming[i + 1 :])
-        if trail is None or i == len(incoming) - 1:
-            outgoing.append(trail)
-        elif before is None:  # it depends on an input that is no argument
-            outgoing.append(trail | {Finding("missing", CUSTOM_GRADIENT, operation.name)})
+        if dependence is None or i == len(incoming) - 1:
+            outgoing.append(dependence)
+        elif before is None:  # it depends on an input that is not an argument
+            outgoing.append(dependence | {Obstacle("missing", CUSTOM_GRADIENT, operation.name)})
         else:
-            outgoing.append(trail & before)
+            outgoing.append(dependence & before)
     return outgoing
 
 
@@ -169,8 +174,8 @@ def _branches(operation: tf.Operation) -> list[str]:
     return [operation.get_attr(side).name for side in ("then_branch", "else_branch")]
 
 
-def _union(trails: Sequence[Trail]) -> Trail:
-    known = [trail for trail in trails if trail is not None]
+def _union(dependences: Sequence[Dependence]) -> Dependence:
+    known = [dependence for dependence in dependences if dependence is not None]
     return frozenset().union(*known) if known else None
 
 

@@ -1,4 +1,4 @@
-"""What TensorFlow's operations are to a derivative: steps, kinks, constants, or nothing that a package may hold."""
+"""TensorFlow's operations as a derivative sees them: steps, kinks, constants, and those that no package may hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-# Their derivative is zero wherever there is one, and they jump; TensorFlow gives None or zeros.
+# Their derivative is zero wherever there is one, and they jump; TensorFlow's gradient is None or zeros.
 STEPS: Final = frozenset(
     (
         "Floor",
@@ -24,11 +24,11 @@ STEPS: Final = frozenset(
         "ArgMin",
     )
 )
-# They jump, and TensorFlow gives them the gradient of the identity, so that networks can be trained through them.
+# They jump, and their gradient in TensorFlow is that of the identity, so that networks can be trained through them.
 STRAIGHT_THROUGH: Final = frozenset(
     f"FakeQuantWithMinMax{kind}" for kind in ("Args", "Vars", "VarsPerChannel")
 ) | frozenset(f"QuantizeAndDequantize{version}" for version in ("", "V2", "V3", "V4", "V4Grad"))
-# Their result does not depend on the numbers that they take, or was declared not to.
+# Their result does not depend on the values of their inputs, or was declared not to.
 CONSTANTS: Final = frozenset(
     (
         "Shape",
@@ -82,7 +82,7 @@ _WRITES: Final = ("Assign", "ResourceScatter", "ResourceApply", "ResourceSparseA
 
 
 def why_forbidden(operation: tf.Operation) -> str | None:
-    """Says why a package may not hold an operation, or None.
+    """Return why a package may not hold an operation, or None.
 
     Args:
         operation: of a traced function.
@@ -90,7 +90,7 @@ def why_forbidden(operation: tf.Operation) -> str | None:
     if operation.type in _PYTHON:
         return "runs Python, which no server has: write it in TensorFlow"
     if operation.type in _RANDOM:
-        return "gives other numbers at every call: take the randomness out, or use tf.random.stateless_*"
+        return "gives other numbers at every call: remove the randomness, or use tf.random.stateless_*"
     if operation.type.startswith(_WRITES):
         return (
             "changes a variable at every call, as batch normalisation in training mode does: export the inference form"
@@ -98,17 +98,17 @@ def why_forbidden(operation: tf.Operation) -> str | None:
     return None
 
 
-class Probe:
-    """Asks TensorFlow whether an operation passes a gradient on to one of its inputs, and remembers the answers."""
+class GradientProbe:
+    """Whether TensorFlow's operations have gradients with respect to their inputs, tried once each."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, bytes, int], bool] = {}
+        self._passes: dict[tuple[str, bytes, int], bool] = {}
 
     def passes(self, operation: tf.Operation, index: int) -> bool:
-        """Whether the operation, alone, has a gradient by its input.
+        """Return whether the operation, alone, has a gradient with respect to one of its inputs.
 
         Args:
-            operation: not a call, a branch or a loop.
+            operation: any but a call, a branch or a loop.
             index: of the input.
         """
         attributes = operation.node_def.attr
@@ -117,33 +117,33 @@ class Probe:
             b"".join(attributes[name].SerializeToString() for name in sorted(attributes)),
             index,
         )
-        if key not in self._known:
-            self._known[key] = _passes(operation, index)
-        return self._known[key]
+        if key not in self._passes:
+            self._passes[key] = _passes(operation, index)
+        return self._passes[key]
 
 
 def _passes(operation: tf.Operation, index: int) -> bool:
     with tf.Graph().as_default():
-        given = [_stand_in(tensor) for tensor in operation.inputs]
+        inputs = [_stand_in(tensor) for tensor in operation.inputs]
         graph = tf.compat.v1.GraphDef()
         graph.versions.producer = operation.graph.graph_def_versions.producer
-        node = graph.node.add(name="alone", op=operation.type, input=[f"given{i}" for i in range(len(given))])
+        node = graph.node.add(name="alone", op=operation.type, input=[f"input{i}" for i in range(len(inputs))])
         for name, value in operation.node_def.attr.items():
             if not name.startswith("_"):
                 node.attr[name].CopyFrom(value)
-        mapped = {f"given{i}": tensor for i, tensor in enumerate(given)}
+        mapped = {f"input{i}": tensor for i, tensor in enumerate(inputs)}
         (alone,) = tf.import_graph_def(graph, input_map=mapped, return_elements=["alone"], name="")
         outputs = [tensor for tensor in alone.outputs if tensor.dtype.is_floating or tensor.dtype.is_complex]
         try:
-            return tf.gradients(outputs, [given[index]])[0] is not None
+            return tf.gradients(outputs, [inputs[index]])[0] is not None
         except LookupError:
             return False
         except (ValueError, TypeError, NotImplementedError, AttributeError):
-            return True  # it has a gradient, which wants to know more than is known here
+            return True  # it has a gradient, which needs more than the stand-ins provide
 
 
 def _stand_in(tensor: Any) -> Any:
-    known = tf.get_static_value(tensor)
-    if known is not None:
-        return tf.constant(known, tensor.dtype)
+    value = tf.get_static_value(tensor)
+    if value is not None:
+        return tf.constant(value, tensor.dtype)
     return tf.compat.v1.placeholder(tensor.dtype, tensor.shape)

@@ -1,4 +1,4 @@
-"""Refuses a function that lacks a derivative, and says what its derivatives leave out."""
+"""The requirements on a function: it has all first derivatives, and no operation that a package may not hold."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
 from gradwire._package import cotangent_name
-from gradwire_export._analysis.dependence import Finding, Walker, operations_of
+from gradwire_export._analysis.dependence import DependenceAnalysis, Obstacle, operations_of
 from gradwire_export._analysis.operations import LOOPS, why_forbidden
 from gradwire_export._derivatives import Tensors
 from gradwire_export._sources import Function, Pair
 
-_SAID: Final = {
+_WARNINGS: Final = {
     "step": "a step: its jumps are in the values and not in the derivatives",
     "straight-through": "a step with a made-up gradient: the derivatives are not those of the values",
 }
 
 
 class DerivativeWarning(UserWarning):
-    """A package's derivatives leave something out, or a signature had to be left out; the message names what."""
+    """A derivative that omits something, or a signature that had to be left out; the message names it."""
 
 
 @dataclass(frozen=True)
 class Support:
-    """What a function's operations allow.
+    """The derivatives that a function's operations allow.
 
     Attributes:
-        warnings: what the first derivatives leave out, a sentence each.
-        two_sweeps: the gradient operations have gradients by their cotangents, so that a JVP is two reverse sweeps.
-        without_second: operations whose gradients have no gradient by the inputs, which rules out second derivatives.
-        loops: there are loops.
+        warnings: what the first derivatives omit, a sentence each.
+        two_sweeps: whether the gradient operations have gradients with respect to their cotangents, so that a JVP is
+            two reverse sweeps.
+        without_second: operations whose gradients have no gradient with respect to the inputs, which rules out second
+            derivatives.
+        loops: whether there are loops.
     """
 
     warnings: tuple[str, ...]
@@ -43,59 +45,64 @@ class Support:
 
 
 def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
-    """Refuses a function that lacks a first derivative, naming the output and the input.
+    """Raise if a function lacks a first derivative, naming the output and the input.
 
     Args:
         function: the batched function.
         zeros: pairs (output, input) that may be disconnected.
 
     Returns:
-        What else its operations allow.
+        What its operations allow beyond that.
 
     Raises:
-        ConversionError: an input or output is not a real floating number, TensorFlow has no gradient for a pair or for an
-            operation on its way, or an operation may not be in a package.
-        UsageError: ``zeros`` names a pair that is not there, or that is connected.
+        ConversionError: an input or output is not of a real floating-point dtype, TensorFlow has no gradient for a pair
+            or for an operation on its way, or an operation may not be in a package.
+        UsageError: ``zeros`` names a pair that does not exist, or that is connected.
     """
-    _require_numbers(function)
+    _require_floats(function)
     _require_known_pairs(function, zeros)
     swept = _sweep(function)
     loops = _require_servable(swept.graph)
-    walker = Walker(swept.graph)
+    analysis = DependenceAnalysis(swept.graph)
     warnings: list[str] = []
     for wrt in function.wrt:
-        found = walker.between([swept.inputs[wrt]], list(swept.values.values()))
-        for output, findings in zip(function.outputs, found, strict=True):
-            _require_connection((output, wrt), swept.gradients[output][wrt] is not None, zeros, findings)
-            warnings += _require_gradients(output, wrt, findings)
-    by = [swept.inputs[wrt] for wrt in function.wrt]
+        by_output = analysis.obstacles([swept.inputs[wrt]], list(swept.values.values()))
+        for output, obstacles in zip(function.outputs, by_output, strict=True):
+            _require_connection((output, wrt), swept.gradients[output][wrt] is not None, zeros, obstacles)
+            warnings += _require_gradients(output, wrt, obstacles)
+    inputs = [swept.inputs[wrt] for wrt in function.wrt]
     gradients = [part for by_input in swept.gradients.values() for part in by_input.values() if part is not None]
-    linear = _missing(walker.between(list(swept.cotangents.values()), gradients))
-    return Support(tuple(warnings), not linear, tuple(_missing(walker.between(by, gradients))), loops)
+    without_two_sweeps = _missing(analysis.obstacles(list(swept.cotangents.values()), gradients))
+    without_second = _missing(analysis.obstacles(inputs, gradients))
+    return Support(tuple(warnings), not without_two_sweeps, tuple(without_second), loops)
 
 
-def _missing(found: Iterable[Collection[Finding]]) -> list[str]:
-    every = {finding for findings in found for finding in findings}
-    return sorted({finding.operation for finding in every if finding.kind == "missing"})
+def _missing(by_tensor: Iterable[Collection[Obstacle]]) -> list[str]:
+    obstacles = {obstacle for of_tensor in by_tensor for obstacle in of_tensor}
+    return sorted({obstacle.operation for obstacle in obstacles if obstacle.kind == "missing"})
 
 
-def _require_numbers(function: Function) -> None:
-    wanted = {f"input {wrt!r}": function.inputs[wrt].dtype for wrt in function.wrt}
-    wanted |= {f"output {name!r}": spec.dtype for name, spec in function.outputs.items()}
-    for role, dtype in wanted.items():
+def _require_floats(function: Function) -> None:
+    dtypes = {f"input {wrt!r}": function.inputs[wrt].dtype for wrt in function.wrt}
+    dtypes |= {f"output {name!r}": spec.dtype for name, spec in function.outputs.items()}
+    for role, dtype in dtypes.items():
         if not dtype.is_floating:
-            leave = "differentiate by others, wrt=[…]" if role.startswith("input") else "leave it out, outputs=[…]"
-            raise ConversionError(f"{role} is {dtype.name}: only floating numbers have derivatives; {leave}")
+            leave = (
+                "differentiate with respect to others, wrt=[…]"
+                if role.startswith("input")
+                else "leave it out, outputs=[…]"
+            )
+            raise ConversionError(f"{role} is {dtype.name}: only floating-point numbers have derivatives; {leave}")
     for name, spec in function.inputs.items():
         if not (spec.dtype.is_floating or spec.dtype.is_integer):
             raise ConversionError(
-                f"input {name!r} is {spec.dtype.name}, expected numbers: floating, or integers as parameters"
+                f"input {name!r} is {spec.dtype.name}, expected floating-point numbers, or integers as parameters"
             )
-    if len(set(wanted.values())) > 1:
-        found = ", ".join(f"{role} {dtype.name}" for role, dtype in wanted.items())
+    if len(set(dtypes.values())) > 1:
+        listed = ", ".join(f"{role} {dtype.name}" for role, dtype in dtypes.items())
         raise ConversionError(
-            f"what is differentiated and by what have different dtypes ({found}): cast them to one, float32 or float64, "
-            "so that it is clear which digits a derivative has"
+            f"outputs and differentiated inputs have different dtypes ({listed}): cast them to one, float32 or float64, "
+            "so that the precision of a derivative is clear"
         )
 
 
@@ -120,27 +127,27 @@ class _Swept:
 
 
 def _sweep(function: Function) -> _Swept:
-    found: list[Any] = []
+    traced: list[Any] = []
     duals = {
         output: tf.TensorSpec(spec.shape, spec.dtype, name=cotangent_name(output))
         for output, spec in function.outputs.items()
     }
 
     def trace(x: Tensors, cotangents: Tensors) -> None:
-        by = {wrt: x[wrt] for wrt in function.wrt}
+        watched = {wrt: x[wrt] for wrt in function.wrt}
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(by)
+            tape.watch(watched)
             values = function.call(x)
         gradients = {}
         for output in function.outputs:
             try:
-                gradients[output] = tape.gradient(values[output], by, output_gradients=cotangents[output])
+                gradients[output] = tape.gradient(values[output], watched, output_gradients=cotangents[output])
             except LookupError as error:
                 raise ConversionError(f"output {output!r} cannot be differentiated: {error}") from error
-        found[:] = [x, {name: values[name] for name in function.outputs}, cotangents, _dense(gradients)]
+        traced[:] = [x, {name: values[name] for name in function.outputs}, cotangents, _dense(gradients)]
 
     graph = tf.function(trace).get_concrete_function(function.inputs, duals).graph
-    return _Swept(graph, *found)
+    return _Swept(graph, *traced)
 
 
 def _dense(gradients: dict[str, Tensors]) -> dict[str, Tensors]:
@@ -151,7 +158,7 @@ def _dense(gradients: dict[str, Tensors]) -> dict[str, Tensors]:
 
 
 def _require_servable(graph: tf.Graph) -> bool:
-    """Refuses what no package may hold, and says whether there are loops."""
+    """Raise if an operation may not be in a package; return whether there are loops."""
     loops = False
     for operation in operations_of(graph):
         reason = why_forbidden(operation)
@@ -161,29 +168,31 @@ def _require_servable(graph: tf.Graph) -> bool:
     return loops
 
 
-def _require_connection(pair: Pair, connected: bool, zeros: Collection[Pair], found: Collection[Finding]) -> None:
+def _require_connection(pair: Pair, connected: bool, zeros: Collection[Pair], obstacles: Collection[Obstacle]) -> None:
     output, wrt = pair
     if connected and pair in zeros:
-        raise UsageError(f"the derivative of {output!r} by {wrt!r} was declared zero, and is not")
+        raise UsageError(f"the derivative of {output!r} with respect to {wrt!r} was declared zero, and is not")
     if not connected and pair not in zeros:
-        names = ", ".join(sorted({f"{finding.operation} ({finding.name!r})" for finding in found}))
+        names = ", ".join(sorted({f"{obstacle.operation} ({obstacle.name!r})" for obstacle in obstacles}))
         raise ConversionError(
-            f"output {output!r} has no derivative by input {wrt!r}: "
+            f"output {output!r} has no derivative with respect to input {wrt!r}: "
             + (f"every path goes through {names}; " if names else "TensorFlow finds no differentiable path; ")
             + f"where it is truly zero, declare it: zeros=[({output!r}, {wrt!r})]"
         )
 
 
-def _require_gradients(output: str, wrt: str, found: Collection[Finding]) -> list[str]:
-    """Refuses what would be missing without a word, and words a warning for the rest."""
-    for finding in sorted(found, key=lambda finding: finding.name):
-        if finding.kind == "missing":
+def _require_gradients(output: str, wrt: str, obstacles: Collection[Obstacle]) -> list[str]:
+    """Raise if a part of the derivative would silently be missing; return a warning for every other obstacle."""
+    in_order = sorted(obstacles, key=lambda obstacle: obstacle.name)
+    for obstacle in in_order:
+        if obstacle.kind == "missing":
             raise ConversionError(
-                f"output {output!r} depends on input {wrt!r} through {finding.operation} ({finding.name!r}), for which "
-                "TensorFlow has no gradient by that argument: its part of the derivative would be missing without a word. "
-                "Write it in other operations, give it a tf.custom_gradient, or hold it fixed with tf.stop_gradient"
+                f"output {output!r} depends on input {wrt!r} through {obstacle.operation} ({obstacle.name!r}), for which "
+                "TensorFlow has no gradient with respect to that argument: its part of the derivative would silently be "
+                "missing. Write it in other operations, give it a tf.custom_gradient, or fix it with tf.stop_gradient"
             )
     return [
-        f"output {output!r} depends on input {wrt!r} through {finding.operation} ({finding.name!r}), {_SAID[finding.kind]}"
-        for finding in sorted(found, key=lambda finding: finding.name)
+        f"output {output!r} depends on input {wrt!r} through {obstacle.operation} ({obstacle.name!r}), "
+        f"{_WARNINGS[obstacle.kind]}"
+        for obstacle in in_order
     ]

@@ -2,10 +2,11 @@
 
     D(h) = [ 4/5 (f₁ - f₋₁) - 1/5 (f₂ - f₋₂) + 4/105 (f₃ - f₋₃) - 1/280 (f₄ - f₋₄) ] / h,   f_k = f(x + khv)
 
-is off by h⁸ f⁽⁹⁾ / 630 and by rounding, at most 2.1 s / h where f is good to s (Fornberg, "Generation of finite
-difference formulas on arbitrarily spaced grids", Math. Comp. 51 (1988) 699). h is halved from a sixteenth of the domain
-down to a thousandth, and at each point the step is taken at which ``|D(2h) - D(h)| + 2.1 s / h`` is least: in float64
-that leaves some 1e-13 of a smooth function, in float32 some 1e-6. At a kink nothing settles, and the estimate says so.
+has an error of h⁸ f⁽⁹⁾ / 630 and of rounding, at most 2.1 s / h where f is accurate to s (Fornberg, "Generation of
+finite difference formulas on arbitrarily spaced grids", Math. Comp. 51 (1988) 699). h is halved from a sixteenth of the
+domain down to a thousandth, and at each point the step is taken at which ``|D(2h) - D(h)| + 2.1 s / h`` is least: in
+float64 that leaves some 1e-13 of a smooth function, in float32 some 1e-6. At a kink nothing converges, and the estimate
+is large.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ WEIGHTS: Final = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4
 ROUNDING: Final = float(np.abs(WEIGHTS).sum())  # 2.1: the most that errors of size 1 can do
 LONGEST: Final = 0.25  # of the domain: four steps to either side
 HALVINGS: Final = 7
-NEAR_KINK: Final = 16.0  # times the median point's error: no difference can tell the slope there
-UNSETTLED: Final = 1e-4  # of the largest slope: less is no kink, whatever the median
+NEAR_KINK: Final = 16.0  # times the median point's error: no difference converges there
+NOT_CONVERGED: Final = 1e-4  # of the largest derivative: a smaller error is no kink, whatever the median
 
 
 @dataclass(frozen=True)
-class Slope:
+class DirectionalDerivative:
     """A directional derivative of one output at some points.
 
     Attributes:
-        value: ``(points, numbers)``.
-        error: what it may be off by, of the same shape.
+        value: ``(points, elements)``.
+        error: its estimated error, of the same shape.
     """
 
     value: np.ndarray
@@ -44,26 +45,26 @@ class Slope:
 
     @property
     def near_kink(self) -> np.ndarray:
-        """The points, ``(points,)``, at which nothing settles."""
+        """Whether nothing converges at a point, ``(points,)``."""
         worst = self.error.max(axis=1)
         scale = np.abs(self.value).max(initial=0.0)
-        return (worst > NEAR_KINK * np.median(worst)) & (worst > UNSETTLED * scale)
+        return (worst > NEAR_KINK * np.median(worst)) & (worst > NOT_CONVERGED * scale)
 
 
-def slopes(
+def directional_derivatives(
     run: Run, x: Mapping[str, np.ndarray], v: Mapping[str, np.ndarray], boxes: Mapping[str, Box], eps: float
-) -> dict[str, Slope]:
-    """Differentiates every output along a direction.
+) -> dict[str, DirectionalDerivative]:
+    """Differentiate every output along a direction.
 
     Args:
-        run: gives outputs, ``(rows, …)``, of inputs.
+        run: returns outputs, ``(rows, …)`` by name, of inputs.
         x: points, ``(points, *row)`` by input.
         v: directions of the inputs that move.
         boxes: bounds of the inputs; no step leaves them.
         eps: of the dtype that ``run`` computes in.
 
     Returns:
-        By output.
+        Directional derivatives by output.
     """
     room = np.min([reach(x[name], v[name], boxes[name], LONGEST) for name in v], axis=0)
     longest = 2.0 ** np.floor(np.log2(room)) / GRID[-1]
@@ -73,11 +74,13 @@ def slopes(
     return {name: _best(values.reshape(*h.shape, len(GRID), -1), h, noise[name]) for name, values in moved.items()}
 
 
-def _best(values: np.ndarray, h: np.ndarray, noise: np.ndarray) -> Slope:
-    """Picks the step for each number from values ``(points, steps, offsets, numbers)``."""
+def _best(values: np.ndarray, h: np.ndarray, noise: np.ndarray) -> DirectionalDerivative:
+    """Pick the step for each element from values ``(points, steps, offsets, elements)``."""
     with np.errstate(all="ignore"):
-        found = np.einsum("pskn,k->psn", values, WEIGHTS) / h[:, :, None]
-        error = np.abs(np.diff(found, axis=1)) + ROUNDING * noise[:, None] / h[:, 1:, None]
+        differences = np.einsum("pskn,k->psn", values, WEIGHTS) / h[:, :, None]
+        error = np.abs(np.diff(differences, axis=1)) + ROUNDING * noise[:, None] / h[:, 1:, None]
     error = np.where(np.isfinite(error), error, np.inf)
     best = error.argmin(axis=1)[:, None]
-    return Slope(np.take_along_axis(found[:, 1:], best, axis=1)[:, 0], np.take_along_axis(error, best, axis=1)[:, 0])
+    return DirectionalDerivative(
+        np.take_along_axis(differences[:, 1:], best, axis=1)[:, 0], np.take_along_axis(error, best, axis=1)[:, 0]
+    )

@@ -1,8 +1,8 @@
-"""The float64 twin: a package's own graph, every float32 in it made float64.
+"""The float64 graph: a package's own graph, every float32 in it made float64.
 
-What serves is rewritten, not the model that it was made from: the twin needs no Keras, and no fault of the export hides
-from it. Types in attributes, lists of types, constants, and the arguments of functions are changed; the variables are
-given their own float32 values, widened. What is left of the difference between package and twin is float32 rounding.
+The package is rewritten, not the model that it was made from: that needs no Keras, and hides no fault of the export.
+Types in attributes, lists of types, constants, and the arguments of functions are changed; the variables keep their
+float32 values, widened. The remaining difference between package and float64 graph is float32 rounding.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from gradwire._package import GRAPH_FILE
 Arrays = dict[str, np.ndarray]
 
 WIDER: Final = {types_pb2.DT_FLOAT: types_pb2.DT_DOUBLE}
-# XLA compiles again for every new batch size; the twin runs a handful of times.
+# XLA compiles again for every new batch size; the float64 graph runs a handful of times.
 COMPILED: Final = ("_XlaMustCompile", "_XlaCompile")
 VARIABLE: Final = "VarHandleOp"
-# Ops whose numbers or code come from outside the graph, or that read float32 as bits: a twin of those would be another function.
+# Ops whose values or code come from outside the graph, or that read float32 as bits: in float64 they would be another
+# function.
 NOT_WIDENED: Final = frozenset(
     {"Bitcast", "DecodeRaw", "ReadFile", "HashTableV2", "LookupTableFindV2", "XlaCallModule"}
 )
@@ -38,57 +39,59 @@ LONGEST: Final = 200  # characters of a reason
 _load: Final = tf.compat.v1.saved_model.load.__wrapped__
 
 
-class NoTwin(Exception):  # noqa: N818 - it says what happened, and never leaves this folder
+class NoFloat64Graph(Exception):  # noqa: N818 - it names a state, and never leaves this folder
     """A package's graph cannot be run in float64; the message says why."""
 
 
-class Twin:
+class Float64Graph:
     """A package in float64.
 
     Args:
         package: a version directory.
-        signatures: names of those that will be run.
+        signatures: names of those to run.
 
     Raises:
-        NoTwin: the graph holds something that has no meaning, or no kernel, in float64.
+        NoFloat64Graph: the graph holds something that has no meaning, or no kernel, in float64.
     """
 
     def __init__(self, package: Path, signatures: Collection[str]) -> None:
         meta_graph = _meta_graph(package)
         self._signatures = {name: meta_graph.signature_def[name] for name in signatures}
         tensors = [
-            info for found in self._signatures.values() for info in (*found.inputs.values(), *found.outputs.values())
+            info
+            for signature in self._signatures.values()
+            for info in (*signature.inputs.values(), *signature.outputs.values())
         ]
-        graph_def = _needed(meta_graph.graph_def, {info.name.split(":")[0] for info in tensors})
+        graph_def = _subgraph(meta_graph.graph_def, {info.name.split(":")[0] for info in tensors})
         values = _variables(package, graph_def)
         _widen(graph_def)
         self._session = _session(graph_def, values)
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Runs a signature.
+        """Run a signature.
 
         Args:
-            signature: one of those given.
+            signature: its name.
             inputs: by name, ``(batch, …)``; floats in float64.
 
         Returns:
             Outputs by name; floats in float64.
 
         Raises:
-            NoTwin: an op has no float64 kernel, or fails in it.
+            NoFloat64Graph: an op has no float64 kernel, or fails in it.
         """
-        found = self._signatures[signature]
-        fed = {}
-        for name, info in found.inputs.items():
+        definition = self._signatures[signature]
+        feed = {}
+        for name, info in definition.inputs.items():
             dtype = tf.as_dtype(WIDER.get(info.dtype, info.dtype)).as_numpy_dtype
-            fed[info.name] = inputs[name].astype(dtype)
+            feed[info.name] = inputs[name].astype(dtype)
         try:
-            return self._session.run({name: info.name for name, info in found.outputs.items()}, fed)
+            return self._session.run({name: info.name for name, info in definition.outputs.items()}, feed)
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise NoTwin(_brief(error)) from error
+            raise NoFloat64Graph(_brief(error)) from error
 
     def close(self) -> None:
-        """Frees the session."""
+        """Close the session."""
         self._session.close()
 
 
@@ -97,26 +100,26 @@ def _meta_graph(package: Path) -> Any:
     return next(graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags)
 
 
-def _needed(whole: graph_pb2.GraphDef, wanted: Collection[str]) -> graph_pb2.GraphDef:
-    """Cuts out the nodes that some nodes need, and the functions that those call."""
+def _subgraph(whole: graph_pb2.GraphDef, outputs: Collection[str]) -> graph_pb2.GraphDef:
+    """Extract the nodes that some nodes need, and the functions that those call."""
     nodes = {node.name: node for node in whole.node}
     functions = {function.signature.name: function for function in whole.library.function}
-    found: dict[str, None] = {}
+    needed: dict[str, None] = {}
     called: dict[str, None] = {}
-    todo = list(wanted)
+    todo = list(outputs)
     while todo:
         name = todo.pop()
-        if name not in found:
-            found[name] = None
+        if name not in needed:
+            needed[name] = None
             todo += [entry.lstrip("^").split(":")[0] for entry in nodes[name].input]
-    waiting = [nodes[name] for name in found]
+    waiting = [nodes[name] for name in needed]
     while waiting:
         for name in _called(waiting.pop()):
             if name in functions and name not in called:
                 called[name] = None
                 waiting += functions[name].node_def
     graph_def = graph_pb2.GraphDef(versions=whole.versions)
-    graph_def.node.extend(node for node in whole.node if node.name in found)
+    graph_def.node.extend(node for node in whole.node if node.name in needed)
     graph_def.library.function.extend(functions[name] for name in called)
     return graph_def
 
@@ -127,7 +130,7 @@ def _called(node: Any) -> list[str]:
 
 
 def _variables(package: Path, graph_def: graph_pb2.GraphDef) -> dict[str, np.ndarray]:
-    """Reads the variables of a graph as Serving restores them: by node name."""
+    """Read the variables of a graph, by node name, as Serving restores them."""
     handles = [node for node in graph_def.node if node.op == VARIABLE]
     if not handles:
         return {}
@@ -156,14 +159,14 @@ def _session(graph_def: graph_pb2.GraphDef, values: Mapping[str, np.ndarray]) ->
             session = _new_session(graph)
             session.run(assigned)
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise NoTwin(_brief(error)) from error
+            raise NoFloat64Graph(_brief(error)) from error
         return session
 
 
 def _new_session(graph: Any = None) -> Any:
-    """A Session without a GPU: its products may be rounded to TF32, and float64 is slow there."""
+    """Return a Session without a GPU, whose products may be rounded to TF32, and where float64 is slow."""
     config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-    config.graph_options.rewrite_options.disable_meta_optimizer = True  # for a few runs it costs more than it gives
+    config.graph_options.rewrite_options.disable_meta_optimizer = True  # for a few runs it costs more than it gains
     return tf.compat.v1.Session(graph=graph, config=config)
 
 
@@ -172,7 +175,7 @@ def _wide(value: np.ndarray) -> np.ndarray:
 
 
 def _widen(graph_def: graph_pb2.GraphDef) -> None:
-    """Makes every float32 of a graph and of its functions float64, in place."""
+    """Make every float32 of a graph and of its functions float64, in place."""
     for node in graph_def.node:
         _widen_node(node)
     for function in graph_def.library.function:
@@ -187,7 +190,7 @@ def _widen(graph_def: graph_pb2.GraphDef) -> None:
 
 def _widen_node(node: Any) -> None:
     if node.op in NOT_WIDENED:
-        raise NoTwin(f"op {node.op} ({node.name}) has no meaning in float64")
+        raise NoFloat64Graph(f"op {node.op} ({node.name}) has no meaning in float64")
     _widen_attributes(node.attr)
 
 
@@ -207,9 +210,9 @@ def _widen_attributes(attributes: Any) -> None:
 
 
 def _brief(error: Exception) -> str:
-    """The line that says what is wrong: TensorFlow puts where it was, and headings, around it."""
+    """Return the line with the reason, without the places and headings that TensorFlow puts around it."""
     lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(HEADINGS)]
-    text = NODE.sub("", (telling or [type(error).__name__])[0]).strip()
+    reasons = [line for line in lines if line and not line.startswith(HEADINGS)]
+    text = NODE.sub("", (reasons or [type(error).__name__])[0]).strip()
     op = OP.search(str(error))
     return (f"{op[1]}: {text}" if op else text)[:LONGEST]

@@ -1,6 +1,6 @@
 """Runs a package the way Serving does: restored into a Session of a process that has never seen the model.
 
-``python -m gradwire_export._checks.fresh_process PACKAGE CALLS ANSWERS`` is the other side of ``run_fresh``.
+``run_fresh`` starts ``python -m gradwire_export._checks.fresh_process PACKAGE REQUESTS RESPONSES``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from gradwire._errors import GradwireError, PackageError
 
-FAILURE: Final = "!"  # key of the text of a call that failed; no output can have this name
+FAILURE: Final = "!"  # key of the text of a request that failed; no output can have this name
 
 
 @dataclass(frozen=True)
-class Call:
+class Request:
     """One run of one signature.
 
     Attributes:
@@ -35,8 +35,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a call gave.
+class Response:
+    """The result of a request.
 
     Attributes:
         outputs: arrays by output name; strings as NumPy bytes. Empty when it failed.
@@ -47,85 +47,89 @@ class Answer:
     failure: str | None
 
 
-def run_fresh(package: Path, calls: Sequence[Call]) -> list[Answer]:
-    """Loads a package in a fresh process and runs it.
+def run_fresh(package: Path, requests: Sequence[Request]) -> list[Response]:
+    """Load a package in a fresh process and run it.
 
     Args:
         package: a version directory.
-        calls: what to run, in order.
+        requests: what to run, in order.
 
     Returns:
-        An answer a call.
+        A response for each request.
 
     Raises:
         PackageError: the package does not load.
     """
     with tempfile.TemporaryDirectory(prefix="gradwire-check-") as directory:
-        asked, answered = Path(directory, "calls.npz"), Path(directory, "answers.npz")
-        write_calls(asked, calls)
-        command = [sys.executable, "-m", __spec__.name, str(package), str(asked), str(answered)]
+        request_file, response_file = Path(directory, "requests.npz"), Path(directory, "responses.npz")
+        write_requests(request_file, requests)
+        command = [sys.executable, "-m", __spec__.name, str(package), str(request_file), str(response_file)]
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own module, no shell
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise PackageError(f"{package} does not load in a fresh process: {reason}")
-        return read_answers(answered, len(calls))
+        return read_responses(response_file, len(requests))
 
 
-def write_calls(path: Path, calls: Sequence[Call]) -> None:
-    """Writes what ``main`` is to run.
+def write_requests(path: Path, requests: Sequence[Request]) -> None:
+    """Write a file of requests for ``main``.
 
     Args:
         path: .npz to write, of ``index/signature/input`` arrays.
-        calls: in order.
+        requests: in order.
     """
     arrays = {
-        f"{i}/{call.signature}/{name}": array for i, call in enumerate(calls) for name, array in call.inputs.items()
+        f"{index}/{request.signature}/{name}": array
+        for index, request in enumerate(requests)
+        for name, array in request.inputs.items()
     }
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def read_answers(path: Path, count: int) -> list[Answer]:
-    """Reads what ``main`` wrote.
+def read_responses(path: Path, count: int) -> list[Response]:
+    """Read the responses that ``main`` wrote.
 
     Args:
         path: .npz of ``index/output`` arrays, or ``index/failure`` texts.
-        count: how many calls there were.
+        count: number of requests.
     """
-    outputs: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+    by_request: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             index, name = key.split("/", 1)
-            outputs[int(index)][name] = arrays[key]
-    return [Answer({}, str(found[FAILURE])) if FAILURE in found else Answer(found, None) for found in outputs]
+            by_request[int(index)][name] = arrays[key]
+    return [
+        Response({}, str(outputs[FAILURE])) if FAILURE in outputs else Response(outputs, None) for outputs in by_request
+    ]
 
 
-def main(package: Path, asked: Path, answered: Path) -> None:
-    """Runs every call of a file and writes the answers.
+def main(package: Path, request_file: Path, response_file: Path) -> None:
+    """Run every request of a file and write the responses.
 
     Args:
         package: a version directory.
-        asked: what ``write_calls`` wrote.
-        answered: .npz to write, for ``read_answers``.
+        request_file: as ``write_requests`` writes it.
+        response_file: .npz to write, for ``read_responses``.
     """
     from gradwire_serving import Servable
 
-    calls: dict[int, Call] = {}
-    with np.load(asked, allow_pickle=False) as arrays:
+    requests: dict[int, Request] = {}
+    with np.load(request_file, allow_pickle=False) as arrays:
         for key in arrays.files:
             index, signature, name = key.split("/", 2)
-            calls.setdefault(int(index), Call(signature, {})).inputs[name] = arrays[key]
+            requests.setdefault(int(index), Request(signature, {})).inputs[name] = arrays[key]
     servable = Servable.load(package)
-    answers: dict[str, np.ndarray] = {}
-    for index, call in calls.items():
+    responses: dict[str, np.ndarray] = {}
+    for index, request in requests.items():
         try:
-            found = servable.run(call.signature, call.inputs)
-        except Exception as error:  # noqa: BLE001 - whatever TensorFlow raises here is the answer to report
-            found = {FAILURE: np.array(str(error))}
-        for name, array in found.items():
-            answers[f"{index}/{name}"] = array.astype(np.bytes_) if array.dtype == object else array
+            outputs = servable.run(request.signature, request.inputs)
+        except Exception as error:  # noqa: BLE001 - whatever TensorFlow raises is the response to report
+            outputs = {FAILURE: np.array(str(error))}
+        for name, array in outputs.items():
+            responses[f"{index}/{name}"] = array.astype(np.bytes_) if array.dtype == object else array
     servable.close()
-    np.savez(answered, allow_pickle=False, **answers)
+    np.savez(response_file, allow_pickle=False, **responses)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Reference points: where a package's numbers are known in float64, so that whatever serves it can be held to them.
+"""Reference points: where a package's values are known in float64, so that any server of it can be compared with them.
 
-The float64 twin (``_twin``) gives f and its derivatives. Its derivatives are the package's own graph in float64, so a
-wrong derivative would be wrong there too: they are held against eighth-order differences of the twin's values, an
-independent way to the same numbers, and the card keeps how far apart the two are.
+The float64 graph (``float64_graph``) computes f and its derivatives. Its derivatives are the package's own graph in
+float64, so a wrong derivative would be wrong there too: they are compared with eighth-order differences of its values,
+an independent way to the same quantities, and the card records how far apart the two are.
 
-Where there is no twin, differences of the package's own values stand in (``_differences``): f is then as good as the
-package computes it, and a derivative as good as its stated uncertainty.
+Where there is no float64 graph, differences of the package's own values replace it (``finite_differences``): f is then
+as accurate as the package computes it, and a derivative as accurate as its stated uncertainty.
 """
 
 from __future__ import annotations
@@ -13,44 +13,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 
 from gradwire import Model
 from gradwire._numerics import SAFETY, eps_of, sample_directions, sample_points
 from gradwire._package import BY_NAME, HESSIAN, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
-from gradwire_export._checks.finite_differences import Slope, slopes
-from gradwire_export._checks.float64_graph import NoTwin, Twin
+from gradwire_export._checks.finite_differences import DirectionalDerivative, directional_derivatives
+from gradwire_export._checks.float64_graph import Float64Graph, NoFloat64Graph
 
 Arrays = dict[str, np.ndarray]
 
 POINTS: Final = 32
 SEED: Final = 32  # another draw than that of the checks
-MOST_NUMBERS: Final = 8192  # on the card: 160 KB of text; large models get fewer points
+MAX_ELEMENTS: Final = 8192  # on the card: 160 KB of text; large models get fewer points
 ENOUGH_POINTS: Final = 8  # second derivatives are left out where they would leave fewer
-MOST_DIFFERENCES: Final = 64  # input numbers: each needs differences of its own
-TWIN: Final = "the package's graph in float64"
+MAX_DIFFERENCES: Final = 64  # input elements: each needs differences of its own
+FLOAT64_GRAPH: Final = "the package's graph in float64"
 DIFFERENCES: Final = "eighth-order differences of the package's own values"
+EPS64: Final = float(np.finfo(np.float64).eps)
 
 
+@final
 @dataclass(frozen=True)
-class _Place:
-    """Where the reference is taken."""
+class _Sample:
+    """Where the reference is taken.
+
+    Attributes:
+        card: the package's.
+        boxes: bounds of the inputs.
+        x: points by input.
+        v: directions by differentiated input.
+        second: whether second derivatives are part of the reference.
+    """
 
     card: Card
     boxes: Mapping[str, Box]
     x: Arrays
     v: Arrays
-    seconds: bool
+    second: bool
+
+    @property
+    def count(self) -> int:
+        """The number of points."""
+        return len(next(iter(self.x.values())))
+
+    @property
+    def values_signature(self) -> str:
+        """The cheapest signature that returns the outputs."""
+        return VALUE if VALUE in self.card.signatures else SERVING_DEFAULT
 
     def wide(self) -> Arrays:
-        """The points in float64; integers as they are."""
+        """Return the points in float64; integers unchanged."""
         return {name: rows.astype(np.float64) if rows.dtype.kind == "f" else rows for name, rows in self.x.items()}
 
 
 def reference_points(package: Path, card: Card, model: Model) -> dict[str, Any]:
-    """Computes a package's reference points.
+    """Compute a package's reference points.
 
     Args:
         package: a version directory.
@@ -58,166 +78,172 @@ def reference_points(package: Path, card: Card, model: Model) -> dict[str, Any]:
         model: the package, loaded. Its card is not read, for it is not complete yet.
 
     Returns:
-        For the card: ``method``; ``points``, how many; ``x`` and ``tensors``, numbers by name as text, row by row; ``uncertainty`` by tensor
-        where it is not zero; ``differences``, how far the derivatives are from differences of f; ``discarded``, how
-        many points near kinks did not count there; ``no_twin``, why there is none, where so.
+        For the card: ``method``; ``points``, their number; ``x`` and ``tensors``, elements by name as text, row by row;
+        ``uncertainty`` by tensor where it is not zero; ``differences``, how far the derivatives are from differences of
+        f; ``discarded``, how many points near kinks are left out of that; ``no_twin``, why there is no float64 graph,
+        where there is none.
     """
-    place = _place(card)
+    sample = _draw(card)
     try:
-        return _by_twin(package, place, model)
-    except NoTwin as error:
-        return _by_differences(place, model) | {"no_twin": str(error)}
+        return _from_float64_graph(package, sample, model)
+    except NoFloat64Graph as error:
+        return _from_differences(sample, model) | {"no_twin": str(error)}
 
 
-def _place(card: Card) -> _Place:
+def _draw(card: Card) -> _Sample:
     rng = np.random.default_rng(SEED)
     boxes = boxes_of(card, None)
     outputs = {tensor.name: tensor for tensor in card.outputs}
     inputs = {tensor.name: tensor for tensor in card.inputs}
-    firsts = sum(_size(outputs[o]) * _size(inputs[i]) for o, by in card.derivatives.items() for i in by)
-    seconds = sum(
+    first = sum(_size(outputs[o]) * _size(inputs[i]) for o, by_input in card.derivatives.items() for i in by_input)
+    second = sum(
         _size(outputs[o]) * _size(inputs[i]) * _size(inputs[j])
-        for o, by in card.second_derivatives.items()
-        for i, names in by.items()
+        for o, by_input in card.second_derivatives.items()
+        for i, names in by_input.items()
         for j in names
     )
-    numbers = sum(map(_size, (*card.inputs, *card.outputs))) + firsts
-    has_seconds = HESSIAN in card.signatures and (numbers + seconds) * ENOUGH_POINTS <= MOST_NUMBERS
-    count = max(1, min(POINTS, MOST_NUMBERS // (numbers + (seconds if has_seconds else 0))))
+    size = sum(map(_size, (*card.inputs, *card.outputs))) + first
+    has_second = HESSIAN in card.signatures and (size + second) * ENOUGH_POINTS <= MAX_ELEMENTS
+    count = max(1, min(POINTS, MAX_ELEMENTS // (size + (second if has_second else 0))))
     x = {name: sample_points(boxes[name], count, BY_NAME[inputs[name].dtype].numpy, rng) for name in inputs}
-    differentiated = {name for by in card.derivatives.values() for name in by}
+    differentiated = {name for by_input in card.derivatives.values() for name in by_input}
     v = {name: sample_directions(boxes[name], count, rng) for name in inputs if name in differentiated}
-    return _Place(card, boxes, x, v, has_seconds)
+    return _Sample(card, boxes, x, v, has_second)
 
 
-def _by_twin(package: Path, place: _Place, model: Model) -> dict[str, Any]:
-    signatures = [SERVING_DEFAULT, VALUE, *([HESSIAN] if place.seconds else [])]
-    signatures = [name for name in signatures if name in place.card.signatures]
-    twin = Twin(package, signatures)
+def _from_float64_graph(package: Path, sample: _Sample, model: Model) -> dict[str, Any]:
+    values_signature = sample.values_signature
+    signatures = {SERVING_DEFAULT, values_signature} | ({HESSIAN} if sample.second else set())
+    graph = Float64Graph(package, signatures)
     try:
-        wide = place.wide()
-        tensors = twin.run(SERVING_DEFAULT, wide)
-        if place.seconds:
-            tensors = twin.run(HESSIAN, wide) | tensors
-        _require_same(place, tensors, model)
-        values = VALUE if VALUE in signatures else SERVING_DEFAULT
-        found = {
-            name: slopes(lambda rows: twin.run(values, rows), wide, {name: v}, place.boxes, _EPS64)
-            for name, v in place.v.items()
+        wide = sample.wide()
+        tensors = graph.run(SERVING_DEFAULT, wide)
+        if sample.second:
+            tensors = graph.run(HESSIAN, wide) | tensors
+        _require_same_function(sample, tensors, model)
+        differences = {
+            name: directional_derivatives(
+                lambda rows: graph.run(values_signature, rows), wide, {name: v}, sample.boxes, EPS64
+            )
+            for name, v in sample.v.items()
         }
     finally:
-        twin.close()
-    return {"method": TWIN} | _written(place, tensors) | {"uncertainty": {}} | _against(place, tensors, found)
+        graph.close()
+    entry = {"method": FLOAT64_GRAPH} | _written(sample, tensors) | {"uncertainty": {}}
+    return entry | _against_differences(sample, tensors, differences)
 
 
-_EPS64: Final = float(np.finfo(np.float64).eps)
-
-
-def _require_same(place: _Place, tensors: Arrays, model: Model) -> None:
-    """The twin must be the package but for rounding: an op that reads bits, or draws numbers, is another function."""
-    served = model.predict(SERVING_DEFAULT, **place.x)
-    for tensor in place.card.outputs:
+def _require_same_function(sample: _Sample, tensors: Arrays, model: Model) -> None:
+    """Raise unless package and float64 graph differ by rounding alone: an op that reads bits is another function."""
+    served = model.predict(SERVING_DEFAULT, **sample.x)
+    for tensor in sample.card.outputs:
         wide, narrow = tensors[tensor.name], served[tensor.name].astype(np.float64)
         finite = np.isfinite(wide) & np.isfinite(narrow)
         if not finite.any():
-            raise NoTwin(f"{tensor.name} is finite at none of the points")
+            raise NoFloat64Graph(f"{tensor.name} is finite at none of the points")
         scale = np.abs(wide[finite]).max()
         if np.abs(wide - narrow)[finite].max() > np.sqrt(eps_of(tensor.dtype)) * scale:
-            raise NoTwin(f"{tensor.name} in float64 is further from {tensor.dtype} than half its digits")
+            raise NoFloat64Graph(f"{tensor.name} in float64 is further from {tensor.dtype} than half its digits")
 
 
-def _against(place: _Place, tensors: Arrays, found: Mapping[str, Mapping[str, Slope]]) -> dict[str, Any]:
-    """How far first derivatives are from differences of f: relative to scale, and in units of what is allowed."""
-    kept: dict[str, Any] = {}
+def _against_differences(
+    sample: _Sample, tensors: Arrays, differences: Mapping[str, Mapping[str, DirectionalDerivative]]
+) -> dict[str, Any]:
+    """Return how far first derivatives are from differences of f: relative to scale, and to what is allowed."""
+    entries: dict[str, Any] = {}
     discarded = 0
-    for output, by in place.card.derivatives.items():
-        for wrt, name in by.items():
-            slope = found[wrt][output]
-            df = tensors[name].astype(np.float64).reshape(*slope.value.shape, -1)
-            v = place.v[wrt].reshape(len(df), -1)
+    for output, by_input in sample.card.derivatives.items():
+        for wrt, name in by_input.items():
+            difference = differences[wrt][output]
+            df = tensors[name].astype(np.float64).reshape(*difference.value.shape, -1)
+            v = sample.v[wrt].reshape(len(df), -1)
             along, size = np.einsum("pmn,pn->pm", df, v), np.einsum("pmn,pn->pm", np.abs(df), np.abs(v))
-            away = np.abs(along - slope.value)
-            smooth = ~slope.near_kink & np.isfinite(along).all(axis=1)
+            away = np.abs(along - difference.value)
+            smooth = ~difference.near_kink & np.isfinite(along).all(axis=1)
             if not smooth.any():
                 continue
-            allowed = SAFETY * (slope.error + _EPS64 * size) + np.finfo(np.float64).tiny
-            scale = (
-                float(size[smooth].max()) or float(np.abs(tensors[output]).max()) or 1.0
-            )  # a zero derivative has none
-            kept[name] = {
+            allowed = SAFETY * (difference.error + EPS64 * size) + np.finfo(np.float64).tiny
+            # A derivative that is zero everywhere has no scale; then the output's.
+            scale = float(size[smooth].max()) or float(np.abs(tensors[output]).max()) or 1.0
+            entries[name] = {
                 "relative": float(f"{away[smooth].max() / scale:.2g}"),
                 "worst": float(f"{(away / allowed)[smooth].max():.2g}"),
             }
             discarded += int((~smooth).sum())
-    return {"differences": kept, "discarded": discarded}
+    return {"differences": entries, "discarded": discarded}
 
 
-def _by_differences(place: _Place, model: Model) -> dict[str, Any]:
-    """Takes f as the package gives it, and derivatives by differences, an input number at a time."""
-    values = VALUE if VALUE in place.card.signatures else SERVING_DEFAULT
-    eps = max(eps_of(tensor.dtype) for tensor in (*place.card.inputs, *place.card.outputs))
-    served = model.predict(values, **place.x)
-    tensors: Arrays = {tensor.name: served[tensor.name] for tensor in place.card.outputs}
+def _from_differences(sample: _Sample, model: Model) -> dict[str, Any]:
+    """Take f as the package computes it, and derivatives by differences, an input element at a time."""
+    served = model.predict(sample.values_signature, **sample.x)
+    tensors: Arrays = {tensor.name: served[tensor.name] for tensor in sample.card.outputs}
     errors: Arrays = {}
-    near_kink = np.zeros(len(next(iter(place.x.values()))), bool)
-    for wrt, by_output in _columns(place, model, values, eps).items():
-        for output, columns in by_output.items():
-            name = place.card.derivatives[output][wrt]
-            tensors[name] = np.stack([column.value for column in columns], axis=-1)
-            errors[name] = np.stack([column.error for column in columns], axis=-1)
-            near_kink |= np.any([column.near_kink for column in columns], axis=0)
-    if near_kink.all():  # then no point is better than another, and the uncertainty says so
+    near_kink = np.zeros(sample.count, bool)
+    for wrt, by_output in _partial_differences(sample, model).items():
+        for output, elements in by_output.items():
+            name = sample.card.derivatives[output][wrt]
+            tensors[name] = np.stack([element.value for element in elements], axis=-1)
+            errors[name] = np.stack([element.error for element in elements], axis=-1)
+            near_kink |= np.any([element.near_kink for element in elements], axis=0)
+    if near_kink.all():  # then no point is better than another, and the uncertainty shows it
         near_kink[:] = False
-    kept = replace(place, x={name: rows[~near_kink] for name, rows in place.x.items()})
-    written = _written(kept, {name: array[~near_kink] for name, array in tensors.items()})
+    smooth = replace(sample, x={name: rows[~near_kink] for name, rows in sample.x.items()})
+    written = _written(smooth, {name: array[~near_kink] for name, array in tensors.items()})
     uncertainty = {name: SAFETY * float(error[~near_kink].max()) for name, error in errors.items()}
-    about = {"uncertainty": uncertainty, "differences": {}, "discarded": int(near_kink.sum())}
-    return {"method": DIFFERENCES} | written | about
+    results = {"uncertainty": uncertainty, "differences": {}, "discarded": int(near_kink.sum())}
+    return {"method": DIFFERENCES} | written | results
 
 
-def _columns(place: _Place, model: Model, values: str, eps: float) -> dict[str, dict[str, list[Slope]]]:
-    """By input and output, the slope along each of the input's numbers, in units of that number."""
-    columns: dict[str, dict[str, list[Slope]]] = {}
-    for wrt, v in place.v.items():
-        outputs = [output for output, by in place.card.derivatives.items() if wrt in by]
-        if v[0].size > MOST_DIFFERENCES:
+def _partial_differences(sample: _Sample, model: Model) -> dict[str, dict[str, list[DirectionalDerivative]]]:
+    """Return, by input and output, the derivative with respect to each element of the input."""
+    eps = max(eps_of(tensor.dtype) for tensor in (*sample.card.inputs, *sample.card.outputs))
+    partials: dict[str, dict[str, list[DirectionalDerivative]]] = {}
+    for wrt, v in sample.v.items():
+        outputs = [output for output, by_input in sample.card.derivatives.items() if wrt in by_input]
+        if v[0].size > MAX_DIFFERENCES:
             continue
-        columns[wrt] = {output: [] for output in outputs}
+        partials[wrt] = {output: [] for output in outputs}
         for index in np.ndindex(*v.shape[1:]):
             along = np.zeros_like(v)
             along[(slice(None), *index)] = np.abs(v[(slice(None), *index)])
             if not along.any():  # the domain has no room here
-                del columns[wrt]
+                del partials[wrt]
                 break
-            found = slopes(lambda rows: model.predict(values, **rows), place.x, {wrt: along}, place.boxes, eps)
-            per = along[(slice(None), *index)][:, None]
+            differences = directional_derivatives(
+                lambda rows: model.predict(sample.values_signature, **rows), sample.x, {wrt: along}, sample.boxes, eps
+            )
+            length = along[(slice(None), *index)][:, None]
             for output in outputs:
-                slope = found[output]
-                columns[wrt][output].append(Slope(slope.value / per, slope.error / per))
-    return columns
+                difference = differences[output]
+                partials[wrt][output].append(
+                    DirectionalDerivative(difference.value / length, difference.error / length)
+                )
+    return partials
 
 
-def _written(place: _Place, tensors: Arrays) -> dict[str, Any]:
-    """Numbers as text, a tensor a line: exact, and of half the size of a list. Rows with no finite number go."""
-    finite = np.ones(len(next(iter(place.x.values()))), bool)
+def _written(sample: _Sample, tensors: Arrays) -> dict[str, Any]:
+    """Return the elements as text, a tensor a line: exact, and half the size of a list. Rows must be finite."""
+    finite = np.ones(sample.count, bool)
     for array in tensors.values():
         finite &= np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(axis=1)
     return {
         "points": int(finite.sum()),
-        "x": {name: _text(rows[finite]) for name, rows in place.x.items()},
-        "tensors": {name: _text(tensors[name][finite]) for name in _order(place.card) if name in tensors},
+        "x": {name: _text(rows[finite]) for name, rows in sample.x.items()},
+        "tensors": {name: _text(tensors[name][finite]) for name in _order(sample.card) if name in tensors},
     }
 
 
 def _order(card: Card) -> list[str]:
-    """The tensors' names in the card's order: outputs, first derivatives, second ones."""
-    firsts = [name for by in card.derivatives.values() for name in by.values()]
-    seconds = [name for by in card.second_derivatives.values() for names in by.values() for name in names.values()]
-    return [*(tensor.name for tensor in card.outputs), *firsts, *seconds]
+    """Return the tensors' names in the card's order: outputs, first derivatives, second derivatives."""
+    first = [name for by_input in card.derivatives.values() for name in by_input.values()]
+    second = [
+        name for by_input in card.second_derivatives.values() for names in by_input.values() for name in names.values()
+    ]
+    return [*(tensor.name for tensor in card.outputs), *first, *second]
 
 
 def _text(array: np.ndarray) -> str:
-    return " ".join(repr(float(number)) for number in array.astype(np.float64).reshape(-1))
+    return " ".join(repr(float(element)) for element in array.astype(np.float64).reshape(-1))
 
 
 def _size(tensor: CardTensor) -> int:

@@ -1,97 +1,68 @@
-"""Are the rows independent of one another? The same rows among others, beside NaN and alone give the same answers."""
+"""Are rows independent of one another? The same rows among others, beside NaN and alone must have the same outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from gradwire._errors import ConversionError
-from gradwire_export._checks.compare import ALLOWED_EPS, compare
-from gradwire_export._checks.fresh_process import Answer, Call
+from gradwire._numerics import ALLOWED_EPS, Batch, poisoned
+from gradwire_export._checks.fresh_process import Response
 
 Arrays = dict[str, np.ndarray]
 
-LONE_ROWS: Final = 3  # rows that are run alone and among other neighbours
-ALL: Final = "all rows"
-BESIDE: Final = ("beside others", "beside NaN")
-# A model may refuse NaN (a Cholesky factor does); then there is nothing to compare.
-MAY_FAIL: Final = ("beside NaN",)
+COMPARED_ROWS: Final = 3  # that are run alone and among other neighbours
+BESIDE_OTHERS: Final = "beside others"
+BESIDE_NAN: Final = "beside NaN"  # a model may refuse NaN (a Cholesky factor does); then there is nothing to compare
+ALONE: Final = "alone"
 
 
-def independence_calls(signature: str, points: Arrays, neighbours: Arrays) -> dict[str, Call]:
-    """Gives the calls that tell whether rows depend on one another.
+def independence_batches(points: Arrays, neighbours: Arrays) -> list[Batch]:
+    """Return the batches that show whether rows depend on one another.
 
     Args:
-        signature: the name of the signature to call.
         points: rows, ``{input: (rows, *input)}``.
         neighbours: as many other rows, put beside the same first rows.
-
-    Returns:
-        Calls by label.
     """
-    kept = {name: rows[:LONE_ROWS] for name, rows in points.items()}
-
-    def beside(others: Arrays) -> Call:
-        return Call(signature, {name: np.concatenate([kept[name], others[name][LONE_ROWS:]]) for name in points})
-
-    poisoned = {
-        name: np.full_like(rows, np.nan) if rows.dtype.kind == "f" else rows for name, rows in neighbours.items()
-    }
-    calls = {
-        ALL: Call(signature, dict(points)),
-        BESIDE[0]: beside(neighbours),
-        BESIDE[1]: beside(poisoned),
-    }
-    for row in range(LONE_ROWS):
-        calls[_alone(row)] = Call(signature, {name: rows[row : row + 1] for name, rows in points.items()})
-    return calls
+    origins = range(COMPARED_ROWS)
+    return [
+        Batch.beside(BESIDE_OTHERS, points, origins, neighbours),
+        Batch.beside(BESIDE_NAN, points, origins, poisoned(neighbours)),
+        *(Batch.part(f"row {row} {ALONE}", points, [row]) for row in origins),
+    ]
 
 
-def _alone(row: int) -> str:
-    return f"row {row} alone"
-
-
-def require_independence(answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """Compares the answers to ``independence_calls``.
+def require_independence(whole: Arrays, batches: list[Batch], responses: Mapping[str, Response]) -> dict[str, Any]:
+    """Compare the outputs of ``independence_batches`` with those of all rows.
 
     Args:
-        answers: by label; only those of ``MAY_FAIL`` may have failed.
+        whole: outputs of all rows, by name.
+        batches: that were run.
+        responses: by the batch's label; only that beside NaN may have failed.
 
     Returns:
-        What was found, for the card.
+        The card's entry.
 
     Raises:
         ConversionError: a row's result depends on its neighbours.
     """
-    reference = answers[ALL].outputs
+    run = [batch for batch in batches if responses[batch.label].failure is None]
     worst = 0.0
-    tried = [label for label in BESIDE if answers[label].failure is None]
-    for label in tried:
-        worst = max(worst, _same_rows(label, reference, answers[label].outputs, range(LONE_ROWS)))
-    for row in range(LONE_ROWS):
-        worst = max(worst, _same_rows("alone", reference, answers[_alone(row)].outputs, [row]))
+    for batch in run:
+        for name, comparison in batch.compare(whole, responses[batch.label].outputs).items():
+            if comparison.eps > ALLOWED_EPS:
+                raise ConversionError(
+                    f"{name!r} of a row depends on the other rows of the batch ({batch.label}): {comparison.text}; such a "
+                    "model has no derivative row by row, and server-side batching would change its responses. Batch "
+                    "normalisation in training mode, attention over the batch and normalising by the batch do this: "
+                    "export the inference form"
+                )
+            worst = max(worst, comparison.eps)
     return {
-        "rows": LONE_ROWS,
-        "tried": [*tried, "alone"],
+        "rows": COMPARED_ROWS,
+        "tried": [*(batch.label for batch in run if not batch.label.endswith(ALONE)), ALONE],
         "worst_eps": round(worst, 3),
         "allowed_eps": ALLOWED_EPS,
     }
-
-
-def _same_rows(label: str, reference: Arrays, found: Arrays, rows: Sequence[int]) -> float:
-    worst = 0.0
-    for name, array in found.items():
-        # The scale is that of all rows: a single row may happen to be near zero.
-        replaced = reference[name].copy()
-        replaced[list(rows)] = array[: len(rows)]
-        comparison = compare(reference[name], replaced)
-        if comparison.eps > ALLOWED_EPS:
-            raise ConversionError(
-                f"{name!r} of a row depends on the other rows of the batch ({label}): {comparison.text}; such a model has no "
-                "derivative row by row, and server-side batching would change its answers. Batch normalisation in "
-                "training mode, attention over the batch and normalising by the batch do this: export the inference form"
-            )
-        worst = max(worst, comparison.eps)
-    return worst

@@ -13,28 +13,27 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from gradwire_export._derivatives import Call, Tensors
+from gradwire_export._derivatives import TensorFunction, Tensors
 
-BLOCK_BYTES: Final = (
-    1 << 22
-)  # of the widest layer's result: 64k rows of 20 float32, 8k of 128, the best that were measured
+# Of the widest layer's result: 64k rows of 20 float32, 8k of 128, the best that were measured.
+BLOCK_BYTES: Final = 1 << 22
 MIN_BLOCK: Final = 256  # rows; fewer cost more in the loop than the caches give
 MAX_BLOCK: Final = 1 << 17  # rows; narrower functions gain nothing from more
-# Nodes of a graph up to which calls of one block go round the loop, in a copy of the graph: 13 µs instead of 25 a call.
+# Nodes of a graph up to which calls of one block bypass the loop, in a copy of the graph: 13 µs instead of 25 a call.
 # Above, the copy would cost more: an LSTM's Hessian took 6.0 s to load with it and 4.4 without.
 SHORTCUT_NODES: Final = 1000
-IN_FLIGHT: Final = 2  # blocks that may run side by side: it fills what one leaves idle, and bounds the memory
+IN_FLIGHT: Final = 2  # blocks that may run in parallel: the second fills what one leaves idle, and memory stays bounded
 
 
-def in_blocks(call: Call, specs: Mapping[str, tf.TensorSpec], *, copies: int = 1) -> Call:
-    """Wraps a function of independent rows so that it takes large calls in blocks of nearly equal size.
+def in_blocks(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_repeats: int = 1) -> TensorFunction:
+    """Wrap a function of independent rows so that it takes large calls in blocks of nearly equal size.
 
-    Smaller calls, no rows among them, run as they come. The function is traced once, here.
+    Smaller calls, zero rows included, run as they are. The function is traced once, here.
 
     Args:
         call: from ``{input: tensor}`` to ``{output: tensor}``, each with the batch first.
         specs: of its inputs, by name, batch axis None.
-        copies: how many times the function repeats its rows inside (once for each number that it differentiates).
+        n_repeats: how often the function repeats its rows inside.
 
     Returns:
         A function of the same tensors. It is the outermost: do not differentiate through it.
@@ -44,13 +43,13 @@ def in_blocks(call: Call, specs: Mapping[str, tf.TensorSpec], *, copies: int = 1
     return split(
         lambda tensors: traced(**tensors),
         traced.structured_outputs,
-        block_rows(graph, copies),
+        block_rows(graph, n_repeats),
         shortcut=len(_nodes(graph)) <= SHORTCUT_NODES,
     )
 
 
-def trace(call: Call, specs: Mapping[str, tf.TensorSpec], **options: Any) -> Any:
-    """Traces a function of named tensors into a concrete function that takes them by name.
+def trace(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], **options: Any) -> Any:
+    """Trace a function of named tensors into a concrete function that takes them by name.
 
     Args:
         call: the function.
@@ -65,27 +64,29 @@ def trace(call: Call, specs: Mapping[str, tf.TensorSpec], **options: Any) -> Any
     return tf.function(positional, **options).get_concrete_function(*named)
 
 
-def block_rows(graph: Any, copies: int = 1) -> int:
-    """Chooses a block: a power of two, such that the widest intermediate result fills ``BLOCK_BYTES``.
+def block_rows(graph: Any, n_repeats: int = 1) -> int:
+    """Choose a block: a power of two, such that the widest intermediate result fills ``BLOCK_BYTES``.
 
     Args:
         graph: the function's GraphDef, with shapes.
-        copies: how many times it repeats its rows inside.
+        n_repeats: how often it repeats its rows inside.
     """
     widest = max((_row_bytes(node) for node in _nodes(graph)), default=1)
-    power = round(math.log2(BLOCK_BYTES / (widest * max(copies, 1))))
+    power = round(math.log2(BLOCK_BYTES / (widest * max(n_repeats, 1))))
     return min(max(1 << max(power, 0), MIN_BLOCK), MAX_BLOCK)
 
 
-def split(call: Call, outputs: Mapping[str, Any], block: int, *, even: bool = True, shortcut: bool = True) -> Call:
-    """Wraps a function so that calls of more than a block of rows run block by block.
+def split(
+    call: TensorFunction, outputs: Mapping[str, Any], block: int, *, even: bool = True, shortcut: bool = True
+) -> TensorFunction:
+    """Wrap a function so that calls of more than a block of rows run block by block.
 
     Args:
         call: takes up to ``block`` rows.
-        outputs: what it gives, by name, for shapes and dtypes.
-        block: rows.
+        outputs: its outputs by name, for shapes and dtypes.
+        block: rows of a block.
         even: cut into nearly equal blocks instead of full ones and a tail.
-        shortcut: let calls of one block go round the loop, which puts the function into the graph twice.
+        shortcut: let calls of one block bypass the loop, which puts the function into the graph twice.
     """
 
     def looped(tensors: Tensors) -> Tensors:
@@ -117,7 +118,7 @@ def _rows(tensors: Tensors) -> Any:
 
 
 def _nodes(graph: Any) -> list[Any]:
-    """Gives the nodes of a graph and of every function that it calls."""
+    """Return the nodes of a graph and of every function that it calls."""
     return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
 
 

@@ -1,9 +1,9 @@
-"""Writes a SavedModel's graph in one canonical form, so that the same function gives the same bytes.
+"""Write a SavedModel's graph in one canonical form, so that the same function gives the same bytes.
 
 TensorFlow numbers functions, custom gradients and captured inputs by counters that run through the whole process, and
-stores the functions by those names: two exports of one model differ in some thousand lines that mean nothing. Here they
-are numbered in the order in which the graph refers to them. A fresh process for each export, the other way to the
-same end, takes 5 to 7 s more and does nothing for a callable, which lives in one process only.
+stores the functions by those names: two exports of one model differ in some thousand lines that mean nothing. Here
+they are numbered in the order in which the graph refers to them. A fresh process for each export, the alternative,
+takes 5 to 7 s more and does not help a callable, which exists in one process only.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tensorflow.core.protobuf import saved_model_pb2
 from gradwire._package import GRAPH_FILE
 
 COUNTERS: Final = re.compile(r"_\d+(?=_|$)")  # in __inference_call_1344, while_body_499_grad_5
-# What else counts: PartitionedCall-1344 (an attribute _gradient_op_type), CustomGradient-12, functions named in an
-# attribute's bytes (forward_function_name), some of which are gone, and arguments of loops that are named after the function
-# that does not use them, while_cond_498___redundant_placeholder0.
+# Other counted names: PartitionedCall-1344 (an attribute _gradient_op_type), CustomGradient-12, functions named in an
+# attribute's bytes (forward_function_name), some of which no longer exist, and arguments of loops that are named after
+# the function that does not use them, while_cond_498___redundant_placeholder0.
 COUNTED: Final = re.compile(
     r"(?:Stateful)?PartitionedCall-\d+|CustomGradient-\d+|__(?:inference|forward|backward)_\w+|\w+___redundant_placeholder\d+"
 )
-CAPTURED: Final = "_user_specified_name"  # of an argument; for a captured one it is a counter
+CAPTURED: Final = "_user_specified_name"  # of an argument; of a captured one, a counter
 Rename = Callable[[str], str]
 
 
 def make_canonical(package: Path) -> None:
-    """Renames what is numbered by chance in a package's graph, and sorts its functions.
+    """Rename what TensorFlow numbered in a package's graph, and sort its functions.
 
     Args:
-        package: a version directory; its saved_model.pb is written anew.
+        package: a version directory; its saved_model.pb is rewritten.
     """
     file = package / GRAPH_FILE
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -49,7 +49,7 @@ def make_canonical(package: Path) -> None:
 
 
 def _canonical_names(graph: Any) -> dict[str, str]:
-    """Numbers functions and counted values in the order in which the graph's nodes lead to them."""
+    """Number functions and counted values in the order in which the graph's nodes lead to them."""
     library = {function.signature.name: function for function in graph.library.function}
     functions: dict[str, None] = {}  # dicts, for they keep the order
     counted: dict[str, None] = {}
@@ -74,15 +74,15 @@ def _without_counters(name: str) -> str:
     return COUNTERS.sub("", name.partition("-")[0])
 
 
-def _rename(found: Any, rename: Rename) -> None:
-    """Passes every string of a message, or of messages, through a function; map keys and attributes' bytes too."""
-    if isinstance(found, Mapping):
-        _rename_map(found, rename)
-    elif isinstance(found, Iterable):
-        for message in found:
+def _rename(content: Any, rename: Rename) -> None:
+    """Pass every string of a message, or of messages, through a function; map keys and attributes' bytes too."""
+    if isinstance(content, Mapping):
+        _rename_map(content, rename)
+    elif isinstance(content, Iterable):
+        for message in content:
             _rename(message, rename)
     else:
-        for field, value in found.ListFields():
+        for field, value in content.ListFields():
             if field.message_type is not None:
                 _rename(value, rename)
             elif field.type == field.TYPE_STRING or (field.type == field.TYPE_BYTES and field.name == "s"):
@@ -90,7 +90,7 @@ def _rename(found: Any, rename: Rename) -> None:
                 if field.is_repeated:
                     value[:] = renamed
                 else:
-                    setattr(found, field.name, renamed)
+                    setattr(content, field.name, renamed)
 
 
 def _rename_map(entries: Any, rename: Rename) -> None:
@@ -124,12 +124,12 @@ def _renamed(value: Any, rename: Rename) -> Any:
 
 
 def _rename_captured(function: Any) -> None:
-    """Names a function's arguments and results by their place where a counter names them, captured ones."""
+    """Name captured arguments and results, which a counter names, by their position."""
     for argument in function.arg_attr.values():
         if argument.attr[CAPTURED].s.isdigit():
             del argument.attr[CAPTURED]
-    arguments = _by_place(function.signature.input_arg, "argument")
-    results = _by_place(function.signature.output_arg, "result")
+    arguments = _by_position(function.signature.input_arg, "argument")
+    results = _by_position(function.signature.output_arg, "result")
     for node in function.node_def:
         node.input[:] = [arguments.get(source, source) for source in node.input]
     returned = {results.get(name, name): arguments.get(source, source) for name, source in function.ret.items()}
@@ -137,10 +137,10 @@ def _rename_captured(function: Any) -> None:
     function.ret.update(returned)
 
 
-def _by_place(arguments: Iterable[Any], word: str) -> dict[str, str]:
+def _by_position(arguments: Iterable[Any], word: str) -> dict[str, str]:
     renamed: dict[str, str] = {}
-    for place, argument in enumerate(arguments):
+    for position, argument in enumerate(arguments):
         if COUNTERS.search(argument.name):
-            renamed[argument.name] = f"{_without_counters(argument.name)}_{word}{place}"
+            renamed[argument.name] = f"{_without_counters(argument.name)}_{word}{position}"
             argument.name = renamed[argument.name]
     return renamed

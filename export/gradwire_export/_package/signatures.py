@@ -8,63 +8,62 @@ restored (docs/contract.md, "A trap").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import tensorflow as tf
 
-from gradwire._package import contract
+from gradwire._package import (
+    CARD,
+    CARD_ANSWER,
+    CARD_QUERY,
+    HESSIAN,
+    HVP,
+    JVP,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    VALUE,
+    VJP,
+    Part,
+    cotangent_name,
+    derivative_shape,
+    tangent_name,
+)
 from gradwire_export._derivatives import (
     Gradients,
+    TensorFunction,
     Tensors,
-    row_hessian,
-    row_hvp,
     row_jvp,
     row_jvp_by_contraction,
     row_vjp,
-    swept_derivatives,
-    swept_hessian,
-    swept_hvp,
 )
 from gradwire_export._package.blocks import in_blocks
-from gradwire_export._package.eager import value_and_gradients
-from gradwire_export._package.spec import Plan
+from gradwire_export._package.spec import PackageSpec
 from gradwire_export._package.xla import compiled
 from gradwire_export._sources import Function
 
-Body: TypeAlias = Callable[[Tensors], Tensors]
+Parts: TypeAlias = dict[Part, dict[str, Any]]
 
 
 class PackageModule(tf.Module):
-    """Holds what the signatures need to be restored: variables, the card's file, tables."""
+    """What the signatures need to be restored: variables, the card's file, tables.
+
+    The names of its attributes are saved: another name is another digest for every package.
+    """
 
     def __init__(self, function: Function, card: Path) -> None:
         """Args: the function, and the card's file, which is copied into the package's assets."""
         super().__init__(name="gradwire")
         self.held = list(function.variables)
-        self.holder = function.holder
+        self.holder = function.resources
         self.card = tf.saved_model.Asset(str(card))
 
 
-@dataclass(frozen=True)
-class RowSignature:
-    """A signature whose rows are computed one by one, independently.
-
-    Attributes:
-        body: what it computes, ``{name: (batch, …)}`` in and out.
-        inputs: specs by name, the model's inputs first.
-    """
-
-    body: Body
-    inputs: dict[str, tf.TensorSpec]
-
-
-def trace_signatures(plan: Plan, module: PackageModule) -> dict[str, Any]:
-    """Traces every signature of a package.
+def trace_signatures(spec: PackageSpec, module: PackageModule) -> dict[str, Any]:
+    """Trace every signature of a package.
 
     Args:
-        plan: what the package holds.
+        spec: what the package holds.
         module: holds the card's asset.
 
     Returns:
@@ -72,135 +71,141 @@ def trace_signatures(plan: Plan, module: PackageModule) -> dict[str, Any]:
     """
 
     def card(tensors: Tensors) -> Tensors:
-        rows = tf.shape(tensors[contract.CARD_QUERY])[0]
-        return {contract.CARD_ANSWER: tf.fill([rows], tf.io.read_file(module.card.asset_path))}
+        rows = tf.shape(tensors[CARD_QUERY])[0]
+        return {CARD_ANSWER: tf.fill([rows], tf.io.read_file(module.card.asset_path))}
 
-    query = {contract.CARD_QUERY: tf.TensorSpec((None,), tf.int32, name=contract.CARD_QUERY)}
-    by_row = {name: row_signature(plan, name) for name in plan.signatures if name != contract.CARD}
-    return {name: _concrete(_in_blocks(plan, name, found), found.inputs) for name, found in by_row.items()} | {
-        contract.CARD: _concrete(card, query)
-    }
+    query = {CARD_QUERY: tf.TensorSpec((None,), tf.int32, name=CARD_QUERY)}
+    by_row = {name: _concrete(_in_blocks(spec, name), spec.inputs(name)) for name in spec.row_signatures}
+    return by_row | {CARD: _concrete(card, query)}
 
 
-def _in_blocks(plan: Plan, name: str, signature: RowSignature) -> Body:
-    copies = plan.copies(name)
-    if plan.xla:
-        return compiled(name, signature.body, signature.inputs, copies=copies)
-    return in_blocks(signature.body, signature.inputs, copies=copies)
+def _in_blocks(spec: PackageSpec, name: str) -> TensorFunction:
+    body, inputs, n_repeats = signature_body(spec, name), spec.inputs(name), spec.n_repeats(name)
+    if spec.xla:
+        return compiled(name, body, inputs, n_repeats=n_repeats)
+    return in_blocks(body, inputs, n_repeats=n_repeats)
 
 
-def row_signature(plan: Plan, name: str) -> RowSignature:
-    """Gives a signature of the contract, any but `card`.
+def signature_body(spec: PackageSpec, name: str) -> TensorFunction:
+    """Return what a signature of the contract computes, any but the card.
 
     Args:
-        plan: what the package holds.
+        spec: what the package holds.
         name: the signature's name.
     """
-    function = plan.function
-    body, more = _BODIES[name], {}
-    if name in (contract.JVP, contract.HVP):
-        more = {contract.tangent_name(wrt): function.inputs[wrt] for wrt in function.wrt}
-    if name == contract.VJP:
-        more = {contract.cotangent_name(output): spec for output, spec in function.outputs.items()}
-    more = {extra: tf.TensorSpec(spec.shape, spec.dtype, name=extra) for extra, spec in more.items()}
-    return RowSignature(lambda tensors: body(plan, tensors), function.inputs | more)
+
+    def body(tensors: Tensors) -> Tensors:
+        x = {wrt: tensors[wrt] for wrt in spec.function.inputs}
+        parts = {part: _NAMED[part](spec, x, content) for part, content in _BODIES[name](spec, x, tensors).items()}
+        return {tensor: content for part in SIGNATURES[name].gives for tensor, content in parts[part].items()}
+
+    return body
 
 
-def _value(plan: Plan, tensors: Tensors) -> Tensors:
-    return plan.function.call(tensors)
+def _value(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
+    return {Part.OUTPUTS: spec.function.call(x)}
 
 
-def _value_and_gradients(plan: Plan, tensors: Tensors) -> Tensors:
-    if plan.by_turns(contract.SERVING_DEFAULT):
-        values, gradients = swept_derivatives(plan.function.call, tensors, plan.wanted, plan.shapes)
-    else:
-        values, gradients = value_and_gradients(plan.function, tensors, plan.zeros)
-    return values | _named(plan, tensors, gradients)
+def _value_and_gradients(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
+    values, gradients = spec.strategy(SERVING_DEFAULT).gradients(spec.differentiable, x)
+    return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients}
 
 
-def _jvp(plan: Plan, tensors: Tensors) -> Tensors:
-    x, tangents = _inputs(plan, tensors), _tangents(plan, tensors)
-    if plan.jvp_by_contraction:
-        values, pushed = row_jvp_by_contraction(plan.function.call, x, tangents, plan.wanted, plan.shapes)
-    else:
-        values, pushed = row_jvp(plan.function.call, x, tangents, plan.wanted)
-    return values | {
-        contract.tangent_name(output): pushed[output] if output in pushed else tf.zeros_like(values[output])
-        for output in plan.function.outputs
-    }
+def _jvp(spec: PackageSpec, x: Tensors, tensors: Tensors) -> Parts:
+    compute = row_jvp_by_contraction if spec.jvp_by_contraction else row_jvp
+    values, pushed_forward = compute(spec.differentiable, x, _tangents(spec, tensors))
+    missing = {output: tf.zeros_like(values[output]) for output in values if output not in pushed_forward}
+    return {Part.OUTPUTS: values, Part.OUTPUT_TANGENTS: pushed_forward | missing}
 
 
-def _vjp(plan: Plan, tensors: Tensors) -> Tensors:
-    x = _inputs(plan, tensors)
-    cotangents = {output: tensors[contract.cotangent_name(output)] for output in plan.wanted}
-    values, pulled = row_vjp(plan.function.call, x, cotangents, plan.wanted)
-    return values | {
-        contract.cotangent_name(wrt): pulled[wrt] if wrt in pulled else tf.zeros_like(x[wrt])
-        for wrt in plan.function.wrt
-    }
+def _vjp(spec: PackageSpec, x: Tensors, tensors: Tensors) -> Parts:
+    function = spec.differentiable
+    cotangents = {output: tensors[cotangent_name(output)] for output in function.differentiated}
+    values, pulled_back = row_vjp(function, x, cotangents)
+    missing = {wrt: tf.zeros_like(x[wrt]) for wrt in spec.function.wrt if wrt not in pulled_back}
+    return {Part.OUTPUTS: values, Part.INPUT_COTANGENTS: pulled_back | missing}
 
 
-def _hvp(plan: Plan, tensors: Tensors) -> Tensors:
-    x, tangents = _inputs(plan, tensors), _tangents(plan, tensors)
-    compute = swept_hvp if plan.by_turns(contract.HVP) else row_hvp
-    values, gradients, second = compute(plan.function.call, x, tangents, plan.wanted, plan.shapes)
-    along = _named(plan, x, second)
-    return values | _named(plan, x, gradients) | {contract.tangent_name(name): part for name, part in along.items()}
+def _hvp(spec: PackageSpec, x: Tensors, tensors: Tensors) -> Parts:
+    values, gradients, along = spec.strategy(HVP).hvp(spec.differentiable, x, _tangents(spec, tensors))
+    return {Part.OUTPUTS: values, Part.DERIVATIVE_TANGENTS: along, Part.DERIVATIVES: gradients}
 
 
-def _hessian(plan: Plan, tensors: Tensors) -> Tensors:
-    x = _inputs(plan, tensors)
-    compute = swept_hessian if plan.by_turns(contract.HESSIAN) else row_hessian
-    values, gradients, found = compute(plan.function.call, x, plan.wanted, plan.shapes)
-    answers = values | _named(plan, x, gradients)
-    for output, pairs in plan.seconds.items():
-        for one, others in pairs.items():
-            for other, name in others.items():
-                part = found.get(output, {}).get(one, {}).get(other)
-                answers[name] = _zeros(plan, x, output, one, other) if part is None else part
-    return answers
+def _hessian(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
+    values, gradients, second = spec.strategy(HESSIAN).hessian(spec.differentiable, x)
+    return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients, Part.SECOND_DERIVATIVES: second}
 
 
-def _inputs(plan: Plan, tensors: Tensors) -> Tensors:
-    return {name: tensors[name] for name in plan.function.inputs}
+# What each signature computes, by part, of x and of all its inputs.
+_BODIES: Final[Mapping[str, Callable[[PackageSpec, Tensors, Tensors], Parts]]] = {
+    SERVING_DEFAULT: _value_and_gradients,
+    VALUE: _value,
+    JVP: _jvp,
+    VJP: _vjp,
+    HVP: _hvp,
+    HESSIAN: _hessian,
+}
 
 
-def _tangents(plan: Plan, tensors: Tensors) -> Tensors:
-    return {wrt: tensors[contract.tangent_name(wrt)] for wrt in plan.function.wrt}
+def _tangents(spec: PackageSpec, tensors: Tensors) -> Tensors:
+    return {wrt: tensors[tangent_name(wrt)] for wrt in spec.function.wrt}
 
 
-def _named(plan: Plan, x: Tensors, gradients: Gradients) -> Tensors:
-    """First derivatives by their names, with zeros for the pairs that were declared so."""
+def _outputs(_: PackageSpec, __: Tensors, values: Tensors) -> Tensors:
+    return values
+
+
+def _derivatives(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors:
     return {
-        name: _zeros(plan, x, output, wrt) if (output, wrt) in plan.zeros else gradients[output][wrt]
-        for output, by_input in plan.names.items()
+        name: _zeros(spec, x, output, wrt) if (output, wrt) in spec.zeros else gradients[output][wrt]
+        for output, by_input in spec.derivatives.items()
         for wrt, name in by_input.items()
     }
 
 
-def _zeros(plan: Plan, x: Tensors, output: str, *inputs: str) -> Any:
-    first, *second = (plan.row(wrt) for wrt in inputs)
-    shape = (
-        *contract.derivative_shape(plan.shapes[output], first),
-        *(size for row in second for size in row),
-    )
-    return tf.zeros([tf.shape(x[inputs[0]])[0], *shape], plan.function.outputs[output].dtype)
+def _derivative_tangents(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors:
+    return {tangent_name(name): along for name, along in _derivatives(spec, x, gradients).items()}
 
 
-_BODIES: Final[dict[str, Callable[[Plan, Tensors], Tensors]]] = {
-    contract.SERVING_DEFAULT: _value_and_gradients,
-    contract.VALUE: _value,
-    contract.JVP: _jvp,
-    contract.VJP: _vjp,
-    contract.HVP: _hvp,
-    contract.HESSIAN: _hessian,
+def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradients]) -> Tensors:
+    tensors: Tensors = {}
+    for output, pairs in spec.second_derivatives.items():
+        for one, others in pairs.items():
+            for other, name in others.items():
+                part = second.get(output, {}).get(one, {}).get(other)
+                tensors[name] = _zeros(spec, x, output, one, other) if part is None else part
+    return tensors
+
+
+def _output_tangents(spec: PackageSpec, _: Tensors, tangents: Tensors) -> Tensors:
+    return {tangent_name(output): tangents[output] for output in spec.function.outputs}
+
+
+def _input_cotangents(spec: PackageSpec, _: Tensors, cotangents: Tensors) -> Tensors:
+    return {cotangent_name(wrt): cotangents[wrt] for wrt in spec.function.wrt}
+
+
+# How the tensors of a part are named, with zeros for the derivatives that were declared so.
+_NAMED: Final[Mapping[Part, Callable[[PackageSpec, Tensors, Any], Tensors]]] = {
+    Part.OUTPUTS: _outputs,
+    Part.DERIVATIVES: _derivatives,
+    Part.SECOND_DERIVATIVES: _second_derivatives,
+    Part.OUTPUT_TANGENTS: _output_tangents,
+    Part.INPUT_COTANGENTS: _input_cotangents,
+    Part.DERIVATIVE_TANGENTS: _derivative_tangents,
 }
 
 
-def _concrete(body: Body, specs: Mapping[str, tf.TensorSpec]) -> Any:
+def _zeros(spec: PackageSpec, x: Tensors, output: str, *inputs: str) -> Any:
+    first, *second = (spec.input_shape(wrt) for wrt in inputs)
+    shape = (*derivative_shape(spec.output_shape(output), first), *(size for row in second for size in row))
+    return tf.zeros([tf.shape(x[inputs[0]])[0], *shape], spec.function.outputs[output].dtype)
+
+
+def _concrete(body: TensorFunction, specs: Mapping[str, tf.TensorSpec]) -> Any:
     def positional(*tensors: tf.Tensor) -> Tensors:
-        answers = body(dict(zip(specs, tensors, strict=True)))
+        responses = body(dict(zip(specs, tensors, strict=True)))
         # A signature may not hand back its own input, or Serving would answer under the input's name.
-        return {name: tf.identity(answer) for name, answer in answers.items()}
+        return {name: tf.identity(response) for name, response in responses.items()}
 
     return tf.function(positional).get_concrete_function(*specs.values())

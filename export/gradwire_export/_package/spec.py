@@ -1,4 +1,4 @@
-"""What a package is to hold: which function, which derivatives, which signatures, and what they are called."""
+"""What a package holds: which function, which derivatives, which signatures, and what they are called."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
+import tensorflow as tf
+
 from gradwire._errors import ConversionError, UsageError
-from gradwire._package import contract
+from gradwire._package import CARD, SIGNATURES, Part, check_names, cotangent_name, second_derivative_names, tangent_name
 from gradwire_export._analysis import require_derivatives
-from gradwire_export._derivatives import differentiated
+from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
 from gradwire_export._sources import Function, Pair, row_shape
 
-ALWAYS: Final = (contract.SERVING_DEFAULT, contract.VALUE)  # and the card
-CHOSEN: Final = (contract.JVP, contract.VJP, contract.HVP, contract.HESSIAN)
-SECOND_ORDER: Final = (contract.HVP, contract.HESSIAN)
-# A Hessian repeats the rows for each input number; up to here that is cheap enough to come along unasked.
-HESSIAN_NUMBERS: Final = 16
+OPTIONAL: Final = tuple(kind.name for kind in SIGNATURES.values() if kind.optional)
+# Second derivatives repeat the rows for each input element; up to here that is cheap enough to be in by default.
+MAX_HESSIAN_INPUT: Final = 16
 # Each is a copy of the backward graph to trace and load; at 32 they still took a sixth of what copies of the rows take.
-MOST_SWEEPS: Final = 32
+MAX_SWEEPS: Final = 32
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a package is to hold.
+class PackageSpec:
+    """What a package holds.
 
     Attributes:
         function: what it computes; its rows must be independent.
-        names: ``{output: {input: name of the first derivative}}``, declared zeros too.
+        derivatives: ``{output: {input: name of the first derivative}}``, declared zeros too.
         zeros: pairs (output, input) that are not connected and declared to be zero.
         signatures: their names, in the order of the contract's table.
         warnings: what its user must know, a line each.
         two_sweeps: whether one reverse sweep can be taken over another.
         loops: whether the function holds loops.
-        xla: whether they are compiled by XLA.
+        xla: whether the signatures are compiled by XLA.
     """
 
     function: Function
-    names: dict[str, dict[str, str]]
+    derivatives: dict[str, dict[str, str]]
     zeros: frozenset[Pair]
     signatures: tuple[str, ...]
     warnings: tuple[str, ...] = ()
@@ -47,92 +47,118 @@ class Plan:
     xla: bool = False
 
     @property
-    def wanted(self) -> dict[str, list[str]]:
-        """Output -> the inputs by which there is something to differentiate; no output without any."""
-        wanted = {
-            output: [wrt for wrt in by_input if (output, wrt) not in self.zeros]
-            for output, by_input in self.names.items()
-        }
-        return {output: inputs for output, inputs in wanted.items() if inputs}
+    def row_signatures(self) -> list[str]:
+        """The signatures that compute something of rows: all but the card."""
+        return [name for name in self.signatures if name != CARD]
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Row shape of every output."""
-        return {name: row_shape(spec) for name, spec in self.function.outputs.items()}
+    def second_derivatives(self) -> dict[str, dict[str, dict[str, str]]]:
+        """``{output: {first input: {second input: name}}}``, each pair once; empty if no signature has them."""
+        if not any(Part.SECOND_DERIVATIVES in SIGNATURES[name].gives for name in self.signatures):
+            return {}
+        return second_derivative_names(self.function.outputs, self.function.wrt)
 
-    def row(self, wrt: str) -> tuple[int, ...]:
-        """Gives the row shape of an input."""
+    @property
+    def differentiable(self) -> Differentiable:
+        """The function, and the derivatives of it that are not zero by declaration; no output without any."""
+        differentiated = {
+            output: [wrt for wrt in by_input if (output, wrt) not in self.zeros]
+            for output, by_input in self.derivatives.items()
+        }
+        return Differentiable(
+            self.function.call,
+            {output: inputs for output, inputs in differentiated.items() if inputs},
+            {output: self.output_shape(output) for output in self.function.outputs},
+        )
+
+    def output_shape(self, output: str) -> tuple[int, ...]:
+        """Return the row shape of an output."""
+        return row_shape(self.function.outputs[output])
+
+    def input_shape(self, wrt: str) -> tuple[int, ...]:
+        """Return the row shape of an input."""
         return row_shape(self.function.inputs[wrt])
+
+    def directions(self, part: Part) -> dict[str, tf.TensorSpec]:
+        """Return the specs of the tangents of the differentiated inputs, or of the cotangents of the outputs."""
+        if part is Part.TANGENTS:
+            named = {tangent_name(wrt): self.function.inputs[wrt] for wrt in self.function.wrt}
+        else:
+            named = {cotangent_name(output): spec for output, spec in self.function.outputs.items()}
+        return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in named.items()}
+
+    def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
+        """Return the specs of a signature's inputs, the model's own first; any signature but the card."""
+        part = SIGNATURES[signature].direction
+        return self.function.inputs | ({} if part is None else self.directions(part))
 
     @property
     def jvp_by_contraction(self) -> bool:
-        """Whether the whole Jacobian is the way to a product with it: with one output number it is the cheapest."""
-        return not self.two_sweeps or self._output_numbers == 1
+        """Whether a product with the Jacobian is had from the whole of it: for a scalar output that is cheapest."""
+        return not self.two_sweeps or self.differentiable.size == 1
 
-    def sweeps(self, signature: str) -> int:
-        """Says how many numbers a signature sweeps back from, by turns or in copies of the rows."""
-        if signature in (contract.SERVING_DEFAULT, contract.HVP) or (
-            signature == contract.JVP and self.jvp_by_contraction
-        ):
-            return self._output_numbers
-        if signature == contract.HESSIAN:
-            by = differentiated(self.wanted)
-            return self._output_numbers * sum(prod(self.row(wrt)) for wrt in by)
+    def strategy(self, signature: str) -> Strategy:
+        """Return how a signature takes its reverse sweeps.
+
+        Separate sweeps are quicker but for loops and for more than ``MAX_SWEEPS``; a Jacobian that is contracted at
+        once comes from repeated rows.
+        """
+        whole = Part.DERIVATIVES in SIGNATURES[signature].gives
+        separate = whole and not self.loops and 1 < self.n_sweeps(signature) <= MAX_SWEEPS
+        return SeparateSweeps() if separate else RepeatedRows()
+
+    def n_sweeps(self, signature: str) -> int:
+        """Return from how many elements a signature sweeps back."""
+        gives, n_outputs = SIGNATURES[signature].gives, self.differentiable.size
+        if Part.SECOND_DERIVATIVES in gives:
+            return n_outputs * sum(prod(self.input_shape(wrt)) for wrt in self.differentiable.wrt)
+        if Part.DERIVATIVES in gives or (Part.OUTPUT_TANGENTS in gives and self.jvp_by_contraction):
+            return n_outputs
         return 1
 
-    def by_turns(self, signature: str) -> bool:
-        """Whether a signature sweeps back by turns over one evaluation, and does not repeat the rows."""
-        return not self.loops and 1 < self.sweeps(signature) <= MOST_SWEEPS and signature != contract.JVP
-
-    def copies(self, signature: str) -> int:
-        """Says how many times a signature repeats the rows that it is given."""
-        return 1 if self.by_turns(signature) else self.sweeps(signature)
-
-    @property
-    def _output_numbers(self) -> int:
-        return sum(prod(self.shapes[output]) for output in self.wanted)
-
-    @property
-    def seconds(self) -> dict[str, dict[str, dict[str, str]]]:
-        """``{output: {first input: {second input: name of the second derivative}}}``, each pair once."""
-        return contract.second_derivative_names(self.function.outputs, self.function.wrt)
+    def n_repeats(self, signature: str) -> int:
+        """Return how often a signature repeats its rows."""
+        return self.strategy(signature).n_repeats(self.n_sweeps(signature))
 
 
-def plan_of(function: Function, zeros: Collection[Pair], signatures: Iterable[str] | None = None) -> Plan:
-    """Says what a package of a function is to hold.
+def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterable[str] | None = None) -> PackageSpec:
+    """Decide what the package of a function holds.
 
     Args:
         function: what it computes.
         zeros: pairs (output, input) that are declared to be zero.
-        signatures: which of `jvp`, `vjp`, `hvp` and `hessian`; the others are always there. By default all, but
-            `hessian` only where the differentiated inputs are ``HESSIAN_NUMBERS`` numbers or fewer, and the second
-            derivatives only where TensorFlow has them.
+        signatures: which of the optional ones; the others are always there. By default all, but `hessian` only where
+            the differentiated inputs have ``MAX_HESSIAN_INPUT`` elements or fewer, and second derivatives only where
+            TensorFlow has them.
 
     Raises:
         ConversionError: a derivative is missing; see ``require_derivatives``.
         UsageError: names collide, a signature is unknown, or ``zeros`` does not fit.
     """
-    names = contract.check_names(function.inputs, function.outputs, function.wrt)
-    known = (*ALWAYS, *CHOSEN, contract.CARD)
+    derivatives = check_names(function.inputs, function.outputs, function.wrt)
     chosen = _by_default(function) if signatures is None else set(signatures)
-    if unknown := chosen - set(known):
-        raise UsageError(f"signatures {sorted(unknown)}, expected some of {', '.join(CHOSEN)}")
+    if unknown := chosen - set(SIGNATURES):
+        raise UsageError(f"signatures {sorted(unknown)}, expected some of {', '.join(OPTIONAL)}")
     support = require_derivatives(function, zeros)
     warnings = list(support.warnings)
-    if support.without_second and (lost := [name for name in SECOND_ORDER if name in chosen]):
+    lost = [name for name in OPTIONAL if name in chosen and SIGNATURES[name].order > 1]
+    if support.without_second and lost:
         reason = (
-            f"{' and '.join(support.without_second)} on the way from the inputs to the first derivatives has no gradient in "
-            "TensorFlow"
+            f"{' and '.join(support.without_second)} on the way from the inputs to the first derivatives has no gradient "
+            "in TensorFlow"
         )
         if signatures is not None:
             raise ConversionError(f"there is no {' and no '.join(lost)}: {reason}; leave it out of signatures")
         warnings.append(f"left out {' and '.join(lost)}: {reason}")
         chosen -= set(lost)
-    chosen |= {*ALWAYS, contract.CARD}
-    ordered = tuple(name for name in known if name in chosen)
-    return Plan(function, names, frozenset(zeros), ordered, tuple(warnings), support.two_sweeps, support.loops)
+    names = tuple(kind.name for kind in SIGNATURES.values() if not kind.optional or kind.name in chosen)
+    return PackageSpec(
+        function, derivatives, frozenset(zeros), names, tuple(warnings), support.two_sweeps, support.loops
+    )
 
 
 def _by_default(function: Function) -> set[str]:
-    numbers = sum(prod(row_shape(function.inputs[wrt])) for wrt in function.wrt)
-    return {name for name in CHOSEN if name != contract.HESSIAN or numbers <= HESSIAN_NUMBERS}
+    size = sum(prod(row_shape(function.inputs[wrt])) for wrt in function.wrt)
+    return {
+        name for name in OPTIONAL if Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT
+    }

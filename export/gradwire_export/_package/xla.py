@@ -1,8 +1,8 @@
 """Signatures compiled by XLA (``compile="xla"``).
 
-XLA compiles anew for each number of rows, 50 to 200 ms every time, and keeps every result. So rows are filled up to one
-of a few sizes inside the graph, where any server does it; a batching server is told the same sizes, and the warm-up
-has them all compiled while the package loads.
+XLA compiles again for each number of rows, 50 to 200 ms every time, and keeps every result. Batches are therefore
+padded to one of a few sizes inside the graph, on any server; a batching server is configured with the same sizes, and
+the warm-up has them all compiled while the package loads.
 """
 
 from __future__ import annotations
@@ -14,62 +14,60 @@ from typing import Any, Final
 import tensorflow as tf
 
 from gradwire._errors import ConversionError
-from gradwire_export._derivatives import Call, Tensors
+from gradwire_export._derivatives import TensorFunction, Tensors
 from gradwire_export._package.blocks import block_rows, split, trace
 
 XLA: Final = "xla"
 SERVER_FLAG: Final = "--xla_cpu_compilation_enabled=true"  # else a CPU server answers INTERNAL
 BATCHING_FILE: Final = "batching_params.pbtxt"  # of a version; read under --enable_per_model_batching_parameters
-SMALL_SIZES: Final = (
-    1,
-    8,
-    64,
-    512,
-)  # far apart, for there a call's own cost outweighs its rows'; then doubling
+# Far apart, for here the fixed cost of a call outweighs that of its rows; doubling from there on.
+SMALL_SIZES: Final = (1, 8, 64, 512)
 JIT_DEVICE: Final = "_JIT: "  # in the message, before the operations that have no kernel there
 MAX_REQUEST: Final = 1 << 20  # rows; more than one message of the client carries
 
 
-def compiled(name: str, call: Call, specs: Mapping[str, tf.TensorSpec], *, copies: int = 1) -> Call:
-    """Wraps a function of independent rows so that XLA runs it, in a few sizes, large calls in blocks.
+def compiled(
+    name: str, call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_repeats: int = 1
+) -> TensorFunction:
+    """Wrap a function of independent rows so that XLA runs it, in a few sizes, large calls in blocks.
 
     Args:
         name: the signature's, for messages.
         call: from ``{input: tensor}`` to ``{output: tensor}``, each with the batch first.
         specs: of its inputs, by name, batch axis None.
-        copies: how many times the function repeats its rows inside.
+        n_repeats: how often the function repeats its rows inside.
 
     Raises:
         ConversionError: XLA cannot compile it.
     """
     jitted = trace(call, specs, jit_compile=True)
     _require_compilable(name, jitted, specs)
-    block = block_rows(jitted.graph.as_graph_def(add_shapes=True), copies)
+    block = block_rows(jitted.graph.as_graph_def(add_shapes=True), n_repeats)
     sizes = tf.constant(batch_sizes(block))
 
-    def filled_up(tensors: Tensors) -> Tensors:
+    def padded(tensors: Tensors) -> Tensors:
         rows = tf.shape(next(iter(tensors.values())))[0]
         size = tf.gather(sizes, tf.searchsorted(sizes, rows[None])[0])
-        answers = jitted(**{name: _fill(column, size - rows) for name, column in tensors.items()})
-        return {name: answer[:rows] for name, answer in answers.items()}
+        outputs = jitted(**{name: _pad(column, size - rows) for name, column in tensors.items()})
+        return {name: output[:rows] for name, output in outputs.items()}
 
-    return split(filled_up, jitted.structured_outputs, block, even=False)
+    return split(padded, jitted.structured_outputs, block, even=False)
 
 
-def compiled_entry(call: Call, specs: Mapping[str, tf.TensorSpec], *, copies: int = 1) -> dict[str, Any]:
-    """Gives what the card says of a compiled package.
+def compiled_entry(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_repeats: int = 1) -> dict[str, Any]:
+    """Return the card's entry of a compiled package.
 
     Args:
         call: what `serving_default` computes.
         specs: of its inputs.
-        copies: how many times it repeats its rows inside.
+        n_repeats: how often it repeats its rows inside.
     """
     graph = trace(call, specs).graph.as_graph_def(add_shapes=True)
-    return {"by": XLA, "batch_sizes": batch_sizes(block_rows(graph, copies)), "needs": SERVER_FLAG}
+    return {"by": XLA, "batch_sizes": batch_sizes(block_rows(graph, n_repeats)), "needs": SERVER_FLAG}
 
 
 def batch_sizes(block: int) -> list[int]:
-    """Gives the numbers of rows that are compiled: a few small ones, then doubling up to a block.
+    """Return the batch sizes that are compiled: a few small ones, then doubling up to a block.
 
     Args:
         block: the largest.
@@ -79,13 +77,13 @@ def batch_sizes(block: int) -> list[int]:
 
 
 def batching_text(sizes: Sequence[int]) -> str:
-    """Writes a package's own ``BatchingParameters``.
+    """Return the text of a package's own ``BatchingParameters``.
 
-    The sizes go on in whole blocks up to the largest request, instead of splitting: Serving wants the last one to be
-    ``max_batch_size``, and the graph takes blocks by itself.
+    The sizes continue in whole blocks up to the largest request, instead of splitting: Serving requires the last one to
+    be ``max_batch_size``, and the graph itself runs in blocks.
 
     Args:
-        sizes: as ``batch_sizes`` gives them.
+        sizes: from ``batch_sizes``.
     """
     whole = range(2 * sizes[-1], MAX_REQUEST + 1, max(sizes[-1], MAX_REQUEST // 16))
     allowed = sorted({*sizes, *whole, MAX_REQUEST})
@@ -103,18 +101,18 @@ def batching_text(sizes: Sequence[int]) -> str:
 
 
 def write_batching(package: Path, sizes: Sequence[int]) -> None:
-    """Writes the batching configuration into a version directory."""
+    """Write the batching configuration into a version directory."""
     (package / BATCHING_FILE).write_text(batching_text(sizes))
 
 
-def _fill(column: Any, missing: Any) -> Any:
-    """Adds copies of the first row: they are as good an input as it is; zeros where there is no row."""
+def _pad(column: Any, missing: Any) -> Any:
+    """Append copies of the first row, which are as valid an input as it is; zeros where there is no row."""
     first = tf.concat([column[:1], tf.zeros([1, *column.shape[1:]], column.dtype)], 0)[:1]
     return tf.concat([column, tf.repeat(first, missing, axis=0)], 0)
 
 
 def _require_compilable(name: str, jitted: Any, specs: Mapping[str, tf.TensorSpec]) -> None:
-    row = {given: tf.ones([1, *spec.shape[1:]], spec.dtype) for given, spec in specs.items()}
+    row = {key: tf.ones([1, *spec.shape[1:]], spec.dtype) for key, spec in specs.items()}
     try:
         jitted(**row)
     except tf.errors.OpError as error:

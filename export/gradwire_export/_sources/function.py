@@ -1,4 +1,4 @@
-"""What is exported, whatever it was before: a function of named, batched tensors."""
+"""The function that is exported, whatever its source: of named, batched tensors."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
 from gradwire._package import check_names
-from gradwire_export._derivatives import Tensors
-from gradwire_export._sources.output_names import OutputNames
+from gradwire_export._derivatives import TensorFunction, Tensors
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
 
 DEFAULT_INPUT: Final = "x"
-GENERATED_NAMES: Final = (
-    "keras_tensor",
-    "input_layer",
-    "input_",
-)  # what Keras calls inputs that nobody named
+DEFAULT_OUTPUT: Final = "f"
+GENERATED_NAMES: Final = ("keras_tensor", "input_layer", "input_")  # Keras's names for inputs that have none
 
 
 @dataclass(frozen=True)
@@ -32,21 +28,68 @@ class Function:
         call: from ``{input: tensor}`` to ``{output: tensor}``, traceable by ``tf.function``.
         inputs: specs by name, in the model's order, batch axis None.
         outputs: specs by name, in the model's order, batch axis None.
-        wrt: names of the inputs by which it is differentiated, in the model's order; the others are parameters.
-        variables: what the function reads, sorted by name.
-        holder: an object that owns further resources (tables), or None.
+        wrt: names of the inputs that it is differentiated with respect to, in the model's order; the others are
+            parameters.
+        variables: that the function reads, sorted by name.
+        resources: an object that owns further resources (tables), or None.
     """
 
-    call: Callable[[Tensors], Tensors]
+    call: TensorFunction
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
     wrt: tuple[str, ...]
     variables: tuple[tf.Variable, ...]
-    holder: tf.Module | None = None
+    resources: tf.Module | None = None
+
+
+@dataclass(frozen=True)
+class OutputNames:
+    """The names of a source's outputs, and which of them a package has.
+
+    Attributes:
+        own: the source's names for a sequence, or None.
+        requested: the caller's: some of the source's names; where it has none, or they are generated, new ones for all.
+        generated: Keras derived the source's names from its layers'.
+    """
+
+    own: Sequence[str] | None
+    requested: Sequence[str] | None
+    generated: bool = False
+
+    def label(self, result: Any) -> Tensors:
+        """Name what a function returned, without the outputs that are not requested.
+
+        Args:
+            result: a tensor, a sequence or a dict of tensors.
+
+        Raises:
+            UsageError: the names do not fit.
+        """
+        if isinstance(result, Mapping):
+            return self._select({str(name): tensor for name, tensor in result.items()})
+        tensors = list(result) if isinstance(result, (list, tuple)) else [result]
+        renames = (
+            self.requested and len(self.requested) == len(tensors) and not set(self.requested) & set(self.own or ())
+        )
+        if self.own and not (self.generated and renames):
+            return self._select(dict(zip(self.own, tensors, strict=True)))
+        names = self.requested or ([DEFAULT_OUTPUT] if len(tensors) == 1 else [])
+        if len(names) != len(tensors):
+            raise UsageError(f"the function has {len(tensors)} outputs and {len(names)} names {list(names)}: name each")
+        return dict(zip(names, tensors, strict=True))
+
+    def _select(self, named: Tensors) -> Tensors:
+        if self.requested is None:
+            return named
+        if not self.requested or set(self.requested) - set(named):
+            raise UsageError(
+                f"outputs names {list(self.requested)}, and the function's own are {list(named)}: choose some of those"
+            )
+        return {name: tensor for name, tensor in named.items() if name in self.requested}
 
 
 def row_shape(spec: tf.TensorSpec) -> tuple[int, ...]:
-    """Gives the sizes of one row, which a Function's specs always know."""
+    """Return the sizes of one row, which are always known in a Function's specs."""
     return tuple(size or 0 for size in spec.shape.as_list()[1:])
 
 
@@ -58,17 +101,17 @@ def function_of(
     wrt: Sequence[str] | None = None,
     named: Sequence[str] | None = None,
 ) -> Function:
-    """Makes a Function of a Keras model or of any callable that TensorFlow can trace.
+    """Return the Function of a Keras model or of any callable that TensorFlow can trace.
 
     Args:
-        source: a Keras model with known inputs; or a callable that takes one tensor an input, in order, and returns
-            a tensor, a sequence of tensors, or a dict of tensors.
+        source: a Keras model with known inputs; or a callable of one tensor for each input, in order, that returns a
+            tensor, a sequence of tensors, or a dict of tensors.
         inputs: specs by name (needed for plain callables), or for a Keras model its own names in the order
-            that the package is to have (a single input may be renamed).
-        outputs: names for the outputs where the source gives none, one each (a single one is ``f`` by default); where
-            the source names them, those that the package is to have, in its order.
-        wrt: names of the inputs to differentiate by; all by default. The others are parameters.
-        named: what the source calls the outputs that it gives as a sequence, where that is known.
+            of the package (a single input may be renamed).
+        outputs: names for the outputs where the source has none, one each (a single one is ``f`` by default); where
+            the source names them, those to export, in its order.
+        wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters.
+        named: the source's names for outputs that it returns as a sequence, where they are known.
 
     Raises:
         UsageError: inputs are missing or not batched, or names do not fit.
@@ -78,7 +121,7 @@ def function_of(
         called, specs = _keras_function(source, inputs)
         names = OutputNames(named or _keras_outputs(source), outputs, generated=named is None)
     elif isinstance(inputs, Mapping):
-        specs = _given_specs(inputs)
+        specs = _callable_specs(inputs)
         called = source
         names = OutputNames(named, outputs)
     else:
@@ -87,8 +130,8 @@ def function_of(
             'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models know their own'
         )
     check_names(specs, ())
-    by = _differentiated(specs, wrt)
-    return _trace(called, specs, names, by, holder=source if isinstance(source, tf.Module) else None)
+    resources = source if isinstance(source, tf.Module) else None
+    return _trace(called, specs, names, _differentiated(specs, wrt), resources)
 
 
 def _differentiated(specs: Mapping[str, tf.TensorSpec], wrt: Sequence[str] | None) -> tuple[str, ...]:
@@ -104,29 +147,29 @@ def _trace(
     specs: dict[str, tf.TensorSpec],
     names: OutputNames,
     wrt: tuple[str, ...],
-    holder: tf.Module | None,
+    resources: tf.Module | None,
 ) -> Function:
     def ordered(tensors: Tensors) -> Any:
         return source(*(tensors[name] for name in specs))
 
     def call(tensors: Tensors) -> Tensors:
-        return names.give(ordered(tensors))
+        return names.label(ordered(tensors))
 
     try:
         traced = tf.function(ordered).get_concrete_function(specs)
     except Exception as error:  # a user's function may raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise ConversionError(f"the function cannot be traced with inputs {_brief(specs)}: {reason}") from error
-    outputs = {name: _output_spec(name, tensor) for name, tensor in names.give(traced.structured_outputs).items()}
+    outputs = {name: _output_spec(name, tensor) for name, tensor in names.label(traced.structured_outputs).items()}
     check_names(specs, outputs, wrt)
-    # The variables come from a set; sorted, two exports of one model write them in the same order. Names may repeat:
-    # then the order in which the function reads them decides.
-    read = {id(captured): index for index, captured in enumerate(traced.captured_inputs)}
-    variables = sorted(traced.graph.variables, key=lambda variable: (variable.name, read[id(variable.handle)]))
-    return Function(call, specs, outputs, wrt, tuple(variables), holder)
+    # The variables come from a set; sorted, two exports of one model write them in the same order. Equal names are
+    # ordered as the function reads them.
+    order = {id(captured): index for index, captured in enumerate(traced.captured_inputs)}
+    variables = sorted(traced.graph.variables, key=lambda variable: (variable.name, order[id(variable.handle)]))
+    return Function(call, specs, outputs, wrt, tuple(variables), resources)
 
 
-def _given_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
+def _callable_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
     if not inputs:
         raise UsageError("export got no inputs: a derivative needs at least one")
     for name, spec in inputs.items():
@@ -141,7 +184,7 @@ def _given_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec
 def _keras_function(
     model: keras.Model, names: Sequence[str] | None
 ) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
-    """Gives the model as a callable of one tensor an input, and the inputs' specs in the same order."""
+    """Return the model as a callable of one tensor for each input, and the inputs' specs in the same order."""
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     own = _keras_inputs(structure)
     names = _keras_names(list(own), names)
@@ -163,7 +206,7 @@ def _keras_function(
 
 
 def _keras_inputs(structure: Any) -> dict[str, Any]:
-    """The model's symbolic inputs by its own names: the keys of the dict that it takes, else the tensors' names."""
+    """Return the symbolic inputs by the model's own names: the keys of its dict of inputs, else the tensors' names."""
     if isinstance(structure, Mapping):
         return dict(structure)
     tensors = structure if isinstance(structure, (list, tuple)) else [structure]
@@ -178,8 +221,8 @@ def _keras_names(own: list[str], names: Sequence[str] | None) -> list[str]:
         return own
     if len(names) != len(own) or (len(own) > 1 and set(names) != set(own)):
         raise UsageError(
-            f"inputs names {list(names)}, and the model's own are {own}: give those, in the order you want; only a "
-            "single input can be renamed"
+            f"inputs names {list(names)}, and the model's own are {own}: name those, in any order; only a single input can "
+            "be renamed"
         )
     return list(names)
 
@@ -201,7 +244,7 @@ def _output_spec(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
 def _require_known_row(role: str, name: str, shape: tf.TensorShape) -> None:
     if not shape[1:].is_fully_defined():
         raise ConversionError(
-            f"{role} {name!r} has shape {shape}: sizes after the batch must be known, for its derivative's shape "
+            f"{role} {name!r} has shape {shape}: sizes after the batch must be known, for the shape of its derivative "
             "depends on them; fix them in the spec or with tf.ensure_shape"
         )
 

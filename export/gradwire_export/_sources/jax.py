@@ -1,4 +1,4 @@
-"""A JAX function as a source: its stablehlo inside one TensorFlow operation, differentiated by JAX."""
+"""A JAX function as a source: its StableHLO inside one TensorFlow operation, differentiated by JAX."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ EXTRA: Final = "jax"
 
 @final
 class JaxFunction:
-    """A JAX function of arrays with the batch first, callable with tensors; made by ``from_jax``."""
+    """A JAX function of batch-first arrays, callable with tensors; made by ``from_jax``."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
     def __call__(self, *tensors: Any) -> Any:
-        """Puts the function into the TensorFlow graph.
+        """Insert the function into the TensorFlow graph.
 
         Raises:
             UsageError: a tensor is float64, and JAX would compute in float32.
@@ -38,14 +38,14 @@ class JaxFunction:
 
 
 def from_jax(function: Callable[..., Any]) -> JaxFunction:
-    """Makes a JAX function a source for ``export``, with the ``inputs`` that every callable needs.
+    """Return a JAX function as a source for ``export``, which needs ``inputs`` for it as for every callable.
 
-    The package is always compiled (``compile="xla"``), for it is XLA that runs what JAX wrote. JAX's own derivatives are
+    The package is always compiled (``compile="xla"``), for only XLA runs JAX's operations. JAX's own derivatives are
     used, of any order. Functions that call LAPACK inside JAX (a Cholesky factor) do not run in TensorFlow.
 
     Args:
-        function: of one array an input, ``(batch, …)``, with rows independent of one another (``jax.vmap`` of a function
-            of one row); gives an array, a sequence or a dict of arrays, with the batch first.
+        function: of one array for each input, ``(batch, …)``, with rows independent of one another (``jax.vmap`` of a
+            function of one row); returns an array, a sequence or a dict of arrays, with the batch first.
 
     Raises:
         MissingExtra: JAX is not installed.

@@ -1,4 +1,4 @@
-"""Reads what lies on disk: a training result (docs/contract.md, "What a fit leaves behind"), a .keras file, a SavedModel."""
+"""Sources on disk: a training result (docs/contract.md, "What a fit leaves behind"), a .keras file, a SavedModel."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wron
 
 @dataclass(frozen=True)
 class Source:
-    """A model from disk, and what is known of it.
+    """A model to export, and what is known about it.
 
     Attributes:
-        model: a Keras model, or a callable of one tensor an input.
+        model: a Keras model, or a callable of one tensor for each input.
         name: the model's name, or None.
         inputs: names, in the model's order, or None for the model's own; specs by name for a callable.
-        outputs: likewise.
+        outputs: names, in the model's order, or None for the model's own.
         domain: by input name.
         units: by input or output name.
         trained: how it was fitted, or None.
@@ -46,7 +46,7 @@ class Source:
 
 
 def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool = False) -> Source:
-    """Reads a training result's directory, a .keras file, or a SavedModel's directory.
+    """Read a training result's directory, a .keras file, or a SavedModel's directory.
 
     Args:
         path: a directory with model.keras and fit.json, a file ending in .keras, or a directory with saved_model.pb.
@@ -55,13 +55,13 @@ def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool
 
     Raises:
         PackageError: it is none of these, or cannot be read.
-        UsageError: a signature is named that is not there, or for something else than a SavedModel.
+        UsageError: a signature is named that does not exist, or for something other than a SavedModel.
     """
     if (path / GRAPH_FILE).is_file():
         saved = SavedFunction(path, signature or SERVING_DEFAULT)
         return Source(saved, inputs=saved.specs)
     if signature is not None:
-        raise UsageError(f"signature names {signature!r}, and {path} is no SavedModel: leave it out")
+        raise UsageError(f"signature names {signature!r}, and {path} is not a SavedModel: leave it out")
     if path.is_file() and path.suffix == ".keras":
         return Source(_load(path, unsafe_lambda=unsafe_lambda))
     if not path.is_dir() or not (path / RECORD_FILE).is_file():

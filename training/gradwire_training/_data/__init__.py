@@ -1,16 +1,18 @@
 """Samples: read, checked, split, and drawn from known functions."""
 
-from gradwire_training._data.anchors import split_pins
+from gradwire_training._data.columns import ColumnKey, Derivatives, Table
 from gradwire_training._data.designs import SPACINGS
-from gradwire_training._data.noise import shows_noise, with_noise
+from gradwire_training._data.noise import with_noise
+from gradwire_training._data.replicates import shows_noise
 from gradwire_training._data.samples import Provenance, Samples
-from gradwire_training._data.split import hold_out
+from gradwire_training._data.split import hold_out, split_pins
 from gradwire_training._data.stream import Block, Stream
-from gradwire_training._data.truth import Derivatives, Quantity, SamplingDistribution, Table, Truth
+from gradwire_training._data.truth import Quantity, SamplingDistribution, Truth
 
 __all__ = [
     "SPACINGS",
     "Block",
+    "ColumnKey",
     "Derivatives",
     "Provenance",
     "Quantity",

@@ -1,9 +1,10 @@
-"""Columns of numbers: what is taken for one, and the words for what is not."""
+"""The columns of samples: what each one is, which arrays are accepted, and the messages for those that are not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, final, get_args
 
 import numpy as np
 
@@ -13,91 +14,119 @@ from gradwire._package import derivative_shape
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from gradwire_training._data.truth import Derivatives, Table
+Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shape)
+Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes
+Role: TypeAlias = Literal["x", "y", "dydx", "x_dot", "y_dot"]
 
-# NumPy's kinds of real numbers; bool is left out, for it is hardly ever meant as one.
-NUMBER_KINDS: Final = "iuf"
+NUMBER_KINDS: Final = "iuf"  # NumPy's kinds of real numbers; a bool is hardly ever meant as one
 ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 
 
-def table_of(role: str, given: Mapping[str, ArrayLike] | ArrayLike, lone: str) -> Table:
-    """Reads columns by name, or a plain array as the one column.
+@final
+@dataclass(frozen=True, slots=True)
+class ColumnKey:
+    """What a column of samples is.
+
+    Attributes:
+        role: input, output, partial derivative, direction, or derivative along the direction.
+        output: name of the output; empty for inputs and directions.
+        input: name of the input; empty for outputs and derivatives along a direction.
+    """
+
+    role: Role
+    output: str = ""
+    input: str = ""
+
+    @property
+    def is_label(self) -> bool:
+        """Whether a fit may learn it: a value or a derivative."""
+        return self.role in ("y", "dydx", "y_dot")
+
+    @property
+    def label(self) -> str:
+        """The column in messages: ``dydx['price']['spot']``, ``x 'spot'``."""
+        if self.role == "dydx":
+            return f"dydx[{self.output!r}][{self.input!r}]"
+        return f"{self.role} {self.output or self.input!r}"
+
+    @property
+    def file_name(self) -> str:
+        """The column in a record's files: ``dydx:price:spot``, ``x:spot``."""
+        return ":".join(part for part in (self.role, self.output, self.input) if part)
+
+    @classmethod
+    def from_file_name(cls, name: str) -> ColumnKey | None:
+        """Return the key of a column in a record's files; None for the name of anything else."""
+        role, *names = name.split(":")
+        if role not in get_args(Role):
+            return None
+        role = cast("Role", role)
+        if role == "dydx":
+            return cls(role, *names)
+        return cls(role, input=names[0]) if role in ("x", "x_dot") else cls(role, names[0])
+
+
+def read_table(role: Role, arrays: Mapping[str, ArrayLike] | ArrayLike, lone: str) -> Table:
+    """Return columns by name as float64.
 
     Args:
-        role: for messages, such as ``"x"``.
-        given: name -> array ``(rows, *row shape)``, or one array.
+        role: for messages.
+        arrays: name -> array ``(rows, *row shape)``, or one array.
         lone: the name of a plain array.
 
     Returns:
-        name -> float64 array; rows of one number as ``(rows, 1)``.
+        name -> float64 array; rows of one element as ``(rows, 1)``.
 
     Raises:
         DataError: no column, no rows, or no real numbers.
     """
-    named = given if isinstance(given, Mapping) else {lone: given}
+    named = arrays if isinstance(arrays, Mapping) else {lone: arrays}
     if not named:
         raise DataError(f"{role} has no columns: give at least one, name -> array")
-    return {name: _rows(_numbers(f"{role} {name!r}", column)) for name, column in named.items()}
+    return {name: _column(f"{role} {name!r}", array) for name, array in named.items()}
 
 
-def tangents_of(role: str, given: Mapping[str, ArrayLike] | ArrayLike | None, table: Table) -> Table:
-    """Reads directions, or derivatives along them: columns of the shapes of those that they belong to.
+def read_tangents(role: Role, arrays: Mapping[str, ArrayLike] | ArrayLike | None, table: Table) -> Table:
+    """Return directions, or derivatives along them: columns with the shapes of the inputs or outputs.
 
     Args:
-        role: for messages, ``"x_dot"`` or ``"y_dot"``.
-        given: name -> array; a plain array where the table has one column; None for none.
+        role: ``"x_dot"`` or ``"y_dot"``, for messages.
+        arrays: name -> array; a plain array where the table has one column; None for none.
         table: the inputs or outputs.
 
     Raises:
         DataError: an unknown name, or another shape.
     """
-    if given is None:
+    if arrays is None:
         return {}
-    if not isinstance(given, Mapping) and len(table) > 1:
+    if not isinstance(arrays, Mapping) and len(table) > 1:
         raise DataError(f"{role} is a plain array, but there are columns {list(table)}: give {{name: array}}")
-    found = table_of(role, given, next(iter(table)))
-    for name, column in found.items():
+    tangents = read_table(role, arrays, next(iter(table)))
+    for name, column in tangents.items():
         if name not in table:
             raise DataError(f"{role} names {name!r}, expected one of {list(table)}: use one of those")
-        if column.shape[1:] != table[name].shape[1:]:
-            raise DataError(
-                f"{role} {name!r} has rows of shape {column.shape[1:]}, expected {table[name].shape[1:]}, as {name!r} has"
-            )
-    return found
+        shape, expected = column.shape[1:], table[name].shape[1:]
+        if shape != expected:
+            raise DataError(f"{role} {name!r} has rows of shape {shape}, expected {expected}, as {name!r} has")
+    return tangents
 
 
-def _numbers(label: str, given: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise DataError(f"{label} is no array ({error}): give rows of one shape") from error
-    if array.dtype.kind not in NUMBER_KINDS:
-        raise DataError(f"{label} has dtype {array.dtype}, expected real numbers: convert it first")
-    if array.ndim == 0:
-        raise DataError(f"{label} is a single number, expected rows: give an array of shape (rows, ...)")
-    if array.size == 0:
-        raise DataError(f"{label} is empty, shape {array.shape}: give at least one row")
-    return array.astype(np.float64)
-
-
-def _rows(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    return column[:, None] if column.ndim == 1 else column
-
-
-def derivatives_of(given: Mapping[str, Mapping[str, ArrayLike]] | ArrayLike | None, x: Table, y: Table) -> Derivatives:
-    """Reads derivatives, output -> input -> array; pairs may be left out.
+def read_derivatives(
+    arrays: Mapping[str, Mapping[str, ArrayLike]] | ArrayLike | None, x: Table, y: Table
+) -> Derivatives:
+    """Return partial derivatives, output -> input -> array; pairs may be left out.
 
     Raises:
         DataError: an unknown name, or a shape that is not the contract's.
     """
-    match given:
+    match arrays:
         case None:
             return {}
         case Mapping():
-            return {output: _derivatives_of(output, by, x, y) for output, by in given.items()}
+            return {output: _derivatives_of(output, by_input, x, y) for output, by_input in arrays.items()}
         case _ if len(x) == len(y) == 1:
             (wrt,), (output,) = x, y
-            return {output: _derivatives_of(output, {wrt: given}, x, y)}
+            return {output: _derivatives_of(output, {wrt: arrays}, x, y)}
         case _:
             raise DataError(
                 f"dydx is a plain array, but there are inputs {list(x)} and outputs {list(y)}: "
@@ -105,26 +134,8 @@ def derivatives_of(given: Mapping[str, Mapping[str, ArrayLike]] | ArrayLike | No
             )
 
 
-def _derivatives_of(output: str, given: Mapping[str, ArrayLike], x: Table, y: Table) -> Table:
-    if output not in y:
-        raise DataError(f"dydx names the output {output!r}, y has {list(y)}: use one of those")
-    if not isinstance(given, Mapping):
-        raise DataError(f"dydx[{output!r}] is {type(given).__name__}, expected a mapping: input -> array")
-    if unknown := [wrt for wrt in given if wrt not in x]:
-        raise DataError(f"dydx[{output!r}] names the input {unknown[0]!r}, x has {list(x)}: use one of those")
-    table: Table = {}
-    for wrt, column in given.items():
-        label = f"dydx[{output!r}][{wrt!r}]"
-        table[wrt] = _rows(_numbers(label, column))
-        expected = derivative_shape(y[output].shape[1:], x[wrt].shape[1:])
-        if table[wrt].shape[1:] != expected:
-            wanted = ", ".join(["rows", *map(str, expected)])
-            raise DataError(f"{label} has shape {table[wrt].shape}, expected ({wanted}): output, then input")
-    return table
-
-
 def check_rows(label: str, column: NDArray[np.float64], rows: int) -> None:
-    """Refuses a column of another length, or with an infinity in it.
+    """Raise if a column has another length, or an infinity in it.
 
     Raises:
         DataError: names the column and the rows.
@@ -135,12 +146,12 @@ def check_rows(label: str, column: NDArray[np.float64], rows: int) -> None:
 
 
 def refuse(label: str, bad: NDArray[np.bool_], what: str, advice: str) -> None:
-    """Refuses a column in which something is bad.
+    """Raise if a column has bad elements.
 
     Args:
         label: of the column.
-        bad: where.
-        what: is bad, such as ``"NaN"``.
+        bad: where they are, ``(rows, ...)``.
+        what: they are, such as ``"NaN"``.
         advice: what to do.
 
     Raises:
@@ -151,3 +162,44 @@ def refuse(label: str, bad: NDArray[np.bool_], what: str, advice: str) -> None:
         shown = ", ".join(map(str, rows[:ROWS_SHOWN]))
         more = f" and {rows.size - ROWS_SHOWN} more" if rows.size > ROWS_SHOWN else ""
         raise DataError(f"{label} holds {what} at row {shown}{more} (counted from 0): {advice}")
+
+
+def rows_with_labels(columns: list[NDArray[np.float64]], count: int) -> NDArray[np.bool_]:
+    """Return which of the rows have a label in at least one of some columns, ``(rows,)``."""
+    labelled = np.zeros(count, bool)
+    for column in columns:
+        labelled |= np.isfinite(column).reshape(count, -1).any(axis=1)
+    return labelled
+
+
+def _column(label: str, array: ArrayLike) -> NDArray[np.float64]:
+    try:
+        column = np.asarray(array)
+    except ValueError as error:
+        raise DataError(f"{label} is not an array ({error}): give rows of one shape") from error
+    if column.dtype.kind not in NUMBER_KINDS:
+        raise DataError(f"{label} has dtype {column.dtype}, expected real numbers: convert it first")
+    if column.ndim == 0:
+        raise DataError(f"{label} is a single number, expected rows: give an array of shape (rows, ...)")
+    if column.size == 0:
+        raise DataError(f"{label} is empty, shape {column.shape}: give at least one row")
+    column = column.astype(np.float64)
+    return column[:, None] if column.ndim == 1 else column
+
+
+def _derivatives_of(output: str, by_input: Mapping[str, ArrayLike], x: Table, y: Table) -> Table:
+    if output not in y:
+        raise DataError(f"dydx names the output {output!r}, y has {list(y)}: use one of those")
+    if not isinstance(by_input, Mapping):
+        raise DataError(f"dydx[{output!r}] is {type(by_input).__name__}, expected a mapping: input -> array")
+    if unknown := [wrt for wrt in by_input if wrt not in x]:
+        raise DataError(f"dydx[{output!r}] names the input {unknown[0]!r}, x has {list(x)}: use one of those")
+    table: Table = {}
+    for wrt, array in by_input.items():
+        label = ColumnKey("dydx", output, wrt).label
+        column = table[wrt] = _column(label, array)
+        shape = derivative_shape(y[output].shape[1:], x[wrt].shape[1:])
+        if column.shape[1:] != shape:
+            expected = ", ".join(["rows", *map(str, shape)])
+            raise DataError(f"{label} has shape {column.shape}, expected ({expected}): output, then input")
+    return table

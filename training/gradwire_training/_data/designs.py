@@ -1,4 +1,4 @@
-"""How points are laid out: on grids, or scattered over a cube."""
+"""Designs of experiments: points on grids, or scattered over a cube."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GRIDS: Final = ("linear", "log", "chebyshev")  # the same numbers along every axis
+GRIDS: Final = ("linear", "log", "chebyshev")  # the same coordinates along every axis
 CLOUDS: Final = ("random", "sobol")  # of any count in any number of dimensions
 SPACINGS: Final = ("linear", "log", "random", "sobol", "chebyshev")
 
 
 def check_spacing(spacing: str) -> None:
-    """Refuses a spacing that is none.
+    """Raise if a spacing is unknown.
 
     Raises:
         UsageError: it is not one of ``SPACINGS``.
@@ -31,7 +31,7 @@ def check_spacing(spacing: str) -> None:
 
 
 def grid(bounds: Sequence[tuple[float, float]], count: int, spacing: str) -> NDArray[np.float64]:
-    """Lays a product grid over a box: the same number of points along every axis, the last axis fastest.
+    """Return a product grid over a box: the same number of points along every axis, the last axis fastest.
 
     Args:
         bounds: lowest and highest value of each axis.
@@ -51,7 +51,7 @@ def grid(bounds: Sequence[tuple[float, float]], count: int, spacing: str) -> NDA
 
 
 def cloud(dimensions: int, count: int, spacing: str, *, seed: int) -> NDArray[np.float64]:
-    """Scatters points over the unit cube.
+    """Return points scattered over the unit cube.
 
     Args:
         dimensions: of the cube.
@@ -66,7 +66,7 @@ def cloud(dimensions: int, count: int, spacing: str, *, seed: int) -> NDArray[np
     generator = np.random.default_rng(seed)
     if spacing == "random":
         return generator.random((count, dimensions))
-    # A power of two is drawn, for SciPy warns of any other count, and cut: the sequence's beginning is the same.
+    # A power of two is drawn, as SciPy warns of any other count, and cut: the sequence's beginning is the same.
     exponent = max(count - 1, 0).bit_length()
     sequence = qmc.Sobol(dimensions, scramble=True, seed=generator)  # pyright: ignore[reportCallIssue] - rng is of SciPy 1.15
     return sequence.random_base2(exponent)[:count]
@@ -86,7 +86,7 @@ def _axis(lower: float, upper: float, count: int, spacing: str) -> NDArray[np.fl
 
 
 def _side(count: int, axes: int, spacing: str) -> int:
-    """The number of points along an axis."""
+    """Return the number of points along an axis."""
     side = round(count ** (1 / axes))
     if side**axes == count:
         return side

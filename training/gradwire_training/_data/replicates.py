@@ -1,4 +1,4 @@
-"""Rows with the same inputs: repeated measurements of one point."""
+"""Rows with the same inputs: repeated measurements of one point, and the noise that they show."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gradwire_training._data.samples import Samples
-    from gradwire_training._data.truth import Table
+    from gradwire_training._data.columns import Table
 
 # Steps of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): each mixes every bit into every other.
 GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 MIX: Final = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
 LAST_SHIFT: Final = 31
 
+ROUNDING: Final = 1e-9  # of a value: smaller differences are how it was computed or written, not noise
 
-def points(x: Table) -> NDArray[np.int64]:
-    """Numbers the different points among the rows, so that rows with the same inputs get the same number.
+
+def number_points(x: Table) -> NDArray[np.int64]:
+    """Number the distinct points among the rows, so that rows with the same inputs get the same number.
 
     Rows are told apart by 64 mixed bits each: sorting those is some ten times as fast as sorting rows, and of a
     million rows two that differ share them once in 30 million files.
@@ -32,25 +33,45 @@ def points(x: Table) -> NDArray[np.int64]:
     """
     bits = np.zeros(len(next(iter(x.values()))), np.uint64)
     for column in x.values():
-        for numbers in column.reshape(len(column), -1).T:
-            bits = _mixed(bits + GOLDEN ^ (numbers + 0.0).view(np.uint64))  # + 0.0: -0.0 is the same point as 0.0
-    _, found = np.unique(bits, return_inverse=True)
-    return found.ravel()
+        for element in column.reshape(len(column), -1).T:
+            bits = _mixed(bits + GOLDEN ^ (element + 0.0).view(np.uint64))  # + 0.0: -0.0 is the same point as 0.0
+    _, numbers = np.unique(bits, return_inverse=True)
+    return numbers.ravel()
 
 
-def replicates(samples: Samples) -> str | None:
-    """Says in a line that points occur more than once; None where none does.
+def replicates_note(x: Table) -> str | None:
+    """Return a line on points that occur more than once; None where none does.
 
     Rows that give derivatives along different directions, or one a value and one a derivative, are replicates
     too: all of them are fitted.
     """
-    counts = np.bincount(points(samples.x))
+    counts = np.bincount(number_points(x))
     if counts.max() == 1:
         return None
     return (
         f"{int((counts > 1).sum()):,} points occur more than once ({int(counts[counts > 1].sum()):,} of "
-        f"{samples.count:,} rows): all are fitted, and the fit tends to their mean"
+        f"{int(counts.sum()):,} rows): all are fitted, and the fit tends to their mean"
     )
+
+
+def shows_noise(x: Table, y: Table) -> bool:
+    """Return whether some point has several values that differ.
+
+    Args:
+        x: inputs by name, ``(rows, *row shape)``.
+        y: values by name, NaN where none is known.
+    """
+    numbers = number_points({name: np.asarray(column, np.float64) for name, column in x.items()})
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    if len(starts) == len(order):
+        return False
+    for column in y.values():
+        flat = column.reshape(len(column), -1)[order]
+        lowest, highest = np.fmin.reduceat(flat, starts), np.fmax.reduceat(flat, starts)
+        if np.any(highest - lowest > ROUNDING * np.abs(highest)):
+            return True
+    return False
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""Which columns of a table are inputs, outputs, derivatives and directions: their names tell."""
+"""The roles of a table's columns by their names: inputs, outputs, derivatives, directions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 
 from gradwire._errors import DataError
 from gradwire._package import check_names, derivative_name, derivative_shape, tangent_name
+from gradwire_training._data.columns import NUMBER_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from gradwire_training._data.read import Columns
+    from gradwire_training._data.read import LazyTable
 
 ELEMENT: Final = re.compile(r"(?P<base>[^\[\]]+)\[(?P<index>\d+(?:\s*,\s*\d+)*)\]")  # x[0], df_dx[1,0]
 SHOWN: Final = 12  # columns in a message or a note
@@ -28,13 +29,13 @@ Elements = dict[tuple[int, ...], str]  # index -> column
 @final
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The columns of a table, told apart.
+    """The roles of a table's columns.
 
     Attributes:
         inputs: names.
         outputs: names.
-        bases: name -> its columns: one, with the index (), or one a number.
-        notes: what was taken for what, and what was left out.
+        bases: name -> its columns: one, with the index (), or one an element.
+        notes: which column has which role, and which are left out.
     """
 
     inputs: tuple[str, ...]
@@ -43,25 +44,24 @@ class Roles:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, columns: Columns, inputs: Sequence[str] | None, outputs: Sequence[str] | None, *, what: str) -> Roles:
-        """Tells the columns apart.
+    def of(cls, table: LazyTable, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Roles:
+        """Assign the columns their roles.
 
         Args:
-            columns: of the table.
-            inputs: names, or None to find them by the names of derivatives.
+            table: with the columns.
+            inputs: names, or None to infer them from the names of derivatives.
             outputs: names, or None.
-            what: the table, for messages.
 
         Raises:
             DataError: a name without a column, or nothing that tells inputs from outputs.
             UsageError: names that a package cannot have.
         """
-        bases = _bases(columns)
+        bases = _bases(table)
         if inputs is None or outputs is None:
-            inputs, outputs = _found(list(bases), inputs, outputs, what)
+            inputs, outputs = _inferred(list(bases), inputs, outputs, table.what)
         for name in (*inputs, *outputs):
             if name not in bases:
-                raise DataError(_no_column(name, list(bases), what))
+                raise DataError(_no_column(name, list(bases), table.what))
         check_names(inputs, outputs)
         return cls(tuple(inputs), tuple(outputs), bases, tuple(_notes(bases, inputs, outputs)))
 
@@ -74,17 +74,17 @@ class Roles:
         used = [name for name in (*inputs, *outputs, *derivatives, *tangents) if name in self.bases]
         return [column for name in used for column in self.bases[name].values()]
 
-    def arrays(self, columns: Columns) -> dict[str, Any]:
-        """Reads the columns, as the arguments of ``Samples``.
+    def arrays(self, table: LazyTable) -> dict[str, Any]:
+        """Read the columns, as the arguments of ``Samples``.
 
         Raises:
-            DataError: a column holds something that is no number; says which row.
+            DataError: a column holds something that is not a number; names the row.
         """
-        x = {name: self._read(columns, name) for name in self.inputs}
-        y = {name: self._read(columns, name) for name in self.outputs}
+        x = {name: self._read(table, name) for name in self.inputs}
+        y = {name: self._read(table, name) for name in self.outputs}
         dydx = {
             output: {
-                wrt: self._read(columns, derivative_name(output, wrt), _derivative_shape(y[output], x[wrt]))
+                wrt: self._read(table, derivative_name(output, wrt), _derivative_shape(y[output], x[wrt]))
                 for wrt in self.inputs
                 if derivative_name(output, wrt) in self.bases
             }
@@ -93,21 +93,21 @@ class Roles:
         return {
             "x": x,
             "y": y,
-            "dydx": {output: by for output, by in dydx.items() if by},
-            "x_dot": self._tangents(columns, x),
-            "y_dot": self._tangents(columns, y),
+            "dydx": {output: by_input for output, by_input in dydx.items() if by_input},
+            "x_dot": self._tangents(table, x),
+            "y_dot": self._tangents(table, y),
         }
 
-    def _tangents(self, columns: Columns, table: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _tangents(self, table: LazyTable, names: Iterable[str]) -> dict[str, Any] | None:
         return {
-            name: self._read(columns, tangent_name(name)) for name in table if tangent_name(name) in self.bases
+            name: self._read(table, tangent_name(name)) for name in names if tangent_name(name) in self.bases
         } or None
 
-    def _read(self, columns: Columns, base: str, shape: tuple[int, ...] | None = None) -> Any:
-        """Reads a column, or joins one column a number; those that a derivative lacks are missing labels."""
+    def _read(self, table: LazyTable, base: str, shape: tuple[int, ...] | None = None) -> Any:
+        """Read a column, or one column an element; elements that a derivative lacks are missing labels."""
         elements = self.bases[base]
         if () in elements:
-            column = np.asarray(columns.read(elements[()]))
+            column = np.asarray(table.read(elements[()]))
             unknown = shape is not None and column.ndim == 1 and column.dtype.kind == "f" and np.isnan(column).all()
             return np.full((len(column), *shape), np.nan) if unknown and shape else column
         if shape is None or len(shape) != len(next(iter(elements))):
@@ -118,44 +118,46 @@ class Roles:
                 )
         if outside := [column for index, column in elements.items() if not _within(index, shape)]:
             raise DataError(f"column {outside[0]!r} is one too many: a row of {base!r} has shape {shape}")
-        read = {index: np.asarray(columns.read(column)) for index, column in elements.items()}
+        read = {index: np.asarray(table.read(column)) for index, column in elements.items()}
         joined = np.full((len(next(iter(read.values()))), *shape), np.nan)
         for index, array in read.items():
             joined[(slice(None), *index)] = _flat(elements[index], array)
         return joined
 
 
-def _bases(columns: Columns) -> dict[str, Elements]:
+def _bases(table: LazyTable) -> dict[str, Elements]:
     bases: dict[str, Elements] = {}
-    for name in columns.names:
-        found = ELEMENT.fullmatch(name)
-        base = found["base"].strip() if found else name.strip()
-        index = tuple(int(part) for part in found["index"].split(",")) if found else ()
+    for name in table.names:
+        match = ELEMENT.fullmatch(name)
+        base = match["base"].strip() if match else name.strip()
+        index = tuple(int(part) for part in match["index"].split(",")) if match else ()
         elements = bases.setdefault(base, {})
         if any(len(other) != len(index) or other == index for other in elements):
             raise DataError(
-                f"{columns.what} has columns {[*elements.values(), name]}, which do not fit together: "
+                f"{table.what} has columns {[*elements.values(), name]}, which do not fit together: "
                 f"give {base!r}, or {base}[0], {base}[1], …"
             )
         elements[index] = name
     return bases
 
 
-def _found(
+def _inferred(
     names: list[str], inputs: Sequence[str] | None, outputs: Sequence[str] | None, what: str
 ) -> tuple[list[str], list[str]]:
-    """Finds which columns the derivatives are of and by; x and f alone are an input and an output, too."""
+    """Return the inputs and outputs that the derivatives' names tell; x and f alone are an input and an output, too."""
     pairs = {(a, b) for a in names for b in names if a != b and derivative_name(a, b) in names}
-    wanted = list(outputs) if outputs is not None else [name for name in names if any(a == name for a, _ in pairs)]
-    by = list(inputs) if inputs is not None else [n for n in names if any(b == n and a in wanted for a, b in pairs)]
+    if outputs is None:
+        outputs = [name for name in names if any(a == name for a, _ in pairs)]
+    if inputs is None:
+        inputs = [name for name in names if any(b == name and a in outputs for a, b in pairs)]
     if not pairs and {"x", "f"} <= set(names):
-        wanted, by = wanted or ["f"], by or ["x"]
-    if not wanted or not by or set(wanted) & set(by):
+        inputs, outputs = inputs or ["x"], outputs or ["f"]
+    if not outputs or not inputs or set(outputs) & set(inputs):
         raise DataError(
             f"the columns of {what} do not tell which are inputs and which outputs: {_listed(names)}; "
             "name them: inputs and outputs (--inputs spot,vol --outputs price)"
         )
-    return by, wanted
+    return list(inputs), list(outputs)
 
 
 def _no_column(name: str, names: list[str], what: str) -> str:
@@ -170,8 +172,8 @@ def _notes(bases: Mapping[str, Elements], inputs: Sequence[str], outputs: Sequen
     labels = [name for name in (*derivatives, *tangents) if name in bases]
     used = {*inputs, *outputs, *labels}
     notes = [f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}; derivatives {', '.join(labels) or 'none'}"]
-    if left := [name for name in bases if name not in used]:
-        notes.append(f"columns left out: {_listed(left)}")
+    if unused := [name for name in bases if name not in used]:
+        notes.append(f"columns left out: {_listed(unused)}")
     return notes
 
 
@@ -185,7 +187,7 @@ def _within(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _flat(column: str, array: NDArray[Any]) -> NDArray[Any]:
-    if array.ndim != 1 or array.dtype.kind not in "iuf":
+    if array.ndim != 1 or array.dtype.kind not in NUMBER_KINDS:
         raise DataError(f"column {column!r} holds {array.dtype} of shape {array.shape}, expected one number a row")
     return array
 

@@ -9,18 +9,29 @@ import numpy as np
 
 from gradwire._errors import DataError, UsageError
 from gradwire._package import check_names, derivative_name, tangent_name
-from gradwire_training._data.columns import check_rows, derivatives_of, refuse, table_of, tangents_of
-from gradwire_training._data.replicates import replicates
+from gradwire_training._data.columns import (
+    ColumnKey,
+    check_rows,
+    read_derivatives,
+    read_table,
+    read_tangents,
+    refuse,
+    rows_with_labels,
+)
+from gradwire_training._data.read import read_columns
+from gradwire_training._data.replicates import replicates_note
+from gradwire_training._data.roles import Roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from gradwire_training._data.truth import Derivatives, Table, Truth
+    from gradwire_training._data.columns import Derivatives, Role, Table
+    from gradwire_training._data.truth import Truth
 
-LONE_INPUT: Final = "x"  # the name of an input that is given as a plain array
-LONE_OUTPUT: Final = "f"  # the name of an output that is given as a plain array
+LONE_INPUT: Final = "x"  # the name of an input that comes as a plain array
+LONE_OUTPUT: Final = "f"  # the name of an output that comes as a plain array
 
 
 @final
@@ -32,7 +43,7 @@ class Provenance:
         truth: the function behind them, with its units.
         spacing: how the points lie in the domain.
         seed: of randomly placed points.
-        simulated: whether the labels are right on average only, not the truth.
+        simulated: whether the labels are unbiased estimates by a simulation, not the truth.
     """
 
     truth: Truth
@@ -43,17 +54,16 @@ class Provenance:
 
 @final
 class Samples:
-    """Rows of inputs, of outputs, and of derivatives of outputs by inputs.
+    """Rows of inputs, of outputs, and of derivatives of outputs with respect to inputs.
 
-    Missing labels are NaN in ``y``, ``dydx`` and ``y_dot``: any subset may be there for any row. Rows of one
-    number may be given as ``(rows,)``; they are kept as ``(rows, 1)``. All numbers are kept as float64.
+    Missing labels are NaN in ``y``, ``dydx`` and ``y_dot``: any subset may be present in any row. Rows of one element
+    may come as ``(rows,)``; they are stored as ``(rows, 1)``. Everything is stored as float64.
 
     Args:
         x: name -> array ``(rows, *row shape)``; a plain array is the input ``"x"``.
         y: name -> array ``(rows, *row shape)``; a plain array is the output ``"f"``.
-        dydx: output -> input -> array ``(rows, *shape)``, where shape is the input's for an output of one
-            number, else the output's followed by the input's; pairs may be left out; a plain array for one
-            input and output.
+        dydx: output -> input -> array ``(rows, *shape)``, where shape is the input's for a scalar output, else the
+            output's followed by the input's; pairs may be left out; a plain array for one input and output.
         x_dot: a direction a row: input -> array of the input's shape; inputs that are left out do not move.
         y_dot: the derivatives along it, sum of dy/dx x_dot over the inputs: output -> array of the output's
             shape. Several directions at one point are several rows.
@@ -69,11 +79,11 @@ class Samples:
         y_dot: the derivatives along them by output.
         units: by name, as far as known.
         count: number of rows.
-        provenance: as given.
+        provenance: see the argument.
 
     Raises:
         DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name,
-            text, infinity anywhere, or NaN among the inputs, or in a direction whose derivative is given.
+            text, infinity anywhere, or NaN among the inputs, or in a direction whose derivative is known.
         UsageError: names that a package cannot have, or units of something else.
     """
 
@@ -91,20 +101,20 @@ class Samples:
         provenance: Provenance | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self.x: Table = table_of("x", x, LONE_INPUT)
-        self.y: Table = table_of("y", y, LONE_OUTPUT)
+        self.x: Table = read_table("x", x, LONE_INPUT)
+        self.y: Table = read_table("y", y, LONE_OUTPUT)
         check_names(self.x, self.y)
         self.count: int = len(next(iter(self.x.values())))
-        self.dydx: Derivatives = derivatives_of(dydx, self.x, self.y)
-        self.x_dot: Table = tangents_of("x_dot", x_dot, self.x)
-        self.y_dot: Table = tangents_of("y_dot", y_dot, self.y)
+        self.dydx: Derivatives = read_derivatives(dydx, self.x, self.y)
+        self.x_dot: Table = read_tangents("x_dot", x_dot, self.x)
+        self.y_dot: Table = read_tangents("y_dot", y_dot, self.y)
         self.provenance = provenance
         self.units: dict[str, str] = _units(units, self)
         self._notes = tuple(notes)
-        for label, column in _labelled(self):
-            check_rows(label, column, self.count)
-        for name, column in self.x.items():
-            refuse(f"x {name!r}", np.isnan(column), "NaN", "an input must be known: drop the row")
+        for key, column in self.columns().items():
+            check_rows(key.label, column, self.count)
+            if key.role == "x":
+                refuse(key.label, np.isnan(column), "NaN", "an input must be known: drop the row")
         _check_directions(self)
 
     @classmethod
@@ -116,11 +126,11 @@ class Samples:
         outputs: Sequence[str] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> Samples:
-        """Reads samples from a table whose columns have the contract's names.
+        """Read samples from a table whose columns have the contract's names.
 
-        Input ``x`` is the column ``x``, or ``x[0]``, ``x[1]``, … for rows of several numbers, or a column of
-        lists; likewise the output ``f``, the derivative ``df_dx``, a direction ``x_dot`` and the derivative
-        along it ``f_dot``. Empty cells, nulls and NaN are missing labels; other columns are left out.
+        Input ``x`` is the column ``x``, or ``x[0]``, ``x[1]``, … for rows of several elements, or a column of lists;
+        likewise the output ``f``, the derivative ``df_dx``, a direction ``x_dot`` and the derivative along it
+        ``f_dot``. Empty cells, nulls and NaN are missing labels; other columns are left out.
 
         Args:
             source: a path (``.parquet``, ``.csv``, ``.tsv``, ``.arrow``, ``.feather``), a pandas DataFrame, a
@@ -130,100 +140,173 @@ class Samples:
             units: input or output -> unit.
 
         Raises:
-            DataError: the file cannot be read, has no such column, or holds what is no number; says the
-                column and the row, counted from 0.
+            DataError: the file cannot be read, has no such column, or holds something that is not a number; names
+                the column and the row, counted from 0.
             MissingExtra: pandas or pyarrow is not installed.
         """
-        from gradwire_training._data.read import (
-            read_columns,  # a reader knows samples, not the other way round
-        )
-        from gradwire_training._data.roles import Roles
+        table = read_columns(source)
+        roles = Roles.of(table, inputs, outputs)
+        return cls(**roles.arrays(table), units=units, notes=roles.notes)
 
-        columns = read_columns(source)
-        roles = Roles.of(columns, inputs, outputs, what=columns.what)
-        return cls(**roles.arrays(columns), units=units, notes=roles.notes)
+    @classmethod
+    def from_columns(
+        cls,
+        columns: Mapping[ColumnKey, ArrayLike],
+        *,
+        units: Mapping[str, str] | None = None,
+        provenance: Provenance | None = None,
+        notes: Sequence[str] = (),
+    ) -> Samples:
+        """Build samples from columns by key: the inverse of ``columns``.
+
+        Raises:
+            DataError: see the class.
+        """
+        tables: dict[Role, dict[str, Any]] = {"x": {}, "y": {}, "dydx": {}, "x_dot": {}, "y_dot": {}}
+        for key, column in columns.items():
+            if key.role == "dydx":
+                tables["dydx"].setdefault(key.output, {})[key.input] = column
+            else:
+                tables[key.role][key.output or key.input] = column
+        return cls(
+            tables["x"],
+            tables["y"],
+            tables["dydx"],
+            x_dot=tables["x_dot"] or None,
+            y_dot=tables["y_dot"] or None,
+            units=units,
+            provenance=provenance,
+            notes=notes,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        prefix: str = "",
+        units: Mapping[str, str] | None = None,
+        provenance: Provenance | None = None,
+    ) -> Samples:
+        """Build samples from the arrays of a file, named as ``arrays`` names them.
+
+        Args:
+            arrays: by name; those that are not columns of these samples are ignored.
+            prefix: of the names of these samples.
+            units: input or output -> unit.
+            provenance: the problem that made them, if any.
+
+        Raises:
+            DataError: see the class.
+        """
+        names = [name for name in arrays if name.startswith(prefix)]
+        keys = {name: ColumnKey.from_file_name(name.removeprefix(prefix)) for name in names}
+        columns = {key: arrays[name] for name, key in keys.items() if key is not None}
+        return cls.from_columns(columns, units=units, provenance=provenance)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Samples]) -> Samples:
+        """Concatenate rows; a derivative that only some parts have is missing in the others.
+
+        Args:
+            parts: samples with the same inputs and outputs; at least one. Units and provenance are the first's.
+        """
+        tables = [part.columns() for part in parts]
+        shapes = {key: column.shape[1:] for table in tables for key, column in table.items()}
+        columns = {
+            key: np.concatenate(
+                [
+                    table[key] if key in table else np.full((part.count, *shape), np.nan)
+                    for part, table in zip(parts, tables, strict=True)
+                ]
+            )
+            for key, shape in shapes.items()
+        }
+        return cls.from_columns(columns, units=parts[0].units, provenance=parts[0].provenance)
 
     def __repr__(self) -> str:
-        derivatives = [derivative_name(output, wrt) for output, by in self.dydx.items() for wrt in by]
+        derivatives = [derivative_name(output, wrt) for output, by_input in self.dydx.items() for wrt in by_input]
         derivatives += [tangent_name(name) for name in self.y_dot]
         return f"Samples(rows={self.count}, x={list(self.x)}, y={list(self.y)}, dydx={derivatives})"
 
+    def columns(self) -> dict[ColumnKey, NDArray[np.float64]]:
+        """Return every column by its key: inputs, outputs, derivatives, directions, derivatives along them."""
+        return {
+            **{ColumnKey("x", input=name): column for name, column in self.x.items()},
+            **{ColumnKey("y", name): column for name, column in self.y.items()},
+            **{
+                ColumnKey("dydx", output, wrt): c
+                for output, by_input in self.dydx.items()
+                for wrt, c in by_input.items()
+            },
+            **{ColumnKey("x_dot", input=name): column for name, column in self.x_dot.items()},
+            **{ColumnKey("y_dot", name): column for name, column in self.y_dot.items()},
+        }
+
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Yields every column with its name in files: ``x:spot``, ``y:price``, ``dydx:price:spot``."""
-        yield from ((f"x:{name}", column) for name, column in self.x.items())
-        yield from ((f"y:{name}", column) for name, column in self.y.items())
-        for output, by in self.dydx.items():
-            yield from ((f"dydx:{output}:{wrt}", column) for wrt, column in by.items())
-        yield from ((f"x_dot:{name}", column) for name, column in self.x_dot.items())
-        yield from ((f"y_dot:{name}", column) for name, column in self.y_dot.items())
+        """Yield every column with its name in files: ``x:spot``, ``y:price``, ``dydx:price:spot``."""
+        return ((key.file_name, column) for key, column in self.columns().items())
 
     def take(self, rows: NDArray[np.int64]) -> Samples:
-        """Gives samples of some of the rows, in the order asked for.
+        """Return some of the rows, in the order of their numbers in ``rows``.
 
         Args:
             rows: numbers of rows, counted from 0; at least one.
         """
-        return Samples(
-            {name: column[rows] for name, column in self.x.items()},
-            {name: column[rows] for name, column in self.y.items()},
-            {output: {wrt: column[rows] for wrt, column in by.items()} for output, by in self.dydx.items()},
-            x_dot={name: column[rows] for name, column in self.x_dot.items()} or None,
-            y_dot={name: column[rows] for name, column in self.y_dot.items()} or None,
-            units=self.units,
-            provenance=self.provenance,
-            notes=self._notes,
-        )
+        return self._with({key: column[rows] for key, column in self.columns().items()}, self._notes)
+
+    def map_labels(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]], *, note: str) -> Samples:
+        """Return the same rows with other labels.
+
+        Args:
+            function: column of labels ``(rows, *shape)`` -> the column instead of it.
+            note: what was done, a line.
+        """
+        columns = {key: function(column) if key.is_label else column for key, column in self.columns().items()}
+        return self._with(columns, (*self._notes, note))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What there is to know of them before a fit, a line each: columns left out, replicates."""
-        line = replicates(self)
+        line = replicates_note(self.x)
         return self._notes if line is None else (*self._notes, line)
 
     @property
     def value_labels(self) -> int:
-        """How many numbers of ``y`` are known."""
-        return sum(int(np.isfinite(column).sum()) for column in self.y.values())
+        """How many elements of ``y`` are known."""
+        return self._labels("y")
 
     @property
     def derivative_labels(self) -> int:
-        """How many derivatives are known: numbers of ``dydx`` and of ``y_dot``."""
-        partials = sum(int(np.isfinite(column).sum()) for by in self.dydx.values() for column in by.values())
-        return partials + self.directional_labels
+        """How many derivatives are known: elements of ``dydx`` and of ``y_dot``."""
+        return self._labels("dydx", "y_dot")
 
     @property
     def directional_labels(self) -> int:
-        """How many derivatives along a direction are known: numbers of ``y_dot``."""
-        return sum(int(np.isfinite(column).sum()) for column in self.y_dot.values())
+        """How many derivatives along a direction are known: elements of ``y_dot``."""
+        return self._labels("y_dot")
+
+    def _labels(self, *roles: Role) -> int:
+        return sum(int(np.isfinite(column).sum()) for key, column in self.columns().items() if key.role in roles)
+
+    def _with(self, columns: Mapping[ColumnKey, NDArray[np.float64]], notes: Sequence[str]) -> Samples:
+        return Samples.from_columns(columns, units=self.units, provenance=self.provenance, notes=notes)
 
 
-def _units(given: Mapping[str, str] | None, samples: Samples) -> dict[str, str]:
-    known = [*samples.x, *samples.y]
-    if unknown := [name for name in given or {} if name not in known]:
-        raise UsageError(f"units names {unknown[0]!r}, the samples have {known}: use one of those")
-    if samples.provenance is not None:
-        truth = samples.provenance.truth
-        return {quantity.name: quantity.unit for quantity in (*truth.inputs, *truth.outputs)} | dict(given or {})
-    return dict(given or {})
-
-
-def _labelled(samples: Samples) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    for name, column in samples.arrays():
-        match name.split(":"):
-            case ["dydx", output, wrt]:
-                yield f"dydx[{output!r}][{wrt!r}]", column
-            case [role, *rest]:
-                yield f"{role} {rest[0]!r}", column
+def _units(units: Mapping[str, str] | None, samples: Samples) -> dict[str, str]:
+    names = [*samples.x, *samples.y]
+    if unknown := [name for name in units or {} if name not in names]:
+        raise UsageError(f"units names {unknown[0]!r}, the samples have {names}: use one of those")
+    known = {} if samples.provenance is None else samples.provenance.truth.units
+    return known | dict(units or {})
 
 
 def _check_directions(samples: Samples) -> None:
     if bool(samples.x_dot) != bool(samples.y_dot):
-        given, other = ("x_dot", "y_dot") if samples.x_dot else ("y_dot", "x_dot")
-        raise DataError(f"there is {given} but no {other}: give directions and the derivatives along them")
-    wanted = np.zeros(samples.count, bool)
-    for column in samples.y_dot.values():
-        wanted |= np.isfinite(column).reshape(samples.count, -1).any(axis=1)
+        present, missing = ("x_dot", "y_dot") if samples.x_dot else ("y_dot", "x_dot")
+        raise DataError(f"there is {present} but no {missing}: give directions and the derivatives along them")
+    labelled = rows_with_labels(list(samples.y_dot.values()), samples.count)
     for name, column in samples.x_dot.items():
         unknown = np.isnan(column).reshape(samples.count, -1).any(axis=1)
         advice = "a direction must be known where the derivative along it is: 0 stands for not moving"
-        refuse(f"x_dot {name!r}", unknown & wanted, "NaN", advice)
+        refuse(f"x_dot {name!r}", unknown & labelled, "NaN", advice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -11,19 +10,22 @@ import numpy as np
 
 from gradwire._errors import DataError, UsageError
 from gradwire._extras import import_extra
-from gradwire_training._data.concat import joined
-from gradwire_training._data.read import PARQUET_FILES, Columns, arrow_columns
+from gradwire_training._data.read import PARQUET_FILES, arrow_table, reading
 from gradwire_training._data.roles import Roles
 from gradwire_training._data.samples import Samples
 from gradwire_training._data.split import SHARE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
+
+    from gradwire_training._data.read import LazyTable
 
 EXTRA: Final = "train"
 BLOCK_ROWS: Final = 262_144  # of the log problem: 6 MB; of 20 columns: 42 MB in float64
 SEEN_ROWS: Final = 20_000  # enough for means and spreads to three digits, and for errors
-LARGE: Final = 512 * 2**20  # bytes, not compressed: in memory, all of it takes some three times as much
+LARGE: Final = 512 * 2**20  # bytes, uncompressed: in memory, all of it takes some three times as much
 SPLIT: Final = 4  # streams of random numbers, apart from the other modules'
 ORDER: Final = 5
 
@@ -31,11 +33,11 @@ ORDER: Final = 5
 @final
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Parts of files that are held in memory together.
+    """Row groups that are held in memory together.
 
     Attributes:
         groups: numbers of the row groups.
-        rows: of them that are fitted.
+        rows: how many of their rows are fitted.
     """
 
     groups: tuple[int, ...]
@@ -45,7 +47,7 @@ class Block:
 @final
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A row group: the part of a Parquet file that can be read alone."""
+    """A row group: the part of a Parquet file that can be read on its own."""
 
     path: Path
     index: int
@@ -57,16 +59,16 @@ class _Group:
 class Stream:
     """Rows of one Parquet file, or of all in a directory, read a few row groups at a time.
 
-    Opening reads everything once: it checks every number, holds rows out, and keeps some of the rows to learn means
-    and spreads from. Memory holds two blocks, and the row groups that make them: write files with row groups of some
-    100,000 rows.
+    Opening reads everything once: it checks every element, holds rows out, and retains some of the rows to learn
+    means and spreads from. Memory holds two blocks, and the row groups that make them: write files with row groups of
+    some 100,000 rows.
 
     Args:
         path: a Parquet file, or a directory with some.
         inputs: names, in the model's order; see ``Samples.read`` for the columns' names.
         outputs: names.
         units: input or output -> unit.
-        holdout: share of the rows that are held out to measure on, of 20,000 at most.
+        holdout: fraction of the rows that are held out to measure on; 20,000 rows at most.
         seed: of the rows held out, and of the order of blocks.
         block_rows: rows held at a time; a larger row group is held whole.
 
@@ -75,12 +77,12 @@ class Stream:
         validation: the rows held out; None where there are none.
         count: number of rows that are fitted.
         capacity: most rows of a block.
-        lower: smallest numbers of each input over all rows, ``(row shape)``.
+        lower: smallest value of each input's elements over all rows, ``(row shape)``.
         upper: largest.
         notes: what was noticed, a line each.
 
     Raises:
-        DataError: a file cannot be read, has no such column, or holds what is no number.
+        DataError: a file cannot be read, has no such column, or holds something that is not a number.
         UsageError: a setting out of range.
         MissingExtra: pyarrow is not installed.
     """
@@ -102,12 +104,11 @@ class Stream:
             raise UsageError(f"block_rows {block_rows}, expected 1 or more")
         self._path = Path(path)
         self._groups = _groups_of(self._path)
-        first = _columns(self._groups[0])
-        self._roles = Roles.of(first, inputs, outputs, what=first.what)
+        self._roles = Roles.of(_read_group(self._groups[0]), inputs, outputs)
         self._units = dict(units or {})
         self._seed, self._block_rows = seed, block_rows
         total = sum(group.rows for group in self._groups)
-        self._held = min(holdout, SEEN_ROWS / total)
+        self._held_out = min(holdout, SEEN_ROWS / total)
         self._holdout = holdout
         self._survey(min(1.0, SEEN_ROWS / total))
         self.notes = (
@@ -117,7 +118,7 @@ class Stream:
 
     @classmethod
     def suits(cls, path: str | Path) -> bool:
-        """Says whether a path is of Parquet that is better read in turn: a directory, or of above 512 MB.
+        """Return whether a path is of Parquet that is better read in turn: a directory, or above 512 MB.
 
         Raises:
             DataError: it is Parquet by its name, and cannot be read.
@@ -131,7 +132,7 @@ class Stream:
         return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)) > LARGE
 
     def settings(self) -> dict[str, Any]:
-        """Gives what opens the same rows again, as plain data."""
+        """Return the arguments that open the same rows again, as plain data."""
         return {
             "path": str(self._path),
             "inputs": list(self._roles.inputs),
@@ -143,7 +144,7 @@ class Stream:
         }
 
     def blocks(self, epoch: int) -> list[Block]:
-        """Gives the blocks of an epoch: all row groups once, in a random order, as many together as fit.
+        """Return the blocks of an epoch: all row groups once, in a random order, as many together as fit.
 
         Args:
             epoch: counted from 0.
@@ -151,7 +152,7 @@ class Stream:
         generator = np.random.default_rng(np.random.SeedSequence((self._seed, ORDER, epoch)))
         blocks: list[Block] = []
         for group in generator.permutation(len(self._groups)).tolist():
-            rows = self._kept[group]
+            rows = self._fitted_rows[group]
             if blocks and blocks[-1].rows + rows <= self._block_rows:
                 blocks[-1] = Block((*blocks[-1].groups, group), blocks[-1].rows + rows)
             elif rows:
@@ -159,49 +160,49 @@ class Stream:
         return blocks
 
     def read(self, block: Block) -> Samples:
-        """Reads the rows of a block that are fitted.
+        """Read the rows of a block that are fitted.
 
         Raises:
             DataError: the file was changed, or is damaged.
         """
-        return joined([self._read(group).take(np.flatnonzero(self._fitted(group))) for group in block.groups])
+        return Samples.concat([self._read(group).take(np.flatnonzero(self._fitted(group))) for group in block.groups])
 
     def _survey(self, seen: float) -> None:
-        """Reads everything once."""
-        parts: dict[str, list[Samples]] = {"seen": [], "held": []}
+        """Read everything once."""
+        parts: dict[str, list[Samples]] = {"seen": [], "held out": []}
         bounds: list[dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = []
-        self._kept: list[int] = []
+        self._fitted_rows: list[int] = []
         for group in range(len(self._groups)):
             rows = self._read(group)
             fitted = self._fitted(group)
             bounds.append({name: (c.min(axis=0), c.max(axis=0)) for name, c in rows.x.items()})
-            self._kept.append(int(fitted.sum()))
-            chosen = {"seen": fitted & (self._chances(group) >= 1 - seen), "held": ~fitted}
+            self._fitted_rows.append(int(fitted.sum()))
+            chosen = {"seen": fitted & (self._chances(group) >= 1 - seen), "held out": ~fitted}
             for name, mask in chosen.items():
                 if mask.any():
                     parts[name].append(rows.take(np.flatnonzero(mask)))
         if not parts["seen"]:
             raise DataError(f"{self._path}: hardly a row is left to fit: hold fewer out")
-        self.samples = joined(parts["seen"])
-        self.validation = joined(parts["held"]) if parts["held"] else None
-        self.count = sum(self._kept)
-        self.capacity = max(min(self._block_rows, self.count), *self._kept)
+        self.samples = Samples.concat(parts["seen"])
+        self.validation = Samples.concat(parts["held out"]) if parts["held out"] else None
+        self.count = sum(self._fitted_rows)
+        self.capacity = max(min(self._block_rows, self.count), *self._fitted_rows)
         self.lower = {name: np.min([each[name][0] for each in bounds], axis=0) for name in self.samples.x}
         self.upper = {name: np.max([each[name][1] for each in bounds], axis=0) for name in self.samples.x}
 
     def _chances(self, group: int) -> NDArray[np.float64]:
-        """Gives a random number a row; small ones are held out, large ones seen."""
+        """Return a random number a row; rows with small ones are held out, with large ones seen."""
         generator = np.random.default_rng(np.random.SeedSequence((self._seed, SPLIT, group)))
         return generator.random(self._groups[group].rows)
 
     def _fitted(self, group: int) -> NDArray[np.bool_]:
-        return self._chances(group) >= self._held
+        return self._chances(group) >= self._held_out
 
     def _read(self, number: int) -> Samples:
         group = self._groups[number]
         try:
-            columns = _columns(group, wanted=self._roles.columns)
-            return Samples(**self._roles.arrays(columns), units=self._units)
+            table = _read_group(group, self._roles.columns)
+            return Samples(**self._roles.arrays(table), units=self._units)
         except DataError as error:
             if len(self._groups) == 1:
                 raise
@@ -228,20 +229,14 @@ def _groups_of(path: Path) -> list[_Group]:
 
 
 def _open(path: Path) -> Any:
-    pa, parquet = import_extra("pyarrow", EXTRA), import_extra("pyarrow.parquet", EXTRA)
-    try:
-        return parquet.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    with reading(path):
+        return import_extra("pyarrow.parquet", EXTRA).ParquetFile(path)
 
 
-def _columns(group: _Group, wanted: Sequence[str] | None = None) -> Columns:
-    pa = import_extra("pyarrow", EXTRA)
-    opened = _open(group.path)
-    try:
-        if wanted is not None and (missing := [name for name in wanted if name not in opened.schema_arrow.names]):
-            raise DataError(f"{group.path} has no column {missing[0]!r}, other files beside it have")
-        table = opened.read_row_group(group.index, columns=None if wanted is None else list(wanted))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read on in {group.path}: {' '.join(str(error).split())}") from error
-    return arrow_columns(table, group.path.name)
+def _read_group(group: _Group, columns: Sequence[str] | None = None) -> LazyTable:
+    """Read some columns of a row group; None reads all."""
+    file = _open(group.path)
+    if missing := [name for name in columns or () if name not in file.schema_arrow.names]:
+        raise DataError(f"{group.path} has no column {missing[0]!r}, other files beside it have")
+    with reading(group.path, "cannot read on in"):
+        return arrow_table(file.read_row_group(group.index, columns=columns), group.path.name)

@@ -1,11 +1,11 @@
-"""A function that is known: its formula, its derivative, its domain, and points within it."""
+"""A known function: its formula, its derivative, its domain, and points within it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from gradwire_training._data.designs import GRIDS, check_spacing, cloud, grid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shape)
-Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes
+    from gradwire_training._data.columns import Derivatives, Table
 
-TRUTH_SEED: Final = 20_261_101  # of the points on which several inputs are measured: the same for every fit
-EDGE: Final = 2.0**-31  # numbers for a distribution stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
+TRUTH_SEED: Final = (
+    20_261_101  # of the points on which functions of several inputs are evaluated: the same for every fit
+)
+EDGE: Final = 2.0**-31  # uniform numbers stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
 
 
 @final
@@ -41,11 +42,11 @@ class Quantity:
 @final
 @dataclass(frozen=True, slots=True)
 class SamplingDistribution:
-    """How the points of a function lie, where they do not fill a box evenly.
+    """How the points of a function are distributed, where they do not fill a box evenly.
 
     Attributes:
-        place: ``(rows, numbers)`` within (0, 1), as many numbers as the inputs have together -> points.
-        text: in words, such as ``"Gaussian about 1"``.
+        place: ``(rows, elements)`` within (0, 1), as many elements as the inputs have together -> points.
+        text: such as ``"Gaussian about 1"``.
     """
 
     place: Callable[[NDArray[np.float64]], Table]
@@ -61,10 +62,10 @@ class Truth:
         name: of the problem that it belongs to.
         inputs: in the model's order.
         outputs: in the model's order.
-        domain: input -> lowest and highest value of each of its numbers.
+        domain: input -> lowest and highest value of each of its elements.
         f: name -> ``(rows, *row shape)`` in, the true outputs out.
         df: name -> ``(rows, *row shape)`` in, output -> input -> true derivative out, with the contract's shapes.
-        formula: in words, such as ``"log x"``.
+        formula: as text, such as ``"log x"``.
         derivative_formula: of its derivative, such as ``"1/x"``.
         source: where the problem comes from.
         distribution: how points lie; None spreads them evenly over the domain.
@@ -82,13 +83,13 @@ class Truth:
     distribution: SamplingDistribution | None = None
 
     def points(self, count: int, *, spacing: str = "linear", seed: int = 0) -> Table:
-        """Places points in the domain, or by the distribution.
+        """Return points of the domain, or of the distribution.
 
         Args:
             count: how many.
-            spacing: ``"linear"``, ``"log"`` or ``"chebyshev"`` lay a grid over the domain (for several numbers
+            spacing: ``"linear"``, ``"log"`` or ``"chebyshev"`` lay a grid over the domain (for several elements
                 the same number of points along each, so that only whole powers are possible); ``"random"`` and
-                ``"sobol"`` scatter any count over it, or follow the distribution (see ``_spacings``).
+                ``"sobol"`` scatter any count over it, or follow the distribution (see ``designs.py``).
             seed: of scattered points.
 
         Raises:
@@ -112,17 +113,22 @@ class Truth:
         return self._split(lower + (upper - lower) * numbers)
 
     def test_points(self, count: int) -> Table:
-        """Places points to measure a fit on: evenly for a curve, else at random, always the same."""
+        """Return points to evaluate a fit on: evenly for a curve, else at random, always the same."""
         return self.points(count) if self.is_curve else self.points(count, spacing="random", seed=TRUTH_SEED)
 
     @property
+    def units(self) -> dict[str, str]:
+        """The physical unit of every input and output."""
+        return {quantity.name: quantity.unit for quantity in (*self.inputs, *self.outputs)}
+
+    @property
     def is_curve(self) -> bool:
-        """Whether it is a function of one number, which can be drawn and evenly sampled."""
+        """Whether it is a function of one scalar, which can be drawn and evenly sampled."""
         return len(self.inputs) == 1 and self.inputs[0].shape == (1,)
 
     @property
     def where(self) -> str:
-        """Where its points lie, in words: ``"[0.1, 1.9]"``, ``"[-2, 2]^5"``, or the distribution's."""
+        """Where its points lie, as text: ``"[0.1, 1.9]"``, ``"[-2, 2]^5"``, or the distribution's."""
         if self.distribution is not None:
             return self.distribution.text
         sides: list[str] = []
@@ -132,11 +138,11 @@ class Truth:
         return " x ".join(sides)
 
     def _bounds(self) -> list[tuple[float, float]]:
-        """Of every number of the inputs, in order."""
+        """The bounds of every element of the inputs, in order."""
         return [self.domain[quantity.name] for quantity in self.inputs for _ in range(int(np.prod(quantity.shape)))]
 
     def _split(self, numbers: NDArray[np.float64]) -> Table:
-        """Shares ``(rows, numbers)`` out to the inputs."""
+        """Return ``(rows, elements)`` as the inputs by name."""
         ends = np.cumsum([0, *(int(np.prod(quantity.shape)) for quantity in self.inputs)])
         return {
             quantity.name: numbers[:, begin:end].reshape(-1, *quantity.shape)

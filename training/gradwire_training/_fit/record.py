@@ -126,11 +126,13 @@ def read(path: str | Path) -> SavedFit:
         columns, start = _arrays(path / SAMPLES), list(_arrays(path / START).values())
         model = cast("keras.Model", keras.models.load_model(path / MODEL_FILE, compile=False, safe_mode=True))
         loss = trained["loss"]
-        pins = None if loss["pins"] is None else _samples(columns, PINS)
+        pins = None if loss["pins"] is None else Samples.from_arrays(columns, prefix=PINS)
         return SavedFit(
             model=_started(model, start),
-            samples=_samples(columns, "", units=trained.get("units", {}), provenance=_provenance(trained)),
-            validation=_samples(columns, HELD_OUT) if any(name.startswith(HELD_OUT) for name in columns) else None,
+            samples=Samples.from_arrays(columns, units=trained.get("units", {}), provenance=_provenance(trained)),
+            validation=Samples.from_arrays(columns, prefix=HELD_OUT)
+            if any(name.startswith(HELD_OUT) for name in columns)
+            else None,
             loss=losses.from_settings(loss, pins),
             trained=trained,
         )
@@ -159,23 +161,3 @@ def _provenance(trained: dict[str, Any]) -> Provenance | None:
         return None
     truth, samples = problems.get(trained["problem"]).truth, trained["samples"]
     return Provenance(truth=truth, spacing=samples["spacing"], seed=samples["seed"], simulated=samples["simulated"])
-
-
-def _samples(columns: Arrays, prefix: str, **settings: Any) -> Samples:
-    dydx: dict[str, Arrays] = {}
-    for name, column in _of_role(columns, f"{prefix}dydx").items():
-        output, wrt = name.split(":")
-        dydx.setdefault(output, {})[wrt] = column
-    return Samples(
-        _of_role(columns, f"{prefix}x"),
-        _of_role(columns, f"{prefix}y"),
-        dydx,
-        x_dot=_of_role(columns, f"{prefix}x_dot") or None,
-        y_dot=_of_role(columns, f"{prefix}y_dot") or None,
-        **settings,
-    )
-
-
-def _of_role(columns: Arrays, role: str) -> Arrays:
-    prefix = f"{role}:"
-    return {name.removeprefix(prefix): column for name, column in columns.items() if name.startswith(prefix)}

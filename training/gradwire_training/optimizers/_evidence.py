@@ -8,8 +8,8 @@ degrees of freedom and :math:`|p|^2` has gamma:
 
 with k the eigenvalues of :math:`J J^T`. Exact labels let F fall forever, and the ridge falls with it: on 19 exact
 points of the logarithm it ends at 5e-17 and changes no significant digit. With noise F stops at the noise, and the
-ridge restrains the weights that would fit it: with 1% on 100 points, the error is the same after 100 steps and after 1,000,
-where without it the error of the derivative has doubled.
+ridge restrains the weights that would fit it: with 1% on 100 points, the error is the same after 100 steps and after
+1,000, where without it the error of the derivative has doubled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Functions to learn that come along, one a file."""
+"""Built-in problems, one known function a file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from gradwire_training.problems._styblinski_tang import styblinski_tang
 
 __all__ = ["LOSSES", "SPACINGS", "Problem", "Quantity", "SamplingDistribution", "Truth", "get", "known", "names"]
 
-DIMENSIONS: Final = 2  # of a family unless its name says another number
+DIMENSIONS: Final = 2  # of a family whose name has no number
 
-_KNOWN: Final[dict[str, Problem]] = {known.name: known for known in (LOG, BLACK_SCHOLES, BASKET, LENNARD_JONES)}
-# Functions of any number of numbers: "rosenbrock" is that of DIMENSIONS numbers, "rosenbrock-5" that of five.
+_KNOWN: Final[dict[str, Problem]] = {problem.name: problem for problem in (LOG, BLACK_SCHOLES, BASKET, LENNARD_JONES)}
+# Functions of any number of dimensions: "rosenbrock" has DIMENSIONS, "rosenbrock-5" has five.
 _FAMILIES: Final[dict[str, Callable[[int, str], Problem]]] = {
     "styblinski-tang": styblinski_tang,
     "rosenbrock": rosenbrock,
@@ -31,33 +31,33 @@ _MEMBER: Final = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9]\d{{0,3}})")
 
 
 def names() -> list[str]:
-    """Gives the names of the problems; those with a number of dimensions also take another: ``rosenbrock-5``."""
+    """Return the names of the problems; families also take a number of dimensions: ``rosenbrock-5``."""
     return [*_KNOWN, *_FAMILIES]
 
 
 def get(name: str) -> Problem:
-    """Gives a problem by its name.
+    """Return a problem by its name.
 
     Args:
-        name: one of ``names()``; ``"rosenbrock"`` and ``"styblinski-tang"`` are of two dimensions, and with a
-            number at the end of so many.
+        name: one of ``names()``; ``"rosenbrock"`` and ``"styblinski-tang"`` have two dimensions, or as many as a number
+            at the end says.
 
     Raises:
-        UsageError: another name, or a number of dimensions that the problem does not have.
+        UsageError: an unknown name, or a number of dimensions that the problem does not have.
     """
     if name in _KNOWN:
         return _KNOWN[name]
     if name in _FAMILIES:
         return _member(name, DIMENSIONS)
-    if found := _MEMBER.fullmatch(name):
-        return _member(found[1], int(found[2]))
+    if match := _MEMBER.fullmatch(name):
+        return _member(match[1], int(match[2]))
     raise UsageError(
         f"problem {name!r}, expected one of {', '.join(names())}, or with a number of dimensions, as in rosenbrock-5"
     )
 
 
 def known(name: str | None) -> bool:
-    """Says whether ``get`` finds a problem; a record of a fit has None where there was none."""
+    """Return whether ``get`` knows a problem; the record of a fit to other samples has None as its name."""
     try:
         return name is not None and bool(get(name))
     except UsageError:

@@ -1,8 +1,8 @@
-"""A call on a basket of seven correlated assets in Bachelier's model, learnt from simulated payoffs.
+"""A call on a basket of seven correlated assets in Bachelier's model, learned from simulated payoffs.
 
 The setting of Huge and Savine (arXiv 2005.02347, and the notebook that they published with it): the state is the
 seven spots at time T1, a sample's label is the payoff of one simulated path from T1 to T2, and its derivatives are
-those of that payoff. Labels are right on average only; the truth is the closed form.
+those of that payoff. Labels are unbiased, not exact; the truth is the closed form.
 """
 
 from __future__ import annotations
@@ -14,26 +14,24 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
-from gradwire_training._models import mlp
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
 
-# Huge and Savine's numbers. Theirs are of no unit; here USD and years.
+# The parameters of Huge and Savine. Theirs have no unit; here USD and years.
 ASSETS: Final = 7
 SPOT: Final = 1.0  # of every asset, today
 STRIKE: Final = 1.1
 YEARS: Final = 1.0  # from today to T1, and from T1 to T2
-VOLATILITY: Final = 0.2  # of the basket, USD a square root of a year
+VOLATILITY: Final = 0.2  # of the basket, USD per square root of a year
 WIDENING: Final = 1.5  # of the volatility until T1, so that more samples lie in the wings
-BOX: Final = (0.3232, 1.6768)  # what they measure on: 0.5 to 1.5, widened for seven dimensions
+BOX: Final = (0.3232, 1.6768)  # their test domain: 0.5 to 1.5, widened for seven dimensions
 
-MARKET_SEED: Final = 2_005_02347  # of weights, volatilities and correlations, which they draw at random, too
+MARKET_SEED: Final = 2_005_02347  # of weights, volatilities and correlations, which they draw at random as well
 # Huge and Savine's 100 epochs of 16 batches. Their rate rises to 0.1 and falls; this one falls from 0.03 along half a
 # cosine. A second-order optimiser would fit the noise of the labels.
 ROWS: Final = 4_096
@@ -41,7 +39,6 @@ STEPS: Final = 1_600
 BATCHES: Final = 16
 SMALLEST_BATCH: Final = 256
 LEARNING_RATE: Final = 0.03
-WIDTHS: Final = (20, 20, 20, 20)
 
 
 @final
@@ -59,7 +56,7 @@ class Market:
 
     @classmethod
     def drawn(cls, seed: int) -> Market:
-        """Draws weights of 1 to 10 parts, volatilities of 5 to 50 parts, and correlations of random factors."""
+        """Draw weights of 1 to 10 parts, volatilities of 5 to 50 parts, and correlations of random factors."""
         generator = np.random.default_rng(seed)
         factors = generator.uniform(-1, 1, (2 * ASSETS, ASSETS))
         covariance = factors.T @ factors
@@ -93,39 +90,28 @@ def _derivatives(x: Table) -> Derivatives:
     return {"price": {"spots": ndtr(above) * MARKET.weights}}
 
 
-def _place(numbers: NDArray[np.float64]) -> Table:
-    """Places the spots at T1: Gaussian about today's, with a volatility that is widened."""
-    return {"spots": SPOT + WIDENING * np.sqrt(YEARS) * ndtri(numbers) @ MARKET.root.T}
+def _place(uniform: NDArray[np.float64]) -> Table:
+    """Return spots at T1: Gaussian about today's, with a volatility that is widened."""
+    return {"spots": SPOT + WIDENING * np.sqrt(YEARS) * ndtri(uniform) @ MARKET.root.T}
 
 
 def simulate(x: Table, generator: np.random.Generator, *, antithetic: bool = False) -> tuple[Table, Derivatives]:
-    """Pays out one path a row, from its spots at T1 to T2.
+    """Return the payoff of one path a row, from its spots at T1 to T2.
 
     Args:
         x: the spots at T1.
         generator: of the moves from T1 to T2.
-        antithetic: pays the mean of each path and its mirror image, as Huge and Savine's notebook does: a
+        antithetic: whether to take the mean of each path and its mirror image, as Huge and Savine's notebook does: a
             label then has a ninth of the variance, a derivative a quarter, for twice the paths.
 
     Returns:
-        The payoffs, and their derivatives by the spots, path by path.
+        The payoffs, and their derivatives with respect to the spots, path by path.
     """
     moves = np.sqrt(YEARS) * generator.standard_normal(x["spots"].shape) @ MARKET.root.T
     ends = [_basket(x["spots"] + sign * moves) for sign in ((1, -1) if antithetic else (1,))]
     payoff = np.mean([np.maximum(end - STRIKE, 0.0) for end in ends], axis=0)
     exercised = np.mean([end > STRIKE for end in ends], axis=0)
     return {"price": payoff}, {"price": {"spots": exercised * MARKET.weights}}
-
-
-def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-    chosen = {"widths": WIDTHS, "activation": "softplus", **layers}
-    return mlp(
-        inputs={"spots": ASSETS},
-        outputs={"price": 1},
-        seed=seed,
-        scale=samples,
-        **chosen,
-    )
 
 
 def _optimizer(count: int) -> Adam:
@@ -150,7 +136,8 @@ BASKET: Final = Problem(
     count=ROWS,
     spacing="random",
     pins=Samples(_TODAY, _values(_TODAY)),
-    build=_network,
+    widths=(20, 20, 20, 20),
+    activation="softplus",
     simulate=simulate,
     optimizer=_optimizer,
     steps=STEPS,

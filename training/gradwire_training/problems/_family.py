@@ -1,24 +1,21 @@
-"""Functions of any number of numbers: what their problems have in common."""
+"""What the problems of any number of dimensions have in common."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from gradwire_training._data import Quantity, Samples, Truth
-from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
 
 ROWS_A_DIMENSION: Final = 50
-WIDTHS: Final = (32, 32)
-CZARNECKI: Final = "learnt with derivatives by Czarnecki et al., arXiv 1706.04859"
+CZARNECKI: Final = "learned with derivatives by Czarnecki et al., arXiv 1706.04859"
 
 
 def member(
@@ -32,23 +29,18 @@ def member(
     f: Callable[[Table], Table],
     df: Callable[[Table], Derivatives],
 ) -> Problem:
-    """Makes the problem of a function f of one input x, in so many dimensions.
+    """Return the problem of a function f of one input x, in a number of dimensions.
 
     Args:
-        name: by which it is known.
+        name: of the problem.
         dimensions: of x.
         title: the function's, such as ``"Rosenbrock's function"``.
         source: where it was published.
-        domain: bounds of every number of x.
+        domain: bounds of every element of x.
         lowest: the point of the minimum, ``(1, dimensions)``, whose value is pinned.
         f: the values.
         df: the derivatives.
     """
-
-    def network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-        chosen = {"widths": WIDTHS, "activation": "tanh", **layers}
-        return mlp(inputs={"x": dimensions}, outputs={"f": 1}, seed=seed, scale=samples, **chosen)
-
     return Problem(
         truth=Truth(
             name=name,
@@ -57,12 +49,12 @@ def member(
             domain={"x": domain},
             f=f,
             df=df,
-            formula=f"{title} of {dimensions} numbers",
+            formula=f"{title} in {dimensions} dimensions",
             derivative_formula="its gradient",
             source=f"{source}; {CZARNECKI}",
         ),
         count=ROWS_A_DIMENSION * dimensions,
         spacing="sobol",
         pins=Samples({"x": lowest}, f({"x": lowest})),
-        build=network,
+        activation="tanh",
     )

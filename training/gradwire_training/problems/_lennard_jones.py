@@ -1,7 +1,7 @@
 """Energy and forces of five atoms that attract and repel each other, after Lennard-Jones.
 
-The package gives the energy and its derivative by the positions; the forces on the atoms are the negative of that
-derivative, so that forces and energy can never disagree.
+The package returns the energy and its derivative with respect to the positions; the forces on the atoms are the
+negative of that derivative, so that forces and energy are always consistent.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.special import ndtri
 
-from gradwire._errors import UsageError
 from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.problems._atoms import atoms_network
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
 
 ATOMS: Final = 5
 # The minimum, -9.103852415707557, is a trigonal bipyramid: three atoms on a circle of this radius, two above and
-# below its middle at this height. Both solve dE = 0 to rounding.
+# below its centre at this height. Both solve dE = 0 to rounding.
 RADIUS: Final = 0.6489957274981957
 HEIGHT: Final = 0.9129385501583537
 SHAKE: Final = 0.12  # sigma; a tenth of the distance of neighbours, as in a cluster about to melt
@@ -58,17 +56,19 @@ def _energy(positions: NDArray[Any]) -> NDArray[Any]:
 def _derivatives(x: Table) -> Derivatives:
     between = x["positions"][:, FIRST] - x["positions"][:, SECOND]
     squares = (between**2).sum(axis=-1, keepdims=True)
-    by_pair = (24 * squares**-4 - 48 * squares**-7) * between  # dE/dr of a pair, along the line between its atoms
-    slopes = np.zeros_like(x["positions"])
+    by_pair = (
+        24 * squares**-4 - 48 * squares**-7
+    ) * between  # gradient of the energy of a pair with respect to its first atom
+    gradient = np.zeros_like(x["positions"])
     for pair, (first, second) in enumerate(zip(FIRST, SECOND, strict=True)):
-        slopes[:, first] += by_pair[:, pair]
-        slopes[:, second] -= by_pair[:, pair]
-    return {"energy": {"positions": slopes}}
+        gradient[:, first] += by_pair[:, pair]
+        gradient[:, second] -= by_pair[:, pair]
+    return {"energy": {"positions": gradient}}
 
 
-def _place(numbers: NDArray[np.float64]) -> Table:
-    """Shakes every coordinate of the minimum by a Gaussian; shrinks what would fly apart."""
-    moves = SHAKE * ndtri(numbers).reshape(-1, ATOMS, 3)
+def _place(uniform: NDArray[np.float64]) -> Table:
+    """Displace every coordinate of the minimum by a Gaussian; shrink what would fly apart."""
+    moves = SHAKE * ndtri(uniform).reshape(-1, ATOMS, 3)
     while (loose := _energy(MINIMUM + moves) > BOUND).any():
         moves[loose] *= SHRINKING
     return {"positions": MINIMUM + moves}
@@ -77,16 +77,8 @@ def _place(numbers: NDArray[np.float64]) -> Table:
 _REST: Final = {"positions": MINIMUM[None]}
 
 
-def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-    if layers:
-        raise UsageError(
-            f"lennard-jones has a network of pairs and atoms, whose {', '.join(layers)} cannot be set: leave it out"
-        )
-    return atoms_network(samples, seed=seed)
-
-
 def _optimizer(_: int) -> Lbfgs:
-    """The network is no chain of layers: lm would take its Jacobian by a tape, seconds a step."""
+    """Return L-BFGS: the network is no chain of layers, and lm would take its Jacobian by a tape, seconds a step."""
     return Lbfgs()
 
 
@@ -107,7 +99,7 @@ LENNARD_JONES: Final = Problem(
     count=ROWS,
     spacing="random",
     pins=Samples(_REST, _values(_REST)),
-    build=_network,
+    build=lambda seed, samples: atoms_network(samples, seed=seed),
     optimizer=_optimizer,
     steps=STEPS,
 )

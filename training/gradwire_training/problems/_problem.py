@@ -1,4 +1,4 @@
-"""A known function to be learnt: how it is sampled, by which network, and for which loss."""
+"""A problem: a known function, how it is sampled, and the network and optimiser that suit it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
+from gradwire._errors import UsageError
 from gradwire_training._data import Provenance, Samples, Truth
+from gradwire_training._models import mlp
 from gradwire_training._objective import Loss, losses
 from gradwire_training.optimizers._auto import Auto
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
     from gradwire_training._data import Derivatives, Table
 
-# Of random numbers: the one behind simulated labels, apart from the one behind the points.
+# Stream of random numbers behind simulated labels, apart from the one behind the points.
 LABELS: Final = 1
+WIDTHS: Final = (32, 32)
 LOSSES: Final = tuple(losses.names())  # the default first
 
 
@@ -30,17 +33,19 @@ def _auto(_: int) -> Optimizer:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A function with a known truth, to be learnt.
+    """A function with a known truth, to be fitted.
 
     Attributes:
         truth: the function, its derivative, its domain.
-        count: samples unless told otherwise.
+        count: default number of samples.
         pins: points and values that fix the constant which derivatives leave open.
-        build: seed and samples -> a fresh Keras model, which may take its scaling layers from the samples; and the
-            keywords ``widths`` and ``activation`` of the hidden layers.
-        spacing: of the samples unless told otherwise.
-        simulate: points and random numbers -> values and derivatives that are right on average only, as a
-            simulation gives them; None where labels are the truth.
+        widths: of the network's hidden layers.
+        activation: of the network's hidden layers.
+        is_scaled: whether the network begins and ends with layers that scale by means and standard deviations.
+        build: seed and samples -> a fresh Keras model, of another kind than a multilayer perceptron.
+        spacing: default spacing of the samples.
+        simulate: points and random numbers -> unbiased values and derivatives, as a simulation gives them; None where
+            labels are the truth.
         optimizer: number of samples -> the optimiser that suits it; ``auto`` unless there is a reason against it.
         steps: of that optimiser; None for its own number.
     """
@@ -48,7 +53,10 @@ class Problem:
     truth: Truth
     count: int
     pins: Samples
-    build: Callable[..., keras.Model]
+    widths: tuple[int, ...] = WIDTHS
+    activation: str = "tanh"
+    is_scaled: bool = True
+    build: Callable[[int, Samples], keras.Model] | None = None
     spacing: str = "linear"
     simulate: Callable[[Table, np.random.Generator], tuple[Table, Derivatives]] | None = None
     optimizer: Callable[[int], Optimizer] = _auto
@@ -56,23 +64,23 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """By which ``problems.get`` finds it."""
+        """Its name in ``problems.get``."""
         return self.truth.name
 
     def samples(
         self, count: int | None = None, *, spacing: str | None = None, seed: int = 0, exact: bool = False
     ) -> Samples:
-        """Samples the function and its derivatives.
+        """Sample the function and its derivatives.
 
         Args:
-            count: how many rows; the problem's own number by default.
+            count: number of rows; the problem's own by default.
             spacing: ``"linear"``, ``"log"``, ``"chebyshev"``, ``"random"`` or ``"sobol"`` (see
                 ``Truth.points``); the problem's own by default.
             seed: of scattered points, and of simulated labels.
-            exact: the truth as labels also where the problem simulates them.
+            exact: whether labels are the truth also where the problem simulates them.
 
         Returns:
-            Samples that remember where they come from.
+            Samples with their provenance.
 
         Raises:
             UsageError: fewer than one row, an unknown spacing, or one that the domain does not allow.
@@ -87,16 +95,29 @@ class Problem:
         return Samples(x, *self.simulate(x, generator), provenance=provenance)
 
     def network(self, *, seed: int = 0, samples: Samples | None = None, **layers: Any) -> keras.Model:
-        """Builds a fresh network of the size that suits the problem.
+        """Build a fresh network of the size that suits the problem.
 
         Args:
             seed: of its initial weights.
-            samples: that it is to be fitted to: means and spreads of them are part of most networks; by default
-                the problem's own.
-            **layers: ``widths`` or ``activation`` of the hidden layers, where they are to be others than the
-                problem's own.
+            samples: that it will be fitted to: their means and standard deviations are part of most networks; by
+                default the problem's own.
+            **layers: ``widths`` or ``activation`` of the hidden layers, in place of the problem's own.
+
+        Raises:
+            UsageError: the problem has a network of another kind, whose layers cannot be set.
         """
-        return self.build(seed, self.samples() if samples is None else samples, **layers)
+        samples = self.samples() if samples is None else samples
+        if self.build is None:
+            settings = {"widths": self.widths, "activation": self.activation, **layers}
+            inputs, outputs = (
+                {each.name: each.shape for each in side} for side in (self.truth.inputs, self.truth.outputs)
+            )
+            return mlp(inputs=inputs, outputs=outputs, seed=seed, scale=samples if self.is_scaled else None, **settings)
+        if layers:
+            raise UsageError(
+                f"{self.name} has a network of its own, whose {', '.join(layers)} cannot be set: leave it out"
+            )
+        return self.build(seed, samples)
 
     def loss(self, name: str) -> Loss:
         """Return a loss by its name, with the problem's pins where it needs some.

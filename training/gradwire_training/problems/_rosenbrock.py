@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from gradwire_training._data import Derivatives, Table
     from gradwire_training.problems._problem import Problem
 
-FEWEST: Final = 2  # each term joins two numbers
+FEWEST: Final = 2  # each term has two coordinates
 STEEPNESS: Final = 100.0  # Rosenbrock's
-DOMAIN: Final = (-2.0, 2.0)  # where smt's and jenn's examples have it
+DOMAIN: Final = (-2.0, 2.0)  # as in the examples of smt and jenn
 
 
 def rosenbrock(dimensions: int, name: str) -> Problem:
-    """Makes the problem: f = sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, with f = 0 at all ones.
+    """Return the problem f = sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, with f = 0 at all ones.
 
     Args:
         dimensions: of x, 2 or more.
-        name: by which it is known.
+        name: of the problem.
 
     Raises:
         UsageError: fewer than two dimensions.
@@ -50,8 +50,8 @@ def _values(x: Table) -> Table:
 
 def _derivatives(x: Table) -> Derivatives:
     here, after = x["x"][:, :-1], x["x"][:, 1:]
-    bend = 2 * STEEPNESS * (after - here**2)
-    slope = np.zeros_like(x["x"])
-    slope[:, :-1] = -2 * here * bend - 2 * (1 - here)
-    slope[:, 1:] += bend
-    return {"f": {"x": slope}}
+    wrt_after = 2 * STEEPNESS * (after - here**2)
+    gradient = np.zeros_like(x["x"])
+    gradient[:, :-1] = -2 * here * wrt_after - 2 * (1 - here)
+    gradient[:, 1:] += wrt_after
+    return {"f": {"x": gradient}}

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from gradwire_training.problems._problem import Problem
 
 DOMAIN: Final = (-5.0, 5.0)
-LOWEST: Final = -2.9035340277711771  # where every number of the minimum lies: a root of 4x^3 - 32x + 5
+LOWEST: Final = -2.9035340277711771  # every coordinate of the minimum: a root of 4x^3 - 32x + 5
 
 
 def styblinski_tang(dimensions: int, name: str) -> Problem:
-    """Makes the problem: f = 1/2 sum over i of x[i]^4 - 16 x[i]^2 + 5 x[i].
+    """Return the problem f = 1/2 sum over i of x[i]^4 - 16 x[i]^2 + 5 x[i].
 
     Its minimum is -39.16616570377142 a dimension.
 
     Args:
         dimensions: of x, 1 or more.
-        name: by which it is known.
+        name: of the problem.
     """
     return member(
         name,

@@ -1,4 +1,4 @@
-"""The proof as export writes it on the card."""
+"""The checks and reference points that export writes on the card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks"]
 
 @pytest.fixture(scope="module", autouse=True)
 def unchecked():
-    """The comparison with the model is another file's."""
+    """Skip the comparison with the model, which another file tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_export, "check_package", lambda *_, **__: {"trained_model": "seen"})
         patch.setattr(_export, "write_warmup", lambda *_, **__: None)
@@ -31,7 +31,7 @@ def kinked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def test_the_card_carries_the_proof(kinked: Exported):
-    """The checks of ``verify`` beside what was found before, reference points from the twin, and the digest of every file."""
+    """The checks of verify beside the earlier results, reference points in float64, and the digest of every file."""
     card = kinked.card
     assert list(card.checks) == ["trained_model", *CHECKS, "proof"]
     assert card.checks["proof"] == {"passed": True, "points": 64, "seed": 0}
@@ -45,23 +45,23 @@ def test_the_card_carries_the_proof(kinked: Exported):
     )
 
 
-def test_kinks_are_told_and_their_points_left_out(kinked: Exported):
-    """The kink stands on the card with its place; derivatives beside it are proved."""
-    (told,) = kinked.card.checks["kinks"]["findings"]
-    assert "kinks on 16 of 16 lines, such as near x = 0.25" in told["note"]
+def test_kinks_are_reported_and_their_points_left_out(kinked: Exported):
+    """The kink is on the card with its place; derivatives beside it are verified."""
+    (finding,) = kinked.card.checks["kinks"]["findings"]
+    assert "kinks on 16 of 16 lines, such as near x = 0.25" in finding["note"]
     assert kinked.card.reference is not None
     assert kinked.card.reference["differences"]["df_dx"]["worst"] < 1
 
 
-def test_the_package_tells_what_the_card_says(kinked: Exported):
-    """A loaded package gives the proof's numbers again: the same points, the same findings."""
+def test_verify_repeats_the_results_on_the_card(kinked: Exported):
+    """A loaded package has the same points and the same findings."""
     with gradwire.load(kinked.path) as model:
         again = gradwire.verify(model).to_dict()
     assert json.loads(json.dumps(again)) == {name: kinked.card.checks[name] for name in CHECKS}
 
 
-def test_a_gradient_of_its_own_is_recorded_and_not_refused(tmp_path: Path):
-    """A straight-through estimator is not the derivative, on purpose: export writes it, and the card says so."""
+def test_a_custom_gradient_is_recorded_and_not_refused(tmp_path: Path):
+    """A straight-through estimator is deliberately not the derivative: export writes it, and the card shows it."""
 
     @tf.custom_gradient
     def through(x: tf.Tensor):

@@ -1,4 +1,4 @@
-"""The float64 twin of a package, and the reference points that come of it."""
+"""The float64 graph of a package, and the reference points that are computed with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from gradwire import Card, CardTensor, Model, load
-from gradwire_export._checks.finite_differences import slopes
-from gradwire_export._checks.float64_graph import NoTwin, Twin
-from gradwire_export._checks.reference_points import DIFFERENCES, TWIN, reference_points
+from gradwire_export._checks.finite_differences import directional_derivatives
+from gradwire_export._checks.float64_graph import Float64Graph, NoFloat64Graph
+from gradwire_export._checks.reference_points import DIFFERENCES, FLOAT64_GRAPH, reference_points
 
 ROWS = 16
 
@@ -105,7 +105,7 @@ MODELS = {"dense": (dense, (3,)), "GRU": (gru, (4, 2)), "batch normalisation": (
 @pytest.fixture(scope="module", params=[*MODELS, "loop"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
     """Float32 packages of several kinds."""
-    path = tmp_path_factory.mktemp("twin") / "1"
+    path = tmp_path_factory.mktemp("saved") / "1"
     if request.param == "loop":
         return save(path, looped, (2,))
     make, row = MODELS[request.param]
@@ -114,10 +114,10 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return save(path, lambda x: model(x, training=False), row, [v.value for v in model.variables])
 
 
-def test_the_twin_is_the_package_in_float64(saved: Saved):
+def test_the_float64_graph_is_the_package_in_float64(saved: Saved):
     """Its f is the package's but for rounding; its df agrees with eighth-order differences of its f to 1e-13."""
-    twin, x = Twin(saved.path, ("serving_default", "value")), saved.points()
-    exact = twin.run("serving_default", {"x": x})
+    graph, x = Float64Graph(saved.path, ("serving_default", "value")), saved.points()
+    exact = graph.run("serving_default", {"x": x})
     assert {array.dtype for array in exact.values()} == {np.dtype(np.float64)}
     with load(saved.path) as model:
         served = model.predict("serving_default", x=x)
@@ -127,18 +127,20 @@ def test_the_twin_is_the_package_in_float64(saved: Saved):
     v = {"x": np.ones_like(x, np.float64)}
     boxes = {"x": (np.full(saved.row, -2.0), np.full(saved.row, 2.0))}
     wide = {"x": x.astype(np.float64)}
-    found = slopes(lambda rows: twin.run("value", rows), wide, v, boxes, np.finfo(np.float64).eps)["f"]
+    difference = directional_derivatives(
+        lambda rows: graph.run("value", rows), wide, v, boxes, np.finfo(np.float64).eps
+    )["f"]
     along = exact["df_dx"].reshape(ROWS, -1).sum(1, keepdims=True)
     scale = np.abs(exact["f"]).max() + np.abs(exact["df_dx"]).reshape(ROWS, -1).sum(1).max()
-    assert np.abs(along - found.value).max() < 2e-13 * scale
-    twin.close()
+    assert np.abs(along - difference.value).max() < 2e-13 * scale
+    graph.close()
 
 
-def test_reference_points_come_from_the_twin(saved: Saved):
-    """Numbers of 32 points, exact text; how far the derivative is from differences stands beside them."""
+def test_reference_points_come_from_the_float64_graph(saved: Saved):
+    """The elements of 32 points, as exact text; and how far the derivative is from differences."""
     with load(saved.path) as model:
         reference = reference_points(saved.path, saved.card, model)
-    assert reference["method"] == TWIN
+    assert reference["method"] == FLOAT64_GRAPH
     assert reference["points"] == 32
     assert reference["uncertainty"] == {}
     assert reference["differences"]["df_dx"]["relative"] < 1e-12
@@ -148,20 +150,20 @@ def test_reference_points_come_from_the_twin(saved: Saved):
     assert len(reference["tensors"]["df_dx"].split()) == len(x)
 
 
-def test_a_float64_package_is_its_own_twin(tmp_path: Path):
-    """Nothing is left to widen: the same numbers, bit by bit."""
+def test_a_float64_package_is_its_own_float64_graph(tmp_path: Path):
+    """Nothing is left to widen: the same values, bit by bit."""
     saved = save(tmp_path / "1", lambda x: tf.math.log(2.5 + x), (1,), dtype="float64")
     x = saved.points()
     with load(saved.path) as model:
         served = model.predict("serving_default", x=x)
-    exact = Twin(saved.path, ["serving_default"]).run("serving_default", {"x": x})
+    exact = Float64Graph(saved.path, ["serving_default"]).run("serving_default", {"x": x})
     assert all(np.array_equal(served[name], exact[name]) for name in exact)
 
 
 def bits(x):
     """Reads float32 as bits, which float64 has not."""
-    kept = tf.bitcast(tf.bitcast(x, tf.int32), tf.float32)
-    return tf.abs(x - 0.25) + tf.sin(3 * x) + 0.0 * tf.stop_gradient(kept)
+    same = tf.bitcast(tf.bitcast(x, tf.int32), tf.float32)
+    return tf.abs(x - 0.25) + tf.sin(3 * x) + 0.0 * tf.stop_gradient(same)
 
 
 def fused(x):
@@ -173,8 +175,8 @@ def fused(x):
     return tf.sin(y.y[:, 0, 0, :])
 
 
-def test_where_there_is_no_twin_differences_stand_in(tmp_path: Path):
-    """The card says why; points near the kink are gone and counted; the uncertainty holds the true error."""
+def test_where_there_is_no_float64_graph_differences_replace_it(tmp_path: Path):
+    """The card says why; points near the kink are left out and counted; the uncertainty covers the true error."""
     saved = save(tmp_path / "1", bits, (1,))
     with load(saved.path) as model:
         reference = reference_points(saved.path, saved.card, model)
@@ -187,19 +189,19 @@ def test_where_there_is_no_twin_differences_stand_in(tmp_path: Path):
     assert off < reference["uncertainty"]["df_dx"] < 1e-2
 
 
-def test_an_op_without_a_float64_kernel_has_no_twin(tmp_path: Path):
+def test_an_op_without_a_float64_kernel_has_no_float64_graph(tmp_path: Path):
     """It is told, not crashed on; its derivative comes by differences."""
     saved = save(tmp_path / "1", fused, (1,))
-    with pytest.raises(NoTwin):
-        Twin(saved.path, ["value"]).run("value", {"x": saved.points()})
+    with pytest.raises(NoFloat64Graph):
+        Float64Graph(saved.path, ["value"]).run("value", {"x": saved.points()})
     with load(saved.path) as model:
         reference = reference_points(saved.path, saved.card, model)
     assert reference["method"] == DIFFERENCES
     assert "double" in reference["no_twin"]
 
 
-def test_a_twin_that_is_another_function_is_refused(tmp_path: Path):
-    """Eps of float32 as a constant decides here, so float64 takes another branch: differences stand in."""
+def test_a_float64_graph_that_is_another_function_is_refused(tmp_path: Path):
+    """Eps of float32 as a constant decides here, so float64 takes another branch: differences replace it."""
     saved = save(tmp_path / "1", lambda x: tf.where(x + 1e-9 > x, 10.0, 0.0) + x * x, (1,))
     with load(saved.path) as model:
         reference = reference_points(saved.path, saved.card, model)
@@ -208,7 +210,7 @@ def test_a_twin_that_is_another_function_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_differences_know_their_own_error(dtype: type):
+def test_differences_estimate_their_own_error(dtype: type):
     """Of closed forms, smooth and steep: the error is within the estimate, and in float64 the estimate is small."""
     eps = float(np.finfo(dtype).eps)
     x = np.random.default_rng(0).uniform(-1, 1, (200, 1)).astype(dtype)
@@ -220,11 +222,13 @@ def test_differences_know_their_own_error(dtype: type):
     }
     box = {"x": (np.array([-1.1]), np.array([1.1]))}
     for name, (f, df) in cases.items():
-        found = slopes(lambda rows, f=f: {"f": f(rows["x"])}, {"x": x}, {"x": np.ones((200, 1))}, box, eps)["f"]
-        away, smooth = np.abs(found.value - df(x.astype(float)))[:, 0], ~found.near_kink
-        assert (away <= 8 * found.error[:, 0] + 8 * eps * np.abs(df(x.astype(float)))[:, 0])[smooth].all(), name
-        assert dtype == np.float32 or name == "abs" or np.median(found.error) < 1e-11
-        assert name != "abs" or 0 < found.near_kink.sum() < 20
+        difference = directional_derivatives(
+            lambda rows, f=f: {"f": f(rows["x"])}, {"x": x}, {"x": np.ones((200, 1))}, box, eps
+        )["f"]
+        away, smooth = np.abs(difference.value - df(x.astype(float)))[:, 0], ~difference.near_kink
+        assert (away <= 8 * difference.error[:, 0] + 8 * eps * np.abs(df(x.astype(float)))[:, 0])[smooth].all(), name
+        assert dtype == np.float32 or name == "abs" or np.median(difference.error) < 1e-11
+        assert name != "abs" or 0 < difference.near_kink.sum() < 20
 
 
 def test_a_large_model_gets_fewer_points(tmp_path: Path):
@@ -236,7 +240,7 @@ def test_a_large_model_gets_fewer_points(tmp_path: Path):
     assert len(str(reference)) < 250_000
 
 
-def test_the_loaded_model_s_card_is_not_read(saved: Saved):
+def test_the_loaded_models_card_is_not_read(saved: Saved):
     """It is not complete yet: a package without one will do."""
     with load(saved.path) as model:
         assert isinstance(model, Model)
