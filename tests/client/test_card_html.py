@@ -13,7 +13,7 @@ import pytest
 import gradwire
 from gradwire import CardTensor, Domain, Model
 from gradwire._cli.commands import card as command
-from gradwire._cli.io import card_page, check_views
+from gradwire._cli.io import card_page, read_checks, verdict
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[2J{{ 7 * 7 }}{% raw %}"
 VOID = {"meta", "br", "img", "link"}
@@ -83,7 +83,7 @@ def test_a_page_says_what_the_card_says(log: Model):
     ):
         assert words in page.text, words
     assert page.elements <= KNOWN
-    verdicts = [check.verdict for check in check_views(proven(log).checks)]
+    verdicts = [verdict(check) for check in read_checks(proven(log).checks)]
     assert verdicts == ["ok", "ok", "skipped", "ok", "ok", "ok"]
 
 
@@ -152,7 +152,7 @@ def test_checks_of_another_form_do_no_harm(log: Model, checks: Any):
     """What is not of the form of a check is left out, or counts as wrong."""
     card = replace(log.card, checks=checks)
     Page(card_page(card))
-    assert all(check.verdict in ("ok", "WRONG", "skipped") for check in check_views(card.checks))
+    assert all(verdict(check) in ("ok", "WRONG", "skipped") for check in read_checks(card.checks))
 
 
 def test_a_wrong_check_stands_out(log: Model):
