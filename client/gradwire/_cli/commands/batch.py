@@ -29,11 +29,11 @@ def command(
     """
     if (model is None) == (server is None) or (server is None) != (name is None):
         raise UsageError("where is the model? give --model models/log, or --server localhost:8500 --name log")
-    from gradwire import batch  # needs pyarrow, and says so
+    from gradwire import batch
 
-    source = batch.ParquetSource(points)
+    source = batch.open_source(points)
     with open_model(model or server or "", name) as opened:
-        sink = batch.ParquetSink(to, overwrite=overwrite)
+        sink = batch.open_sink(to, overwrite=overwrite)
         with rows_progress(source.rows) as progress:
             result = batch.run(opened, source, sink, on_progress=progress)
     note(f"{result.rows:,} rows in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")
