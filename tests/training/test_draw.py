@@ -165,9 +165,9 @@ def test_the_learning_curve_has_a_colour_for_each_optimiser(quick):
 def test_thinning_keeps_the_last_point():
     """A line of a million steps is drawn with a few thousand points, the last among them."""
     steps = np.arange(1, 1_000_001)
-    kept, (column,) = thinned(steps, [steps * 2.0], 2_000)
-    assert len(kept) <= 2_000
-    assert (kept[-1], column[-1]) == (1_000_000, 2_000_000.0)
+    left, (column,) = thinned(steps, [steps * 2.0], 2_000)
+    assert len(left) <= 2_000
+    assert (left[-1], column[-1]) == (1_000_000, 2_000_000.0)
 
 
 def test_a_plot_in_a_page_takes_the_colours_of_the_page(quick):

@@ -1,4 +1,4 @@
-"""The optimisers on problems whose answer is known."""
+"""The optimisers on problems whose solution is known."""
 
 from __future__ import annotations
 

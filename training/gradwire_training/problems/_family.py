@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gradwire_training._data import Quantity, Samples, Truth
-from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
 
 ROWS_A_DIMENSION: Final = 50
-WIDTHS: Final = (32, 32)
 CZARNECKI: Final = "learned with derivatives by Czarnecki et al., arXiv 1706.04859"
 
 
@@ -44,11 +41,6 @@ def member(
         f: the values.
         df: the derivatives.
     """
-
-    def network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-        chosen = {"widths": WIDTHS, "activation": "tanh", **layers}
-        return mlp(inputs={"x": dimensions}, outputs={"f": 1}, seed=seed, scale=samples, **chosen)
-
     return Problem(
         truth=Truth(
             name=name,
@@ -64,5 +56,5 @@ def member(
         count=ROWS_A_DIMENSION * dimensions,
         spacing="sobol",
         pins=Samples({"x": lowest}, f({"x": lowest})),
-        build=network,
+        activation="tanh",
     )
