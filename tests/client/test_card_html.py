@@ -156,7 +156,7 @@ def test_checks_of_another_form_do_no_harm(log: Model, checks: Any):
 
 
 def test_a_wrong_check_stands_out(log: Model):
-    """A failure is told as one, and its infinite distance, which JSON keeps as null."""
+    """A failure is marked as one; its infinite distance is null in JSON."""
     checks = {"taylor": {"passed": False, "findings": [{"subject": "df_dx", "worst": None, "passed": False}]}}
     page = card_page(replace(log.card, checks=checks))
     assert 'class="WRONG"' in page
@@ -164,7 +164,7 @@ def test_a_wrong_check_stands_out(log: Model):
 
 
 def test_the_command_writes_it(stand_in: Any, tmp_path: Path, make_stand_in: Callable[..., Any]):
-    """A file that cannot be written is told."""
+    """A file that cannot be written is refused."""
     command.command(stand_in.target, "log", html=tmp_path / "card.html")
     assert "<h1>log</h1>" in (tmp_path / "card.html").read_text()
     with pytest.raises(gradwire.UsageError, match="choose another file"):
