@@ -165,7 +165,7 @@ def run(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def run_no_rows(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray[Any]] | None:
-    """Run a signature on no rows, which a ``Model`` never sends; return None for a server: there it may wait forever."""
+    """Run a signature on no rows, which a ``Model`` never sends; return None for a server: they may wait forever."""
     transport = model._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - below what Model offers, on purpose
     if not transport.can_run_empty:
         return None
