@@ -32,7 +32,7 @@ def connect(
     on_extrapolation: Extrapolation = "ignore",
     memoize: int = 0,
 ) -> Model:
-    """Connects to a model on a server, and asks for its signatures: a wrong address or name fails here.
+    """Connect to a model on a server, and request its signatures: a wrong address or name fails here.
 
     Args:
         target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:path"``, or several ``"host:port"``. Several
@@ -41,26 +41,26 @@ def connect(
         model: its name on the server.
         version: its number; None for whichever is newest at each call.
         label: the version's label on the server, instead of its number.
-        timeout: seconds for each operation: pieces, waits and repeats together. A server that is gone or full is
-            asked again for as long.
-        tls: None for a plain line, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that gives it.
-        gzip: whether requests are packed; answers are packed where the server does so.
+        timeout: seconds for each operation: chunks, waits and retries together. Calls of a server that is gone or full
+            are repeated for as long.
+        tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it.
+        gzip: whether requests are compressed; responses are where the server does so.
         cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
             loses, ``"allow"`` anything.
         on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
-        memoize: how many answers to keep, by the exact bytes of the question. They are all of one version: when
-            another answers, they go; give ``version`` to rule out an answer of the version before.
+        memoize: how many responses to cache, keyed by the exact request bytes. They are all of one version: when
+            another one responds, they go; give ``version`` to rule out a response of the version before.
 
     Returns:
         The model.
 
     Raises:
-        UsageError: the arguments cannot be (a target without a port, version and label both, TLS files
+        UsageError: the arguments are unusable (a target without a port, version and label both, TLS files
             missing, a token without TLS).
-        ServerUnreachable: nothing answers at the target, or it cannot be trusted.
+        ServerUnreachable: nothing responds at the target, or it cannot be trusted.
         ModelNotFound: the server has no such model, version or label.
-        DeadlineExceeded: no answer within the timeout.
+        DeadlineExceeded: no response within the timeout.
         ServerError: the server refused.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
@@ -76,7 +76,7 @@ def load(
     on_extrapolation: Extrapolation = "ignore",
     memoize: int = 0,
 ) -> Model:
-    """Loads a package into this process; the same ``Model`` as ``connect`` gives. Needs ``gradwire[serve]``.
+    """Load a package into this process; the same ``Model`` as ``connect`` returns. Needs ``gradwire[serve]``.
 
     A SavedModel is a program: load only what you trust (SECURITY.md).
 
@@ -92,7 +92,7 @@ def load(
 
     Raises:
         MissingExtra: TensorFlow is not installed.
-        PackageError: the directory is no package, is not what its card describes, or cannot be loaded.
+        PackageError: the directory is not a package, is not what its card describes, or cannot be loaded.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
     package = find_package(Path(path))
@@ -101,7 +101,7 @@ def load(
 
 
 def _ready(model: Model) -> Model:
-    """Asks for the signatures now, and leaves nothing open where that fails."""
+    """Request the signatures now, and leave nothing open where that fails."""
     try:
         _ = model.signatures
     except BaseException:

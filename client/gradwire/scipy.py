@@ -15,7 +15,7 @@ import numpy as np
 
 from gradwire._bridges import Bridge, sizes
 from gradwire._errors import InputNameError, ShapeError, UsageError
-from gradwire._model import cast, check_names
+from gradwire._model import cast, require_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -158,7 +158,7 @@ def wrap(model: Model, **fixed: Any) -> Function:
             f"{sorted(differentiated)} cannot be fixed, for they are parts of x: hold them by bounds, or in a function of "
             "your own"
         )
-    check_names(fixed, [tensor.name for tensor in bridge.parameters])
+    require_names(fixed, [tensor.name for tensor in bridge.parameters])
     rows: list[Array] = []
     for tensor, size in zip(bridge.parameters, sizes(bridge.parameters), strict=True):
         row = cast(fixed[tensor.name], tensor.dtype, tensor.name)

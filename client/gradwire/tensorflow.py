@@ -71,7 +71,7 @@ def wrap(model: Model) -> Callable[..., Any]:
         x = tf.concat([_wide(tf, rows[tensor.name], bridge.dtype) for tensor in bridge.wrt], -1)
         f = value(x, *[rows[tensor.name] for tensor in bridge.parameters])
         outputs = {
-            tensor.name: tf.reshape(part, tf.concat([batch, points.output_part(tensor.shape)], 0))
+            tensor.name: tf.reshape(part, tf.concat([batch, points.output_form(tensor.shape)], 0))
             for tensor, part in zip(bridge.outputs, split(f, bridge.outputs), strict=True)
         }
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))

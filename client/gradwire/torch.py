@@ -71,7 +71,7 @@ def wrap(model: Model) -> Callable[..., Any]:
         else:
             f = functions.value.apply(x, *parameters)
         outputs = {
-            tensor.name: part.reshape(points.batch + points.output_part(tensor.shape))
+            tensor.name: part.reshape(points.batch + points.output_form(tensor.shape))
             for tensor, part in zip(bridge.outputs, split(f, bridge.outputs), strict=True)
         }
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))

@@ -37,10 +37,10 @@ class Counting(gradwire.Transport):
         found = self.inner.signatures(timeout=timeout)
         return {name: found[name] for name in found if name not in self.hidden}
 
-    def predict(self, signature, inputs, *, outputs=None, timeout):
-        if signature.name != "card":
-            self.calls.append((signature.name, len(next(iter(inputs.values())))))
-        return self.inner.predict(signature, inputs, outputs=outputs, timeout=timeout)
+    def predict(self, call: gradwire.Call, *, timeout: float):
+        if call.signature.name != "card":
+            self.calls.append((call.signature.name, call.rows))
+        return self.inner.predict(call, timeout=timeout)
 
     def status(self, *, timeout: float) -> list[gradwire.VersionStatus]:
         return self.inner.status(timeout=timeout)

@@ -293,7 +293,8 @@ class StandIn:
         number, fake = self.choose(request.model_spec, context)
         signature = fake.signatures(timeout=0)[request.model_spec.signature_name]
         inputs = {name: decode(tensor, name) for name, tensor in request.inputs.items()}
-        outputs = fake.predict(signature, inputs, outputs=list(request.output_filter) or None, timeout=0)
+        call = gradwire.Call(signature, inputs, list(request.output_filter) or None)
+        outputs = fake.predict(call, timeout=0)
         answer = proto.PredictResponse(model_spec=request.model_spec)
         answer.model_spec.ClearField("version_label")
         answer.model_spec.version.value = number

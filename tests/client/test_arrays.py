@@ -32,7 +32,7 @@ def test_plain_python_numbers(log: gradwire.Model, x: Any):
 @pytest.mark.parametrize("shape", [(2, 3), (1, 2), (2, 2, 3)])
 def test_one_number_input_of_higher_rank_must_end_in_one(log: gradwire.Model, shape: tuple[int, ...]):
     """A matrix is not silently taken for points."""
-    with pytest.raises(gradwire.ShapeError, match=r"input 'x' has shape .*expected one number a point"):
+    with pytest.raises(gradwire.ShapeError, match=r"input 'x' has shape .*expected a scalar a point"):
         log.value(np.ones(shape))
 
 
@@ -83,7 +83,7 @@ def test_a_single_number_is_used_for_every_point(multi: gradwire.Model):
         (np.ones(3), np.ones((1, 1)), r"batch shapes \(\) and \(1,\)"),
         (np.ones((5, 2)), np.ones(5), r"input 'x' has shape \(5, 2\), expected \(…, 3\)"),
         (2.0, 2.0, r"input 'x' has shape \(\), expected \(…, 3\)"),
-        ([[1.0, 2.0, 3.0], [1.0]], 1.0, "input 'x' is no regular array"),
+        ([[1.0, 2.0, 3.0], [1.0]], 1.0, "input 'x' is not a regular array"),
     ],
 )
 def test_shapes_that_do_not_fit(multi: gradwire.Model, x: Any, t: Any, message: str):

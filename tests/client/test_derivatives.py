@@ -279,5 +279,5 @@ def test_run_gives_what_is_asked_for(curved: Model):
     found = curved.run("jvp", {"x": X, "t": T[:, None], "x_dot": X_DOT, "t_dot": T_DOT[:, None]}, ["f_dot", "f"])
     assert list(found) == ["f_dot", "f"]
     same(found["f_dot"][:, 0], curved.jvp(X, T, X_DOT, T_DOT)["f"], 0)
-    with pytest.raises(gradwire.InputNameError, match=r"gives no \['z'\]"):
+    with pytest.raises(gradwire.InputNameError, match=r"has no outputs \['z'\]"):
         curved.run("value", {"x": X, "t": T[:, None]}, ["z"])

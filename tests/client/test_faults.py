@@ -377,6 +377,6 @@ def test_nothing_is_left_behind(stand_in: Any):
         stand_in.hook = refuse
         with pytest.raises(gradwire.ServerError, match="once"):
             log.value_and_grad(X)
-        assert transport._line is not None
-        assert transport._line.window._taken == 0
+        assert transport._session is not None
+        assert transport._session.limiter.in_use == 0
         right(log.value_and_grad(X))

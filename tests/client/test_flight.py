@@ -11,17 +11,17 @@ import pytest
 
 import gradwire
 from gradwire import Address, Call, Signature, TensorSpec
-from gradwire._grpc.chunking import Limits
-from gradwire._grpc.limiter import Window
-from gradwire._grpc.piece import Piece
-from gradwire._grpc.scheduler import Flight
-from gradwire._grpc.status import Fault
+from gradwire._grpc.call import Chunk
+from gradwire._grpc.chunking import MessageLimits
+from gradwire._grpc.limiter import AimdLimiter
+from gradwire._grpc.scheduler import CallScheduler
+from gradwire._grpc.status import RpcStatus
 from gradwire._wire import proto
 from gradwire._wire.tensor import decode, encode
 
-GONE = Fault(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-FULL = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
-BROKEN = Fault(grpc.StatusCode.INTERNAL, "broken")
+GONE = RpcStatus(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+FULL = RpcStatus(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+BROKEN = RpcStatus(grpc.StatusCode.INTERNAL, "broken")
 SPEC = {name: TensorSpec(name, "float64", (None, 1)) for name in ("x", "f")}
 DOUBLE = Signature("double", {"x": SPEC["x"]}, {"f": SPEC["f"]})
 
@@ -43,14 +43,14 @@ def _answer(data: bytes, version: int = 1) -> bytes:
 class Bench:
     """A flight whose messages hold ten rows, and a server that answers 2x when it is told to."""
 
-    def __init__(self, *, in_flight: int = 3, window: Window | None = None) -> None:
+    def __init__(self, *, in_flight: int = 3, limiter: AimdLimiter | None = None) -> None:
         self.woken = 0
-        self.window = window or Window()
-        self.limits = Limits(80)
-        self.flight = Flight(
+        self.limiter = limiter or AimdLimiter()
+        self.limits = MessageLimits(80)
+        self.scheduler = CallScheduler(
             Address("a:1", "double"),
             self.limits,
-            self.window,
+            self.limiter,
             timeout=10.0,
             in_flight=in_flight,
             wake=self._wake,
@@ -59,30 +59,30 @@ class Bench:
     def _wake(self) -> None:
         self.woken += 1
 
-    def launch(self, now: float = 0.0) -> list[tuple[Piece, bytes]]:
+    def launch(self, now: float = 0.0) -> list[tuple[Chunk, bytes]]:
         """What is sent now."""
-        return [(sent.piece, sent.data) for sent in self.flight.launch(now)]
+        return [(sent.chunk, sent.data) for sent in self.scheduler.next_requests(now)]
 
-    def answer(self, sent: tuple[Piece, bytes], version: int = 1) -> None:
+    def answer(self, sent: tuple[Chunk, bytes], version: int = 1) -> None:
         """Answers a message."""
-        self.flight.ended(sent[0], None)
-        self.flight.landed(sent[0], _answer(sent[1], version))
+        self.scheduler.release(sent[0], None)
+        self.scheduler.on_response(sent[0], _answer(sent[1], version))
 
-    def fail(self, sent: tuple[Piece, bytes], fault: Fault, now: float) -> None:
+    def fail(self, sent: tuple[Chunk, bytes], fault: RpcStatus, now: float) -> None:
         """Fails a message."""
-        self.flight.ended(sent[0], fault)
-        self.flight.failed(sent[0], fault, now)
+        self.scheduler.release(sent[0], fault)
+        self.scheduler.on_failure(sent[0], fault, now)
 
     def finished(self) -> list[Any]:
         """The answers that are handed over now, as lists."""
-        return [answer["f"][:, 0].tolist() for answer in self.flight.finished()]
+        return [answer["f"][:, 0].tolist() for answer in self.scheduler.completed()]
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_answers_in_any_order(order: int):
     """Pieces land as they come, each in its place; no more than allowed are under way."""
     bench = Bench()
-    bench.flight.add(call(100), 0.0)
+    bench.scheduler.add(call(100), 0.0)
     count = 0
     while sent := bench.launch():
         assert len(sent) <= 3
@@ -91,34 +91,34 @@ def test_answers_in_any_order(order: int):
             bench.answer(one)
     assert count == 10
     assert bench.finished() == [list(range(0, 200, 2))]
-    assert bench.flight.is_empty
+    assert bench.scheduler.is_empty
 
 
 def test_calls_are_handed_over_in_order():
     """A call that is done before its turn waits for those before it; further calls are asked for while there is room."""
     bench = Bench()
     for start in (0.0, 100.0, 200.0):
-        assert bench.flight.wants_call
-        bench.flight.add(call(2, start), 0.0)
+        assert bench.scheduler.has_room
+        bench.scheduler.add(call(2, start), 0.0)
         bench.launch()
-    assert not bench.flight.wants_call
-    first, *others = sorted(bench.flight._flying, key=lambda piece: piece.job.call.inputs["x"][0, 0])
-    for piece in others:
-        bench.answer((piece, piece.job.request(piece.block, Address("a:1", "double"))))
+    assert not bench.scheduler.has_room
+    first, *others = sorted(bench.scheduler._sent, key=lambda chunk: chunk.call.call.inputs["x"][0, 0])
+    for chunk in others:
+        bench.answer((chunk, chunk.call.request(chunk.rows, Address("a:1", "double"))))
     assert bench.finished() == []
-    assert bench.flight.wants_call
-    bench.answer((first, first.job.request(first.block, Address("a:1", "double"))))
+    assert bench.scheduler.has_room
+    bench.answer((first, first.call.request(first.rows, Address("a:1", "double"))))
     assert bench.finished() == [[0.0, 2.0], [200.0, 202.0], [400.0, 402.0]]
 
 
 def test_no_more_is_begun_than_is_held():
     """A stream whose first block hangs begins no more than twice as many blocks as are in flight."""
     bench = Bench(in_flight=2)
-    bench.flight.add(call(1), 0.0)
+    bench.scheduler.add(call(1), 0.0)
     bench.launch()
     begun = 1
-    while bench.flight.wants_call:
-        bench.flight.add(call(1, 50.0), 0.0)
+    while bench.scheduler.has_room:
+        bench.scheduler.add(call(1, 50.0), 0.0)
         begun += 1
         for sent in bench.launch():
             bench.answer(sent)
@@ -128,22 +128,22 @@ def test_no_more_is_begun_than_is_held():
 def test_no_rows_are_not_sent():
     """A call of no rows is done before anything is sent."""
     bench = Bench()
-    bench.flight.add(call(0), 0.0)
+    bench.scheduler.add(call(0), 0.0)
     assert bench.launch() == []
-    assert [dict(answer) for answer in bench.flight.finished()] == [{}]
+    assert [dict(answer) for answer in bench.scheduler.completed()] == [{}]
 
 
 def test_what_may_pass_is_sent_again_later():
     """After a pause that doubles, with jitter; the message is the same to the byte."""
     bench = Bench()
-    bench.flight.add(call(5), 0.0)
+    bench.scheduler.add(call(5), 0.0)
     [first] = bench.launch()
     now, pauses = 0.0, []
     sent = first
     for _ in range(6):
         bench.fail(sent, GONE, now)
         assert bench.launch(now) == []
-        pause = bench.flight.sleep(now)
+        pause = bench.scheduler.seconds_to_wait(now)
         assert pause is not None
         pauses.append(pause)
         now += pause
@@ -159,7 +159,7 @@ def test_what_may_pass_is_sent_again_later():
 def test_no_pause_is_longer_than_the_time_left():
     """When another try would come too late, the error is what went wrong last, with the number of tries."""
     bench = Bench()
-    bench.flight.add(call(5), 0.0)
+    bench.scheduler.add(call(5), 0.0)
     [sent] = bench.launch()
     bench.fail(sent, GONE, 9.0)
     [sent] = bench.launch(9.5)
@@ -170,37 +170,37 @@ def test_no_pause_is_longer_than_the_time_left():
 def test_the_last_try_runs_into_the_deadline():
     """A deadline after a server that was full is told as what it is: the server is full."""
     bench = Bench()
-    bench.flight.add(call(5), 0.0)
+    bench.scheduler.add(call(5), 0.0)
     [sent] = bench.launch()
     bench.fail(sent, FULL, 1.0)
     [sent] = bench.launch(5.0)
     with pytest.raises(gradwire.ServerError, match=r"Threadpool Exhausted, tried 2 times; raise --grpc_max"):
-        bench.fail(sent, Fault(grpc.StatusCode.DEADLINE_EXCEEDED, "late"), 10.0)
+        bench.fail(sent, RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "late"), 10.0)
 
 
 def test_what_will_not_pass_ends_the_call():
     """An error of the server is not tried again, and its place is free."""
     bench = Bench()
-    bench.flight.add(call(100), 0.0)
+    bench.scheduler.add(call(100), 0.0)
     sent = bench.launch()
     with pytest.raises(gradwire.ServerError, match="INTERNAL: broken"):
         bench.fail(sent[0], BROKEN, 0.0)
-    bench.flight.close()
-    assert bench.window._taken == 0
+    bench.scheduler.close()
+    assert bench.limiter.in_use == 0
 
 
 def test_rows_are_cut_anew_where_the_server_takes_fewer():
     """A batch limit that is heard of cuts what failed and all that follows; what is under way may still come."""
     bench = Bench()
-    bench.flight.add(call(40), 0.0)
+    bench.scheduler.add(call(40), 0.0)
     sent = bench.launch()
     words = "Task size 10 is larger than maximum input batch size 4"
-    bench.fail(sent[0], Fault(grpc.StatusCode.INVALID_ARGUMENT, words), 0.0)
+    bench.fail(sent[0], RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, words), 0.0)
     bench.answer(sent[1])
-    bench.fail(sent[2], Fault(grpc.StatusCode.INVALID_ARGUMENT, words), 0.0)
+    bench.fail(sent[2], RpcStatus(grpc.StatusCode.INVALID_ARGUMENT, words), 0.0)
     sizes = []
     while again := bench.launch():
-        sizes += [piece.block.rows for piece, _ in again]
+        sizes += [chunk.rows.size for chunk, _ in again]
         for one in again:
             bench.answer(one)
     assert max(sizes) <= 4
@@ -210,7 +210,7 @@ def test_rows_are_cut_anew_where_the_server_takes_fewer():
 def test_a_mixture_of_versions_is_asked_for_again():
     """When two versions have answered pieces of one call, all is asked for again, of the newer."""
     bench = Bench()
-    bench.flight.add(call(20), 0.0)
+    bench.scheduler.add(call(20), 0.0)
     one, other = bench.launch()
     bench.answer(one, version=1)
     bench.answer(other, version=2)
@@ -218,7 +218,7 @@ def test_a_mixture_of_versions_is_asked_for_again():
     again = bench.launch()
     asked = [proto.PredictRequest.FromString(data).model_spec.version.value for _, data in again]
     assert asked == [2, 2]
-    gone = Fault(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(double, 2)")
+    gone = RpcStatus(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(double, 2)")
     bench.fail(again[0], gone, 0.0)  # of several servers, one is not that far yet
     bench.answer(again[1], version=2)
     [last] = bench.launch(1.0)
@@ -229,10 +229,10 @@ def test_a_mixture_of_versions_is_asked_for_again():
 def test_a_driver_that_was_held_up_has_more_time():
     """Time in which an answer was used counts for no deadline."""
     bench = Bench()
-    bench.flight.add(call(20), 0.0)
-    bench.flight.held_up(100.0)
+    bench.scheduler.add(call(20), 0.0)
+    bench.scheduler.extend_deadlines(100.0)
     assert len(bench.launch(105.0)) == 2
-    bench.flight.add(call(5), 105.0)
+    bench.scheduler.add(call(5), 105.0)
     with pytest.raises(gradwire.DeadlineExceeded):
         bench.launch(120.0)
 
@@ -240,12 +240,12 @@ def test_a_driver_that_was_held_up_has_more_time():
 def test_an_answer_that_does_not_fit():
     """A piece with a row too few is an error, not a shift of all that follow."""
     bench = Bench()
-    bench.flight.add(call(20), 0.0)
+    bench.scheduler.add(call(20), 0.0)
     sent = bench.launch()
     answer = proto.PredictResponse()
     encode(np.zeros((9, 1)), "float64", answer.outputs["f"])
     with pytest.raises(gradwire.ServerError, match=r"\(9, 1\) for 10 rows, expected float64 \(10, 1\)"):
-        bench.flight.landed(sent[0][0], answer.SerializeToString())
+        bench.scheduler.on_response(sent[0][0], answer.SerializeToString())
 
 
 # -- the window
@@ -253,128 +253,128 @@ def test_an_answer_that_does_not_fit():
 
 def test_the_window_halves_once_a_burst_and_grows_by_one_a_windowful():
     """Of 64 calls at once that a server of 7 places refuses, one burst halves the window; answers widen it again."""
-    window = Window()
-    assert all(window.take() for _ in range(64))
+    limiter = AimdLimiter()
+    assert all(limiter.acquire() for _ in range(64))
     for _ in range(57):
-        window.refused(0)
-    assert window.size == 32
+        limiter.on_overload(0)
+    assert limiter.limit == 32
     for _ in range(7):
-        window.answered()
+        limiter.on_response()
     for _ in range(4):
-        places = [window.take() for _ in range(64)]
+        places = [limiter.acquire() for _ in range(64)]
         for _ in range(sum(places)):
-            window.answered()
-    assert 35.5 < window.size < 36.5
-    assert window._taken == 0
+            limiter.on_response()
+    assert 35.5 < limiter.limit < 36.5
+    assert limiter.in_use == 0
 
 
 def test_the_window_finds_the_size_of_the_server():
-    """Against a server of seven places, few calls are refused once the window knows it."""
-    window, refused = Window(), []
+    """Against a server of seven places, few calls are refused once the limiter knows it."""
+    limiter, refused = AimdLimiter(), []
     for _ in range(40):
-        epoch, taken = window.epoch, 0
-        while taken < 64 and window.take():
+        epoch, taken = limiter.epoch, 0
+        while taken < 64 and limiter.acquire():
             taken += 1
         for index in range(taken):
-            window.answered() if index < 7 else window.refused(epoch)
+            limiter.on_response() if index < 7 else limiter.on_overload(epoch)
         refused.append(max(0, taken - 7))
     assert refused[0] == 57
-    assert 3 < window.size < 9
+    assert 3 < limiter.limit < 9
     assert sum(refused[-20:]) <= 8
 
 
 def test_there_is_always_one_place():
     """However often a server refuses, one call at a time may try."""
-    window = Window()
+    limiter = AimdLimiter()
     for _ in range(10):
-        assert window.take()
-        window.refused(window.epoch)
-    assert window.size == 1
-    assert window.take()
-    assert not window.take()
+        assert limiter.acquire()
+        limiter.on_overload(limiter.epoch)
+    assert limiter.limit == 1
+    assert limiter.acquire()
+    assert not limiter.acquire()
 
 
 def test_places_go_to_those_who_wait_in_turn():
     """A place that becomes free is given to whoever waits longest, and to nobody who has left."""
-    window, given = Window(), []
-    assert window.take()
-    window.refused(0)
-    assert window.take()
+    limiter, given = AimdLimiter(), []
+    assert limiter.acquire()
+    limiter.on_overload(0)
+    assert limiter.acquire()
     guests = [lambda name=name: given.append(name) for name in "abc"]
     for guest in guests:
-        window.wait(guest)
-    window.forget(guests[0])
-    assert not window.take()
-    window.give()
+        limiter.enqueue(guest)
+    limiter.withdraw(guests[0])
+    assert not limiter.acquire()
+    limiter.release()
     assert given == ["b"]
-    window.forget(guests[1])  # it was given a place, and gives it back
+    limiter.withdraw(guests[1])  # it was given a place, and gives it back
     assert given == ["b", "c"]
-    window.give()
-    assert window._taken == 0
+    limiter.release()
+    assert limiter.in_use == 0
 
 
 def test_a_flight_waits_for_a_place():
-    """A flight whose window is full sends when a place is given to it, or says in time that there was none."""
-    window = Window()
-    assert window.take()
-    window.refused(0)
-    assert window.take()  # the one place there is
-    bench, late = Bench(window=window), Bench(window=window)
-    bench.flight.add(call(5), 0.0)
-    late.flight.add(call(5), 0.0)
+    """A flight whose limiter is full sends when a place is given to it, or says in time that there was none."""
+    limiter = AimdLimiter()
+    assert limiter.acquire()
+    limiter.on_overload(0)
+    assert limiter.acquire()  # the one place there is
+    bench, late = Bench(limiter=limiter), Bench(limiter=limiter)
+    bench.scheduler.add(call(5), 0.0)
+    late.scheduler.add(call(5), 0.0)
     assert bench.launch() == late.launch() == []
-    assert late.flight.sleep(4.0) == 6.0
+    assert late.scheduler.seconds_to_wait(4.0) == 6.0
     with pytest.raises(gradwire.DeadlineExceeded):
         late.launch(10.0)
-    late.flight.close()
-    window.give()
+    late.scheduler.close()
+    limiter.release()
     assert bench.woken == 1
     assert late.woken == 0
     [sent] = bench.launch(1.0)
     bench.answer(sent)
-    assert window._taken == 0
+    assert limiter.in_use == 0
 
 
 def test_a_flight_that_is_not_looked_after_holds_no_place():
     """While an answer is used, those who wait for a place get those that are not needed."""
-    window = Window()
-    assert window.take()
-    window.refused(0)
-    bench, given = Bench(window=window), []
-    bench.flight.add(call(5), 0.0)
-    bench.flight.add(call(5), 0.0)
+    limiter = AimdLimiter()
+    assert limiter.acquire()
+    limiter.on_overload(0)
+    bench, given = Bench(limiter=limiter), []
+    bench.scheduler.add(call(5), 0.0)
+    bench.scheduler.add(call(5), 0.0)
     [sent] = bench.launch()  # the one place there is; the flight queues for another
-    bench.flight.ended(sent[0], None)  # the answer is there, and the place is given on: to the same flight
+    bench.scheduler.release(sent[0], None)  # the answer is there, and the place is given on: to the same flight
     assert bench.woken == 1
-    bench.flight.landed(sent[0], _answer(sent[1]))
-    for _ in bench.flight.finished():
-        window.wait(lambda: given.append("another"))
+    bench.scheduler.on_response(sent[0], _answer(sent[1]))
+    for _ in bench.scheduler.completed():
+        limiter.enqueue(lambda: given.append("another"))
     assert given == ["another"]
-    window.give()
+    limiter.release()
     [sent] = bench.launch()
     bench.answer(sent)
-    assert window._taken == 0
+    assert limiter.in_use == 0
 
 
 def test_many_threads_share_a_window():
     """Places are neither lost nor given twice."""
-    window, most, busy, lock = Window(), 0, 0, threading.Lock()
-    assert window.take()
-    window._taken, window._size = 0, 3.0
+    limiter, most, busy, lock = AimdLimiter(), 0, 0, threading.Lock()
+    assert limiter.acquire()
+    limiter._in_use, limiter._limit = 0, 3.0
 
     def work() -> None:
         nonlocal most, busy
         for _ in range(200):
             free = threading.Event()
-            if not window.take():
-                window.wait(free.set)
+            if not limiter.acquire():
+                limiter.enqueue(free.set)
                 free.wait()
             with lock:
                 busy += 1
                 most = max(most, busy)
             with lock:
                 busy -= 1
-            window.give()
+            limiter.release()
 
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
@@ -382,7 +382,7 @@ def test_many_threads_share_a_window():
     for thread in threads:
         thread.join()
     assert most <= 3
-    assert window._taken == 0
+    assert limiter.in_use == 0
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_many_threads_share_a_window():
 )
 def test_what_may_pass(code: str, words: str, passes: bool):
     """What another try may cure is told from what it cannot."""
-    assert Fault(grpc.StatusCode[code], words).may_pass is passes
+    assert RpcStatus(grpc.StatusCode[code], words).is_transient is passes
 
 
 @pytest.mark.parametrize(
@@ -420,4 +420,4 @@ def test_what_may_pass(code: str, words: str, passes: bool):
 )
 def test_how_many_rows_the_server_takes(code: str, words: str, rows: int | None):
     """Read from the recorded words of Serving and of gRPC."""
-    assert Fault(grpc.StatusCode[code], words).rows_allowed(4096) == rows
+    assert RpcStatus(grpc.StatusCode[code], words).rows_allowed(4096) == rows

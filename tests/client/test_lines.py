@@ -290,6 +290,6 @@ def test_several_servers_that_cannot_be(target: Any, error: type[Exception], mes
 
 def test_how_several_servers_are_dialled():
     """GRPC takes several addresses as numbers of one family."""
-    assert Address(("127.0.0.1:1", "127.0.0.2:2"), "log").dial() == "ipv4:127.0.0.1:1,127.0.0.2:2"
-    assert Address(("[::1]:1", "[::2]:2"), "log").dial() == "ipv6:[::1]:1,[::2]:2"
+    assert Address(("127.0.0.1:1", "127.0.0.2:2"), "log").resolve() == "ipv4:127.0.0.1:1,127.0.0.2:2"
+    assert Address(("[::1]:1", "[::2]:2"), "log").resolve() == "ipv6:[::1]:1,[::2]:2"
     assert str(Address(("a:1", "b:2"), "log", version=3)) == "log version 3 at a:1, b:2"

@@ -19,7 +19,7 @@ class Recording(gradwire.Transport):
 
     def __init__(self, inner: gradwire.Transport) -> None:
         self.inner = inner
-        self.asked: list[tuple[str, Sequence[str] | None]] = []
+        self.requests: list[tuple[str, Sequence[str] | None]] = []
 
     @property
     def address(self) -> str:
@@ -28,11 +28,9 @@ class Recording(gradwire.Transport):
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         return self.inner.signatures(timeout=timeout)
 
-    def predict(
-        self, signature: Signature, inputs: Any, *, outputs: Sequence[str] | None = None, timeout: float
-    ) -> Any:
-        self.asked.append((signature.name, outputs))
-        return self.inner.predict(signature, inputs, outputs=outputs, timeout=timeout)
+    def predict(self, call: gradwire.Call, *, timeout: float) -> Any:
+        self.requests.append((call.signature.name, call.outputs))
+        return self.inner.predict(call, timeout=timeout)
 
     def status(self, *, timeout: float) -> list[gradwire.VersionStatus]:
         return self.inner.status(timeout=timeout)
@@ -67,7 +65,7 @@ def test_value_asks_for_the_outputs_alone(log: Model):
     transport = Recording(FakeTransport({"serving_default": both}, card=log.card))
     model = Model(transport)
     assert model.value(2.0) == np.log(2.0)
-    assert transport.asked == [("card", None), ("serving_default", ("f",))]
+    assert transport.requests == [("card", None), ("serving_default", ("f",))]
 
 
 def test_value_prefers_its_own_signature(log: Model, make_log: Callable[..., Model]):
@@ -77,7 +75,7 @@ def test_value_prefers_its_own_signature(log: Model, make_log: Callable[..., Mod
     assert model.value(2.0) == np.log(2.0)
     assert model.value(3.0) == np.log(3.0)
     assert model.value_and_grad(1.0) == (0, 1)
-    assert transport.asked == [("card", None), ("value", None), ("value", None), ("serving_default", None)]
+    assert transport.requests == [("card", None), ("value", None), ("value", None), ("serving_default", None)]
 
 
 def test_no_rows_never_travel(log: Model, multi: Model):
@@ -88,7 +86,7 @@ def test_no_rows_never_travel(log: Model, multi: Model):
     assert grads["w"]["x"].shape == (2, 0, 3, 3)
     assert values["f"].dtype == np.float64
     assert model.predict("value", x=np.empty((0, 3)), t=np.empty((0, 1)))["w"].shape == (0, 3)
-    assert transport.asked == [("card", None)]
+    assert transport.requests == [("card", None)]
 
 
 def test_derivatives_are_found_through_the_card_alone(log: Model):

@@ -229,7 +229,7 @@ def test_the_oldest_answer_goes_first(counted: Counted):
     assert counted.calls == 3
     model.value(2.0)
     assert counted.calls == 4
-    assert len(model._memo._answers) == 2
+    assert len(model._cache._responses) == 2
 
 
 def test_answers_of_one_version_only(stand_in: Any):

@@ -1,29 +1,24 @@
 """Chunked, retried gRPC calls: a scheduler without input or output, and what carries it out."""
 
-from gradwire._grpc.channel import KEEP_ALIVE, channel_options, check_fork, compression, credentials
-from gradwire._grpc.chunking import MESSAGE_LIMIT, Limits
-from gradwire._grpc.errors import translate
-from gradwire._grpc.limiter import Window
-from gradwire._grpc.piece import Piece
-from gradwire._grpc.runner import Events, drive
-from gradwire._grpc.scheduler import IN_FLIGHT, Flight
-from gradwire._grpc.status import Fault, fault_of
+from gradwire._grpc.call import Chunk
+from gradwire._grpc.channel import KEEP_ALIVE, check_fork
+from gradwire._grpc.chunking import MESSAGE_LIMIT
+from gradwire._grpc.runner import Events, run_calls
+from gradwire._grpc.scheduler import IN_FLIGHT, CallScheduler
+from gradwire._grpc.session import DirectCall, GrpcSession
+from gradwire._grpc.status import RpcStatus, status_of
 
 __all__ = [
     "IN_FLIGHT",
     "KEEP_ALIVE",
     "MESSAGE_LIMIT",
+    "CallScheduler",
+    "Chunk",
+    "DirectCall",
     "Events",
-    "Fault",
-    "Flight",
-    "Limits",
-    "Piece",
-    "Window",
-    "channel_options",
+    "GrpcSession",
+    "RpcStatus",
     "check_fork",
-    "compression",
-    "credentials",
-    "drive",
-    "fault_of",
-    "translate",
+    "run_calls",
+    "status_of",
 ]

@@ -1,132 +1,159 @@
-"""One call on its way, in one piece or in many."""
+"""One call on its way to a server, in one chunk or in many."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
 from gradwire._errors import ServerError
-from gradwire._grpc.chunking import Block, split
+from gradwire._grpc.chunking import RowRange, split
 from gradwire._wire import Prediction, predict_request, read_prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gradwire._grpc.chunking import Limits
-    from gradwire._grpc.status import Fault
+    from gradwire._grpc.chunking import MessageLimits
+    from gradwire._grpc.status import RpcStatus
     from gradwire._wire import Address, Call
 
 
 @final
-class Job:
-    """A call, what of it is still to be sent, and what has come back.
+class ChunkedCall:
+    """A call, the rows of it that are still to be sent, and the outputs that have come back.
 
     Args:
         call: what to do.
-        rows: how many rows it has; None where it has no batch axis.
-        deadline: when it must be done, on the driver's clock.
+        deadline: when it must be done, on the runner's clock.
 
     Attributes:
         deadline: as above.
-        was_put_off: whether the deadline is later than it was when messages were sent.
-        fault: the last thing that went wrong and was to be tried again.
-        is_pinned: whether one version is asked for, because several had answered.
+        was_extended: whether the deadline is later than it was when messages were sent.
+        last_failure: the last status after which a message was sent again.
+        has_fixed_version: whether one version is requested, because several had responded.
     """
 
-    def __init__(self, call: Call, rows: int | None, deadline: float) -> None:
+    def __init__(self, call: Call, deadline: float) -> None:
         self.call = call
         self.deadline = deadline
-        self.fault: Fault | None = None
-        self.is_pinned = False
-        self.was_put_off = False
+        self.was_extended = False
+        self.last_failure: RpcStatus | None = None
+        self.has_fixed_version = False
         self._version: int | None = None
-        self._rows = rows
         self._restart()
 
     @property
     def is_done(self) -> bool:
-        """Whether every row is answered."""
-        return not self._left
+        """Whether every row has its outputs."""
+        return not self._missing
 
     @property
     def has_unsent(self) -> bool:
-        """Whether rows wait to be sent for the first time, or to be cut anew."""
+        """Whether rows wait to be sent for the first time, or to be split anew."""
         return bool(self._unsent)
 
     @property
-    def answer(self) -> Prediction:
+    def prediction(self) -> Prediction:
         """The outputs, once it is done."""
-        return Prediction(self._arrays, max(self._versions, default=None))
+        return Prediction(self._outputs, max(self._versions, default=None))
 
-    def put_off(self, seconds: float) -> None:
-        """Gives it more time, for the driver was held up."""
+    def extend_deadline(self, seconds: float) -> None:
+        """Give it more time, for the runner was held up."""
         self.deadline += seconds
-        self.was_put_off = True
+        self.was_extended = True
 
-    def cut(self, limits: Limits) -> Block:
-        """Takes the rows of the next message."""
-        block = self._unsent.pop()
-        most = None if self._rows is None else limits.most_rows(self.call, self._rows)
+    def take(self, limits: MessageLimits | None = None) -> RowRange:
+        """Take the rows of the next message off those to be sent; all of them where no limits are given."""
+        rows = self._unsent.pop()
+        most = None if limits is None else limits.most_rows(self.call)
         if most is not None:
-            block, rest = split(block, most)
-            if rest.rows:
+            rows, rest = split(rows, most)
+            if rest.size:
                 self._unsent.append(rest)
-        return block
+        return rows
 
-    def cut_all(self) -> Block:
-        """Takes all rows, as if for one message."""
-        return self._unsent.pop()
+    def put_back(self, rows: RowRange) -> None:
+        """Return rows that are to be split anew."""
+        self._unsent.append(rows)
 
-    def can_be_cut(self, limits: Limits) -> bool:
-        """Whether its rows may go in several messages."""
-        return self._rows is not None and limits.most_rows(self.call, self._rows) is not None
+    def request(self, rows: RowRange, address: Address) -> bytes:
+        """Write the message for some rows."""
+        return predict_request(address, self.call, None if self._is_whole(rows) else slice(*rows), self._version)
 
-    def put_back(self, block: Block) -> None:
-        """Gives back rows that are to be cut anew."""
-        self._unsent.append(block)
+    def store(self, rows: RowRange, data: bytes) -> None:
+        """Put the response for some rows in its place.
 
-    def request(self, block: Block, address: Address) -> bytes:
-        """Writes the message for some rows."""
-        signature, inputs, outputs = self.call
-        if self._rows is not None and block.rows != self._rows:
-            inputs = {name: array[block.start : block.stop] for name, array in inputs.items()}
-        return predict_request(address, signature, inputs, outputs, self._version)
-
-    def land(self, block: Block, data: bytes) -> None:
-        """Puts the answer for some rows in its place.
-
-        When pieces were answered by several versions, all is asked for again, of the newest: never a mixture.
+        When several versions have responded to chunks, everything is requested again from the newest: never a mixture.
 
         Raises:
-            ServerError: it is no answer, has another number of rows, or is unlike that of an earlier piece.
+            ServerError: it is not a response, has another number of rows, or differs in form from an earlier chunk's.
         """
-        found = read_prediction(data)
-        if found.version is not None:
-            self._versions.add(found.version)
-        if self._rows is None or block.rows == self._rows:
-            self._arrays = found
+        prediction = read_prediction(data)
+        if prediction.version is not None:
+            self._versions.add(prediction.version)
+        if self._is_whole(rows):
+            self._outputs = prediction
         else:
-            for name, piece in found.items():
-                self._place(name, block, piece, self._rows)
-        self._left -= block.rows
-        if not self._left and len(self._versions) > 1:
-            self._version, self.is_pinned = max(self._versions), True
+            for name, array in prediction.items():
+                self._place(name, rows, array)
+        self._missing -= rows.size
+        if not self._missing and len(self._versions) > 1:
+            self._version, self.has_fixed_version = max(self._versions), True
             self._restart()
 
     def _restart(self) -> None:
-        rows = 1 if self._rows is None else self._rows
-        self._left = rows
-        self._unsent = [Block(0, rows)] if rows else []
+        self._missing = 1 if self.call.rows is None else self.call.rows
+        self._unsent = [RowRange(0, self._missing)] if self._missing else []
         self._versions: set[int] = set()
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self._outputs: dict[str, NDArray[Any]] = {}
 
-    def _place(self, name: str, block: Block, piece: NDArray[Any], rows: int) -> None:
-        if name not in self._arrays:
-            self._arrays[name] = np.empty((rows, *piece.shape[1:]), piece.dtype)
-        whole = self._arrays[name]
-        expected = (block.rows, *whole.shape[1:])
-        if piece.shape != expected or piece.dtype != whole.dtype:
-            got = f"the answer's {name!r} is {piece.dtype} {piece.shape} for {expected[0]} rows"
-            raise ServerError(f"{got}, expected {whole.dtype} {expected}: ask its operator", code="INTERNAL")
-        whole[block.start : block.stop] = piece
+    def _is_whole(self, rows: RowRange) -> bool:
+        return self.call.rows is None or rows.size == self.call.rows
+
+    def _place(self, name: str, rows: RowRange, array: NDArray[Any]) -> None:
+        if name not in self._outputs:
+            self._outputs[name] = np.empty((self.call.rows or 0, *array.shape[1:]), array.dtype)
+        whole = self._outputs[name]
+        expected = (rows.size, *whole.shape[1:])
+        if array.shape != expected or array.dtype != whole.dtype:
+            raise ServerError(
+                f"the response's {name!r} is {array.dtype} {array.shape} for {rows.size} rows, expected {whole.dtype} "
+                f"{expected}: ask its operator",
+                code="INTERNAL",
+            )
+        whole[slice(*rows)] = array
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Rows of a call that travel in one message.
+
+    Attributes:
+        call: whose.
+        rows: which.
+        tries: how often they were sent, this time included.
+        epoch: of the limiter, when they were sent.
+        not_before: when they may be sent, on the runner's clock.
+    """
+
+    call: ChunkedCall
+    rows: RowRange
+    tries: int = 1
+    epoch: int = 0
+    not_before: float = 0.0
+
+
+class Outgoing(NamedTuple):
+    """A message that a runner is to send now.
+
+    Attributes:
+        chunk: to be handed back with its response or failure.
+        data: the request.
+        timeout: seconds until its deadline.
+    """
+
+    chunk: Chunk
+    data: bytes
+    timeout: float

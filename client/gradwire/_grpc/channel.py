@@ -1,4 +1,4 @@
-"""The line to a server: what gRPC itself is told to do about balance, repeats, dead peers, size and trust."""
+"""Channels: what gRPC itself is told to do about load balancing, retries, dead peers, message sizes and trust."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from gradwire._wire import Address
 
-# gRPC sends a message whose server was gone again by itself, with jitter, up to so often; beyond it `Flight` goes on
-# until the deadline. That a server is full is left to `Flight` as well, which sends fewer at a time; but for the
-# questions about a model, which are few and small.
+# gRPC itself resends a message whose server was gone, with jitter, up to so often; beyond that `CallScheduler`
+# continues until the deadline. That a server is full is left to `CallScheduler` as well, which sends fewer at a time;
+# but for the requests for metadata and status, which are few and small.
 _RETRY: Final = {"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "1s", "backoffMultiplier": 2}
 _PREDICT: Final = {"service": "tensorflow.serving.PredictionService", "method": "Predict"}
-_QUESTIONS: Final = (
+_METADATA: Final = (
     {"service": "tensorflow.serving.PredictionService", "method": "GetModelMetadata"},
     {"service": "tensorflow.serving.ModelService"},
 )
 _GONE: Final = "UNAVAILABLE"
 _FULL: Final = "RESOURCE_EXHAUSTED"
-_RETRY_BUFFER: Final = 8 * 1024 * 1024  # bytes a call: gRPC's 256 KiB would leave out every large piece
+_RETRY_BUFFER: Final = 8 * 1024 * 1024  # bytes a call: gRPC's 256 KiB would leave out every large chunk
 KEEP_ALIVE: Final = 20.0  # seconds: servers put up with two pings in a row that carry no data, and gRPC sends no more
 _PING_TIMEOUT: Final = 0.5  # of the interval
 
@@ -37,45 +37,52 @@ _FORK_SAFE: Final = (1, 80)
 _FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
 
 
-def channel_options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
-    """Gives gRPC's options for a line.
+def open_channel(address: Address, keep_alive: float, *, asynchronous: bool) -> Any:
+    """Open a channel.
 
     Args:
         address: where it leads; several servers take turns.
-        keep_alive: seconds of silence during a call after which the server is asked whether it is still there.
+        keep_alive: seconds of silence during a call after which the server is pinged.
+        asynchronous: whether it is a ``grpc.aio.Channel``, of the running event loop, or a ``grpc.Channel``.
+
+    Raises:
+        UsageError: the files of ``address.tls`` cannot be read.
+        ServerUnreachable: one of several servers has an unknown name.
     """
+    api: Any = grpc.aio if asynchronous else grpc
+    secured = _credentials(address)
+    options = _options(address, keep_alive)
+    compression = grpc.Compression.Gzip if address.gzip else grpc.Compression.NoCompression
+    if secured is None:
+        return api.insecure_channel(address.resolve(), options, compression)
+    return api.secure_channel(address.resolve(), secured, options, compression)
+
+
+def _options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
     config: dict[str, Any] = {
         "methodConfig": [
             {"name": [_PREDICT], "retryPolicy": {**_RETRY, "retryableStatusCodes": [_GONE]}},
-            {"name": _QUESTIONS, "retryPolicy": {**_RETRY, "retryableStatusCodes": [_GONE, _FULL]}},
+            {"name": _METADATA, "retryPolicy": {**_RETRY, "retryableStatusCodes": [_GONE, _FULL]}},
         ]
     }
     if address.is_balanced:
         config["loadBalancingConfig"] = [{"round_robin": {}}]
     options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", -1),  # an answer larger than estimated is better than none
+        ("grpc.max_receive_message_length", -1),  # a response larger than estimated is better than none
         ("grpc.max_send_message_length", -1),  # a single row may be larger than the limit of a chunk
         ("grpc.max_reconnect_backoff_ms", 2_000),  # finds a restarted server so soon, not in gRPC's 2 minutes
         ("grpc.service_config", json.dumps(config)),
         ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER),
         ("grpc.keepalive_time_ms", int(1000 * keep_alive)),
         ("grpc.keepalive_timeout_ms", int(1000 * keep_alive * _PING_TIMEOUT)),
-        (
-            "grpc.http2.ping_timeout_ms",
-            int(1000 * keep_alive * _PING_TIMEOUT),
-        ),  # of gRPC's pings for its own use
+        ("grpc.http2.ping_timeout_ms", int(1000 * keep_alive * _PING_TIMEOUT)),  # of gRPC's pings for its own use
     ]
     if address.authority:
         options.append(("grpc.default_authority", address.authority))
     return options
 
 
-def credentials(address: Address) -> grpc.ChannelCredentials | None:
-    """Gives what secures a line, or None for a plain one.
-
-    Raises:
-        UsageError: the files cannot be read.
-    """
+def _credentials(address: Address) -> grpc.ChannelCredentials | None:
     match address.tls:
         case None | False:
             return None
@@ -90,7 +97,7 @@ def credentials(address: Address) -> grpc.ChannelCredentials | None:
 
 @final
 class _Bearer(grpc.AuthMetadataPlugin):
-    """Sends a token with each call; gRPC lets it out on secured lines only."""
+    """Sends a token with each call; gRPC does so over secured connections only."""
 
     def __init__(self, token: str | Callable[[], str]) -> None:
         self._token = token
@@ -104,22 +111,13 @@ class _Bearer(grpc.AuthMetadataPlugin):
             callback((("authorization", f"Bearer {token}"),), None)
 
 
-def compression(address: Address) -> grpc.Compression:
-    """Gives what requests are packed with."""
-    return grpc.Compression.Gzip if address.gzip else grpc.Compression.NoCompression
-
-
 def check_fork() -> None:
-    """Says whether gRPC survives a fork of this process.
-
-    Raises:
-        UsageError: it does not.
-    """
+    """Raise UsageError where gRPC does not survive a fork of this process."""
     major, minor = (int(part) for part in grpc.__version__.split(".")[:2])
-    told = os.environ.get(_FORK_SUPPORT, "0").lower() not in ("", "0", "false", "no")
-    if (major, minor) < _FORK_SAFE and not told:
-        needed = ".".join(str(part) for part in _FORK_SAFE)
+    is_enabled = os.environ.get(_FORK_SUPPORT, "0").lower() not in ("", "0", "false", "no")
+    if (major, minor) < _FORK_SAFE and not is_enabled:
+        oldest = ".".join(str(part) for part in _FORK_SAFE)
         raise UsageError(
-            f"grpcio {grpc.__version__} does not survive a fork, expected {needed} or newer: get it, set "
+            f"grpcio {grpc.__version__} does not survive a fork, expected {oldest} or newer: install it, set "
             f"{_FORK_SUPPORT}=1 before Python starts, or start processes with 'spawn'"
         )

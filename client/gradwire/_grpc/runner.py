@@ -1,4 +1,4 @@
-"""Carries out a flight with threads: sends what it says, waits, and tells it what came."""
+"""Carries out the calls of a scheduler with threads: sends its messages, waits, and reports what came back."""
 
 from __future__ import annotations
 
@@ -9,111 +9,112 @@ from typing import TYPE_CHECKING, Any, final
 
 import grpc
 
-from gradwire._grpc.status import Fault
+from gradwire._grpc.status import RpcStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradwire._grpc.piece import Piece
-    from gradwire._grpc.scheduler import Flight
+    from gradwire._grpc.call import Chunk
+    from gradwire._grpc.scheduler import CallScheduler
     from gradwire._wire import Call, Prediction
 
     _Send = Callable[[bytes, float], grpc.Future[bytes]]
+    _Pending = dict[Chunk, grpc.Future[bytes]]
 
 
 @final
 class Events:
-    """What a driver waits for: messages that have come to an end, and places that have become free."""
+    """What a runner waits for: messages that have come to an end, and slots that have become free."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Piece | None] = SimpleQueue()
+        self._queue: SimpleQueue[Chunk | None] = SimpleQueue()
 
-    def ended(self, piece: Piece) -> None:
-        """Notes that a message has an answer or has failed."""
-        self._queue.put(piece)
+    def on_end(self, chunk: Chunk) -> None:
+        """Note that a message has a response or has failed."""
+        self._queue.put(chunk)
 
     def wake(self) -> None:
-        """Notes that a place has become free."""
+        """Note that a slot has become free."""
         self._queue.put(None)
 
-    def wait(self, seconds: float | None) -> Piece | None:
-        """Waits for the next event; None for a free place, or when the time is up."""
+    def wait(self, seconds: float | None) -> Chunk | None:
+        """Wait for the next event; None for a free slot, or when the time is up."""
         try:
             return self._queue.get(timeout=seconds)
         except Empty:
             return None
 
 
-def drive(flight: Flight, events: Events, send: _Send, calls: Iterator[Call]) -> Iterator[Prediction]:
-    """Carries out a flight.
+def run_calls(scheduler: CallScheduler, events: Events, send: _Send, calls: Iterator[Call]) -> Iterator[Prediction]:
+    """Carry out calls.
 
     Args:
-        flight: with calls in it already, or without.
-        events: those that wake the flight.
-        send: starts a message, with seconds to go.
+        scheduler: with calls in it already, or without.
+        events: those that wake the scheduler.
+        send: starts a message, given its timeout in seconds.
         calls: further calls, taken as there is room for them.
 
     Yields:
-        The answers, in order. While one is used, no deadline runs.
+        The predictions, in order. While one is used, no deadline runs.
 
     Raises:
-        GradwireError: the first call that failed for good; those under way are cancelled.
+        GradwireError: of the first call that failed for good; those under way are cancelled.
     """
-    flying: dict[Piece, grpc.Future[bytes]] = {}
-    more = True
+    pending: _Pending = {}
+    has_more = True
     try:
-        while more or not flight.is_empty:
-            while more and flight.wants_call:
-                more = _take_call(flight, calls)
-                _launch(flight, events, send, flying)
-            _launch(flight, events, send, flying)
-            for answer in flight.finished():
+        while has_more or not scheduler.is_empty:
+            while has_more and scheduler.has_room:
+                has_more = _begin_call(scheduler, calls)
+                _send_requests(scheduler, events, send, pending)
+            _send_requests(scheduler, events, send, pending)
+            for prediction in scheduler.completed():
                 began = time.monotonic()
-                yield answer
-                flight.held_up(time.monotonic() - began)
-            if flying or not flight.is_empty:
-                _take_event(flight, events, flying)
+                yield prediction
+                scheduler.extend_deadlines(time.monotonic() - began)
+            if pending or not scheduler.is_empty:
+                _take_event(scheduler, events, pending)
     finally:
-        for call in flying.values():
-            call.cancel()
-        flight.close()
+        for future in pending.values():
+            future.cancel()
+        scheduler.close()
 
 
-def _take_call(flight: Flight, calls: Iterator[Call]) -> bool:
+def _begin_call(scheduler: CallScheduler, calls: Iterator[Call]) -> bool:
     began = time.monotonic()
     call = next(calls, None)
     now = time.monotonic()
-    flight.held_up(now - began)
+    scheduler.extend_deadlines(now - began)
     if call is not None:
-        flight.add(call, now)
+        scheduler.add(call, now)
     return call is not None
 
 
-def _launch(flight: Flight, events: Events, send: _Send, flying: dict[Piece, grpc.Future[bytes]]) -> None:
-    for piece, data, seconds in flight.launch(time.monotonic()):
-        flying[piece] = send(data, seconds)
-        flying[piece].add_done_callback(partial(_end, flight, events, piece))
+def _send_requests(scheduler: CallScheduler, events: Events, send: _Send, pending: _Pending) -> None:
+    for chunk, data, timeout in scheduler.next_requests(time.monotonic()):
+        pending[chunk] = send(data, timeout)
+        pending[chunk].add_done_callback(partial(_on_end, scheduler, events, chunk))
 
 
-def _end(flight: Flight, events: Events, piece: Piece, call: grpc.Future[bytes]) -> None:
+def _on_end(scheduler: CallScheduler, events: Events, chunk: Chunk, future: grpc.Future[bytes]) -> None:
     """Called by gRPC, in a thread of its own."""
-    flight.ended(piece, _fault(call))
-    events.ended(piece)
+    scheduler.release(chunk, _failure(future))
+    events.on_end(chunk)
 
 
-def _fault(call: Any) -> Fault | None:
-    """Reads what became of a call; gRPC's futures are its calls as well, which their type does not say."""
-    code = call.code()
-    return None if code is grpc.StatusCode.OK else Fault(code, call.details() or "no message")
+def _failure(future: Any) -> RpcStatus | None:
+    """Read how an RPC ended; gRPC's futures are its calls as well, which their type does not say."""
+    code = future.code()
+    return None if code is grpc.StatusCode.OK else RpcStatus(code, future.details() or "no message")
 
 
-def _take_event(flight: Flight, events: Events, flying: dict[Piece, grpc.Future[bytes]]) -> None:
-    piece = events.wait(flight.sleep(time.monotonic()))
-    if piece is None:
+def _take_event(scheduler: CallScheduler, events: Events, pending: _Pending) -> None:
+    chunk = events.wait(scheduler.seconds_to_wait(time.monotonic()))
+    if chunk is None:
         return
-    call = flying.pop(piece)
-    fault = _fault(call)
-    if fault is None:
-        flight.landed(piece, call.result())
+    future = pending.pop(chunk)
+    status = _failure(future)
+    if status is None:
+        scheduler.on_response(chunk, future.result())
     else:
-        flight.failed(piece, fault, time.monotonic())
+        scheduler.on_failure(chunk, status, time.monotonic())

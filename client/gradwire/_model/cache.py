@@ -1,4 +1,4 @@
-"""Answers kept, and found again by the exact bytes of what was asked."""
+"""Cached responses, keyed by the exact bytes of the request."""
 
 from __future__ import annotations
 
@@ -13,61 +13,63 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._model.request import Arrays, Plan
+    from gradwire._model.request import Arrays, PreparedRequest
 
 
 @final
-class Memo:
-    """The last answers, all of one version of the model.
+class ResponseCache:
+    """The last responses, all of one version of the model; safe to use from several threads.
 
-    A question is the signature, the outputs wanted, and every input's name, dtype, shape and bytes; questions are
-    compared as they are, not by a hash of them, so that no two can be taken for each other. Minus zero and zero are two
-    questions, and so are two NaNs of different payloads. It may be used from several threads.
+    A key is the signature, the outputs, and every input's name, dtype, shape and bytes; keys are compared as they are,
+    not by a hash of them, so that no two requests can be taken for each other. Minus zero and zero are two requests,
+    and so are two NaNs of different payloads.
 
     Args:
-        most: how many answers to keep; the one that was used longest ago goes first. 0 keeps none.
+        size: how many responses to hold; the one that was used longest ago goes first. 0 for none.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._version: int | None = None
-        self._answers: OrderedDict[Hashable, Arrays] = OrderedDict()
+        self._responses: OrderedDict[Hashable, Arrays] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, plan: Plan) -> Arrays | None:
-        """Finds the answer to a question; arrays of the caller's own. None where there is none."""
-        if not self._most:
+    def key(self, request: PreparedRequest) -> Hashable:
+        """Return the key of a request; None where nothing is cached."""
+        if not self._size:
             return None
-        key = _key(plan)
-        with self._lock:
-            if key not in self._answers:
-                return None
-            self._answers.move_to_end(key)
-            return _copy(self._answers[key])
+        call = request.call
+        inputs = tuple((name, array.dtype.str, array.shape, _bytes(array)) for name, array in call.inputs.items())
+        return call.signature.name, request.outputs, inputs
 
-    def keep(self, plan: Plan, found: Mapping[str, NDArray[Any]], checked: Arrays) -> None:
-        """Keeps an answer; when another version than before gave it, those of before go.
+    def get(self, key: Hashable) -> Arrays | None:
+        """Return the response to a request, in arrays of the caller's own; None where there is none."""
+        if key is None:
+            return None
+        with self._lock:
+            if key not in self._responses:
+                return None
+            self._responses.move_to_end(key)
+            return _copy(self._responses[key])
+
+    def put(self, key: Hashable, response: Mapping[str, NDArray[Any]], arrays: Arrays) -> None:
+        """Add a response; where it is of another version than those before, they go.
 
         Args:
-            plan: the question.
-            found: the answer as it came, which knows its version.
-            checked: its arrays.
+            key: of the request.
+            response: as it came, with its version.
+            arrays: of the response, checked.
         """
-        if not self._most:
+        if key is None:
             return
-        version = found.version if isinstance(found, Prediction) else None
+        version = response.version if isinstance(response, Prediction) else None
         with self._lock:
             if version != self._version:
-                self._answers.clear()
+                self._responses.clear()
                 self._version = version
-            self._answers[_key(plan)] = _copy(checked)
-            while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
-
-
-def _key(plan: Plan) -> Hashable:
-    inputs = tuple((name, array.dtype.str, array.shape, _bytes(array)) for name, array in plan.rows.items())
-    return plan.signature.name, tuple(plan.names), inputs
+            self._responses[key] = _copy(arrays)
+            while len(self._responses) > self._size:
+                self._responses.popitem(last=False)
 
 
 def _bytes(array: NDArray[Any]) -> Hashable:

@@ -1,10 +1,10 @@
-"""The caller's values in the dtype that a signature wants, or a refusal that says what would be lost.
+"""The caller's values in the dtype of a signature, or a refusal that names what would be lost.
 
-Rounding a float64 to a float32 input is allowed, for it is what every caller means (NumPy's own arrays are
-float64, most packages float32); whatever changes a value beyond rounding is not: overflow to infinity, integers
-longer than the mantissa, complex numbers, booleans and text as numbers. A caller may ask for less (``"exact"``:
-not even rounding) or for more (``"allow"``: whatever NumPy does). NaN, infinities, negative zeros and denormals
-keep their bits where the dtype stays.
+Rounding a float64 to a float32 input is allowed, for it is what every caller means (NumPy's own arrays are float64,
+most packages float32); whatever changes a value beyond rounding is not: overflow to infinity, integers longer than the
+mantissa, complex numbers, booleans and text as numbers. A caller may allow less (``"exact"``: not even rounding) or
+more (``"allow"``: whatever NumPy does). NaN, infinities, negative zeros and denormals keep their bits where the dtype
+stays.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _BFLOAT16_MAX: Final = float.fromhex("0x1.ffp127")  # from here on, rounding goe
 
 
 def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) -> NDArray[Any]:
-    """Gives an array of the NumPy form of a dtype.
+    """Return an array of the NumPy form of a dtype.
 
     Args:
-        value: a number, nested lists, or anything with ``__array__``.
+        value: a scalar, nested lists, or anything with ``__array__``.
         dtype: the dtype that the signature names.
         name: of the input, for messages.
         casting: what may be lost: nothing (``"exact"``), what rounding loses (``"round"``), or anything
@@ -42,7 +42,7 @@ def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) 
         The array; ``value`` itself when nothing had to be done.
 
     Raises:
-        DTypeError: the values cannot be had in ``dtype`` without changing them beyond rounding.
+        DTypeError: ``dtype`` cannot hold the values without changing them beyond rounding.
         ShapeError: the lists are ragged.
     """
     array = _array(value, name)
@@ -58,26 +58,26 @@ def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) 
     out = _cast(array, dtype, target, name)
     if casting == "exact" and _differ(array, out, dtype):
         raise DTypeError(
-            f"input {name!r} has values that {dtype} cannot hold to the last digit, and cast='exact' was asked for: "
+            f"input {name!r} has values that {dtype} cannot hold to the last digit, and cast='exact' allows no rounding: "
             f"round them first, or serve the model in {array.dtype.name}"
         )
     return out
 
 
 def _to_anything(array: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any]:
-    """What NumPy makes of it: digits, imaginary parts and overflows are lost without a word, as was asked for."""
+    """Cast as NumPy does: digits, imaginary parts and overflows are lost silently, as the caller allows."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
         return array.astype(target)
 
 
 def _differ(array: NDArray[Any], out: NDArray[Any], dtype: str) -> bool:
-    kept = _to_bfloat16(out) if dtype == BFLOAT16 else out
-    return not np.array_equal(kept.astype(array.dtype), array, equal_nan=array.dtype.kind in "fc")
+    held = _to_bfloat16(out) if dtype == BFLOAT16 else out
+    return not np.array_equal(held.astype(array.dtype), array, equal_nan=array.dtype.kind in "fc")
 
 
 def _to_bfloat16(array: NDArray[Any]) -> NDArray[Any]:
-    """What is left of float32 when the lower half of its bits is gone; enough to see whether anything is lost."""
+    """Truncate float32 to the upper half of its bits; enough to see whether anything is lost."""
     return (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
@@ -97,7 +97,7 @@ def _array(value: Any, name: str) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ShapeError(f"input {name!r} is no regular array ({error}): give rows of equal length") from error
+        raise ShapeError(f"input {name!r} is not a regular array ({error}): give rows of equal length") from error
 
 
 def _refusal(name: str, array: NDArray[Any], dtype: str) -> DTypeError:
@@ -127,7 +127,7 @@ def _to_floats(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str
     if array.dtype.kind != "f":
         raise _refusal(name, array, dtype)
     narrows = array.dtype.itemsize > target.itemsize or dtype == BFLOAT16
-    with np.errstate(over="ignore"):  # looked for right below
+    with np.errstate(over="ignore"):  # checked right below
         out = array.astype(target, copy=False)
     if narrows and _overflows(array, out, dtype):
         raise DTypeError(

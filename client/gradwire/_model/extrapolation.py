@@ -1,4 +1,4 @@
-"""Points outside of the domain that the samples covered, as the card has it: a learnt function knows nothing there."""
+"""Points outside of the domain that the samples covered, as the card has it: predictions there are guesses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._model.info import Package
+    from gradwire._model.info import PackageInfo
     from gradwire._package import CardTensor
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
@@ -25,11 +25,11 @@ _UNBOUNDED: Final = (-np.inf, np.inf)
 
 
 @final
-class Guard:
-    """Looks at points before they are sent.
+class ExtrapolationPolicy:
+    """Checks points before they are sent.
 
     Args:
-        package: whose card says the domain; it is asked for only where something is to be done.
+        package: whose card has the domain; it is fetched only where something is to be done.
         action: what to do about points outside.
 
     Raises:
@@ -37,19 +37,19 @@ class Guard:
         SignatureNotFound: something is to be done, and the package has no card.
     """
 
-    def __init__(self, package: Package, action: Extrapolation) -> None:
+    def __init__(self, package: PackageInfo, action: Extrapolation) -> None:
         self._action = action
         self._boxes: dict[str, Box] = {}
         if action != "ignore":
             self._boxes = {tensor.name: box for tensor in package.card.inputs if (box := _box(tensor)) is not None}
             if not self._boxes:
                 raise UsageError(
-                    f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to go by: "
+                    f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to compare with: "
                     "export it with one, or leave it out"
                 )
 
-    def look(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Looks at the rows of a call. NaN lies outside of every domain.
+    def check(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Check the rows of a call. NaN lies outside of every domain.
 
         Args:
             rows: by input name, ``(batch, *row)``.
@@ -59,9 +59,9 @@ class Guard:
         """
         for name, (lower, upper) in self._boxes.items():
             if name in rows:
-                self._look(name, rows[name], lower, upper)
+                self._check(name, rows[name], lower, upper)
 
-    def _look(self, name: str, rows: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> None:
+    def _check(self, name: str, rows: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> None:
         row = rows.shape[1:]
         inside = (rows >= lower.reshape(row)) & (rows <= upper.reshape(row))
         if inside.all():
@@ -71,7 +71,7 @@ class Guard:
         text = (
             f"input {name!r}: {int(outside.sum())} of {len(rows)} points lie outside of the domain that the samples "
             f"covered, {_shown(lower)} to {_shown(upper)}; the first is point {first}, {_shown(rows[first])}: the "
-            "answer there is a guess"
+            "prediction there is a guess"
         )
         if self._action == "raise":
             raise ExtrapolationError(text)
@@ -79,7 +79,7 @@ class Guard:
 
 
 def _level() -> int:
-    """The stack level, as ``warnings`` counts it from whoever calls this, of the first line that is not ours."""
+    """The stack level, as ``warnings`` counts it from the caller of this, of the first line that is not Gradwire's."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("gradwire."):
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""What is known of a package once it was asked: where it is, its signatures, and its card."""
+"""What a package says of itself: where it is, its signatures, and its card."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 CARD_ROWS: Final[Mapping[str, NDArray[Any]]] = {CARD_QUERY: np.zeros(1, np.int32)}  # one row is enough
 
 
-def read_card(answer: Mapping[str, NDArray[Any]]) -> Card:
-    """Reads what the signature `card` answered to ``CARD_ROWS``.
+def read_card(outputs: Mapping[str, NDArray[Any]]) -> Card:
+    """Read the outputs of the signature `card` for ``CARD_ROWS``.
 
     Raises:
-        PackageError: it is no card.
+        PackageError: they hold no card.
     """
-    return Card.from_json(answer[CARD_ANSWER].reshape(-1)[0])
+    return Card.from_json(outputs[CARD_ANSWER].reshape(-1)[0])
 
 
 @final
-class Package:
+class PackageInfo:
     """A package's signatures and card.
 
     Args:
         address: where it is, for messages.
         signatures: by name.
-        card: it, or what asks for it when it is needed for the first time; None where there is none.
+        card: the card, or a function that fetches it when it is needed for the first time; None where there is none.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Package:
         return self._card if isinstance(self._card, Card) else self._card()
 
     def signature(self, name: str) -> Signature:
-        """Finds a signature.
+        """Return a signature.
 
         Raises:
             SignatureNotFound: there is none of that name.
@@ -78,8 +78,8 @@ class Package:
             )
         return self.signatures[name]
 
-    def signature_for_values(self) -> Signature:
-        """Finds the signature that gives values: `value`, else `serving_default`.
+    def value_signature(self) -> Signature:
+        """Return the signature that computes values: `value`, else `serving_default`.
 
         Raises:
             SignatureNotFound: there is neither the signature `value` nor a card.
@@ -90,3 +90,17 @@ class Package:
                 f"it has {sorted(self.signatures)}: call them with predict()"
             )
         return self.signature(VALUE if VALUE in self.signatures else SERVING_DEFAULT)
+
+    def result_names(self) -> tuple[str, ...]:
+        """Name the outputs of ``serving_default`` for a row: each output, followed by its derivatives, in card order.
+
+        Raises:
+            SignatureNotFound: the package has no ``serving_default``.
+        """
+        signature = self.signature(SERVING_DEFAULT)
+        if not self.has_card:
+            return tuple(sorted(signature.outputs))
+        derivatives = self.card.derivatives
+        return tuple(
+            name for output in self.card.outputs for name in (output.name, *derivatives.get(output.name, {}).values())
+        )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gradwire._model.cast import Casting
     from gradwire._model.extrapolation import Extrapolation
 
-DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits for ever; a million rows take a few
+DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits forever; a million rows take a few
 
 
 @final
@@ -22,14 +22,14 @@ class Options:
     """Options of a ``Model``, the same for each of its calls.
 
     Attributes:
-        timeout: seconds for each operation: casts, pieces, waits and repeats together.
+        timeout: seconds for each operation: casts, chunks, waits and retries together.
         cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
             loses, ``"allow"`` anything.
         on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
-        memoize: how many answers to keep, by the exact bytes of the question.
+        memoize: how many responses to cache, keyed by the exact request bytes; 0 for none.
 
     Raises:
-        UsageError: a word that is none of these, or a timeout that is no time.
+        UsageError: a value that is none of these, or a timeout that is not above 0.
     """
 
     timeout: float = DEFAULT_TIMEOUT
@@ -44,4 +44,4 @@ class Options:
             if getattr(self, name) not in words:
                 raise UsageError(f"{name}={getattr(self, name)!r}, expected one of {list(words)}")
         if self.memoize < 0:
-            raise UsageError(f"memoize={self.memoize}, expected how many answers to keep, 0 for none")
+            raise UsageError(f"memoize={self.memoize}, expected how many responses to cache, 0 for none")

@@ -1,14 +1,18 @@
-"""One call, planned: which rows of which signature, and what to make of the answer. No input or output happens here."""
+"""One call, ready to go, and how to read its response. No input or output happens here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradwire._model.validate import check_answer, no_rows
+import numpy as np
+
+from gradwire._errors import ServerError, ShapeError
+from gradwire._model.points import fits, show_shape
+from gradwire._package import BY_NAME
 from gradwire._wire import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -17,39 +21,75 @@ if TYPE_CHECKING:
 Arrays = dict[str, "NDArray[Any]"]
 
 
-class Plan(NamedTuple):
+class PreparedRequest(NamedTuple):
     """A call, ready to go.
 
     Attributes:
-        signature: what is called.
-        rows: its inputs, ``(batch, *row)``.
-        names: the outputs that are wanted.
-        finish: turns them into what the caller gets.
+        call: what to run.
+        outputs: names of the outputs that the caller needs.
+        unpack: turns them into what the caller gets.
     """
 
-    signature: Signature
-    rows: Mapping[str, NDArray[Any]]
-    names: Sequence[str]
-    finish: Callable[[Arrays], Any]
+    call: Call
+    outputs: tuple[str, ...]
+    unpack: Callable[[Arrays], Any]
 
-    @property
-    def call(self) -> Call:
-        """What a transport is asked for."""
-        everything = len(self.names) == len(self.signature.outputs)  # that costs nothing to say
-        return Call(self.signature, self.rows, None if everything else self.names)
+    @classmethod
+    def of(
+        cls,
+        signature: Signature,
+        rows: Mapping[str, NDArray[Any]],
+        outputs: tuple[str, ...],
+        unpack: Callable[[Arrays], Any],
+    ) -> PreparedRequest:
+        """Prepare a call of some outputs; those that are all there are need no names."""
+        is_everything = len(outputs) == len(signature.outputs)
+        return cls(Call(signature, rows, None if is_everything else outputs), outputs, unpack)
 
-    def without_call(self) -> Arrays | None:
-        """Answers no rows here, for they never travel; None where there are some.
+    def empty_response(self) -> Arrays | None:
+        """Return the outputs for no rows, for TensorFlow Serving with batching lets such a call wait forever.
+
+        Returns:
+            Empty arrays of the right dtypes and row shapes (an open size is 0); None where there are rows.
 
         Raises:
-            ShapeError: no rows, and an output has no batch axis.
+            ShapeError: an output has no batch axis, so that only the server could compute it.
         """
-        return no_rows(self.signature, self.rows, self.names)
+        if self.call.rows != 0:
+            return None
+        specs = [self.call.signature.outputs[name] for name in self.outputs]
+        for spec in specs:
+            if not spec.is_batch_first or spec.dtype not in BY_NAME:
+                raise ShapeError(f"no rows, and output {spec.name!r} has no batch axis: expected at least one row")
+        return {spec.name: np.empty([size or 0 for size in spec.shape], BY_NAME[spec.dtype].numpy) for spec in specs}
 
-    def check(self, found: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Checks an answer against the signature; the arrays are then the caller's own.
+    def check(self, response: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Check a response against the signature.
+
+        Args:
+            response: outputs by name, perhaps read-only.
+
+        Returns:
+            The outputs that the caller needs, each an array of the caller's own.
 
         Raises:
             ServerError: an output is missing, or has another dtype, shape or number of rows.
         """
-        return check_answer(found, self.signature, self.rows, self.names)
+        arrays: Arrays = {}
+        for name in self.outputs:
+            if name not in response:
+                raise ServerError(
+                    f"the response lacks {name!r}, it has {sorted(response)}: ask the server's operator",
+                    code="INTERNAL",
+                )
+            array, spec = response[name], self.call.signature.outputs[name]
+            shape = (self.call.rows, *spec.row_shape) if spec.is_batch_first else spec.shape
+            dtype = BY_NAME[spec.dtype].numpy if spec.dtype in BY_NAME else None
+            if array.dtype != dtype or not (spec.any_rank or fits(array.shape, shape)):
+                raise ServerError(
+                    f"the response's {name!r} is {array.dtype} {array.shape}, expected {spec.dtype} "
+                    f"{show_shape(shape)} by the signature: a new version may have come, so connect again",
+                    code="INTERNAL",
+                )
+            arrays[name] = array if array.flags.writeable else array.copy()
+        return arrays

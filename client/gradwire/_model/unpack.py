@@ -1,4 +1,7 @@
-"""From the tensors of an answer to what the caller gets: arrays in the caller's form, plain or by output and input."""
+"""From the tensors of a response to what the caller gets: arrays in the caller's form, plain or by output and input.
+
+Each function takes the binding of the method, the tensors of one part of it, the caller's points, and the response.
+"""
 
 from __future__ import annotations
 
@@ -11,68 +14,77 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._model.binding import Function
+    from gradwire._model.binding import SignatureBinding
     from gradwire._model.points import Points
-    from gradwire._model.request import Arrays
+
+    Arrays = Mapping[str, NDArray[Any]]
+    Unpack = Callable[[SignatureBinding, Mapping[str, Any], Points, Arrays], Any]
 
 
-def values(function: Function, points: Points, found: Arrays) -> Any:
-    """Gives f: ``{output: array}``, or the one array."""
-    return one(function, {name: points.value(found[name]) for name in function.outputs})
+def values(binding: SignatureBinding, tensors: Mapping[str, str], points: Points, arrays: Arrays) -> Any:
+    """Return ``{output: array}``, or the one array: f, or its tangents."""
+    return _plain(binding, {output: points.value(arrays[tensor]) for output, tensor in tensors.items()})
 
 
-def gradients(function: Function, points: Points, found: Arrays) -> Any:
-    """Gives df/dx: ``{output: {input: array}}``, or the one array."""
-    return _pairs(function, lambda tensor, wrt: points.derivative(found[tensor], wrt))
+def derivatives(
+    binding: SignatureBinding, tensors: Mapping[str, Mapping[str, str]], points: Points, arrays: Arrays
+) -> Any:
+    """Return ``{output: {input: array}}``, or the one array: df/dx, or its tangents."""
+    return _pairs(binding, tensors, lambda tensor, wrt: points.derivative(arrays[tensor], wrt))
 
 
-def matrices(function: Function, points: Points, found: Arrays) -> Any:
-    """Gives df/dx as matrices: ``{output: {input: array}}``, or the one array."""
-    return _pairs(function, lambda tensor, wrt: points.matrix(found[tensor], wrt))
+def matrices(
+    binding: SignatureBinding, tensors: Mapping[str, Mapping[str, str]], points: Points, arrays: Arrays
+) -> Any:
+    """Return df/dx as matrices: ``{output: {input: array}}``, or the one array."""
+    return _pairs(binding, tensors, lambda tensor, wrt: points.matrix(arrays[tensor], wrt))
 
 
-def tangents(function: Function, points: Points, found: Arrays) -> Any:
-    """Gives products in the form of the values: ``{output: array}``, or the one array."""
-    return one(function, {name: points.value(found[tensor]) for name, tensor in function.tensors.items()})
+def cotangents(binding: SignatureBinding, tensors: Mapping[str, str], points: Points, arrays: Arrays) -> Any:
+    """Return the cotangents of the inputs: ``{input: array}``, or the one array."""
+    return _plain(binding, {wrt: points.derivative(arrays[tensor], wrt) for wrt, tensor in tensors.items()})
 
 
-def cotangents(function: Function, points: Points, found: Arrays) -> Any:
-    """Gives products in the form of the inputs: ``{input: array}``, or the one array."""
-    by_input = function.tensors.items()
-    return one(function, {wrt: points.derivative(found[tensor], wrt) for wrt, tensor in by_input})
+def hessians(
+    binding: SignatureBinding,
+    tensors: Mapping[str, Mapping[str, Mapping[str, str]]],
+    points: Points,
+    arrays: Arrays,
+) -> Any:
+    """Return d²f/dx²: ``{output: {first: {second: array}}}`` with both orders of every pair, or the one array."""
+    by_output = {output: _both_orders(by_inputs, points, arrays) for output, by_inputs in tensors.items()}
+    return _plain(binding, _plain(binding, _plain(binding, by_output)))
 
 
-def hessians(function: Function, points: Points, found: Arrays) -> Any:
-    """Gives d²f/dx²: ``{output: {first: {second: array}}}`` with both orders of every pair, or the one array."""
-    by_output = {name: _both_orders(by_inputs, points, found) for name, by_inputs in function.tensors.items()}
-    return one(function, one(function, one(function, by_output)))
-
-
-def _pairs(function: Function, form: Callable[[str, str], NDArray[Any]]) -> Any:
-    pairs = {
-        name: one(function, {wrt: form(tensor, wrt) for wrt, tensor in by_input.items()})
-        for name, by_input in function.tensors.items()
+def _pairs(
+    binding: SignatureBinding,
+    tensors: Mapping[str, Mapping[str, str]],
+    reshape: Callable[[str, str], NDArray[Any]],
+) -> Any:
+    by_output = {
+        output: _plain(binding, {wrt: reshape(tensor, wrt) for wrt, tensor in by_input.items()})
+        for output, by_input in tensors.items()
     }
-    return one(function, pairs)
+    return _plain(binding, by_output)
 
 
-def one(function: Function, entries: Mapping[str, Any]) -> Any:
-    """Gives the entry itself, where there is one input and one output."""
-    return next(iter(entries.values())) if function.is_plain else entries
+def _plain(binding: SignatureBinding, entries: Mapping[str, Any]) -> Any:
+    """Return the entry itself, where there is one input and one output."""
+    return next(iter(entries.values())) if binding.is_plain else entries
 
 
-def _both_orders(by_inputs: Mapping[str, Mapping[str, str]], points: Points, found: Arrays) -> Any:
-    """Fills in the second of every mixed pair, of which the package has one: the same numbers, axes exchanged."""
+def _both_orders(by_inputs: Mapping[str, Mapping[str, str]], points: Points, arrays: Arrays) -> Any:
+    """Add the second order of every mixed pair, of which the package has one: the same elements, axes exchanged."""
     wrt = list(dict.fromkeys([*by_inputs, *(second for row in by_inputs.values() for second in row)]))
-    whole: dict[str, dict[str, NDArray[Any]]] = {first: {} for first in wrt}
+    blocks: dict[str, dict[str, NDArray[Any]]] = {first: {} for first in wrt}
     for first, row in by_inputs.items():
         for second, tensor in row.items():
-            array = points.derivative(found[tensor], first, second)
-            whole[first][second] = array
+            array = points.derivative(arrays[tensor], first, second)
+            blocks[first][second] = array
             if first != second:
-                own = len(points.part(first))
-                start = array.ndim - own - len(points.part(second))
+                own = len(points.row_form(first))
+                start = array.ndim - own - len(points.row_form(second))
                 swapped = np.moveaxis(array, range(start, start + own), range(-own, 0))
-                whole[second][first] = np.ascontiguousarray(swapped)
-    inputs = [name for name in points.rows if name in whole]
-    return {first: {second: whole[first][second] for second in inputs if second in whole[first]} for first in inputs}
+                blocks[second][first] = np.ascontiguousarray(swapped)
+    inputs = [name for name in points.rows if name in blocks]
+    return {first: {second: blocks[first][second] for second in inputs if second in blocks[first]} for first in inputs}

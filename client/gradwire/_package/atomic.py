@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, final
 
@@ -47,6 +45,8 @@ class StagedPath:
             raise PackageError(
                 f"{self.target} exists and is not what is to be written (it has no {marker}): give another place"
             )
+        import tempfile  # with shutil 5 ms of `import gradwire`, for calls that write nothing
+
         self._is_directory = is_directory
         self._replaces = marker is not None
         self._new_parents = [parent for parent in self.target.parents if not parent.exists()]
@@ -79,11 +79,11 @@ class StagedPath:
             if old.exists() and not self.target.exists():
                 old.rename(self.target)
             raise self._unwritable(error) from error
-        shutil.rmtree(self._beside, ignore_errors=True)
+        self._remove_beside()
 
     def discard(self) -> None:
         """Remove what was written, and the parents that were made for it; harmless after ``commit``."""
-        shutil.rmtree(self._beside, ignore_errors=True)
+        self._remove_beside()
         self._remove_new_parents()
 
     def __enter__(self) -> Self:
@@ -104,6 +104,11 @@ class StagedPath:
         return PackageError(
             f"cannot write to {self.target}: {error.strerror or error}; give a place that can be written"
         )
+
+    def _remove_beside(self) -> None:
+        import shutil
+
+        shutil.rmtree(self._beside, ignore_errors=True)
 
     def _remove_new_parents(self) -> None:
         for parent in self._new_parents:

@@ -1,4 +1,4 @@
-"""Whatever answers a ``Model``: a server, a package in this process, or a test's own functions."""
+"""Where a ``Model`` makes its calls: a server, a package in this process, or a test's own functions."""
 
 from gradwire._transports.base import Transport
 from gradwire._transports.fake import FakeTransport

@@ -1,14 +1,12 @@
-"""The one seam for input and output: what a ``Model`` needs of whatever answers it."""
+"""The one seam for input and output: what a ``Model`` needs of its transport."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
-
-from gradwire._wire import count_rows
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -19,9 +17,14 @@ if TYPE_CHECKING:
 class Transport(ABC):
     """Carries calls to a package: over gRPC, in process, or to a test's own function.
 
-    A transport is safe to use from several threads. Its final classes are ``GrpcTransport``,
-    ``InProcessTransport`` and ``FakeTransport``.
+    A transport is safe to use from several threads. Its final classes are ``GrpcTransport``, ``InProcessTransport`` and
+    ``FakeTransport``.
+
+    Attributes:
+        can_run_empty: whether a call of no rows may be sent; a server with batching would let it wait forever.
     """
+
+    can_run_empty: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -30,7 +33,7 @@ class Transport(ABC):
 
     @abstractmethod
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
-        """Asks for the signatures.
+        """Request the signatures.
 
         Args:
             timeout: seconds.
@@ -40,45 +43,33 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def predict(
-        self,
-        signature: Signature,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout: float,
-    ) -> Mapping[str, NDArray[Any]]:
-        """Runs a signature.
+    def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
+        """Run a signature.
 
         Args:
-            signature: one of ``signatures()``.
-            inputs: by name, in the signature's dtypes, with at least one row.
-            outputs: the outputs wanted; None for all.
+            call: of one of ``signatures()``, with at least one row.
             timeout: seconds, for the whole call.
 
         Returns:
-            The outputs by name; they may be read-only. An ``Prediction``, where the version is known.
+            The outputs by name; they may be read-only. A ``Prediction``, where the version is known.
         """
 
     def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Mapping[str, NDArray[Any]]]:
-        """Makes one call after the other; a transport that waits for another machine has several under way.
+        """Make one call after the other; a transport that waits for another machine has several under way.
 
         Args:
-            calls: taken as they are needed. One of no rows is answered by an empty mapping, and not sent.
+            calls: taken as they are needed. One of no rows yields an empty mapping, and is not sent.
             timeout: seconds for each call.
 
         Yields:
-            The answers, in the order of the calls.
+            The predictions, in the order of the calls.
         """
         for call in calls:
-            if count_rows(call.signature, call.inputs) == 0:
-                yield {}
-            else:
-                yield self.predict(call.signature, call.inputs, outputs=call.outputs, timeout=timeout)
+            yield {} if call.rows == 0 else self.predict(call, timeout=timeout)
 
     @abstractmethod
     def status(self, *, timeout: float) -> list[VersionStatus]:
-        """Asks for the state of every version of the model, the newest first.
+        """Request the state of every version of the model, the newest first.
 
         Args:
             timeout: seconds.
@@ -86,4 +77,4 @@ class Transport(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Lets go of what it holds; a second time is harmless."""
+        """Release what it holds; a second time is harmless."""

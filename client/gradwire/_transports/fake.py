@@ -1,10 +1,11 @@
-"""A transport that answers from Python functions, for tests of code that uses a ``Model``."""
+"""A transport to Python functions, for tests of code that uses a ``Model``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
+from typing_extensions import override
 
 from gradwire._errors import UsageError
 from gradwire._package import CARD, CARD_ANSWER, signatures_of
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gradwire._package import Card, Signature
+    from gradwire._wire import Call
 
-    Function = Callable[..., Mapping[str, NDArray[Any]]]
+    Compute = Callable[..., Mapping[str, NDArray[Any]]]
 
 
 @final
 class FakeTransport(Transport):
-    """Answers from a Python function a signature, and needs no server.
+    """Runs a Python function for each signature, and needs no server.
 
     Example:
         >>> card = gradwire.Card(
@@ -39,66 +41,62 @@ class FakeTransport(Transport):
         (array(0.69314718), array(0.5))
 
     Args:
-        functions: by signature name; each takes the inputs by name as ``(batch, …)`` arrays, and gives every
-            output by name.
-        card: gives the contract's signatures (``serving_default``, ``value``, ``jvp``, …) their tensors, and
-            answers ``card``.
+        functions: by signature name; each takes the inputs by name as ``(batch, …)`` arrays, and returns
+            every output by name.
+        card: from which the contract's signatures (``serving_default``, ``value``, ``jvp``, …) have their tensors; it
+            is served as ``card``.
         signatures: tensors of further signatures, or of all where there is no card.
 
     Raises:
         UsageError: a function has no signature, or a signature no function.
     """
 
+    can_run_empty: ClassVar[bool] = True
+
     def __init__(
         self,
-        functions: Mapping[str, Function],
+        functions: Mapping[str, Compute],
         *,
         card: Card | None = None,
         signatures: Sequence[Signature] = (),
     ) -> None:
         by_contract = signatures_of(card) if card is not None else {}
-        given = {signature.name: signature for signature in signatures}
-        known = given | {name: by_contract[name] for name in by_contract if name in functions and name not in given}
-        if set(known) != set(functions):
+        by_name = {name: by_contract[name] for name in by_contract if name in functions}
+        by_name |= {signature.name: signature for signature in signatures}
+        if set(by_name) != set(functions):
             raise UsageError(
-                f"functions for {sorted(functions)} and signatures for {sorted(known)}, expected the same names: "
+                f"functions for {sorted(functions)} and signatures for {sorted(by_name)}, expected the same names: "
                 "give a card (for those of the contract) or signatures"
             )
-        self._functions: dict[str, Function] = dict(functions)
-        self._signatures = known
-        if card is not None and CARD not in known:
+        self._functions: dict[str, Compute] = dict(functions)
+        self._signatures = by_name
+        if card is not None and CARD not in by_name:
             text = card.to_json().encode()
 
-            def answer_card(query: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+            def serve_card(query: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
                 return {CARD_ANSWER: np.full(len(query), text, dtype=object)}
 
-            self._functions[CARD] = answer_card
+            self._functions[CARD] = serve_card
             self._signatures[CARD] = by_contract[CARD]
 
     @property
+    @override
     def address(self) -> str:
-        """What people see."""
         return f"a fake of {sorted(self._functions)}"
 
+    @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
-        """Gives the signatures; see ``Transport``."""
         return self._signatures
 
-    def predict(
-        self,
-        signature: Signature,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout: float,
-    ) -> Mapping[str, NDArray[Any]]:
-        """Calls the signature's function; see ``Transport``."""
-        found = self._functions[signature.name](**inputs)
-        return found if outputs is None else {name: found[name] for name in outputs if name in found}
+    @override
+    def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
+        outputs = self._functions[call.signature.name](**call.inputs)
+        return outputs if call.outputs is None else {name: outputs[name] for name in call.outputs if name in outputs}
 
+    @override
     def status(self, *, timeout: float) -> list[VersionStatus]:
-        """Says that version 1 is available."""
         return [VersionStatus(1, "AVAILABLE", "")]
 
+    @override
     def close(self) -> None:
-        """Holds nothing."""
+        pass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import numpy as np
+from typing_extensions import override
 
 from gradwire._errors import DeadlineExceeded, ServerError, UsageError
 from gradwire._extras import import_extra
@@ -14,12 +15,13 @@ from gradwire._transports.base import Transport
 from gradwire._wire import VersionStatus, proto
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from gradwire._package import Signature
+    from gradwire._wire import Call
 
 _ONLY_VERSION: Final = 1  # what a package outside a numbered directory counts as
 
@@ -28,8 +30,8 @@ _ONLY_VERSION: Final = 1  # what a package outside a numbered directory counts a
 class InProcessTransport(Transport):
     """Runs a package in this process.
 
-    TensorFlow does not survive a fork, so neither does this transport: in the child of a fork it says so.
-    Processes that start afresh (``spawn``) get it by pickling, as its path.
+    TensorFlow does not survive a fork, so neither does this transport: in the child of a fork it raises UsageError.
+    Processes that start afresh (``spawn``) receive it by pickling, as its path.
 
     Args:
         path: of one version, as from ``find_package``.
@@ -39,54 +41,51 @@ class InProcessTransport(Transport):
         PackageError: the package cannot be loaded.
     """
 
+    can_run_empty: ClassVar[bool] = True
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._servable = import_extra("gradwire_serving", "serve").Servable.load(path)
         self._pid = os.getpid()
 
     @property
+    @override
     def address(self) -> str:
-        """The directory, for people."""
         return str(self._path)
 
+    @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
-        """Reads the signatures; see ``Transport``."""
-        found = self._open().signature_defs
-        return read_signatures({name: proto.SignatureDef.FromString(found[name].SerializeToString()) for name in found})
+        defs = self._open().signature_defs
+        return read_signatures({name: proto.SignatureDef.FromString(defs[name].SerializeToString()) for name in defs})
 
-    def predict(
-        self,
-        signature: Signature,
-        inputs: Mapping[str, NDArray[Any]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout: float,
-    ) -> Mapping[str, NDArray[Any]]:
-        """Runs a signature; see ``Transport``."""
-        specs = signature.inputs
-        fed = {name: _fed(array, specs[name].dtype) for name, array in inputs.items()}
+    @override
+    def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
+        specs = call.signature.inputs
+        inputs = {name: _to_tensorflow(array, specs[name].dtype) for name, array in call.inputs.items()}
+        names = None if call.outputs is None else list(call.outputs)
         try:
-            found = self._open().run(signature.name, fed, None if outputs is None else list(outputs), timeout)
+            outputs = self._open().run(call.signature.name, inputs, names, timeout)
         except ServerError as error:
             if error.code == "DEADLINE_EXCEEDED":
                 raise DeadlineExceeded(
                     f"{self._path} did not answer within {timeout:g} s: give a longer timeout"
                 ) from error
             raise
-        return {name: _native(array) for name, array in found.items()}
+        return {name: _from_tensorflow(array) for name, array in outputs.items()}
 
+    @override
     def status(self, *, timeout: float) -> list[VersionStatus]:
-        """Says that the version that was loaded is available."""
         self._open()
         version = version_number(self._path.name)
         return [VersionStatus(_ONLY_VERSION if version is None else version, "AVAILABLE", "")]
 
+    @override
     def close(self) -> None:
-        """Frees the package."""
         servable, self._servable = self._servable, None
         if servable is not None and self._pid == os.getpid():
             servable.close()
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         return InProcessTransport, (self._path,)
 
@@ -101,11 +100,11 @@ class InProcessTransport(Transport):
         return self._servable
 
 
-def _fed(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+def _to_tensorflow(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == BFLOAT16:
         return array.astype(np.dtype(BFLOAT16))  # TensorFlow, loaded by now, teaches NumPy this name
     return np.ascontiguousarray(array) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _native(array: Any) -> NDArray[Any]:
+def _from_tensorflow(array: Any) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype.name == BFLOAT16 else array

@@ -10,7 +10,7 @@ import numpy as np
 from gradwire._model import Model
 from gradwire._numerics import Measured, eps_of, evaluate_along, measure, sample_directions, sample_points
 from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, boxes_of
-from gradwire._transports import GrpcTransport
+from gradwire._wire import Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -183,6 +183,6 @@ def run_no_rows(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray
         Every output; None for a server, where such a request may wait for ever.
     """
     transport = model._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - below what Model offers, on purpose
-    if isinstance(transport, GrpcTransport):
+    if not transport.can_run_empty:
         return None
-    return dict(transport.predict(model.signatures[signature], rows, timeout=_TIMEOUT))
+    return dict(transport.predict(Call(model.signatures[signature], rows), timeout=_TIMEOUT))

@@ -1,7 +1,7 @@
-"""Bytes: calls and answers as the messages of TensorFlow Serving, and the address that they go to."""
+"""Bytes: calls and responses as the messages of TensorFlow Serving, and the address that they go to."""
 
 from gradwire._wire.address import TLS, Address, as_target
-from gradwire._wire.call import Call, Prediction, VersionStatus, count_rows
+from gradwire._wire.call import Call, Prediction, VersionStatus
 from gradwire._wire.messages import (
     metadata_request,
     predict_request,
@@ -18,7 +18,6 @@ __all__ = [
     "Prediction",
     "VersionStatus",
     "as_target",
-    "count_rows",
     "metadata_request",
     "predict_request",
     "read_metadata",

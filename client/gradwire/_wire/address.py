@@ -1,4 +1,4 @@
-"""Where a served model is: a target, a name, a version or a label, and how the line is secured."""
+"""Where a served model is: a target, a name, a version or a label, and how the connection is secured."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MAX_PORT: Final = 65535
 @final
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """Files that secure the line, in PEM.
+    """Files that secure the connection, in PEM.
 
     Attributes:
-        root_certificates: whom to trust; None for the system's roots.
-        private_key: the client's own key, where the server asks for one.
+        root_certificates: the authorities to trust; None for the system's roots.
+        private_key: the client's own key, where the server requires one.
         certificate_chain: the client's own certificate, with the key.
     """
 
@@ -35,7 +35,7 @@ class TLS:
     certificate_chain: Path | None = None
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Reads the files, in the order of the attributes.
+        """Read the files, in the order of the attributes.
 
         Raises:
             UsageError: a file cannot be read, or only one of key and chain is given.
@@ -65,10 +65,10 @@ class Address:
         model: its name on the server.
         version: its number; None for the newest.
         label: the version's label, instead of its number.
-        tls: None for a plain line, True for the system's roots, or files.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that gives it, asked
-            for every call. A pickle of the address holds it.
-        gzip: whether requests are packed.
+        tls: None for an unencrypted connection, True for the system's roots, or files.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it,
+            called for every request. A pickle of the address holds it.
+        gzip: whether requests are compressed.
 
     Raises:
         UsageError: the target has another form, the name is empty, both version and label are given, or a token
@@ -113,11 +113,11 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """The name that the certificates of several servers are held against, which is the first one's; else empty."""
+        """The name that the certificates of several servers must hold, which is the first one's; else empty."""
         return "" if isinstance(self.target, str) else self.target[0].rpartition(":")[0].strip("[]")
 
-    def dial(self) -> str:
-        """Gives the target in gRPC's words; names in a tuple are looked up now, for gRPC takes numbers there.
+    def resolve(self) -> str:
+        """Return the target in gRPC's form; names in a tuple are looked up now, for gRPC takes numbers there.
 
         Raises:
             ServerUnreachable: a name is not known.
@@ -125,21 +125,21 @@ class Address:
         """
         if isinstance(self.target, str):
             return self.target
-        found = [_look_up(target) for target in self.target]
-        families = {family for family, _ in found}
+        endpoints = [_look_up(target) for target in self.target]
+        families = {family for family, _ in endpoints}
         if len(families) > 1:
             raise UsageError(f"servers {self.where} are of IPv4 and IPv6, expected one of them for all")
         scheme = "ipv6" if families == {socket.AF_INET6} else "ipv4"
-        return f"{scheme}:{','.join(target for _, target in found)}"
+        return f"{scheme}:{','.join(target for _, target in endpoints)}"
 
     def __str__(self) -> str:
-        chosen = f" version {self.version}" if self.version is not None else ""
-        labelled = f" label {self.label!r}" if self.label is not None else ""
-        return f"{self.model}{chosen}{labelled} at {self.where}"
+        version = f" version {self.version}" if self.version is not None else ""
+        label = f" label {self.label!r}" if self.label is not None else ""
+        return f"{self.model}{version}{label} at {self.where}"
 
 
 def as_target(target: str | Sequence[str]) -> str | tuple[str, ...]:
-    """Gives one server, or several, the form that ``Address`` has."""
+    """Return one server, or several, in the form that ``Address`` has."""
     return target if isinstance(target, str) else tuple(target)
 
 
@@ -151,8 +151,8 @@ def _is_host_port(target: str) -> bool:
 def _look_up(target: str) -> tuple[int, str]:
     host, _, port = target.rpartition(":")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
         raise ServerUnreachable(f"no server {target} ({error}): check the name") from error
-    family, number = min((int(entry[0]), str(entry[4][0])) for entry in found)  # IPv4, where there is one
+    family, number = min((int(entry[0]), str(entry[4][0])) for entry in entries)  # IPv4, where there is one
     return family, f"[{number}]:{port}" if family == socket.AF_INET6 else f"{number}:{port}"

@@ -1,4 +1,4 @@
-"""What travels between a ``Model`` and whatever answers it: a call, its outputs, and the states of versions."""
+"""What travels between a ``Model`` and a transport: a call, its outputs, and the states of versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class VersionStatus(NamedTuple):
 
     Attributes:
         version: its number.
-        state: Serving's word: ``START``, ``LOADING``, ``AVAILABLE``, ``UNLOADING``, ``END`` or ``UNKNOWN``.
+        state: as TensorFlow Serving names it: ``START``, ``LOADING``, ``AVAILABLE``, ``UNLOADING``, ``END`` or
+            ``UNKNOWN``.
         error: why it could not be loaded, as ``"CODE: message"``; empty when nothing went wrong.
     """
 
@@ -26,41 +27,43 @@ class VersionStatus(NamedTuple):
     error: str
 
 
-class Call(NamedTuple):
+@final
+class Call:
     """One call of a signature.
 
-    Attributes:
+    Args:
         signature: what is called.
         inputs: by name, in the signature's dtypes.
-        outputs: the outputs wanted; None for all.
+        outputs: names of the outputs to return; None for all.
+
+    Attributes:
+        rows: how many rows it has, counted here once; None where no input has a batch axis.
     """
 
-    signature: Signature
-    inputs: Mapping[str, NDArray[Any]]
-    outputs: Sequence[str] | None = None
+    __slots__ = ("inputs", "outputs", "rows", "signature")
+
+    def __init__(
+        self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> None:
+        self.signature = signature
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rows: int | None = None
+        for name, array in inputs.items():
+            if signature.inputs[name].is_batch_first:
+                self.rows = len(array)
+                break
 
 
 @final
 class Prediction(dict[str, "NDArray[Any]"]):
-    """Outputs by name, and which version of the model gave them.
+    """Outputs by name, and the version of the model that computed them.
 
-    Attributes:
+    Args:
+        outputs: by name.
         version: its number; None where that is not known.
     """
 
     def __init__(self, outputs: Mapping[str, NDArray[Any]], version: int | None) -> None:
         super().__init__(outputs)
         self.version = version
-
-
-def count_rows(signature: Signature, rows: Mapping[str, NDArray[Any]]) -> int | None:
-    """Counts the rows of a call; None where no input has a batch axis.
-
-    Args:
-        signature: what is called.
-        rows: its inputs.
-    """
-    for name, array in rows.items():
-        if signature.inputs[name].is_batch_first:
-            return len(array)
-    return None

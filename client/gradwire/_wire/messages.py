@@ -1,4 +1,4 @@
-"""Requests made, answers read: between NumPy arrays and the messages of ``gradwire._wire.proto``."""
+"""Requests and responses: between NumPy arrays and the messages of ``gradwire._wire.proto``."""
 
 from __future__ import annotations
 
@@ -14,81 +14,72 @@ from gradwire._wire.call import Prediction, VersionStatus
 from gradwire._wire.tensor import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from gradwire._package import Signature
     from gradwire._wire.address import Address
+    from gradwire._wire.call import Call
 
 _STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 _CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-def predict_request(
-    address: Address,
-    signature: Signature,
-    inputs: Mapping[str, NDArray[Any]],
-    outputs: Sequence[str] | None,
-    version: int | None = None,
-) -> bytes:
-    """Writes a PredictRequest.
+def predict_request(address: Address, call: Call, rows: slice | None = None, version: int | None = None) -> bytes:
+    """Write a PredictRequest.
 
     Args:
-        address: the model, and its version or label where one is asked for.
-        signature: what is called.
-        inputs: in the signature's dtypes.
-        outputs: the outputs wanted; None for all.
+        address: the model, and its version or label where it names one.
+        call: what to request.
+        rows: those of the call that go into this message; None for all.
         version: instead of the address's version or label.
     """
-    request = proto.PredictRequest(output_filter=outputs or ())
+    request = proto.PredictRequest(output_filter=call.outputs or ())
     _fill_spec(request.model_spec, address, version)
-    request.model_spec.signature_name = signature.name
-    for name, array in inputs.items():
-        encode(array, signature.inputs[name].dtype, request.inputs[name])
+    request.model_spec.signature_name = call.signature.name
+    for name, array in call.inputs.items():
+        encode(array if rows is None else array[rows], call.signature.inputs[name].dtype, request.inputs[name])
     return request.SerializeToString()
 
 
 def read_prediction(data: bytes) -> Prediction:
-    """Reads a PredictResponse; the arrays may be read-only.
+    """Read a PredictResponse; the arrays may be read-only.
 
     Raises:
-        ServerError: it is none, or holds a tensor that cannot be.
+        ServerError: it is not one, or holds a tensor whose values do not fit its shape.
     """
-    answer = _parse(proto.PredictResponse, data)
-    outputs = {name: decode(tensor, name) for name, tensor in answer.outputs.items()}
-    return Prediction(outputs, answer.model_spec.version.value)
+    response = _parse(proto.PredictResponse, data)
+    outputs = {name: decode(tensor, name) for name, tensor in response.outputs.items()}
+    return Prediction(outputs, response.model_spec.version.value)
 
 
 def metadata_request(address: Address) -> bytes:
-    """Writes a request for the signatures."""
+    """Write a request for the signatures."""
     request = proto.MetadataRequest(metadata_field=[proto.SIGNATURE_DEF])
     _fill_spec(request.model_spec, address)
     return request.SerializeToString()
 
 
 def read_metadata(data: bytes, address: Address) -> Mapping[str, Signature]:
-    """Reads the signatures, by name.
+    """Read the signatures, by name.
 
     Raises:
-        ServerError: there are none in it.
+        ServerError: it holds none.
     """
-    answer = _parse(proto.MetadataResponse, data)
-    if proto.SIGNATURE_DEF not in answer.metadata:
-        raise ServerError(f"{address} answers no signatures, expected some", code="INTERNAL")
-    found = _parse(proto.SignatureDefMap, answer.metadata[proto.SIGNATURE_DEF].value)
-    return read_signatures(found.signature_def)
+    response = _parse(proto.MetadataResponse, data)
+    if proto.SIGNATURE_DEF not in response.metadata:
+        raise ServerError(f"{address} returned no signatures, expected some", code="INTERNAL")
+    return read_signatures(_parse(proto.SignatureDefMap, response.metadata[proto.SIGNATURE_DEF].value).signature_def)
 
 
 def status_request(address: Address) -> bytes:
-    """Writes a request for the state of every version."""
+    """Write a request for the state of every version."""
     request = proto.StatusRequest()
     _fill_spec(request.model_spec, address)
     return request.SerializeToString()
 
 
 def read_status(data: bytes) -> list[VersionStatus]:
-    """Reads the state of every version, the newest first."""
+    """Read the state of every version, the newest first."""
     return [
         VersionStatus(
             version=entry.version,
@@ -112,7 +103,7 @@ def _parse(message: Any, data: bytes) -> Any:
     try:
         return message.FromString(data)
     except DecodeError as error:
-        text = f"the answer cannot be parsed ({error}), expected TensorFlow Serving's: is that what listens there?"
+        text = f"the response cannot be parsed ({error}), expected TensorFlow Serving's: is that what listens there?"
         raise ServerError(text, code="INTERNAL") from error
 
 

@@ -1,20 +1,16 @@
 """The messages of TensorFlow Serving that the client speaks, declared as data in a private descriptor pool.
 
-No generated code and no TensorFlow: the descriptors are built here when the module is imported (about 3 ms).
-The pool is private, so they cannot clash with TensorFlow's own descriptors in the same process, whichever
-comes first.
+No generated code and no TensorFlow: the descriptors are built here when the module is imported (about 3 ms). The pool
+is private, so they cannot clash with TensorFlow's own descriptors in the same process, whichever comes first.
 
-Only the fields that the client reads or writes are declared; protobuf keeps the others as unknown fields.
-Field numbers are those of tensorflow/core/framework/{tensor,tensor_shape}.proto,
-tensorflow/core/protobuf/meta_graph.proto and
-tensorflow_serving/apis/{model,predict,get_model_metadata,get_model_status}.proto; message names do not
-travel.
+Only the fields that the client reads or writes are declared; protobuf keeps the others as unknown fields. Field numbers
+are those of tensorflow/core/framework/{tensor,tensor_shape}.proto, tensorflow/core/protobuf/meta_graph.proto and
+tensorflow_serving/apis/{model,predict,get_model_metadata,get_model_status}.proto; message names do not travel.
 
-One thing is declared otherwise than there. A packed repeated field and a length-delimited field have the same
-wire form, so the fields of fixed-width numbers (``float_val``, ``double_val`` and the complex ones) are
-``repeated bytes`` here: protobuf then hands over the raw bytes, and NumPy reads them in place (some 90 times
-faster than number by number). Integers, booleans and halves are varints on the wire, and are declared as what
-they are.
+One thing differs from those files. A packed repeated field and a length-delimited field have the same wire form, so the
+fields of fixed-width numbers (``float_val``, ``double_val`` and the complex ones) are ``repeated bytes`` here: protobuf
+then hands over the raw bytes, and NumPy reads them in place (some 90 times faster than number by number). Integers,
+booleans and halves are varints on the wire, and are declared as such.
 """
 
 from __future__ import annotations

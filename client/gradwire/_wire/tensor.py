@@ -1,9 +1,8 @@
 """Arrays to the wire and back: TensorProto.
 
-Sent: always ``tensor_content``, the raw bytes (strings: ``string_val``). Read: both encodings. The rules for
-values that do not fill the shape are Serving's own (tensorflow/core/framework/tensor.cc, ``FromProtoField``):
-fewer, and the last one repeats; none, and the tensor is zero. Whatever else does not fit the shape is
-refused: never a wrong number.
+Sent: always ``tensor_content``, the raw bytes (strings: ``string_val``). Read: both encodings. The rules for values
+that do not fill the shape are Serving's own (tensorflow/core/framework/tensor.cc, ``FromProtoField``): fewer, and the
+last one repeats; none, and the tensor is zero. Whatever else does not fit the shape is refused: never a wrong number.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ _VARINT_BITS: Final = 7
 
 
 def encode(array: NDArray[Any], dtype: str, message: Any) -> None:
-    """Writes an array into a TensorProto.
+    """Write an array into a TensorProto.
 
     Args:
         array: of any layout and byte order, already of the NumPy form of ``dtype``.
         dtype: the dtype that the signature names.
         message: the empty TensorProto to fill.
     """
-    known = BY_NAME[dtype]
-    message.dtype = known.number
+    target = BY_NAME[dtype]
+    message.dtype = target.number
     dims = message.tensor_shape.dim
     for size in array.shape:
         dims.add(size=size)
     if dtype == STRING:
         message.string_val.extend(array.reshape(-1).tolist())
     else:
-        raw = _narrowed(array) if dtype == BFLOAT16 else array.astype(known.raw, copy=False)
+        raw = _narrowed(array) if dtype == BFLOAT16 else array.astype(target.raw, copy=False)
         message.tensor_content = raw.tobytes()
 
 
 def decode(message: Any, name: str) -> NDArray[Any]:
-    """Reads a TensorProto.
+    """Read a TensorProto.
 
     Args:
         message: the TensorProto.
@@ -77,12 +76,12 @@ def decode(message: Any, name: str) -> NDArray[Any]:
 
 
 def _fault(name: str, got: str, expected: str) -> ServerError:
-    message = f"the answer's tensor {name!r} {got}, expected {expected}: the server or a proxy on the way is at fault"
+    message = f"the response's tensor {name!r} {got}, expected {expected}: the server or a proxy on the way is at fault"
     return ServerError(message, code="INTERNAL")
 
 
 def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
-    """Rounds float32 to bfloat16, ties to even; a NaN keeps its sign and stays a NaN."""
+    """Round float32 to bfloat16, ties to even; a NaN keeps its sign and stays a NaN."""
     bits = array.astype(np.float32, copy=False).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> _BFLOAT16_SHIFT) & 1)) >> _BFLOAT16_SHIFT
     quiet = (bits >> _BFLOAT16_SHIFT) | 0x40
@@ -99,7 +98,7 @@ def _content(message: Any, dtype: DType, count: int, name: str) -> NDArray[Any]:
 
 
 def _strings(content: bytes, count: int, name: str) -> NDArray[Any]:
-    """Reads strings from ``tensor_content``: every length as a varint, then the bytes one after the other."""
+    """Read strings from ``tensor_content``: every length as a varint, then the bytes one after the other."""
     lengths: list[int] = []
     at = 0
     while len(lengths) < count and at < len(content):
@@ -132,8 +131,8 @@ def _field(message: Any, dtype: DType, count: int, name: str) -> NDArray[Any]:
 
 
 def _packed(message: Any, dtype: DType, name: str) -> NDArray[Any]:
-    pieces = getattr(message, dtype.field)
-    joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)  # a packed field may come in pieces
+    parts = getattr(message, dtype.field)
+    joined = parts[0] if len(parts) == 1 else b"".join(parts)  # a packed field may come in several parts
     if len(joined) % dtype.raw.itemsize:
         raise _fault(name, f"has {len(joined)} bytes of values", f"a multiple of {dtype.raw.itemsize}")
     return np.frombuffer(joined, dtype.raw)
@@ -158,13 +157,13 @@ def _unpacked(message: Any, dtype: DType) -> NDArray[Any]:
     if not dtype.is_fixed_width:
         return np.empty(0, dtype.raw)
     number = message.DESCRIPTOR.fields_by_name[dtype.field].number
-    found = [field.data for field in UnknownFieldSet(message) if field.field_number == number]
-    words = np.array(found, dtype=f"<u{dtype.scalar_bytes}")
+    values = [field.data for field in UnknownFieldSet(message) if field.field_number == number]
+    words = np.array(values, dtype=f"<u{dtype.scalar_bytes}")
     return words[: len(words) - len(words) % (dtype.raw.itemsize // dtype.scalar_bytes)].view(dtype.raw)
 
 
 def _filled(message: Any, values: NDArray[Any], dtype: DType, count: int, name: str) -> NDArray[Any]:
-    """Fills the shape: the last value repeats, and no value at all means zeros."""
+    """Fill the shape: the last value repeats, and no value at all means zeros."""
     others = [field for field in sorted(_VALUE_FIELDS - {dtype.field}) if len(getattr(message, field))]
     if len(values) > count or (not len(values) and others):
         got = f"has {len(values)} values of {dtype.name}" + "".join(f" and some in {field}" for field in others)

@@ -7,7 +7,7 @@ async with await gradwire.aio.connect("localhost:8500", "log") as log:
 from __future__ import annotations
 
 from gradwire.aio._connect import connect, load
-from gradwire.aio._grpc_transport import GrpcTransport
+from gradwire.aio._grpc import GrpcTransport
 from gradwire.aio._model import Model
 from gradwire.aio._transport import InThreads, Transport
 

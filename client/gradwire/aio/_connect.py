@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gradwire._model import Options
+from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Options
 from gradwire._package import check_digest, find_package
 from gradwire._transports import InProcessTransport
 from gradwire._wire import Address, as_target
-from gradwire.aio._grpc_transport import GrpcTransport
+from gradwire.aio._grpc import GrpcTransport
 from gradwire.aio._model import Model
 from gradwire.aio._transport import InThreads
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from gradwire._model import Casting, Extrapolation
     from gradwire._wire import TLS
 
 
@@ -27,22 +28,28 @@ async def connect(
     *,
     version: int | None = None,
     label: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
     tls: TLS | bool | None = None,
     token: str | Callable[[], str] | None = None,
     gzip: bool = False,
-    **options: Any,
+    cast: Casting = DEFAULT_CASTING,
+    on_extrapolation: Extrapolation = "ignore",
+    memoize: int = 0,
 ) -> Model:
-    """Connects to a model on a server; ``gradwire.connect``, awaited.
+    """Connect to a model on a server; ``gradwire.connect``, awaited.
 
     Args:
-        target: as for ``gradwire.connect``.
+        target: as for ``gradwire.connect``, like all others.
         model: its name on the server.
         version: its number; None for whichever is newest at each call.
         label: the version's label on the server, instead of its number.
-        tls: None for a plain line, True to trust the system's roots, or the files to use.
-        token: sent with each call, over TLS alone.
-        gzip: whether requests are packed.
-        **options: ``timeout``, ``cast``, ``on_extrapolation`` and ``memoize``, as for ``gradwire.connect``.
+        timeout: seconds for each operation: chunks, waits and retries together.
+        tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it.
+        gzip: whether requests are compressed.
+        cast: what a cast to the server's dtype may lose: ``"exact"``, ``"round"`` or ``"allow"``.
+        on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
+        memoize: how many responses to cache, keyed by the exact request bytes.
 
     Returns:
         The model.
@@ -50,17 +57,27 @@ async def connect(
     Raises:
         GradwireError: as for ``gradwire.connect``.
     """
-    chosen = Options(**options)
+    options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
     address = Address(as_target(target), model, version, label, tls, token, gzip)
-    return await Model.open(GrpcTransport(address), chosen)
+    return await Model.open(GrpcTransport(address), options)
 
 
-async def load(path: str | os.PathLike[str], **options: Any) -> Model:
-    """Loads a package into this process; ``gradwire.load``, awaited. Calls run in threads.
+async def load(
+    path: str | os.PathLike[str],
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    cast: Casting = DEFAULT_CASTING,
+    on_extrapolation: Extrapolation = "ignore",
+    memoize: int = 0,
+) -> Model:
+    """Load a package into this process; ``gradwire.load``, awaited. Calls run in threads.
 
     Args:
-        path: as for ``gradwire.load``.
-        **options: ``timeout``, ``cast``, ``on_extrapolation`` and ``memoize``, as for ``gradwire.load``.
+        path: ``models/log``, of which the highest version is taken, or a version such as ``models/log/3``.
+        timeout: seconds for each call.
+        cast: as for ``connect``.
+        on_extrapolation: as for ``connect``.
+        memoize: as for ``connect``.
 
     Returns:
         The model.
@@ -68,8 +85,8 @@ async def load(path: str | os.PathLike[str], **options: Any) -> Model:
     Raises:
         GradwireError: as for ``gradwire.load``.
     """
-    chosen = Options(**options)
-    return await Model.open(InThreads(await asyncio.to_thread(_load, Path(path))), chosen)
+    options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
+    return await Model.open(InThreads(await asyncio.to_thread(_load, Path(path))), options)
 
 
 def _load(path: Path) -> InProcessTransport:

@@ -1,4 +1,4 @@
-"""The asynchronous ``Model``: the plans of ``gradwire.Model``, carried out in an event loop."""
+"""The asynchronous ``Model``: the requests of ``gradwire.Model``, carried out in an event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, final
 
-from gradwire._model import CARD_ROWS, Calculus, Memo, Options, Package, read_card
+from gradwire._model import CARD_ROWS, Options, PackageInfo, RequestBuilder, ResponseCache, read_card
 from gradwire._package import CARD
 from gradwire._wire import Call
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradwire._model import Method, Plan
+    from gradwire._model import Method, PreparedRequest
     from gradwire._package import Card, Signature
     from gradwire._wire import VersionStatus
     from gradwire.aio._transport import Transport
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 
 @final
 class Model:
-    """``gradwire.Model`` with methods to be awaited; they take, give and raise the same.
+    """``gradwire.Model`` with methods to be awaited; they take, return and raise the same.
 
     Made by ``gradwire.aio.connect`` and ``gradwire.aio.load``; in tests, ``await Model.open(InThreads(fake))``. It
     belongs to the event loop in which it was made, where any number of tasks may use it.
 
     Args:
-        transport: what answers.
-        package: what is known of it.
+        transport: makes the calls.
+        package: its signatures and its card.
         options: as ``gradwire.Model`` has them.
     """
 
-    def __init__(self, transport: Transport, package: Package, options: Options) -> None:
+    def __init__(self, transport: Transport, package: PackageInfo, options: Options) -> None:
         self._transport = transport
         self._package = package
         self._options = options
-        self._calculus = Calculus(package, casting=options.cast, on_extrapolation=options.on_extrapolation)
-        self._memo = Memo(options.memoize)
+        self._requests = RequestBuilder(package, options)
+        self._cache = ResponseCache(options.memoize)
 
     @classmethod
     async def open(cls, transport: Transport, options: Options | None = None) -> Model:
-        """Asks for the signatures and the card, and makes the model.
+        """Request the signatures and the card, and make the model.
 
         Args:
-            transport: what answers; it is closed where this fails.
+            transport: makes the calls; it is closed where this fails.
             options: None for the defaults.
 
         Raises:
-            GradwireError: nothing answers, or no such model.
+            GradwireError: there is no response, or no such model.
         """
         options = options or Options()
         try:
@@ -64,73 +64,73 @@ class Model:
         except BaseException:
             await transport.close()
             raise
-        return cls(transport, Package(transport.address, signatures, card), options)
+        return cls(transport, PackageInfo(transport.address, signatures, card), options)
 
     async def value(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes f(x); see ``gradwire.Model.value``."""
-        return await self._do(self._calculus.value(args, inputs))
+        """Compute f(x); see ``gradwire.Model.value``."""
+        return await self._run("value", args, inputs)
 
     async def grad(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes df/dx; see ``gradwire.Model.grad``."""
-        return await self._do(self._calculus.grad(args, inputs))
+        """Compute df/dx; see ``gradwire.Model.grad``."""
+        return await self._run("grad", args, inputs)
 
     async def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
-        """Computes f(x) and df/dx; see ``gradwire.Model.value_and_grad``."""
-        return await self._do(self._calculus.value_and_grad(args, inputs))
+        """Compute f(x) and df/dx; see ``gradwire.Model.value_and_grad``."""
+        return await self._run("value_and_grad", args, inputs)
 
     async def jacobian(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes df/dx as a matrix a point; see ``gradwire.Model.jacobian``."""
-        return await self._do(self._calculus.jacobian(args, inputs))
+        """Compute df/dx as a matrix a point; see ``gradwire.Model.jacobian``."""
+        return await self._run("jacobian", args, inputs)
 
     async def jvp(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes df/dx · x_dot; see ``gradwire.Model.jvp``."""
-        return await self._do(self._calculus.jvp(args, inputs))
+        """Compute df/dx · x_dot; see ``gradwire.Model.jvp``."""
+        return await self._run("jvp", args, inputs)
 
     async def vjp(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes f_bar · df/dx; see ``gradwire.Model.vjp``."""
-        return await self._do(self._calculus.vjp(args, inputs))
+        """Compute f_bar · df/dx; see ``gradwire.Model.vjp``."""
+        return await self._run("vjp", args, inputs)
 
     async def hvp(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes d²f/dx² · x_dot; see ``gradwire.Model.hvp``."""
-        return await self._do(self._calculus.hvp(args, inputs))
+        """Compute d²f/dx² · x_dot; see ``gradwire.Model.hvp``."""
+        return await self._run("hvp", args, inputs)
 
     async def hessian(self, /, *args: Any, **inputs: Any) -> Any:
-        """Computes d²f/dx²; see ``gradwire.Model.hessian``."""
-        return await self._do(self._calculus.hessian(args, inputs))
+        """Compute d²f/dx²; see ``gradwire.Model.hessian``."""
+        return await self._run("hessian", args, inputs)
 
     async def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
-        """Calls a signature as it stands; see ``gradwire.Model.predict``."""
+        """Call a signature as it is; see ``gradwire.Model.predict``."""
         return await self.run(signature, inputs)
 
     async def run(
         self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Calls a signature for some of its outputs; see ``gradwire.Model.run``."""
-        return await self._do(self._calculus.rows(signature, inputs, outputs))
+        """Call a signature for some of its outputs; see ``gradwire.Model.run``."""
+        return await self._execute(self._requests.build_rows(signature, inputs, outputs))
 
     async def stream(
         self, blocks: Iterable[Any] | AsyncIterable[Any], method: Method = "value_and_grad"
     ) -> AsyncGenerator[Any]:
-        """Computes block after block, several under way at once; see ``gradwire.Model.stream``.
+        """Compute block after block, several under way at once; see ``gradwire.Model.stream``.
 
         Args:
             blocks: from a plain iterable or an asynchronous one.
             method: what to compute, by the name of the method.
 
         Yields:
-            What the method gives for each block, in order.
+            What the method returns for each block, in order.
         """
-        plans: deque[Plan] = deque()
+        requests: deque[PreparedRequest] = deque()
 
         async def calls() -> AsyncIterator[Call]:
             async for block in _each(blocks):
-                plans.append(self._calculus.block(method, block))
-                yield plans[-1].call
+                requests.append(self._requests.build_block(method, block))
+                yield requests[-1].call
 
-        async with aclosing(self._transport.stream(calls(), timeout=self._options.timeout)) as answers:
-            async for found in answers:
-                plan = plans.popleft()
-                yield plan.finish(plan.without_call() or plan.check(found))
+        async with aclosing(self._transport.stream(calls(), timeout=self._options.timeout)) as responses:
+            async for response in responses:
+                request = requests.popleft()
+                yield request.unpack(request.empty_response() or request.check(response))
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -139,15 +139,15 @@ class Model:
 
     @property
     def card(self) -> Card:
-        """What the package says of itself; see ``gradwire.Model.card``."""
+        """What the package states about itself; see ``gradwire.Model.card``."""
         return self._package.card
 
     async def status(self) -> list[VersionStatus]:
-        """Asks for the state of every version; see ``gradwire.Model.status``."""
+        """Request the state of every version; see ``gradwire.Model.status``."""
         return await self._transport.status(timeout=self._options.timeout)
 
     async def close(self) -> None:
-        """Lets go of the connection or the package; a second time is harmless."""
+        """Release the connection or the package; a second time is harmless."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -161,13 +161,19 @@ class Model:
     def __repr__(self) -> str:
         return f"<gradwire.aio.Model {self._transport.address}>"
 
-    async def _do(self, plan: Plan) -> Any:
-        answer = plan.without_call() or self._memo.find(plan)
-        if answer is None:
-            found = await self._transport.predict(plan.call, timeout=self._options.timeout)
-            answer = plan.check(found)
-            self._memo.keep(plan, found, answer)
-        return plan.finish(answer)
+    async def _run(self, method: Method, args: Sequence[Any], inputs: Mapping[str, Any]) -> Any:
+        return await self._execute(self._requests.build(method, args, inputs))
+
+    async def _execute(self, request: PreparedRequest) -> Any:
+        arrays = request.empty_response()
+        if arrays is None:
+            key = self._cache.key(request)
+            arrays = self._cache.get(key)
+            if arrays is None:
+                response = await self._transport.predict(request.call, timeout=self._options.timeout)
+                arrays = request.check(response)
+                self._cache.put(key, response, arrays)
+        return request.unpack(arrays)
 
 
 async def _each(blocks: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

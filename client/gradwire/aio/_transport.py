@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, final
 
-from gradwire._wire import count_rows
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -31,23 +31,23 @@ class Transport(ABC):
 
     @abstractmethod
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
-        """Asks for the signatures; see ``gradwire.Transport``."""
+        """Request the signatures, by name; ``timeout`` in seconds."""
 
     @abstractmethod
     async def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
-        """Runs a signature; see ``gradwire.Transport``."""
+        """Run a signature; see ``gradwire.Transport.predict``."""
 
     @abstractmethod
     def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Mapping[str, NDArray[Any]]]:
-        """Makes one call after the other, or several at once; see ``gradwire.Transport``."""
+        """Make one call after the other, or several at once; see ``gradwire.Transport.stream``."""
 
     @abstractmethod
     async def status(self, *, timeout: float) -> list[VersionStatus]:
-        """Asks for the state of every version; see ``gradwire.Transport``."""
+        """Request the state of every version of the model, the newest first; ``timeout`` in seconds."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Lets go of what it holds; a second time is harmless."""
+        """Release what it holds; a second time is harmless."""
 
 
 @final
@@ -55,38 +55,34 @@ class InThreads(Transport):
     """Makes the calls of a synchronous transport in threads: a package in process, or a fake in a test.
 
     Args:
-        inner: what answers; it is used from several threads, and closed by ``close``.
+        inner: makes the calls; it is used from several threads, and closed by ``close``.
     """
 
     def __init__(self, inner: base.Transport) -> None:
         self._inner = inner
 
     @property
+    @override
     def address(self) -> str:
-        """Where the package is, for people."""
         return self._inner.address
 
+    @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
-        """Asks for the signatures; see ``Transport``."""
         return await asyncio.to_thread(self._inner.signatures, timeout=timeout)
 
+    @override
     async def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
-        """Runs a signature; see ``Transport``."""
-        signature, inputs, outputs = call
-        return await asyncio.to_thread(self._inner.predict, signature, inputs, outputs=outputs, timeout=timeout)
+        return await asyncio.to_thread(self._inner.predict, call, timeout=timeout)
 
+    @override
     async def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Mapping[str, NDArray[Any]]]:
-        """Makes one call after the other; see ``Transport``."""
         async for call in calls:
-            if count_rows(call.signature, call.inputs) == 0:
-                yield {}
-            else:
-                yield await self.predict(call, timeout=timeout)
+            yield {} if call.rows == 0 else await self.predict(call, timeout=timeout)
 
+    @override
     async def status(self, *, timeout: float) -> list[VersionStatus]:
-        """Asks for the state of every version; see ``Transport``."""
         return await asyncio.to_thread(self._inner.status, timeout=timeout)
 
+    @override
     async def close(self) -> None:
-        """Closes the transport."""
         await asyncio.to_thread(self._inner.close)

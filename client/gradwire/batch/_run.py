@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gradwire._errors import DataError
-from gradwire._model import default_signature, result_names
-from gradwire._package import contract
+from gradwire._model import package_of
+from gradwire._package import SERVING_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,12 +104,13 @@ def run(
     """
     started = time.perf_counter()
     try:
-        signature, added = default_signature(model), result_names(model)
+        package = package_of(model)
+        signature, added = package.signature(SERVING_DEFAULT), package.result_names()
         _require_columns(source.columns, signature, added)
         done = 0
         for block in source.blocks():
             arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
-            found = model.predict(contract.SERVING_DEFAULT, **arrays)
+            found = model.predict(SERVING_DEFAULT, **arrays)
             sink.write(block, {name: found[name] for name in added})
             done += len(next(iter(arrays.values())))
             if on_progress is not None:

@@ -12,7 +12,8 @@ from gradwire._cli.console import out, say
 from gradwire._cli.io import open_model, read_domain, read_names, read_points
 from gradwire._cli.plot import coordinates, draw, save, slices
 from gradwire._errors import ShapeError, UsageError
-from gradwire._model import default_signature
+from gradwire._model import package_of
+from gradwire._package import SERVING_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,7 @@ def command(
 
 def _fixed_points(model: Model, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Read ``--at``."""
-    points = read_points(texts, default_signature(model).inputs, "--at") if texts else {}
+    points = read_points(texts, package_of(model).signature(SERVING_DEFAULT).inputs, "--at") if texts else {}
     if any(len(rows) > 1 for rows in points.values()):
         raise ShapeError(f"--at {texts}: expected one point for each input")
     return dict(points)
