@@ -135,11 +135,11 @@ class EagerReference:
                 for other in self._function.wrt:
                     swapped = other not in pairs[one]
                     outer, inner = (other, one) if swapped else (one, other)
-                    block = hessians[pairs[outer][inner]].astype(np.float64)
+                    hessian = hessians[pairs[outer][inner]].astype(np.float64)
                     sizes = (prod(spec.input_shape(outer)), prod(spec.input_shape(inner)))
-                    block = block.reshape(len(block), size, *sizes)
+                    hessian = hessian.reshape(len(hessian), size, *sizes)
                     tangent = self._flat_row(tangent_name(other))
-                    total = total + np.einsum("bkji,bj->bki" if swapped else "bkij,bj->bki", block, tangent)
+                    total = total + np.einsum("bkji,bj->bki" if swapped else "bkij,bj->bki", hessian, tangent)
                 shape = derivative_shape(spec.output_shape(output), spec.input_shape(one))
                 name = tangent_name(spec.derivatives[output][one])
                 products[name] = np.asarray(total).reshape(-1, *shape).astype(self._dtype(output))
