@@ -104,6 +104,7 @@ def test_warm_up_has_a_record_of_every_signature(log_package):
     assert set(names) == set(log_package.card.signatures)
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs_the_package(log_package, tmp_path):
     """TensorFlow's own tool runs it, here a product with the Hessian."""
     cli = Path(sys.executable).with_name("saved_model_cli")
@@ -115,6 +116,7 @@ def test_saved_model_cli_runs_the_package(log_package, tmp_path):
     assert "-0.69314718" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_process_responds_or_reports_what_fails(log_package, tmp_path):
     """Each request gets its outputs or the reason of its failure; a package that does not load is refused."""
     requests = [Request("value", {"x": np.ones((2, 1))}), Request("value", {"x": np.ones((2, 1), np.int32)})]

@@ -15,10 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._package import SIGNATURES, Part, cotangent_name, derivative_shape, tangent_name
+from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._derivatives import Tensors
 from gradwire_export._package import PackageSpec
-
-Arrays = dict[str, np.ndarray]
 
 
 @final
