@@ -1,4 +1,4 @@
-"""A served function among JAX's own: jit, vmap, grad and hessian.
+"""A served function in JAX: jit, vmap, grad and hessian.
 
 python examples/bridge_jax.py [ADDRESS]      (after examples/bridge_server.py)
 """
@@ -16,7 +16,7 @@ import gradwire.jax
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Differentiates a function of a served one, for a batch, in one call."""
+    """Differentiate a function of a served function over a batch, in one call."""
     jax.config.update("jax_enable_x64", True)
     with gradwire.connect(address, "curved") as model:
         force = gradwire.jax.wrap(model)

@@ -1,4 +1,4 @@
-"""NumPyro samples a served density by NUTS, which needs its gradient at every step.
+"""NumPyro samples a served density with NUTS, which needs its gradient at every step.
 
 python examples/bridge_numpyro.py [ADDRESS]      (after examples/bridge_server.py)
 """
@@ -17,7 +17,7 @@ import gradwire.jax
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Samples two correlated numbers; says how many calls a second that made."""
+    """Sample two correlated variables; print the rate of calls."""
     jax.config.update("jax_enable_x64", True)
     with gradwire.connect(address, "density") as model:
         density = gradwire.jax.wrap(model)
@@ -29,8 +29,10 @@ def main(address: str = "localhost:8500") -> None:
         seconds = time.perf_counter() - start
     steps = int(sampler.get_extra_fields()["num_steps"].sum())
     correlation = np.corrcoef(samples.T)[0, 1]
-    print(f"400 samples after 200 for warming up: correlation {correlation:.2f}, 0.8 is right")
-    print(f"{steps} gradients for the samples alone, over {steps / seconds:.0f} calls a second, compiling included")
+    print(f"400 samples after a warm-up of 200: correlation {correlation:.2f}, expected 0.8")
+    print(
+        f"{steps} gradients for the samples alone, over {steps / seconds:.0f} calls per second, including compilation"
+    )
     np.testing.assert_allclose(correlation, 0.8, atol=0.15)
 
 

@@ -14,7 +14,7 @@ import gradwire.openmdao
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Looks for the place of the largest force at a time."""
+    """Find the position with the largest force at one time."""
     with gradwire.connect(address, "curved") as model:
         problem = om.Problem(reports=False)
         problem.model.add_subsystem("force", gradwire.openmdao.Component(model), promotes=["*"])

@@ -15,12 +15,12 @@ import gradwire.scipy
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Finds the bottom of Rosenbrock's valley, and the x whose logarithm is 0.5."""
+    """Find the minimum of Rosenbrock's function, and the x whose logarithm is 0.5."""
     with gradwire.connect(address, "rosenbrock") as model:
         f = gradwire.scipy.wrap(model)
-        found = optimize.minimize(f.fun_and_jac, [-1.2, 1.0], jac=True, hessp=f.hessp, method="Newton-CG", tol=1e-10)
-        print("the valley's bottom:", found.x, "after", found.nit, "iterations")
-        np.testing.assert_allclose(found.x, 1.0, atol=1e-6)
+        minimum = optimize.minimize(f.fun_and_jac, [-1.2, 1.0], jac=True, hessp=f.hessp, method="Newton-CG", tol=1e-10)
+        print("minimum of Rosenbrock's function:", minimum.x, "after", minimum.nit, "iterations")
+        np.testing.assert_allclose(minimum.x, 1.0, atol=1e-6)
     with gradwire.connect(address, "log") as model:
         log = gradwire.scipy.wrap(model)
         root = optimize.least_squares(lambda x: log.fun(x) - 0.5, [3.0], jac=log.jac)

@@ -1,7 +1,7 @@
-"""Serves the functions that the examples of the bridges call, in closed form and in float64, on port 8500.
+"""Serves the functions that the bridge examples call, in closed form and in float64, on port 8500.
 
 python examples/bridge_server.py            # in one terminal
-python examples/bridge_jax.py               # in another; so with all examples/bridge_*.py
+python examples/bridge_jax.py               # in another, like every examples/bridge_*.py
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ def log(x: tf.Tensor) -> tf.Tensor:
 
 
 def rosenbrock(x: tf.Tensor) -> tf.Tensor:
-    """A curved valley with its lowest point at (1, 1)."""
+    """Rosenbrock's function: a curved valley with its minimum at (1, 1)."""
     return ((1 - x[:, 0]) ** 2 + 100 * (x[:, 1] - x[:, 0] ** 2) ** 2)[:, None]
 
 
 def curved(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-    """A force that depends on a place and a time, with cross terms of all of them."""
+    """A force that depends on position and time, with cross terms."""
     a, b, c, t = x[:, 0], x[:, 1], x[:, 2], t[:, 0]
     return (t * t * (a * a * b + tf.sin(c)) + t * b * c)[:, None]
 
 
 def density(x: tf.Tensor) -> tf.Tensor:
-    """The logarithm of a density: two normal numbers with a correlation of 0.8."""
+    """The log density of two normal variables with a correlation of 0.8."""
     a, b = x[:, 0], x[:, 1]
     return (-(a * a - 1.6 * a * b + b * b) / (2 * (1 - 0.8**2)))[:, None]
 
 
-def numbers(count: int) -> tf.TensorSpec:
-    """An input of so many numbers."""
-    return tf.TensorSpec((None, count), tf.float64)
+def vector(size: int) -> tf.TensorSpec:
+    """An input of this size."""
+    return tf.TensorSpec((None, size), tf.float64)
 
 
 def export_all(root: Path) -> None:
-    """Writes the packages; the bridges need no more signatures than these."""
-    seconds = ["hvp", "hessian"]
-    export(log, to=root / "log", inputs={"x": numbers(1)}, domain={"x": (0.1, 9.0)}, signatures=seconds)
+    """Export the packages, with no more signatures than the bridges need."""
+    second_order = ["hvp", "hessian"]
+    export(log, to=root / "log", inputs={"x": vector(1)}, domain={"x": (0.1, 9.0)}, signatures=second_order)
     export(
         rosenbrock,
         to=root / "rosenbrock",
-        inputs={"x": numbers(2)},
+        inputs={"x": vector(2)},
         domain={"x": (-2.0, 2.0)},
-        signatures=seconds,
+        signatures=second_order,
     )
-    export(density, to=root / "density", inputs={"x": numbers(2)}, domain={"x": (-4.0, 4.0)}, signatures=[])
+    export(density, to=root / "density", inputs={"x": vector(2)}, domain={"x": (-4.0, 4.0)}, signatures=[])
     export(
         curved,
         to=root / "curved",
-        inputs={"x": numbers(3), "t": numbers(1)},
+        inputs={"x": vector(3), "t": vector(1)},
         domain={"x": (-1.0, 1.0), "t": (0.5, 2.0)},
         units={"x": "m", "t": "s", "f": "N"},
-        signatures=seconds,
+        signatures=second_order,
     )
 
 
 def main() -> None:
-    """Exports, serves, and waits for Ctrl-C."""
+    """Export, serve, and wait for Ctrl-C."""
     root = Path(tempfile.mkdtemp())
     export_all(root)
     server = EmbeddedServer(ServerOptions(directory=root, port=8500))

@@ -1,4 +1,4 @@
-"""A served function inside of a tf.function, under a tape in a tape.
+"""A served function inside a tf.function, under nested gradient tapes.
 
 python examples/bridge_tensorflow.py [ADDRESS]      (after examples/bridge_server.py)
 """
@@ -15,7 +15,7 @@ import gradwire.tensorflow
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Computes first and second derivatives of a served logarithm."""
+    """Compute first and second derivatives of a served logarithm."""
     with gradwire.connect(address, "log") as model:
         log = gradwire.tensorflow.wrap(model)
 

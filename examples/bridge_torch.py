@@ -14,21 +14,21 @@ import gradwire.torch
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Fits what goes into a served function, through it."""
+    """Fit the inputs of a served function by backpropagation through it."""
     torch.manual_seed(0)
     with gradwire.connect(address, "curved") as model:
         force = gradwire.torch.wrap(model)
         t = torch.linspace(0.5, 2.0, 32, dtype=torch.float64)
-        place = torch.nn.Linear(1, 3, dtype=torch.float64)
-        optimizer = torch.optim.Adam(place.parameters(), lr=0.05)
+        position = torch.nn.Linear(1, 3, dtype=torch.float64)
+        optimizer = torch.optim.Adam(position.parameters(), lr=0.05)
         losses: list[float] = []
         for _ in range(60):
             optimizer.zero_grad()
-            loss = (force(torch.tanh(place(t[:, None])), t) - 0.5).square().mean()  # one call
+            loss = (force(torch.tanh(position(t[:, None])), t) - 0.5).square().mean()  # one call
             loss.backward()
             optimizer.step()
             losses.append(float(loss))
-        print("a force of 0.5 at all times, mean square error:", losses[0], "->", losses[-1])
+        print("mean square error from a force of 0.5 at all times:", losses[0], "->", losses[-1])
         assert losses[-1] < losses[0] / 10
 
 

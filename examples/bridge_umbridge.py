@@ -1,4 +1,4 @@
-"""A served function for callers of UM-Bridge, here its Python client.
+"""A served function for UM-Bridge clients, here the one in Python.
 
 python examples/bridge_umbridge.py [ADDRESS]      (after examples/bridge_server.py)
 """
@@ -14,7 +14,7 @@ import umbridge
 
 
 def main(address: str = "localhost:8500") -> None:
-    """Starts `gradwire umbridge` beside this process, and asks it."""
+    """Start `gradwire umbridge` in another process, and query it."""
     port = 4243
     command = [sys.executable, "-c", "from gradwire._cli import main; main()", "umbridge", address, "curved"]
     with subprocess.Popen([*command, "--port", str(port)]) as process:
@@ -29,7 +29,7 @@ def main(address: str = "localhost:8500") -> None:
 
 
 def wait_for(url: str, seconds: float = 60) -> umbridge.HTTPModel:
-    """Connects as soon as something listens."""
+    """Connect as soon as a server listens."""
     end = time.monotonic() + seconds
     while True:
         try:

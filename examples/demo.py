@@ -1,6 +1,6 @@
 """The whole path in one command: fit the logarithm, export, serve, query over gRPC, check, draw.
 
-``make demo`` runs it. Every step is the command that a person would type; the last table is asked over gRPC.
+``make demo`` runs it. Every step is the command that a person would type; the last table comes over gRPC.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path("build/demo")
 FIT, MODELS, PICTURE = ROOT / "log", ROOT / "models", ROOT / "served.png"
 COMMAND = Path(sys.executable).with_name("gradwire")
 START_SECONDS = 60.0
-VALUE_LIMIT, DERIVATIVE_LIMIT = 5e-4, 2e-2  # what the demo promises on all of [0.1, 1.9]
+VALUE_LIMIT, DERIVATIVE_LIMIT = 5e-4, 2e-2  # largest errors allowed on [0.1, 1.9]
 
 SHOWN = (0.1, 0.12, 0.15, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.9)  # ends, samples, and points between samples
 
@@ -35,7 +35,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def run(*arguments: object) -> None:
-    """Shows a command and runs it."""
+    """Print a command and run it."""
     words = [str(argument) for argument in arguments]
     console.print(f"\n[bold cyan]$ gradwire {' '.join(words)}[/]", soft_wrap=True)
     subprocess.run([COMMAND, *words], check=True)
@@ -43,14 +43,14 @@ def run(*arguments: object) -> None:
 
 @contextmanager
 def serving(models: Path) -> Iterator[str]:
-    """Runs `gradwire serve` on a free port; yields its address, and lets it drain at the end."""
+    """Run `gradwire serve` on a free port; yield its address, and let it drain at the end."""
     words = ["serve", str(models), "--engine", "embedded", "--port", "0"]
     console.print(f"\n[bold cyan]$ gradwire {' '.join(words)} &[/]", soft_wrap=True)
     server = subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True)
     try:
         yield _address(server)
     finally:
-        server.terminate()  # drains as Ctrl-C does, also where a shell has background jobs ignore Ctrl-C
+        server.terminate()  # drains as Ctrl-C does, even in a shell whose background jobs ignore Ctrl-C
         server.wait(timeout=START_SECONDS)
 
 
@@ -58,13 +58,13 @@ def _address(server: subprocess.Popen[str]) -> str:
     assert server.stdout is not None
     for line in server.stdout:
         console.print(line.rstrip(), markup=False, soft_wrap=True)
-        if found := re.search(r"serving on (\S+:\d+)", line):
-            return found[1]
-    raise SystemExit("the server ended before it served")
+        if match := re.search(r"serving on (\S+:\d+)", line):
+            return match[1]
+    raise SystemExit("the server exited before it was ready")
 
 
 def show(address: str) -> bool:
-    """Asks the server for f and df/dx, prints and draws them beside the truth, and says whether the promise holds."""
+    """Query f and df/dx, print and plot them beside the exact ones; return whether the errors are within the limits."""
     with gradwire.connect(address, "log") as log:
         x, everywhere = np.array(SHOWN), np.linspace(0.1, 1.9, 1000)
         f, df_dx = log.value_and_grad(x)
@@ -113,7 +113,7 @@ def draw(x: np.ndarray, f: np.ndarray, df_dx: np.ndarray) -> None:
 
 
 def main() -> int:
-    """Runs the path; returns the exit code."""
+    """Run the whole path; return the exit code."""
     started = time.perf_counter()
     run("train", "log", "--loss", "sobolev", "--samples", 19, "--seed", 0, "--to", FIT)
     run("export", FIT, "--to", MODELS / "log")
@@ -125,10 +125,10 @@ def main() -> int:
     for path in sorted(ROOT.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             console.print(f"  {path}", soft_wrap=True)
-    console.print(f"\n{time.perf_counter() - started:.0f} s in all. Next, serve it yourself:")
+    console.print(f"\n{time.perf_counter() - started:.0f} s in total. Next, serve it yourself:")
     console.print(f"  .venv/bin/gradwire serve {MODELS}", soft_wrap=True)
     if not good:
-        console.print(f"errors are above {VALUE_LIMIT:g} and {DERIVATIVE_LIMIT:g}", style="bold red")
+        console.print(f"the errors exceed {VALUE_LIMIT:g} and {DERIVATIVE_LIMIT:g}", style="bold red")
     return 0 if good else 1
 
 

@@ -1,4 +1,4 @@
-"""Your own model and your own data: two inputs, values and slopes, one of them missing here and there.
+"""Your own model and your own data: two inputs, values and derivatives, some of the labels missing.
 
 python examples/own_model.py
 """
@@ -16,14 +16,14 @@ from gradwire_training import Samples, Sobolev, fit, mlp
 
 
 def main() -> None:
-    """Learns price = spot * exp(-rate) with both slopes, exports, and asks the package in process."""
+    """Fit price = spot * exp(-rate) and both derivatives, export, and query the package in process."""
     generator = np.random.default_rng(0)
     spot, rate = generator.uniform(0.5, 1.5, (200, 1)), generator.uniform(0.0, 0.5, (200, 1))
     price = spot * np.exp(-rate)
-    by_spot, by_rate = np.exp(-rate), -price
-    by_rate[::4] = np.nan  # a label that nobody measured: left out, not guessed
+    wrt_spot, wrt_rate = np.exp(-rate), -price
+    wrt_rate[::4] = np.nan  # missing labels are left out
 
-    samples = Samples({"spot": spot, "rate": rate}, {"price": price}, {"price": {"spot": by_spot, "rate": by_rate}})
+    samples = Samples({"spot": spot, "rate": rate}, {"price": price}, {"price": {"spot": wrt_spot, "rate": wrt_rate}})
     model = mlp(inputs={"spot": 1, "rate": 1}, outputs={"price": 1}, widths=(16, 16), activation="tanh", seed=0)
     result = fit(model, samples, loss=Sobolev(), steps=1500)
     print(result.message)

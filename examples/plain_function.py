@@ -1,4 +1,4 @@
-"""A TensorFlow function that nobody trained, as a package: f and df/dx of log x in float64, over gRPC.
+"""A plain TensorFlow function as a package: f and df/dx of log x in float64, over gRPC.
 
 python examples/plain_function.py
 """
@@ -17,7 +17,7 @@ from gradwire_serving import EmbeddedServer, ServerOptions
 
 
 def main() -> None:
-    """Exports tf.math.log, serves it, and asks."""
+    """Export tf.math.log, serve it, and query it."""
     models = Path(tempfile.mkdtemp())
     spec = tf.TensorSpec((None, 1), tf.float64)
     package = export(tf.math.log, to=models / "log", inputs={"x": spec}, domain={"x": (0.1, 1.9)})
@@ -32,8 +32,8 @@ def main() -> None:
     print("units in the last place:", _ulps(f, np.log(x)), "of f,", _ulps(df_dx, 1 / x), "of df_dx")
 
 
-def _ulps(found: np.ndarray, expected: np.ndarray) -> int:
-    return int(np.max(np.abs(found - expected) / np.spacing(np.abs(expected))))
+def _ulps(actual: np.ndarray, expected: np.ndarray) -> int:
+    return int(np.max(np.abs(actual - expected) / np.spacing(np.abs(expected))))
 
 
 if __name__ == "__main__":

@@ -3,23 +3,20 @@
     log = gradwire.jax.wrap(gradwire.connect("localhost:8500", "log"))
     jax.value_and_grad(log)(2.0)
 
-Three functions stand on one another, each the derivative of the one before: f; (f, df/dx); (f, df/dx, d²f/dx²). Each is
+Three functions build on one another, each the derivative of the one before: f; (f, df/dx); (f, df/dx, d²f/dx²). Each is
 one call, its rule for tangents takes values and derivatives from one call of the next, and all else is arithmetic that
-JAX itself turns forward, backward and over batches. A third derivative is refused.
+JAX itself differentiates and batches. A third derivative is refused.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from gradwire._bridges import Bridge, listed, split
-from gradwire._errors import UsageError
+from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
 from gradwire._extras import import_extra
-from gradwire._model import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +27,7 @@ __all__ = ["wrap"]
 
 
 def wrap(model: Model) -> Callable[..., Any]:
-    """Makes a model a JAX function of its inputs.
+    """Make a model a JAX function of its inputs.
 
     One point or many, by the rule of the caller's arrays (docs/client.md), and under ``vmap`` the whole batch, are one
     call. The dtype is the server's, float32 in place of float64 where ``jax_enable_x64`` is off.
@@ -39,11 +36,11 @@ def wrap(model: Model) -> Callable[..., Any]:
         model: from ``gradwire.connect`` or ``gradwire.load``.
 
     Returns:
-        A function of the inputs, by position or by name, that gives an array, or ``{output: array}`` where there are
+        A function of the inputs, by position or by name, that returns an array, or ``{output: array}`` where there are
         several outputs. Shapes and names that do not fit raise InputError when it is traced; what goes wrong in a call
         comes as JAX's own runtime error with the reason in it. Differentiated twice, it raises SignatureNotFound where
-        the package has neither `hvp` nor `hessian`; three times, or by an input that the model has no derivative by,
-        UsageError.
+        the package has neither `hvp` nor `hessian`; three times, or with respect to an input that the model has no
+        derivative for, UsageError.
 
     Raises:
         MissingExtra: JAX is not installed.
@@ -52,29 +49,12 @@ def wrap(model: Model) -> Callable[..., Any]:
     """
     jax, jnp = import_extra("jax", "jax"), import_extra("jax.numpy", "jax")
     bridge = Bridge(model)
-    value = _differentiable(bridge, jax, jnp)
-
-    def function(*args: Any, **inputs: Any) -> Any:
-        given = {name: jnp.asarray(array) for name, array in bind(args, inputs, bridge.names).items()}
-        points = bridge.points({name: array.shape for name, array in given.items()})
-        rows: dict[str, Any] = {}
-        for name, array in given.items():
-            count, *row = points.rows[name].shape
-            shape = (count, math.prod(row))
-            rows[name] = array.reshape(shape) if array.ndim else jnp.broadcast_to(array, shape)
-        x = jnp.concatenate([rows[tensor.name] for tensor in bridge.wrt], -1)
-        f = value(x, *[rows[tensor.name] for tensor in bridge.parameters])
-        outputs = {
-            tensor.name: part.reshape(points.batch + points.output_form(tensor.shape))
-            for tensor, part in zip(bridge.outputs, split(f, bridge.outputs), strict=True)
-        }
-        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
-
-    function.__name__ = function.__qualname__ = bridge.model.card.name
-    return function
+    return framework_function(
+        bridge, jnp, _differentiable(bridge, jax, jnp), convert=lambda array, _: jnp.asarray(array)
+    )
 
 
-def _differentiable(bridge: Bridge, jax: Any, jnp: Any) -> Callable[..., Any]:  # noqa: C901 - a class or rules inside, for the framework is imported here alone; no branches
+def _differentiable(bridge: Bridge, jax: Any, jnp: Any) -> Callable[..., Any]:  # noqa: C901 - rules inside, for JAX is imported here alone; no branches
     """f(x, *parameters) on rows, ``(rows, n)`` to ``(rows, m)``, with derivatives of two orders."""
 
     @jax.custom_jvp
@@ -83,12 +63,12 @@ def _differentiable(bridge: Bridge, jax: Any, jnp: Any) -> Callable[..., Any]:  
         return f
 
     @jax.custom_jvp
-    def first(x: Any, *parameters: Any) -> Any:
-        return _call(jax, bridge.first, 1, bridge, x, parameters)
+    def value_and_jacobian(x: Any, *parameters: Any) -> Any:
+        return _call(jax, bridge.value_and_jacobian, 1, bridge, x, parameters)
 
-    def second(x: Any, *parameters: Any) -> Any:
-        bridge.require_second()
-        return _call(jax, bridge.second, 2, bridge, no_more(x), parameters)
+    def value_jacobian_hessian(x: Any, *parameters: Any) -> Any:
+        bridge.require_second_derivatives()
+        return _call(jax, bridge.value_jacobian_hessian, 2, bridge, no_more(x), parameters)
 
     @jax.custom_jvp
     def no_more(x: Any) -> Any:
@@ -101,28 +81,22 @@ def _differentiable(bridge: Bridge, jax: Any, jnp: Any) -> Callable[..., Any]:  
     @value.defjvp
     def value_rule(primals: Any, tangents: Any) -> Any:
         x, *parameters = primals
-        f, df = first(x, *parameters)
+        f, df = value_and_jacobian(x, *parameters)
         return f, _along(jnp, df, tangents[0])
 
-    @first.defjvp
-    def first_rule(primals: Any, tangents: Any) -> Any:
+    @value_and_jacobian.defjvp
+    def jacobian_rule(primals: Any, tangents: Any) -> Any:
         x, *parameters = primals
-        f, df, d2f = second(x, *parameters)
+        f, df, d2f = value_jacobian_hessian(x, *parameters)
         return (f, df), (_along(jnp, df, tangents[0]), _along(jnp, d2f, tangents[0]))
 
     @no_more.defjvp
     def third_rule(_primals: Any, _tangents: Any) -> Any:
-        raise UsageError(
-            f"a third derivative of {bridge.model!r} was asked for, and a package has two: differentiate less often"
-        )
+        raise third_derivative(bridge)
 
     @parameter.defjvp
     def parameter_rule(_primals: Any, _tangents: Any) -> Any:
-        names = [tensor.name for tensor in bridge.parameters]
-        raise UsageError(
-            f"a derivative by one of the parameters {names} of {bridge.model!r} was asked for, and the package has none: "
-            f"differentiate by {[tensor.name for tensor in bridge.wrt]}, or export it with --wrt"
-        )
+        raise parameter_derivative(bridge)
 
     def guarded(x: Any, *parameters: Any) -> Any:
         return value(x, *[parameter(row) for row in parameters])
@@ -135,28 +109,28 @@ def _along(jnp: Any, derivative: Any, x_dot: Any) -> Any:
     return jnp.einsum("b...n,bn->b...", derivative, x_dot.astype(derivative.dtype))
 
 
-def _call(jax: Any, ask: Callable[..., Any], order: int, bridge: Bridge, x: Any, parameters: Sequence[Any]) -> Any:
+def _call(jax: Any, function: Callable[..., Any], order: int, bridge: Bridge, x: Any, parameters: Sequence[Any]) -> Any:
     """One call from inside of a trace; under ``vmap`` its batch is one call too."""
     dtype = jax.dtypes.canonicalize_dtype(bridge.dtype)
     shape = (*x.shape[:-1], bridge.m)
     shapes = [jax.ShapeDtypeStruct(shape + (bridge.n,) * i, dtype) for i in range(order + 1)]
-    host = _Host(ask, dtype)
+    host = _Host(function, dtype)
     return jax.pure_callback(host, shapes, x, *parameters, vmap_method="broadcast_all")
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """What JAX calls back: NumPy in, NumPy out; equal where it does the same, so that JAX may find it again.
+    """What JAX calls back: NumPy in, NumPy out; equal where it does the same, so that JAX can cache it.
 
     Attributes:
-        ask: the bridge's method.
-        dtype: of every answer.
+        function: the bridge's method.
+        dtype: of every result.
     """
 
-    ask: Callable[..., Any]
+    function: Callable[..., Any]
     dtype: Any
 
     def __call__(self, *arrays: Any) -> list[Any]:
-        found = self.ask(*[np.asarray(array) for array in arrays])
-        return [array.astype(self.dtype, copy=False) for array in listed(found)]
+        results = listed(self.function(*[np.asarray(array) for array in arrays]))
+        return [array.astype(self.dtype, copy=False) for array in results]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradwire._bridges import Bridge, split
+from gradwire._bridges import Bridge, LastCall, unravel
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
 
@@ -22,20 +22,20 @@ __all__ = ["Component"]
 
 
 def Component(model: Model, *, rows: int | None = None) -> Any:  # noqa: C901, N802 - it stands where a class would, and holds one: OpenMDAO is imported here alone
-    """Makes a model an OpenMDAO ``ExplicitComponent``.
+    """Make a model an OpenMDAO ``ExplicitComponent``.
 
-    Inputs and outputs have the model's names and the card's units, where OpenMDAO knows them; others, and pure numbers,
-    have none. What ``compute`` and ``compute_partials`` need at one point is one call. A component of its own belongs in
-    each place of a problem. ``check_partials`` takes ``method="fd"``: a server has no complex numbers.
+    Inputs and outputs have the model's names and the card's units, where OpenMDAO knows them; others, and dimensionless
+    ones, have none. ``compute`` and ``compute_partials`` at one point share one call. Each place in a problem needs a
+    component of its own. ``check_partials`` takes ``method="fd"``: a server has no complex numbers.
 
     Args:
         model: from ``gradwire.connect`` or ``gradwire.load``.
-        rows: None for one point, each variable in the shape of a row; a number for as many points at once, each variable
-            ``(rows, *row)``, with the partial derivatives of each row by itself alone (declared sparse).
+        rows: None for one point, each variable in the shape of a row; a number for as many points at once, each
+            variable ``(rows, *row)``, with the partial derivatives of each row by itself (declared sparse).
 
     Returns:
-        An ``openmdao.api.ExplicitComponent``. Inputs that the model has no derivative by are discrete inputs:
-        OpenMDAO refuses to connect a differentiable variable to them, and never takes the derivative for zero.
+        An ``openmdao.api.ExplicitComponent``. Inputs that the model has no derivative with respect to are
+        discrete: OpenMDAO refuses to connect a differentiable variable to them, and never assumes a zero derivative.
 
     Raises:
         MissingExtra: OpenMDAO is not installed.
@@ -48,6 +48,7 @@ def Component(model: Model, *, rows: int | None = None) -> Any:  # noqa: C901, N
     api = import_extra("openmdao.api", "openmdao")
     valid_units = import_extra("openmdao.utils.units", "openmdao").valid_units
     bridge = Bridge(model)
+    last = LastCall()
     count = rows or 1
     lead = () if rows is None else (rows,)
 
@@ -55,46 +56,42 @@ def Component(model: Model, *, rows: int | None = None) -> Any:  # noqa: C901, N
         """One served model."""
 
         def setup(self) -> None:
-            """Declares the variables."""
+            """Declare the variables."""
             for tensor in bridge.wrt:
                 self.add_input(tensor.name, _middle(tensor, lead), **_unit(tensor, valid_units))
             for tensor in bridge.parameters:
                 self.add_discrete_input(tensor.name, _middle(tensor, lead), desc=_unit(tensor, valid_units)["desc"])
             for tensor in bridge.outputs:
                 self.add_output(tensor.name, shape=_shape(tensor, lead), **_unit(tensor, valid_units))
-            self._last: Any = None
 
         def setup_partials(self) -> None:
-            """Declares the derivatives: dense for one point, a block a row for several."""
+            """Declare the derivatives: dense for one point, a block a row for several."""
             for output in bridge.outputs:
                 for wrt in bridge.wrt:
                     self.declare_partials(output.name, wrt.name, **_pattern(output, wrt, rows))
 
         def compute(self, inputs: Any, outputs: Any, discrete_inputs: Any = None, _: Any = None) -> None:
-            """Computes f."""
-            f, _ = self._ask(inputs, discrete_inputs)
-            for tensor, part in zip(bridge.outputs, split(f, bridge.outputs), strict=True):
+            """Compute f."""
+            f, _ = self._call(inputs, discrete_inputs)
+            for tensor, part in zip(bridge.outputs, unravel(f, bridge.outputs), strict=True):
                 outputs[tensor.name] = part.reshape(_shape(tensor, lead))
 
         def compute_partials(self, inputs: Any, partials: Any, discrete_inputs: Any = None) -> None:
-            """Computes df/dx."""
-            _, df = self._ask(inputs, discrete_inputs)
-            by_output = split(np.moveaxis(df, 1, -1), bridge.outputs)  # (rows, n, m) cut along m
+            """Compute df/dx."""
+            _, df = self._call(inputs, discrete_inputs)
+            by_output = unravel(np.moveaxis(df, 1, -1), bridge.outputs)  # (rows, n, m) cut along m
             for output, part in zip(bridge.outputs, by_output, strict=True):
-                blocks = split(np.moveaxis(part, -1, 1), bridge.wrt)
+                blocks = unravel(np.moveaxis(part, -1, 1), bridge.wrt)
                 for wrt, block in zip(bridge.wrt, blocks, strict=True):
                     partials[output.name, wrt.name] = block[0] if rows is None else block.reshape(-1)
 
-        def _ask(self, inputs: Any, discrete_inputs: Any) -> Any:
-            def row(tensor: CardTensor, given: Any) -> Any:
-                return np.array(given[tensor.name]).reshape(count, math.prod(tensor.shape))
+        def _call(self, inputs: Any, discrete_inputs: Any) -> Any:
+            def row(tensor: CardTensor, values: Any) -> Any:
+                return np.array(values[tensor.name]).reshape(count, math.prod(tensor.shape))
 
             x = np.concatenate([row(tensor, inputs) for tensor in bridge.wrt], -1)
             parameters = [row(tensor, discrete_inputs) for tensor in bridge.parameters]
-            key = tuple(array.tobytes() for array in (x, *parameters))
-            if self._last is None or self._last[0] != key:
-                self._last = key, bridge.first(x, *parameters)
-            return self._last[1]
+            return last(bridge.value_and_jacobian, 2, x, *parameters)
 
     return ServedComponent()
 
@@ -111,7 +108,7 @@ def _middle(tensor: CardTensor, lead: tuple[int, ...]) -> Any:
 
 
 def _unit(tensor: CardTensor, valid_units: Any) -> dict[str, Any]:
-    """The unit for OpenMDAO's conversions where it knows it, and for people in any case."""
+    """The unit for OpenMDAO's conversions where it knows it, and as a description in any case."""
     unit = tensor.unit
     known = unit is not None and unit != "1" and valid_units(unit)
     return {"units": unit if known else None, "desc": "" if unit is None else f"unit {unit}"}

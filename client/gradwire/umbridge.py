@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
-from gradwire._bridges import Bridge, sizes, split
+from gradwire._bridges import Bridge, sizes, unravel
 from gradwire._errors import GradwireError, UsageError
 from gradwire._extras import import_extra
-from gradwire._package import HESSIAN, HVP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,21 +30,20 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "serve"]
 
 DEFAULT_PORT: Final = 4242  # UM-Bridge's own
-DEFAULT_HOST: Final = "127.0.0.1"  # the protocol knows no token, so other machines must be let in on purpose
-WORKERS: Final = 8  # requests at a time: each waits for the served model, so they are more than the cores
+DEFAULT_HOST: Final = "127.0.0.1"  # the protocol has no authentication, so other machines must be let in on purpose
+WORKERS: Final = 8  # concurrent requests: each waits for the served model, so more than the cores
 
 
 def serve(model: Model, port: int = DEFAULT_PORT, *, host: str = DEFAULT_HOST, name: str | None = None) -> None:
-    """Serves Evaluate, Gradient, ApplyJacobian and ApplyHessian until it is interrupted.
+    """Serve Evaluate, Gradient, ApplyJacobian and ApplyHessian until it is interrupted.
 
     The server is that of the umbridge package. Each request is one call. Inputs and outputs are the model's, in the
-    card's order, each flattened to one list of numbers. What goes wrong comes back as the protocol's error, with the
-    reason.
+    card's order, each flattened to one list of numbers. Faults come back as the protocol's error, with the reason.
 
     Args:
         model: from ``gradwire.connect`` or ``gradwire.load``.
         port: to listen on.
-        host: the address to listen at; ``"0.0.0.0"`` lets other machines in, whoever they are.
+        host: the address to listen at; ``"0.0.0.0"`` lets any other machine in.
         name: the model's name for callers; the card's by default.
 
     Raises:
@@ -83,13 +81,12 @@ class _Web:
         return getattr(self._web, name)
 
     def run_app(self, app: Any, *, port: int) -> None:
-        """Runs the server, and says nothing by itself."""
+        """Run the server, silently."""
         self._web.run_app(app, host=self._host, port=port, print=None)
 
 
 def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class or rules inside, for the framework is imported here alone; no branches
-    """The model as umbridge wants it: lists of lists of numbers."""
-    twice = bool({HVP, HESSIAN} & set(bridge.model.signatures))
+    """The model in umbridge's form: lists of lists of numbers."""
 
     class Served(um.Model):
         """One served model."""
@@ -110,28 +107,28 @@ def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class 
             return True
 
         def supports_apply_hessian(self) -> bool:
-            return twice
+            return bridge.has_second_derivatives
 
         def __call__(self, parameters: Any, _config: Any = None) -> Any:
-            def ask() -> Any:
+            def compute() -> Any:
                 f = bridge.value(*_point(bridge, parameters))
-                return [_numbers(part) for part in split(f, bridge.outputs)]
+                return [_numbers(part) for part in unravel(f, bridge.outputs)]
 
-            return _answer(um, ask)
+            return _respond(um, compute)
 
         def gradient(self, out_wrt: int, in_wrt: int, parameters: Any, sens: Any, _config: Any = None) -> Any:
-            def ask() -> Any:
-                _, df = bridge.first(*_point(bridge, parameters))
-                return _numbers(np.asarray(sens) @ df[_of(bridge.outputs, out_wrt), _by(bridge, in_wrt)])
+            def compute() -> Any:
+                _, df = bridge.value_and_jacobian(*_point(bridge, parameters))
+                return _numbers(np.asarray(sens) @ df[_place(bridge.outputs, out_wrt), _place_in_x(bridge, in_wrt)])
 
-            return _answer(um, ask)
+            return _respond(um, compute)
 
         def apply_jacobian(self, out_wrt: int, in_wrt: int, parameters: Any, vec: Any, _config: Any = None) -> Any:
-            def ask() -> Any:
-                _, df = bridge.first(*_point(bridge, parameters))
-                return _numbers(df[_of(bridge.outputs, out_wrt), _by(bridge, in_wrt)] @ np.asarray(vec))
+            def compute() -> Any:
+                _, df = bridge.value_and_jacobian(*_point(bridge, parameters))
+                return _numbers(df[_place(bridge.outputs, out_wrt), _place_in_x(bridge, in_wrt)] @ np.asarray(vec))
 
-            return _answer(um, ask)
+            return _respond(um, compute)
 
         def apply_hessian(
             self,
@@ -143,22 +140,24 @@ def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class 
             vec: Any,
             _config: Any = None,
         ) -> Any:
-            def ask() -> Any:
+            def compute() -> Any:
                 x, *more = _point(bridge, parameters)
                 along = np.zeros_like(x, bridge.dtype)
-                along[_by(bridge, in_wrt2)] = vec
-                df_dot = bridge.turned(x, along, *more)
-                return _numbers(np.asarray(sens) @ df_dot[_of(bridge.outputs, out_wrt), _by(bridge, in_wrt1)])
+                along[_place_in_x(bridge, in_wrt2)] = vec
+                df_dot = bridge.jacobian_jvp(x, along, *more)
+                return _numbers(
+                    np.asarray(sens) @ df_dot[_place(bridge.outputs, out_wrt), _place_in_x(bridge, in_wrt1)]
+                )
 
-            return _answer(um, ask)
+            return _respond(um, compute)
 
     return Served(name)
 
 
-def _answer(um: Any, ask: Callable[[], Any]) -> Any:
-    """Answers, or raises what aiohttp turns into the protocol's error."""
+def _respond(um: Any, compute: Callable[[], Any]) -> Any:
+    """Return the response, or raise what aiohttp turns into the protocol's error."""
     try:
-        return ask()
+        return compute()
     except (GradwireError, ValueError) as error:  # a ValueError is a vector of another length
         kind = "InvalidInput" if isinstance(error, ValueError) else type(error).__name__
         text = json.dumps({"error": {"type": kind, "message": str(error)}})
@@ -167,38 +166,38 @@ def _answer(um: Any, ask: Callable[[], Any]) -> Any:
 
 
 def _point(bridge: Bridge, parameters: Sequence[Sequence[float]]) -> list[Array]:
-    """Gives x and the parameters, one row each."""
-    given = {
+    """Return x and the parameters, one row each."""
+    rows = {
         tensor.name: _as_integers(row) if np.dtype(tensor.dtype).kind in "iu" else np.asarray(row, float)
         for tensor, row in zip(bridge.inputs, parameters, strict=True)
     }
     return [
-        np.concatenate([given[tensor.name] for tensor in bridge.wrt]),
-        *[given[tensor.name] for tensor in bridge.parameters],
+        np.concatenate([rows[tensor.name] for tensor in bridge.wrt]),
+        *[rows[tensor.name] for tensor in bridge.parameters],
     ]
 
 
 def _as_integers(row: Sequence[float]) -> Array:
-    """The protocol has floats alone; those that are no whole numbers are left for the client to refuse."""
+    """The protocol has only floats; those that are not whole are left for the client to refuse."""
     array = np.asarray(row, float)
     return array.astype(np.int64) if np.array_equal(array, np.round(array)) else array
 
 
-def _of(tensors: Sequence[CardTensor], index: int) -> slice:
-    """Where a tensor lies among the joined ones."""
+def _place(tensors: Sequence[CardTensor], index: int) -> slice:
+    """The elements of a tensor among the joined ones."""
     start = sum(sizes(tensors[:index]))
     return slice(start, start + math.prod(tensors[index].shape))
 
 
-def _by(bridge: Bridge, index: int) -> slice:
-    """Where an input lies in x."""
+def _place_in_x(bridge: Bridge, index: int) -> slice:
+    """The elements of an input in x."""
     tensor = bridge.inputs[index]
     if tensor not in bridge.wrt:
         raise UsageError(
-            f"input {index}, {tensor.name!r}, is a parameter, and the package has no derivative by it: expected one of "
-            f"{[wrt.name for wrt in bridge.wrt]}"
+            f"input {index}, {tensor.name!r}, is a parameter, and the package has no derivative with respect to it: "
+            f"expected one of {[wrt.name for wrt in bridge.wrt]}"
         )
-    return _of(bridge.wrt, bridge.wrt.index(tensor))
+    return _place(bridge.wrt, bridge.wrt.index(tensor))
 
 
 def _numbers(array: Array) -> list[float]:
@@ -207,7 +206,7 @@ def _numbers(array: Array) -> list[float]:
 
 @final
 class _Number(float):
-    """A number that umbridge, which writes answers by repr, writes as JSON parsers read it: NaN and Infinity."""
+    """A float whose repr, which umbridge writes, is what JSON parsers read: NaN and Infinity."""
 
     __slots__ = ()
 

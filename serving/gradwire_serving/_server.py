@@ -12,7 +12,7 @@ from gradwire_serving._grpc import GrpcFrontEnd
 from gradwire_serving._wire import warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gradwire_serving._config import ServerOptions
     from gradwire_serving._core import Version
@@ -122,12 +122,11 @@ class EmbeddedServer:
         self._manager.stop()
 
 
-def _check_loaded(failed: Mapping[str, Sequence[Version]]) -> None:
+def _check_loaded(failed: Sequence[tuple[str, Version]]) -> None:
     if failed:
         raise PackageError(
             "; ".join(
                 f"model {name!r} version {version.number} at {version.path} cannot be loaded: {version.failure}"
-                for name, versions in failed.items()
-                for version in versions
+                for name, version in failed
             )
         )

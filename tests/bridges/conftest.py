@@ -91,7 +91,7 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _export_all(root: Path) -> None:
     models = runpy.run_path(str(EXAMPLES / "bridge_server.py"))
     models["export_all"](root)
-    inputs = {"x": models["numbers"](3), "t": models["numbers"](1)}
+    inputs = {"x": models["vector"](3), "t": models["vector"](1)}
     box = {"x": (-1.0, 1.0), "t": (0.5, 2.0)}
     export(_served_pair, to=root / "pair", inputs=inputs, domain=box, signatures=["hvp", "hessian"])
 

@@ -111,7 +111,7 @@ def test_vmap_of_a_hessian_is_one_call(served, tolerance):
 
 
 def test_a_batch_without_vmap(served, tolerance):
-    """Points in the caller's arrays are a batch as well; a single number goes with all of them, and gets one gradient."""
+    """Points in the caller's arrays are a batch as well; a scalar goes with all of them, and gets one gradient."""
     model, calls = served("curved")
     remote = gradwire.jax.wrap(model)
     x = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 5, 3)))

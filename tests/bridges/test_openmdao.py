@@ -79,7 +79,7 @@ def test_units_are_the_cards(served, problem):
 
 
 def test_parameters_cannot_be_differentiated_by(with_parameter, problem):
-    """An input without a derivative is discrete: its value counts, and what has derivatives cannot be connected to it."""
+    """An input without a derivative is discrete: its value counts, and no variable with derivatives connects to it."""
     found = problem(gradwire.openmdao.Component(with_parameter), x=[1.0, 2.0], k=np.array([3.0]))
     found.run_model()
     np.testing.assert_allclose(found.get_val("f"), [15.0])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -160,3 +164,43 @@ def test_another_number_of_entries_is_refused(served):
     for x in ([1.0], [[1.0, 2.0]], [1.0, 2.0, 3.0]):
         with pytest.raises(gradwire.ShapeError, match=r"expected \(2,\)"):
             f.fun(x)
+
+
+def gate(wait: float) -> tuple[gradwire.Model, list[float]]:
+    """A model of x² in which a call waits a while for a second one, and the points of its calls."""
+    calls: list[float] = []
+    both = threading.Barrier(2)
+
+    def square(x):
+        calls.extend(x[:, 0])
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(wait)
+        return {"f": x * x, "df_dx": 2 * x}
+
+    card = gradwire.Card(
+        name="square",
+        inputs=(gradwire.CardTensor("x", "float64", (1,)),),
+        outputs=(gradwire.CardTensor("f", "float64", (1,)),),
+        derivatives={"f": {"x": "df_dx"}},
+        signatures=("serving_default",),
+    )
+    return gradwire.Model(gradwire.FakeTransport({"serving_default": square}, card=card)), calls
+
+
+def test_two_threads_at_one_point_make_one_call():
+    """The one that comes second waits for the first one's response."""
+    model, calls = gate(0.5)
+    f = gradwire.scipy.wrap(model)
+    with ThreadPoolExecutor(2) as threads:
+        value, slope = threads.submit(f.fun, [3.0]), threads.submit(f.jac, [3.0])
+        assert (value.result(), slope.result().tolist()) == (9.0, [6.0])
+    assert calls == [3.0]
+
+
+def test_threads_at_different_points_get_their_own_values():
+    """The last point's response is never taken for another's."""
+    f = gradwire.scipy.wrap(gate(0)[0])
+    points = [float(k % 5) for k in range(200)]
+    with ThreadPoolExecutor(4) as threads:
+        pairs = list(threads.map(lambda x: f.fun_and_jac([x]), points))
+    assert [(value, slope[0]) for value, slope in pairs] == [(x * x, 2 * x) for x in points]

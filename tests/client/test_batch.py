@@ -1,5 +1,7 @@
 """Batch jobs: blocks of a file through a Model, complete or not at all."""
 
+import stat
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,8 +9,7 @@ import pytest
 
 import gradwire
 from gradwire import Card, CardTensor, DataError, FakeTransport, Model, PackageError, SignatureNotFound
-from gradwire.batch import run
-from gradwire.batch._parquet import ParquetSink, ParquetSource
+from gradwire.batch import ParquetSink, ParquetSource, _formats, open_sink, open_source, run
 
 
 def _answers(v, t):
@@ -143,3 +144,31 @@ def test_a_package_without_serving_default_is_refused(points, tmp_path):
     with pytest.raises(SignatureNotFound, match="other"):
         run(other, ParquetSource(points[0]), ParquetSink(tmp_path / "out.parquet"))
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_result_is_readable_by_others(model, points, tmp_path):
+    """A temporary file is private; the result is for colleagues and containers, whatever was there before."""
+    out = tmp_path / "out.parquet"
+    run(model, ParquetSource(points[0]), ParquetSink(out))
+    assert stat.S_IMODE(out.stat().st_mode) == 0o644
+    out.chmod(0o600)
+    run(model, ParquetSource(points[0]), ParquetSink(out, overwrite=True))
+    assert stat.S_IMODE(out.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.PARQUET", "in.pq", "in"])
+def test_the_suffix_names_the_format_and_parquet_is_the_default(model, points, tmp_path, name):
+    """A file of any suffix is opened; whatever is not a known format is Parquet."""
+    path = points[0].rename(tmp_path / name)
+    run(model, open_source(path), open_sink(tmp_path / "out"))
+    assert pq.read_table(tmp_path / "out").num_rows == 7
+    with pytest.raises(PackageError, match="--overwrite"):
+        open_sink(tmp_path / "out")
+
+
+def test_a_new_format_is_one_module(monkeypatch, tmp_path):
+    """A module beside parquet.py that is named by its suffix is found by it."""
+    (tmp_path / "rows.py").write_text("open_source = lambda path: ('source', path.name)\n")
+    monkeypatch.setattr(_formats, "__path__", [*_formats.__path__, str(tmp_path)])
+    monkeypatch.setattr(_formats, "SUFFIXES", _formats.SUFFIXES | {"rows"})
+    assert open_source("points.rows") == ("source", "points.rows")

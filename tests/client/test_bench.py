@@ -14,7 +14,7 @@ from gradwire._cli.main import app
 from gradwire._cli.query import LoadTestResult, draw_points, resolve_query, run_load_test
 
 
-def test_quantiles_are_calls_that_were_made():
+def test_quantiles_are_latencies_that_were_measured():
     """The 99th of 100 latencies, not a number between two."""
     result = LoadTestResult(rows=3, in_flight=2, seconds=50.0, latencies=tuple(np.arange(1, 101) / 1000))
     assert [result.quantile(q) for q in (0.5, 0.99, 1.0)] == [0.050, 0.099, 0.100]
@@ -33,24 +33,24 @@ def test_points_lie_in_the_domain_of_the_card(multi):
     np.testing.assert_array_equal(points["x"], again["x"])
 
 
-def test_so_many_calls_are_under_way_at_once(make_log):
-    """As many as were asked for, no more, and none after the end; the first call is not counted."""
-    under_way, most, made = [], [], []
+def test_the_number_of_concurrent_calls(make_log):
+    """As many as requested, no more, and none after the end; the first call is not measured."""
+    running, most, sizes = [], [], []
 
     def both(x):
-        under_way.append(1)
-        made.append(len(x))
-        most.append(len(under_way))
+        running.append(1)
+        sizes.append(len(x))
+        most.append(len(running))
         time.sleep(0.01)
-        under_way.pop()
+        running.pop()
         return {"f": np.log(x), "df_dx": 1 / x}
 
     model = make_log("float64", both)
     query = resolve_query(model, "grad")
     result = run_load_test(model, query, draw_points(model, query, 5, 0), in_flight=3, seconds=0.2)
     assert max(most) == 3
-    assert result.calls == len(made) - 1
-    assert set(made) == {5}
+    assert result.calls == len(sizes) - 1
+    assert set(sizes) == {5}
     assert 3 <= result.calls <= 3 * 21
 
 
@@ -70,7 +70,7 @@ def test_a_call_that_fails_ends_the_load(make_log):
         run_load_test(model, query, draw_points(model, query, 1, 0), in_flight=4, seconds=30)
 
 
-def test_the_command_shows_a_row_a_load(stand_in):
+def test_the_command_prints_a_row_per_load(stand_in):
     """Every pair of sizes, as a table and as JSON, for any signature; directions are drawn, too."""
 
     def run(*words):
@@ -89,8 +89,8 @@ def test_the_command_shows_a_row_a_load(stand_in):
 
 
 @pytest.mark.parametrize("words", [["--rows", "0"], ["--in-flight", "a"], ["--rows", "1,1"], ["--seconds", "0"]])
-def test_a_mistake_is_told(words):
-    """Before anybody is called."""
+def test_a_mistake_is_reported(words):
+    """Before the server is called."""
     done = CliRunner().invoke(app, ["bench", "localhost:1", "log", *words])
     assert isinstance(done.exception, gradwire.UsageError)
     assert words[0] in str(done.exception)

@@ -13,7 +13,7 @@ import pytest
 import gradwire
 from gradwire import CardTensor, Domain, Model
 from gradwire._cli.commands import card as command
-from gradwire._cli.io import card_page, check_views
+from gradwire._cli.io import card_page, read_checks, verdict
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[2J{{ 7 * 7 }}{% raw %}"
 VOID = {"meta", "br", "img", "link"}
@@ -83,7 +83,7 @@ def test_a_page_says_what_the_card_says(log: Model):
     ):
         assert words in page.text, words
     assert page.elements <= KNOWN
-    verdicts = [check.verdict for check in check_views(proven(log).checks)]
+    verdicts = [verdict(check) for check in read_checks(proven(log).checks)]
     assert verdicts == ["ok", "ok", "skipped", "ok", "ok", "ok"]
 
 
@@ -152,11 +152,11 @@ def test_checks_of_another_form_do_no_harm(log: Model, checks: Any):
     """What is not of the form of a check is left out, or counts as wrong."""
     card = replace(log.card, checks=checks)
     Page(card_page(card))
-    assert all(check.verdict in ("ok", "WRONG", "skipped") for check in check_views(card.checks))
+    assert all(verdict(check) in ("ok", "WRONG", "skipped") for check in read_checks(card.checks))
 
 
 def test_a_wrong_check_stands_out(log: Model):
-    """A failure is told as one, and its infinite distance, which JSON keeps as null."""
+    """A failure is marked as one; its infinite distance is null in JSON."""
     checks = {"taylor": {"passed": False, "findings": [{"subject": "df_dx", "worst": None, "passed": False}]}}
     page = card_page(replace(log.card, checks=checks))
     assert 'class="WRONG"' in page
@@ -164,7 +164,7 @@ def test_a_wrong_check_stands_out(log: Model):
 
 
 def test_the_command_writes_it(stand_in: Any, tmp_path: Path, make_stand_in: Callable[..., Any]):
-    """A file that cannot be written is told."""
+    """A file that cannot be written is refused."""
     command.command(stand_in.target, "log", html=tmp_path / "card.html")
     assert "<h1>log</h1>" in (tmp_path / "card.html").read_text()
     with pytest.raises(gradwire.UsageError, match="choose another file"):

@@ -96,6 +96,28 @@ def test_hessians_are_symmetric(curved: Model, bumpy: Model):
     assert bumpy.hessian(X).shape == (5, 3, 3)
 
 
+def test_mixed_derivatives_are_transposed_and_not_reshaped():
+    """Of inputs of two and of three elements each pair of axes is exchanged, whatever axes the output has."""
+    rng = np.random.default_rng(1)
+    tensors = {"f_ab": rng.normal(size=(4, 2, 3)), "w_ab": rng.normal(size=(4, 5, 2, 3))}
+    card = gradwire.Card(
+        name="mixed",
+        inputs=(gradwire.CardTensor("a", "float64", (2,)), gradwire.CardTensor("b", "float64", (3,))),
+        outputs=(gradwire.CardTensor("f", "float64", (1,)), gradwire.CardTensor("w", "float64", (5,))),
+        derivatives={},
+        second_derivatives={"f": {"a": {"b": "f_ab"}}, "w": {"a": {"b": "w_ab"}}},
+        signatures=("hessian",),
+    )
+    specs = {name: gradwire.TensorSpec(name, "float64", (None, *array.shape[1:])) for name, array in tensors.items()}
+    inputs = {name: gradwire.TensorSpec(name, "float64", (None, size)) for name, size in (("a", 2), ("b", 3))}
+    signature = gradwire.Signature("hessian", inputs, specs)
+    model = Model(gradwire.FakeTransport({"hessian": lambda a, b: tensors}, card=card, signatures=[signature]))
+    hessian = model.hessian(np.ones((4, 2)), np.ones((4, 3)))
+    for name in ("f", "w"):
+        assert np.array_equal(hessian[name]["a"]["b"], tensors[f"{name}_ab"])
+        assert np.array_equal(hessian[name]["b"]["a"], np.swapaxes(tensors[f"{name}_ab"], -1, -2))
+
+
 def test_closed_forms(curved: Model, closed_forms: dict[str, Callable[..., Any]]):
     """Every tensor lands where its output and inputs say."""
     exact = closed_forms["curved"](X, T[:, None])

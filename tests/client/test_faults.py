@@ -187,13 +187,13 @@ def test_a_server_killed_for_good(stand_in: Any, proxy: Proxy, ask: Ask):
     """A server that dies in the middle of a call and stays dead is said to be gone, in time."""
 
     def die(request: Any, context: grpc.ServicerContext) -> None:
-        if len(stand_in.requests) == 5:
+        if len(stand_in.requests) >= 3 and proxy.to[1] != 1:
             proxy.to = ("127.0.0.1", 1)  # where nothing listens
             proxy.each(proxy.reset)
 
     began = time.monotonic()
     with pytest.raises(gradwire.ServerUnreachable, match=r"no answer from .*is it running"):
-        ask(proxy.target, lambda: setattr(stand_in, "hook", die), timeout=1.5, **SMALL)
+        ask(proxy.target, lambda: setattr(stand_in, "hook", die), timeout=3.0, **SMALL)
     assert time.monotonic() - began < DEADLINE
 
 
@@ -282,13 +282,14 @@ def test_a_full_server_gets_fewer_calls_at_once(stand_in: Any, ask: Ask, code: s
 
 def test_a_burst_of_refusals(stand_in: Any, ask: Ask):
     """A server that refuses everything for a while is asked again until it answers."""
-    until = time.monotonic() + 0.5
+    calls = iter(range(12))
 
     def refuse(request: Any, context: grpc.ServicerContext) -> None:
-        if time.monotonic() < until:
+        if next(calls, None) is not None:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
 
     right(ask(stand_in.target, lambda: setattr(stand_in, "hook", refuse), **SMALL))
+    assert next(calls, None) is None
 
 
 def test_a_server_that_is_full_when_it_is_asked_what_it_has(stand_in: Any, ask: Ask):

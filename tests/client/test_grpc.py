@@ -152,9 +152,6 @@ def test_targets_of_every_form(target: str):
 @pytest.mark.parametrize(
     ("code", "details", "error", "message"),
     [
-        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", gradwire.ServerError, "--grpc_max_threads"),
-        ("UNAVAILABLE", "The batch scheduling queue is full", gradwire.ServerError, "max_enqueued_batches"),
-        ("UNAVAILABLE", "Socket closed", gradwire.ServerUnreachable, "Socket closed"),
         (
             "INVALID_ARGUMENT",
             "Task size 33 is larger than maximum input batch size 32",
@@ -168,31 +165,35 @@ def test_targets_of_every_form(target: str):
             "connect again",
         ),
         ("INTERNAL", "odd", gradwire.ServerError, "INTERNAL: odd"),
-        ("DEADLINE_EXCEEDED", "late", gradwire.DeadlineExceeded, r"within 0\.5 s"),
+        ("DEADLINE_EXCEEDED", "late", gradwire.DeadlineExceeded, r"within 60 s"),
     ],
 )
 def test_statuses(stand_in: Any, code: str, details: str, error: type[gradwire.GradwireError], message: str):
-    """Each status of a server is the error of its kind, with the server's words and what to do.
-
-    Those that may pass are tried again until there is no more time for it, and then are what they were.
-    """
+    """Each status of a server is the error of its kind, with the server's words and what to do."""
     with gradwire.connect(stand_in.target, "log") as log:
         stand_in.hook = lambda request, context: context.abort(grpc.StatusCode[code], details)
-        impatient = Model(log._transport, timeout=0.5)
         with pytest.raises(error, match=message) as caught:
-            impatient.predict("value", x=[[1.0]])
+            log.predict("value", x=[[1.0]])
     if isinstance(caught.value, gradwire.ServerError):
         assert caught.value.code == code
         assert pickle.loads(pickle.dumps(caught.value)).code == code
 
 
+def hurried(model: Model, timeout: float) -> Model:
+    """The same model with less time for its calls, but as much as it took to ask for its signatures and card."""
+    hurried = Model(model._transport, timeout=timeout)
+    hurried.__dict__["signatures"], hurried.__dict__["_package"] = model.signatures, model._package
+    model.card  # noqa: B018 - asked for now
+    return hurried
+
+
 def test_deadline(stand_in: Any):
     """A slow answer ends at the timeout, which the message names."""
-    with gradwire.connect(stand_in.target, "log", timeout=0.2) as log:
-        log.card  # noqa: B018 - asked for while the server is quick
+    with gradwire.connect(stand_in.target, "log") as log:
+        impatient = hurried(log, 0.2)
         stand_in.hook = lambda request, context: time.sleep(0.6)
         with pytest.raises(gradwire.DeadlineExceeded, match=r"within 0\.2 s"):
-            log.value(1.0)
+            impatient.value(1.0)
 
 
 def test_answers_that_are_no_serving_answers(stand_in: Any):
@@ -293,8 +294,7 @@ def test_a_failed_piece_fails_the_call(stand_in: Any, in_pieces: Callable[..., M
 
 def test_one_deadline_for_all_pieces(stand_in: Any, in_pieces: Callable[..., Model]):
     """Pieces that are each quick enough, but not together, end at the one timeout."""
-    log = in_pieces(timeout=0.5)
-    log.card  # noqa: B018 - asked for while the server is quick
+    log = hurried(in_pieces(), 0.5)
     stand_in.hook = lambda request, context: time.sleep(0.3)
     with pytest.raises(gradwire.DeadlineExceeded, match=r"within 0\.5 s"):
         log.value_and_grad(X)
@@ -416,8 +416,8 @@ def test_a_server_that_comes_back(make_stand_in: Any):
     server = make_stand_in()
     running = server.start()
     with gradwire.connect(server.target, "log") as log, ThreadPoolExecutor(1) as pool:
-        impatient = Model(log._transport, timeout=1.0)
-        assert log.value(1.0) == impatient.value(1.0) == 0
+        assert log.value(1.0) == 0
+        impatient = hurried(log, 1.0)
         running.stop(None).wait()
         with pytest.raises(gradwire.ServerUnreachable, match=r"tried \d+ times.*is it running"):
             impatient.value(1.0)

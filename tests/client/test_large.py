@@ -58,6 +58,7 @@ print(check(x, f, df), (1024 * (after - before) + x.nbytes) / arrays)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["threads", "asyncio", "stream"])
 def test_a_million_rows(make_stand_in: Any, tmp_path: Path, how: str):
     """Right, in order, in at most three times the memory of the arrays, with 1,000 rows a batch and 4 MB a message."""

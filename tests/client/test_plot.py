@@ -88,8 +88,8 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told(name, stand_in):
-    """What was got, and what was expected."""
+def test_a_mistake_is_reported(name, stand_in):
+    """With what was got, and what was expected."""
     arguments, message = MISTAKES[name]
     done = CliRunner().invoke(app, ["plot", stand_in.target, *arguments])
     assert isinstance(done.exception, gradwire.UsageError)

@@ -199,7 +199,7 @@ CASES = {
     "LSTM": Case(_recurrent, slow=True),
     "GRU": Case(_gated, options={"signatures": ("jvp", "vjp", "hvp")}, slow=True),
     "BatchNormalization at inference": Case(_normalised),
-    "tf.while_loop": Case(lambda: _loop, {"x": (1,)}, "float64"),
+    "tf.while_loop": Case(lambda: _loop, {"x": (1,)}, "float64", slow=True),
     "tf.cond, two outputs": Case(
         lambda: lambda x: {"f": tf.cond(tf.size(x) > 0, lambda: tf.sin(x) * x, lambda: x), "g": x * x},
         {"x": (2,)},

@@ -59,7 +59,7 @@ def test_a_failed_load_is_retried_as_often_as_configured(manage, loads: Loads):
     manager = manage(2, 0.0)
     manager.aspire("m", {1: Path("/m/1")})
     failed = manager.wait_until_settled(["m"])
-    assert [(version.number, version.failure, version.state) for version in failed["m"]] == [(1, BAD, State.END)]
+    assert [(version.number, version.failure, version.state) for _, version in failed] == [(1, BAD, State.END)]
     assert loads.count == 3
     with pytest.raises(ServerError, match=r"Servable not found for request: Latest\(m\)"), manager.use("m"):
         pass
@@ -100,5 +100,5 @@ def test_a_loader_that_breaks_ends_the_version(manage, monkeypatch: pytest.Monke
     monkeypatch.setattr(Loads, "__call__", lambda _loads, _path: 1 / 0)
     manager = manage(0, 0.0)
     manager.aspire("m", {1: Path("/m/1")})
-    (version,) = manager.wait_until_settled(["m"])["m"]
+    ((_, version),) = manager.wait_until_settled(["m"])
     assert version.failure == Status(Code.UNKNOWN, "division by zero")

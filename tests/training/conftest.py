@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradwire_training import Samples, fit, mlp, problems, with_dtype
-from gradwire_training._fit import EvaluationSet, compare
+from gradwire_training._fit.evaluation import EvaluationSet, compare
 from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._objective.objective import Objective
 

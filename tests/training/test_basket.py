@@ -47,22 +47,22 @@ def test_simulated_labels_are_right_on_average(basket, antithetic):
     rows = 40_000
     x = {"spots": np.tile(np.linspace(0.9, 1.3, ASSETS), (rows, 1))}
     y, dydx = simulate(x, np.random.default_rng(1), antithetic=antithetic)
-    for found, true in (
+    for simulated, true in (
         (y["price"], basket.truth.f(x)["price"]),
         (dydx["price"]["spots"], basket.truth.df(x)["price"]["spots"]),
     ):
-        assert found.shape == true.shape
-        error = abs(found.mean(axis=0) - true[0])
-        assert (error < 4 * found.std(axis=0) / np.sqrt(rows)).all()
+        assert simulated.shape == true.shape
+        error = abs(simulated.mean(axis=0) - true[0])
+        assert (error < 4 * simulated.std(axis=0) / np.sqrt(rows)).all()
 
 
 def test_derivatives_are_those_of_the_path(basket):
     """With the same random numbers, a payoff moves by its derivative times the move (but at the kink)."""
     x = basket.truth.points(500, spacing="random", seed=8)
     move = 1e-7 * np.random.default_rng(2).standard_normal(x["spots"].shape)
-    before, slopes = simulate(x, np.random.default_rng(5))
+    before, gradients = simulate(x, np.random.default_rng(5))
     after, _ = simulate({"spots": x["spots"] + move}, np.random.default_rng(5))
-    expected = (slopes["price"]["spots"] * move).sum(axis=1, keepdims=True)
+    expected = (gradients["price"]["spots"] * move).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(after["price"] - before["price"], expected, atol=1e-14)
 
 
@@ -77,6 +77,7 @@ def test_samples_are_simulated_unless_exact_ones_are_asked_for(basket):
     np.testing.assert_array_equal(exact.y["price"], basket.truth.f(exact.x)["price"])
 
 
+@pytest.mark.slow
 def test_a_record_says_that_labels_were_simulated(basket, tmp_path):
     """A fit to simulated labels is measured against the closed form, says so, and can be repeated."""
     samples = basket.samples(32, seed=1)

@@ -140,6 +140,7 @@ def test_a_stream_holds_all_rows_once(path, small):
     assert not set(seen) & set(stream.validation.x["x"][:, 0])
 
 
+@pytest.mark.slow
 def test_a_stream_is_fitted_saved_and_repeated(path, tmp_path, small):
     """`fit` takes it as it takes samples; the record knows where the rows are, and refuses others."""
     stream = Stream(path, units={"x": "m"}, block_rows=200)

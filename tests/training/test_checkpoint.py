@@ -35,31 +35,31 @@ def _stop(step, seen=None):
 
 @pytest.fixture(scope="module")
 def left(log, tmp_path_factory):
-    """A fit that was stopped: what it was asked for, and its checkpoint."""
+    """A fit that was stopped: its arguments, and its checkpoint."""
     path = tmp_path_factory.mktemp("build") / "log.checkpoint"
     model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(4,), activation="tanh")
-    asked = {"model": model, "samples": log.samples(), "optimizer": "adam", "steps": STEPS, "seed": 2}
-    result = fit(**asked, callbacks=[_stop(100)], checkpoint=path)
+    arguments = {"model": model, "samples": log.samples(), "optimizer": "adam", "steps": STEPS, "seed": 2}
+    result = fit(**arguments, callbacks=[_stop(100)], checkpoint=path)
     assert result.status == "stopped"
-    return asked, path
+    return arguments, path
 
 
 @pytest.fixture
 def stopped(left, tmp_path):
     """The same, with a copy of the checkpoint that may be used up."""
-    asked, path = left
-    return asked, Path(shutil.copy(path, tmp_path))
+    arguments, path = left
+    return arguments, Path(shutil.copy(path, tmp_path))
 
 
 def test_a_stopped_fit_goes_on_where_its_checkpoint_is(stopped, log):
     """The history, the best weights and the seconds go on; the file goes when the fit is completed."""
-    asked, path = stopped
+    arguments, path = stopped
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     came = len(np.load(path)["books:loss"])
     seconds = float(np.load(path)["books:seconds"])
     seen = []
-    resumed = fit(**asked, checkpoint=path, resume=True, callbacks=[_stop(10**9, seen)])
-    plain = fit(**asked)
+    resumed = fit(**arguments, checkpoint=path, resume=True, callbacks=[_stop(10**9, seen)])
+    plain = fit(**arguments)
     assert came < seen[0] <= STEPS
     assert (resumed.status, resumed.steps, resumed.loss) == ("completed", STEPS, plain.loss)
     assert resumed.seconds > seconds
@@ -82,10 +82,10 @@ OTHER = {
 @pytest.mark.parametrize("what", OTHER)
 def test_another_fit_does_not_take_it_up(stopped, log, what):
     """The message names what differs, with both, and the file stays as it is."""
-    asked, path = stopped
+    arguments, path = stopped
     before = path.read_bytes()
     with pytest.raises(UsageError, match=rf"log.checkpoint is of another fit \(.*{what}: it had .*, now "):
-        fit(**{**asked, **OTHER[what](log)}, checkpoint=path, resume=True)
+        fit(**{**arguments, **OTHER[what](log)}, checkpoint=path, resume=True)
     assert path.read_bytes() == before
 
 

@@ -124,12 +124,12 @@ def test_only_labels_that_were_fitted_are_drawn(quick, log):
         for loss in ("value", "derivative", "sobolev")
     }
     drawn = {
-        loss: (int(np.isfinite(curve.samples.value).sum()), int(np.isfinite(curve.samples.derivative).sum()))
+        loss: (int(np.isfinite(curve.value.samples).sum()), int(np.isfinite(curve.derivative.samples).sum()))
         for loss, curve in curves.items()
     }
     assert drawn == {"value": (19, 0), "derivative": (1, 19), "sobolev": (19, 19)}
-    pinned = np.isfinite(curves["derivative"].samples.value)
-    assert curves["derivative"].samples.x[pinned].tolist() == [1.0]
+    pinned = np.isfinite(curves["derivative"].value.samples)
+    assert curves["derivative"].sample_x[pinned].tolist() == [1.0]
 
 
 def test_rows_held_out_are_drawn_as_points(quick, changed):
@@ -139,7 +139,7 @@ def test_rows_held_out_are_drawn_as_points(quick, changed):
     result = changed(quick, request=replace(quick.request, samples=fitted, validation=held))
     curve = _Curve.of(result)
     assert not curve.is_truth
-    np.testing.assert_array_equal(curve.expected.x, x[1::2])
+    np.testing.assert_array_equal(curve.x, x[1::2])
     assert "the rows held out" in _plots(result)["value"].svg()
 
 
@@ -165,9 +165,9 @@ def test_the_learning_curve_has_a_colour_for_each_optimiser(quick):
 def test_thinning_keeps_the_last_point():
     """A line of a million steps is drawn with a few thousand points, the last among them."""
     steps = np.arange(1, 1_000_001)
-    kept, (column,) = thinned(steps, [steps * 2.0], 2_000)
-    assert len(kept) <= 2_000
-    assert (kept[-1], column[-1]) == (1_000_000, 2_000_000.0)
+    left, (column,) = thinned(steps, [steps * 2.0], 2_000)
+    assert len(left) <= 2_000
+    assert (left[-1], column[-1]) == (1_000_000, 2_000_000.0)
 
 
 def test_a_plot_in_a_page_takes_the_colours_of_the_page(quick):

@@ -1,4 +1,4 @@
-"""Five Lennard-Jones atoms: the published minimum, what the truth does not depend on, and the network that neither does."""
+"""Five Lennard-Jones atoms: the published minimum, and the invariances of the truth and of the network."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_two_atoms_far_from_the_others_have_the_pair_energy(atoms):
     for distance, energy in ((2 ** (1 / 6), -1.0), (1.0, 0.0), (1.5, 4 * (1.5**-12 - 1.5**-6))):
         x = {"positions": np.concatenate([np.zeros((1, 3)), [[distance, 0, 0]], far])[None]}
         assert atoms.truth.f(x)["energy"].item() == pytest.approx(energy, abs=1e-12)
-        slope = 4 * (6 * distance**-7 - 12 * distance**-13)
-        assert atoms.truth.df(x)["energy"]["positions"][0, 1, 0] == pytest.approx(slope, abs=1e-12)
+        derivative = 4 * (6 * distance**-7 - 12 * distance**-13)
+        assert atoms.truth.df(x)["energy"]["positions"][0, 1, 0] == pytest.approx(derivative, abs=1e-12)
 
 
 def test_samples_are_clusters_that_hold_together(atoms):
@@ -87,6 +87,7 @@ def test_samples_are_clusters_that_hold_together(atoms):
     assert not np.array_equal(atoms.samples(5, seed=1).y["energy"], atoms.samples(5, seed=2).y["energy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", ["shifted", "turned", "mirrored", "renumbered"])
 def test_neither_the_truth_nor_the_package_feels_where_a_cluster_lies(atoms, package, moves, move):
     """Energy is unchanged to rounding, for weights that were fitted."""
@@ -99,11 +100,12 @@ def test_neither_the_truth_nor_the_package_feels_where_a_cluster_lies(atoms, pac
     np.testing.assert_allclose(package.value(moves[move](x)), package.value(x), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_forces_of_the_package_are_the_negative_gradient_of_its_energy(atoms, package):
     """Against eighth-order differences of the package's own energy; they push and turn no cluster as a whole."""
     x = atoms.samples(8, seed=4).x["positions"]
-    _, slope = package.value_and_grad(x)
-    forces = -slope
+    _, derivative = package.value_and_grad(x)
+    forces = -derivative
     step, numbers = 1.5e-3, np.eye(15).reshape(15, 1, 5, 3)
     weights = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
 
@@ -117,6 +119,7 @@ def test_forces_of_the_package_are_the_negative_gradient_of_its_energy(atoms, pa
     np.testing.assert_allclose(np.cross(x, forces).sum(axis=1), 0, atol=1e-13 * scale)
 
 
+@pytest.mark.slow
 def test_forces_of_the_package_are_those_of_the_fitted_model(atoms, fitted, package):
     """Another path: Keras's own model under a tape."""
     import tensorflow as tf
@@ -129,8 +132,9 @@ def test_forces_of_the_package_are_those_of_the_fitted_model(atoms, fitted, pack
     np.testing.assert_allclose(package.value_and_grad(x)[1], tape.gradient(energy, points), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_network_loads_in_safe_mode(atoms, fitted, tmp_path):
-    """Plain layers and operations: no code comes along, and precision can be changed."""
+    """Plain layers and operations: no code is needed, and precision can be changed."""
     x = atoms.samples(3, seed=1).x["positions"]
     fitted.model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)

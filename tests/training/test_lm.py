@@ -127,7 +127,7 @@ def exact(log):
     return fit(log.network(seed=0), log.samples(), optimizer="lm", steps=600, dtype="float64")
 
 
-def test_the_logarithm_is_learnt_to_five_digits(exact):
+def test_the_logarithm_is_learned_to_five_digits(exact):
     """A seventh of the default's steps leave |f - log x| below 1e-4 and |df/dx - 1/x| below 6e-3."""
     assert exact.errors["f"]["max"] < 1e-4  # margin: five seeds ended near 4e-5 and 2e-3
     assert exact.errors["df_dx"]["max"] < 6e-3
@@ -144,7 +144,7 @@ def test_the_package_in_float32_is_as_good(exact, log):
     assert single.errors["f"]["max"] < exact.errors["f"]["max"] + 5e-6
 
 
-def test_slopes_alone_are_learnt_with_the_value_pinned(log):
+def test_derivatives_alone_are_learned_with_the_value_pinned(log):
     """With f(1) = 0 pinned, derivative data give the values too."""
     result = fit(log.network(seed=0), log.samples(60), loss=log.loss("derivative"), optimizer="lm", steps=300)
     assert result.errors["f"]["max"] < 1e-3
@@ -152,7 +152,7 @@ def test_slopes_alone_are_learnt_with_the_value_pinned(log):
 
 
 def test_several_inputs_and_outputs_are_fitted(pair_samples):
-    """Directions, vectors and missing labels go through one Jacobian; polynomials are learnt well."""
+    """Directions, vectors and missing labels go through one Jacobian; polynomials are learned well."""
     model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(20, 20), activation="tanh")
     result = fit(model, pair_samples, optimizer="lm", steps=600, dtype="float64")
     tensors = [entry for entry in result.errors.values() if isinstance(entry, dict)]

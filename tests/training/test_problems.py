@@ -1,4 +1,4 @@
-"""The problems that come along, and the samples that they make."""
+"""The built-in problems, and the samples that they make."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_every_problem_is_ready_to_be_fitted(name):
     model = problem.network(seed=1, samples=samples)
     ports = IoBinding.of(model, samples)
     assert [port.name for port in ports.inputs] == sorted(samples.x)
-    given = ports.call(model, samples.x, training=False)
-    assert {output: tuple(value.shape) for output, value in given.items()} == {
+    outputs = ports.call(model, samples.x, training=False)
+    assert {output: tuple(value.shape) for output, value in outputs.items()} == {
         output: column.shape for output, column in samples.y.items()
     }
     for output, pinned in problem.pins.y.items():
@@ -110,7 +110,7 @@ def test_what_a_problem_refuses(log, call, message):
 
 
 def test_problems_bring_the_optimiser_that_suits_them():
-    """Auto but for noise, which it would fit, and for networks whose Jacobian is slow; batches grow with the samples."""
+    """Auto but for noise, which it would fit, and networks whose Jacobian is slow; batches grow with the samples."""
     basket = problems.get("basket")
     assert [basket.optimizer(count).settings()["batch_size"] for count in (1_024, 4_096, 16_384)] == [
         256,

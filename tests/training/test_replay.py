@@ -26,6 +26,7 @@ def _regularised(log):
     return keras.Sequential([keras.Input((1,)), *layers])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [lambda log: log.network(seed=0), _regularised], ids=["post", "regularised"])
 def test_sgd_follows_model_fit(log, build):
     """From the same weights, 200 epochs give the same losses to 1e-5, and the same metric and weights."""

@@ -11,6 +11,8 @@ import pytest
 
 from gradwire_training import fit
 
+pytestmark = pytest.mark.slow  # a process that imports TensorFlow and forks seven fits
+
 SEED, STEPS = 1, 800
 EXACT = ("adam", "sgd", "batches", "lm", "dropout")
 
@@ -19,7 +21,7 @@ SETUP = """
 import keras
 from gradwire_training import Value, mlp, optimizers, problems
 
-def asked(name):
+def arguments(name):
     log = problems.get("log")
     model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(6,), seed=SEED)
     optimizer = name
@@ -47,7 +49,7 @@ def run(name):
     def kill(progress):
         if path.exists() and (progress.step >= STEPS // 8 or name in ("lm", "lbfgs")):
             os.kill(os.getpid(), signal.SIGKILL)
-    fit(**asked(name), callbacks=[kill], checkpoint=path)
+    fit(**arguments(name), callbacks=[kill], checkpoint=path)
 
 children = {}
 for name in sys.argv[1:]:
@@ -63,10 +65,10 @@ print(json.dumps(signals))
 CONSTANTS = f"SEED, STEPS = {SEED}, {STEPS}\n"
 
 
-def _asked(name):
+def _arguments(name):
     scope = {}
     exec(CONSTANTS + SETUP, scope)
-    return scope["asked"](name)
+    return scope["arguments"](name)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,8 @@ def test_a_killed_fit_ends_at_the_same_weights_bit_for_bit(checkpoints, name):
     came = len(np.load(path)["books:loss"])
     assert 0 < came < STEPS
     first = []
-    resumed = fit(**_asked(name), checkpoint=path, resume=True, callbacks=[lambda now: first.append(now.step)])
-    plain = fit(**_asked(name))
+    resumed = fit(**_arguments(name), checkpoint=path, resume=True, callbacks=[lambda now: first.append(now.step)])
+    plain = fit(**_arguments(name))
     assert first[0] > came
     for one, other in zip(resumed.model.weights, plain.model.weights, strict=True):
         np.testing.assert_array_equal(np.array(one), np.array(other))
@@ -99,8 +101,8 @@ def test_a_killed_fit_ends_at_the_same_weights_bit_for_bit(checkpoints, name):
 
 def test_a_killed_lbfgs_ends_as_well(checkpoints):
     """SciPy keeps the history of curvatures to itself: the fit goes on from the weights, and ends as low."""
-    resumed = fit(**_asked("lbfgs"), checkpoint=checkpoints / "lbfgs.checkpoint", resume=True)
-    plain = fit(**_asked("lbfgs"))
+    resumed = fit(**_arguments("lbfgs"), checkpoint=checkpoints / "lbfgs.checkpoint", resume=True)
+    plain = fit(**_arguments("lbfgs"))
     assert resumed.steps <= STEPS
     assert resumed.loss <= 10 * plain.loss  # of 1e-9, where paths that differ by rounding end this far apart
     assert resumed.history["loss"][0] == plain.history["loss"][0]

@@ -30,7 +30,7 @@ def _trial(loss, samples, seed, error):
 
 @pytest.fixture
 def made():
-    """A study made by hand: three seeds, one of them without a finite answer."""
+    """A study made by hand: three seeds, one of them without a finite prediction."""
     trials = [
         *(_trial("value", 5, seed, error) for seed, error in enumerate((0.4, 0.1, 0.2))),
         *(_trial("sobolev", 5, seed, error) for seed, error in enumerate((0.02, 0.08, 0.05))),
@@ -44,7 +44,7 @@ def made():
 def real(log):
     """Short fits of the logarithm, and what the callback heard."""
     heard = []
-    found = study(
+    studied = study(
         log,
         samples=[10, 5, 5],
         seeds=2,
@@ -52,13 +52,13 @@ def real(log):
         steps=60,
         callback=lambda *said: heard.append(said),
     )
-    return found, heard
+    return studied, heard
 
 
 def test_every_number_of_samples_is_fitted_with_each_loss_from_each_seed(real):
     """In order of the samples, each number once; the callback hears of each fit before it."""
-    found, heard = real
-    assert [(trial.samples, trial.loss, trial.seed) for trial in found.trials] == [
+    studied, heard = real
+    assert [(trial.samples, trial.loss, trial.seed) for trial in studied.trials] == [
         (count, loss, seed) for count in (5, 10) for loss in ("value", "sobolev") for seed in (0, 1)
     ]
     assert heard[0] == (0, 8, "value, 5 samples, seed 0")
@@ -67,18 +67,18 @@ def test_every_number_of_samples_is_fitted_with_each_loss_from_each_seed(real):
 
 def test_derivatives_are_worth_samples(real):
     """At as many points of the logarithm, a fit of values and derivatives has the smaller errors, in both."""
-    found, _ = real
-    assert [(line.tensor, line.samples) for line in found.lines()] == [
+    studied, _ = real
+    assert [(line.tensor, line.samples) for line in studied.lines()] == [
         ("f", 5),
         ("f", 10),
         ("df_dx", 5),
         ("df_dx", 10),
     ]  # fmt: skip - as the table has it
-    assert all(line.gain > 2 for line in found.lines())
+    assert all(line.gain > 2 for line in studied.lines())
 
 
 def test_the_table_has_medians_and_ranges(made):
-    """Of the seeds; where one gave no finite answer there is no number, and no gain."""
+    """Of the seeds; where one has no finite prediction there is no number, and no gain."""
     first, second = made.lines()
     assert [str(first.spreads[loss]) for loss in ("value", "sobolev")] == [
         "0.2 (0.1 to 0.4)",
@@ -89,11 +89,11 @@ def test_the_table_has_medians_and_ranges(made):
 
 
 def test_samples_with_derivatives_are_compared_to_twice_as_many_without(made, real):
-    """Where both were fitted and gave finite answers; the ratio of the medians."""
-    found, _ = real
-    ((count, ratios),) = found.halved()
+    """Where both were fitted and have finite predictions; the ratio of the medians."""
+    studied, _ = real
+    ((count, ratios),) = studied.halved()
     assert count == 5
-    few, more = found.spread("f", 5, "sobolev"), found.spread("f", 10, "value")
+    few, more = studied.spread("f", 5, "sobolev"), studied.spread("f", 10, "value")
     assert ratios["f"] == more.median / few.median
     assert made.halved() == []
 

@@ -18,13 +18,13 @@ def test_the_minimum_is_the_published_one(name):
     lowest = 0.0 if name.startswith("rosenbrock") else -39.16616570377142 * pin.x["x"].shape[1]
     assert pin.y["f"].item() == pytest.approx(lowest, abs=1e-12)
     np.testing.assert_allclose(truth.df(pin.x)["f"]["x"], 0, atol=1e-12)
-    found = minimize(
+    lowest = minimize(
         lambda x: (truth.f({"x": x[None]})["f"].item(), truth.df({"x": x[None]})["f"]["x"][0]),
         pin.x["x"][0] - 0.1,
         jac=True,
         tol=1e-12,
     )
-    np.testing.assert_allclose(found.x, pin.x["x"][0], atol=1e-4)
+    np.testing.assert_allclose(lowest.x, pin.x["x"][0], atol=1e-4)
 
 
 def test_rosenbrock_is_scipys():

@@ -17,7 +17,7 @@ STOP_SECONDS = 60
 
 
 def run_command(*arguments, cwd, expect=0, **kwargs) -> subprocess.CompletedProcess[str]:
-    """Runs the command; fails the test with its output when the exit code is another."""
+    """Run the command; fail the test with its output when the exit code differs."""
     words = [str(COMMAND), *(str(argument) for argument in arguments)]
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, **kwargs)
     assert done.returncode == expect, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -26,15 +26,15 @@ def run_command(*arguments, cwd, expect=0, **kwargs) -> subprocess.CompletedProc
 
 @contextmanager
 def run_server(*arguments, cwd):
-    """Runs `gradwire serve` on a free port; yields the process with its address, and stops it as Ctrl-C would."""
+    """Run `gradwire serve` on a free port; yield the process with its address, and stop it as Ctrl-C would."""
     words = [str(COMMAND), "serve", *(str(a) for a in arguments), "--engine", "embedded", "--port", "0"]
     server = subprocess.Popen(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         lines = []
         for line in server.stdout:
             lines.append(line)
-            if found := re.search(r"serving on (\S+)", line):
-                server.address = found[1]
+            if match := re.search(r"serving on (\S+)", line):
+                server.address = match[1]
                 break
         else:
             pytest.fail(f"the server did not start:\n{''.join(lines)}")

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.slow  # trains, exports and serves first, and then starts a process per mistake
+
 # name: (arguments, exit code, what the line must say). {address} and {free} are filled in.
 TABLE = {
     "train: no such problem": ("train sinus --to build/s", 2, "log"),

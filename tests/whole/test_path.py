@@ -21,14 +21,16 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import gradwire as client
 
+pytestmark = pytest.mark.slow  # trains, exports and serves first, and then starts a process per command
+
 POINTS = "x=0.5; 1.0; 1.5"
 
 
 def test_train_leaves_a_result_that_says_how_to_repeat_it(workplace):
     """The directory holds the model, the record, the history, the samples, and the pictures."""
-    found = {path.name for path in (workplace / "build/log").iterdir()}
-    assert found >= {"model.keras", "fit.json", "history.csv", "samples.npz"}
-    assert len([name for name in found if name.endswith(".png")]) == 4
+    files = {path.name for path in (workplace / "build/log").iterdir()}
+    assert files >= {"model.keras", "fit.json", "history.csv", "samples.npz"}
+    assert len([name for name in files if name.endswith(".png")]) == 4
     record = json.loads((workplace / "build/log/fit.json").read_text())
     assert record["trained"]["seed"] == 0
     assert record["errors"]["f"]["max"] < 5e-4
@@ -59,11 +61,11 @@ def test_the_stock_stubs_get_what_the_client_gets(address):
     request.model_spec.name = "log"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(x))
     with grpc.insecure_channel(address) as channel:
-        answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
+        response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
     with client.connect(address, "log") as log:
         ours = log.predict("serving_default", x=x)
-    assert ours.keys() == set(answer.outputs)
-    for name, tensor in answer.outputs.items():
+    assert ours.keys() == set(response.outputs)
+    for name, tensor in response.outputs.items():
         stock = tf.make_ndarray(tensor)
         assert stock.dtype == ours[name].dtype
         np.testing.assert_array_equal(stock, ours[name])
@@ -73,10 +75,10 @@ def test_the_stock_stubs_get_what_the_client_gets(address):
 def test_query_prints_a_table_json_and_csv(workplace, address, where, gradwire):
     """The three forms hold the same numbers, from a server and from a directory."""
     target = [address, "log"] if where == "address" else ["models/log"]
-    ask = ["query", *target, "--input", POINTS]
-    as_json = json.loads(gradwire(*ask, "--format", "json", cwd=workplace).stdout)
-    as_csv = list(csv.DictReader(io.StringIO(gradwire(*ask, "--format", "csv", cwd=workplace).stdout)))
-    table = gradwire(*ask, cwd=workplace).stdout
+    words = ["query", *target, "--input", POINTS]
+    as_json = json.loads(gradwire(*words, "--format", "json", cwd=workplace).stdout)
+    as_csv = list(csv.DictReader(io.StringIO(gradwire(*words, "--format", "csv", cwd=workplace).stdout)))
+    table = gradwire(*words, cwd=workplace).stdout
     assert list(as_json) == ["x", "f", "df_dx"]
     np.testing.assert_allclose(as_json["f"], np.log([0.5, 1.0, 1.5]), atol=5e-4)
     for name, column in as_json.items():
@@ -141,40 +143,23 @@ def test_a_new_version_is_served_and_ctrl_c_drains(workplace, tmp_path, gradwire
         assert np.isfinite(log.value(1.0))
     assert server.returncode == 0
     assert "calls in flight have" in server.rest
-    asked = re.search(r"gradwire (query \S+ log --input) \"(x=1)\"", server.rest)
-    assert asked, server.rest  # the middle of the domain, to copy and paste
+    example = re.search(r"gradwire (query \S+ log --input) \"(x=1)\"", server.rest)
+    assert example, server.rest  # the middle of the domain, to copy and paste
 
 
 def test_print_command_shows_what_would_run(workplace, gradwire):
     """The real engines' command lines are shown and not run."""
     for engine in ("tensorflow_model_server", "docker"):
-        ask = [
-            "serve",
-            "models",
-            "--engine",
-            engine,
-            "--print-command",
-            "--enable_batching=true",
-            "--port=8501",
-        ]
-        shown = gradwire(*ask, cwd=workplace).stdout
+        words = f"serve models --engine {engine} --print-command --enable_batching=true --port=8501".split()
+        shown = gradwire(*words, cwd=workplace).stdout
         assert "--enable_batching" in shown
         assert "8501" in shown
 
 
 def test_training_stops_on_ctrl_c_and_keeps_what_it_has(tmp_path):
     """Ctrl-C ends the fit, says so, and leaves a complete result."""
-    words = [
-        Path(sys.executable).with_name("gradwire"),
-        "train",
-        "log",
-        "--optimizer",
-        "sgd",
-        "--max-steps",
-        "1000000000",
-        "--to",
-        "build/log",
-    ]
+    gradwire = Path(sys.executable).with_name("gradwire")
+    words = [gradwire, "train", "log", "--optimizer", "sgd", "--max-steps", "1000000000", "--to", "build/log"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     seen = ""
     for line in process.stderr:

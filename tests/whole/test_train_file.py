@@ -54,7 +54,8 @@ def _files(place):
     return sorted(str(path) for path in place.rglob("*"))
 
 
-def test_a_file_becomes_a_package_whose_card_tells_of_it(train, place, capfd):
+@pytest.mark.slow
+def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd):
     """Units, domain, and errors on rows that were held out; columns of other kinds are left out, with a line."""
     train("data.parquet", place / "build" / "price", **NAMED, units=["spot=USD,vol=1", "price=USD"], steps=40)
     shown = capfd.readouterr()
@@ -105,7 +106,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_table_gets_a_line_and_leaves_nothing(name, train, place):
-    """Misuse is told before anything is written: no result, no checkpoint, not half of one."""
+    """Misuse is reported before anything is written: no result, no checkpoint, not half of one."""
     content, options, message = BAD[name]
     (place / "bad.csv").unlink(missing_ok=True)
     if content is not None:
@@ -129,7 +130,7 @@ def test_a_problem_takes_no_columns(train, place):
         train("log", place / "never", inputs="x")
 
 
-def test_one_row_is_told_and_fitted(train, place, capfd):
+def test_one_row_is_fitted(train, place, capfd):
     """Nothing is held out of a handful of rows, and the command says so."""
     (place / "one.csv").write_text("x,f,df_dx\n1,2,3\n")
     train("one.csv", place / "build" / "one", steps=5)
@@ -156,8 +157,8 @@ def test_a_directory_is_read_in_parts(train, place, capfd):
     for number in range(2):
         frame[number::2].to_parquet(place / "parts" / f"{number}.parquet")
     train("parts/", place / "build" / "parts", **NAMED, steps=5)
-    told = capfd.readouterr().err
-    assert "2 row groups are read in turn, not all at once" in told
+    printed = capfd.readouterr().err
+    assert "2 row groups are read in turn, not all at once" in printed
     record = json.loads((place / "build/parts/fit.json").read_text())
     assert record["trained"]["samples"]["stream"]["rows"] + record["errors"]["points"] == ROWS
     for path in (place / "parts").iterdir():
@@ -177,31 +178,33 @@ main()
 """
 
 
-def test_a_killed_command_goes_on(train, place, capfd):
+@pytest.mark.slow
+def test_a_killed_command_resumes(train, place, capfd):
     """After kill -9 the same command with --resume gives the weights of one that nobody disturbed."""
     path, steps = place / "build" / "log.checkpoint", 20_000
     words = f"train log --optimizer adam --max-steps {steps} --seed 3 --to build/log".split()
-    with (place / "told.txt").open("wb") as told:
-        command = subprocess.Popen([sys.executable, "-c", SCRIPT, *words], cwd=place, stdout=told, stderr=told)
+    with (place / "output.txt").open("wb") as output:
+        command = subprocess.Popen([sys.executable, "-c", SCRIPT, *words], cwd=place, stdout=output, stderr=output)
     until = time.monotonic() + WAIT_SECONDS
     while not path.exists() and command.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     os.kill(command.pid, signal.SIGKILL)
-    assert command.wait() == -signal.SIGKILL, (place / "told.txt").read_text()
+    assert command.wait() == -signal.SIGKILL, (place / "output.txt").read_text()
     assert not (place / "build" / "log").exists()
     assert 0 < len(np.load(path)["books:loss"]) < steps
-    asked = {"optimizer": OptimizerName.ADAM, "seed": 3, "steps": steps}
+    options = {"optimizer": OptimizerName.ADAM, "seed": 3, "steps": steps}
     with pytest.raises(UsageError, match=r"log.checkpoint is of another fit \(steps: it had 20000, now 300\)"):
-        train("log", place / "build" / "log", **{**asked, "steps": 300}, resume=True)
-    train("log", place / "build" / "log", **asked, resume=True)
+        train("log", place / "build" / "log", **{**options, "steps": 300}, resume=True)
+    train("log", place / "build" / "log", **options, resume=True)
     assert not path.exists()
-    train("log", place / "build" / "new", **asked, resume=True)
+    train("log", place / "build" / "new", **options, resume=True)
     assert "no checkpoint at" in capfd.readouterr().err
     one, other = (keras.models.load_model(place / "build" / name / "model.keras") for name in ("log", "new"))
     for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_the_page_on_data_runs(tmp_path, monkeypatch, train, capfd):
     """Every block of docs/data.md, in order; what it says the command prints is what it prints."""
     monkeypatch.chdir(tmp_path)

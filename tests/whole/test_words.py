@@ -1,4 +1,4 @@
-"""What the command offers without loading TensorFlow is what the heavy folders take."""
+"""What the command offers without loading TensorFlow is what the heavy packages accept."""
 
 import dataclasses
 import inspect

@@ -1,6 +1,17 @@
 """What the bridges share: a model as one function of one vector."""
 
-from gradwire._bridges.ravel import listed, sizes, split
+from gradwire._bridges.framework import framework_function, listed, parameter_derivative, third_derivative
+from gradwire._bridges.last_call import LastCall
+from gradwire._bridges.ravel import sizes, unravel
 from gradwire._bridges.vector import Bridge
 
-__all__ = ["Bridge", "listed", "sizes", "split"]
+__all__ = [
+    "Bridge",
+    "LastCall",
+    "framework_function",
+    "listed",
+    "parameter_derivative",
+    "sizes",
+    "third_derivative",
+    "unravel",
+]

@@ -1,7 +1,7 @@
 """A model as one function of one vector, for the bridges: x (batch, n) to f (batch, m), in NumPy.
 
 The differentiated inputs are joined into one vector in the card's order, the outputs into another, so that a bridge
-has one Jacobian (batch, m, n) to deal with and a framework does the splitting, which it can differentiate by itself.
+deals with one Jacobian (batch, m, n) and its framework does the splitting, which it can differentiate by itself.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from gradwire._bridges.ravel import join_hessian, join_jacobian, join_values, sizes, split
+from gradwire._bridges.ravel import ravel_hessian, ravel_jacobian, ravel_outputs, sizes, unravel
 from gradwire._errors import PackageError, SignatureNotFound
 from gradwire._model import read_points
-from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, TANGENT, VALUE, tangent_name
+from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, tangent_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class Bridge:
     """One model, seen as f(x, *parameters).
 
     Arrays are ``(…, n)``: any leading axes, the same for x and every parameter, travel as rows of one call. A
-    parameter is an input that the model has no derivative by; it is ``(…, numbers)`` too.
+    parameter is an input that the model has no derivative with respect to; it is ``(…, elements)`` too.
 
     Attributes:
         model: what is called.
@@ -53,16 +53,17 @@ class Bridge:
             spec = signature.inputs.get(name) or signature.outputs[name]
             if None in spec.row_shape:
                 raise PackageError(
-                    f"{name!r} has rows of shape {spec.row_shape}, expected sizes that are fixed: a bridge needs to know "
-                    "them before the call; use the model's own methods"
+                    f"{name!r} has rows of shape {spec.row_shape}, expected fixed sizes: a bridge needs to know them "
+                    "before the call; use the model's own methods"
                 )
         wrt = [tensor.name for tensor in self.wrt]
         for output in self.outputs:
             missing = set(wrt) - set(self.model.card.derivatives.get(output.name, {}))
             if missing or not wrt:
                 raise PackageError(
-                    f"the card of {self.model!r} has no derivative of {output.name!r} by {sorted(missing)}, expected "
-                    f"every output by each of {wrt}: export the package with them, or declare them zero"
+                    f"the card of {self.model!r} has no derivative of {output.name!r} with respect to "
+                    f"{sorted(missing)}, expected every output with respect to each of {wrt}: export the package with "
+                    "them, or declare them zero"
                 )
 
     @cached_property
@@ -83,8 +84,8 @@ class Bridge:
     @cached_property
     def wrt(self) -> tuple[CardTensor, ...]:
         """The differentiated inputs: the parts of x."""
-        taken = {name for by_input in self.model.card.derivatives.values() for name in by_input}
-        return tuple(tensor for tensor in self.inputs if tensor.name in taken)
+        differentiated = {name for by_input in self.model.card.derivatives.values() for name in by_input}
+        return tuple(tensor for tensor in self.inputs if tensor.name in differentiated)
 
     @cached_property
     def parameters(self) -> tuple[CardTensor, ...]:
@@ -93,12 +94,12 @@ class Bridge:
 
     @property
     def n(self) -> int:
-        """How many numbers x has."""
+        """The number of elements of x."""
         return sum(sizes(self.wrt))
 
     @property
     def m(self) -> int:
-        """How many numbers f has."""
+        """The number of elements of f."""
         return sum(sizes(self.outputs))
 
     @cached_property
@@ -107,7 +108,7 @@ class Bridge:
         return BY_NAME[self.outputs[0].dtype].numpy
 
     def points(self, shapes: Mapping[str, tuple[int, ...]]) -> Points:
-        """Applies the rule of the caller's arrays to shapes alone.
+        """Apply the rule of the caller's arrays to shapes alone.
 
         Args:
             shapes: of every input, by name.
@@ -123,50 +124,51 @@ class Bridge:
         return read_points({name: np.broadcast_to(zero[name], shapes[name]) for name in shapes}, specs)
 
     def value(self, x: Array, *parameters: Array) -> Array:
-        """Computes f, ``(…, m)``."""
+        """Return f, ``(…, m)``."""
         lead, rows = self._rows(x, parameters)
         signature = VALUE if VALUE in self.model.signatures else SERVING_DEFAULT
-        found = self.model.run(signature, rows, [tensor.name for tensor in self.outputs])
-        return self._values(found).reshape(*lead, self.m)
+        response = self.model.run(signature, rows, [tensor.name for tensor in self.outputs])
+        return self._values(response).reshape(*lead, self.m)
 
-    def first(self, x: Array, *parameters: Array) -> tuple[Array, Array]:
-        """Computes f and df/dx in one call, ``(…, m)`` and ``(…, m, n)``."""
+    def value_and_jacobian(self, x: Array, *parameters: Array) -> tuple[Array, Array]:
+        """Return f and df/dx from one call, ``(…, m)`` and ``(…, m, n)``."""
         lead, rows = self._rows(x, parameters)
-        found = self.model.run(SERVING_DEFAULT, rows)
-        return self._values(found).reshape(*lead, self.m), self._jacobian(found).reshape(*lead, self.m, self.n)
+        response = self.model.run(SERVING_DEFAULT, rows)
+        f, df = self._values(response), self._jacobian(response)
+        return f.reshape(*lead, self.m), df.reshape(*lead, self.m, self.n)
 
-    def second(self, x: Array, *parameters: Array) -> tuple[Array, Array, Array]:
-        """Computes f, df/dx and d²f/dx² in one call, ``(…, m)``, ``(…, m, n)`` and ``(…, m, n, n)``.
+    def value_jacobian_hessian(self, x: Array, *parameters: Array) -> tuple[Array, Array, Array]:
+        """Return f, df/dx and d²f/dx² from one call, ``(…, m)``, ``(…, m, n)`` and ``(…, m, n, n)``.
 
         By the signature `hessian`, or else by `hvp` along every axis: n·batch rows.
 
         Raises:
             SignatureNotFound: the package has neither.
         """
-        self.require_second()
+        self.require_second_derivatives()
         lead, rows = self._rows(x, parameters)
         m, n = self.m, self.n
         if HESSIAN in self.model.signatures:
-            found = self.model.run(HESSIAN, rows)
-            hessian = join_hessian(self.outputs, self.wrt, self.model.card.second_derivatives, found)
+            response = self.model.run(HESSIAN, rows)
+            hessian = ravel_hessian(self.outputs, self.wrt, self.model.card.second_derivatives, response)
         else:
             count = math.prod(lead)
             axes = np.broadcast_to(np.eye(n, dtype=self.dtype)[:, None], (n, count, n))
-            turned = self._along(_repeated(rows, n), axes.reshape(n * count, n))
-            found = {name: array[:count] for name, array in turned.items()}
-            hessian = np.moveaxis(self._jacobian(turned, tangents=True).reshape(n, count, m, n), 0, -1)
-        f, df = self._values(found), self._jacobian(found)
+            along = self._hvp(_repeated(rows, n), axes.reshape(n * count, n))
+            response = {name: array[:count] for name, array in along.items()}
+            hessian = np.moveaxis(self._jacobian_tangents(along).reshape(n, count, m, n), 0, -1)
+        f, df = self._values(response), self._jacobian(response)
         return f.reshape(*lead, m), df.reshape(*lead, m, n), hessian.reshape(*lead, m, n, n)
 
-    def pulled(self, x: Array, df_bar: Array, *parameters: Array) -> Array:
-        """Computes Σ df_bar[m, i] · d²f[m]/dx[i]dx, what x owes to a cotangent of df/dx, in one call.
+    def jacobian_vjp(self, x: Array, df_bar: Array, *parameters: Array) -> Array:
+        """Return Σ df_bar[m, i] · d²f[m]/dx[i]dx, the vector-Jacobian product of x ↦ df/dx, from one call.
 
-        By the signature `hvp` (a row for each output number with a cotangent that is not zero), or else by `hessian`.
+        By the signature `hvp` (a row for each output element with a cotangent that is not zero), or else by `hessian`.
 
         Args:
             x: ``(…, n)``.
             df_bar: ``(…, m, n)``.
-            *parameters: ``(…, numbers)``.
+            *parameters: ``(…, elements)``.
 
         Returns:
             ``(…, n)``.
@@ -174,26 +176,26 @@ class Bridge:
         Raises:
             SignatureNotFound: the package has neither.
         """
-        self.require_second()
+        self.require_second_derivatives()
         if HVP not in self.model.signatures:
-            return np.einsum("...mij,...mi->...j", self.second(x, *parameters)[2], df_bar)
+            return np.einsum("...mij,...mi->...j", self.value_jacobian_hessian(x, *parameters)[2], df_bar)
         lead, rows = self._rows(x, parameters)
         bars = np.moveaxis(df_bar.reshape(-1, self.m, self.n), 1, 0)  # (m, rows, n)
         used = np.flatnonzero(bars.any(axis=(1, 2)))
         if not used.size:
             return np.zeros_like(x, self.dtype)
         count, tangents = math.prod(lead), bars[used].reshape(-1, self.n)
-        found = self._along(_repeated(rows, used.size), tangents)
-        turned = self._jacobian(found, tangents=True).reshape(used.size, count, self.m, self.n)
-        return turned[np.arange(used.size), :, used].sum(0).reshape(*lead, self.n)
+        response = self._hvp(_repeated(rows, used.size), tangents)
+        products = self._jacobian_tangents(response).reshape(used.size, count, self.m, self.n)
+        return products[np.arange(used.size), :, used].sum(0).reshape(*lead, self.n)
 
-    def turned(self, x: Array, x_dot: Array, *parameters: Array) -> Array:
-        """Computes d²f/dx² · x_dot, how df/dx changes along a tangent, in one call, or in none where that is zero.
+    def jacobian_jvp(self, x: Array, x_dot: Array, *parameters: Array) -> Array:
+        """Return d²f/dx² · x_dot, the Jacobian-vector product of x ↦ df/dx, from one call, or none if x_dot is zero.
 
         Args:
             x: ``(…, n)``.
             x_dot: ``(…, n)``.
-            *parameters: ``(…, numbers)``.
+            *parameters: ``(…, elements)``.
 
         Returns:
             ``(…, m, n)``.
@@ -201,30 +203,35 @@ class Bridge:
         Raises:
             SignatureNotFound: the package has neither `hvp` nor `hessian`.
         """
-        self.require_second()
+        self.require_second_derivatives()
         if not x_dot.any():
             return np.zeros((*x.shape[:-1], self.m, self.n), self.dtype)
         if HVP not in self.model.signatures:
-            return np.einsum("...mij,...j->...mi", self.second(x, *parameters)[2], x_dot)
+            return np.einsum("...mij,...j->...mi", self.value_jacobian_hessian(x, *parameters)[2], x_dot)
         lead, rows = self._rows(x, parameters)
-        found = self._along(rows, x_dot.reshape(-1, self.n))
-        return self._jacobian(found, tangents=True).reshape(*lead, self.m, self.n)
+        response = self._hvp(rows, x_dot.reshape(-1, self.n))
+        return self._jacobian_tangents(response).reshape(*lead, self.m, self.n)
 
-    def require_second(self) -> None:
-        """Refuses where no signature has second derivatives.
+    @property
+    def has_second_derivatives(self) -> bool:
+        """Whether the package has `hvp` or `hessian`."""
+        return bool({HVP, HESSIAN} & set(self.model.signatures))
+
+    def require_second_derivatives(self) -> None:
+        """Raise if no signature has second derivatives.
 
         Raises:
             SignatureNotFound: the package has neither `hvp` nor `hessian`.
         """
-        if not {HVP, HESSIAN} & set(self.model.signatures):
+        if not self.has_second_derivatives:
             raise SignatureNotFound(
-                f"second derivatives of {self.model!r} were asked for, and it has neither a signature 'hvp' nor "
+                f"second derivatives of {self.model!r} were requested, and it has neither a signature 'hvp' nor "
                 f"'hessian', only {sorted(self.model.signatures)}: export it with --signatures hvp"
             )
 
     def _rows(self, x: Array, parameters: Sequence[Array]) -> tuple[tuple[int, ...], dict[str, Array]]:
         """The leading axes, and the inputs by name as ``(batch, *row)``."""
-        parts = [*split(x, self.wrt), *parameters]
+        parts = [*unravel(x, self.wrt), *parameters]
         tensors = [*self.wrt, *self.parameters]
         rows = {
             t.name: part.reshape(-1, *t.shape) if part.size else np.empty((0, *t.shape), part.dtype)
@@ -232,24 +239,23 @@ class Bridge:
         }
         return x.shape[:-1], {name: rows[name] for name in self.names}
 
-    def _along(self, rows: dict[str, Array], tangents: Array) -> dict[str, Array]:
+    def _hvp(self, rows: dict[str, Array], tangents: Array) -> dict[str, Array]:
         parts = {
             tangent_name(t.name): part.reshape(-1, *t.shape)
-            for t, part in zip(self.wrt, split(tangents, self.wrt), strict=True)
+            for t, part in zip(self.wrt, unravel(tangents, self.wrt), strict=True)
         }
         return self.model.run(HVP, rows | parts)
 
-    def _values(self, found: Mapping[str, Array]) -> Array:
-        return join_values(self.outputs, found)
+    def _values(self, arrays: Mapping[str, Array]) -> Array:
+        return ravel_outputs(self.outputs, arrays)
 
-    def _jacobian(self, found: Mapping[str, Array], *, tangents: bool = False) -> Array:
-        names = self.model.card.derivatives
-        return join_jacobian(self.outputs, self.wrt, names, _undotted(found) if tangents else found)
+    def _jacobian(self, arrays: Mapping[str, Array]) -> Array:
+        return ravel_jacobian(self.outputs, self.wrt, self.model.card.derivatives, arrays)
 
-
-def _undotted(found: Mapping[str, Array]) -> dict[str, Array]:
-    """The tangents of an answer, by the names of what they are tangents of."""
-    return {name.removesuffix(TANGENT): array for name, array in found.items() if name.endswith(TANGENT)}
+    def _jacobian_tangents(self, arrays: Mapping[str, Array]) -> Array:
+        """The tangents of the first derivatives in a response of `hvp`."""
+        names = {name for by_input in self.model.card.derivatives.values() for name in by_input.values()}
+        return self._jacobian({name: arrays[tangent_name(name)] for name in names})
 
 
 def _repeated(rows: Mapping[str, Array], count: int) -> dict[str, Array]:

@@ -1,8 +1,8 @@
 """The same rows in other batches: does a row's result depend on its neighbours?
 
 TensorFlow picks other kernels, and so other orders of summation, for other batch sizes: eight good models moved by up
-to 4.3 eps of their scale, fourteen coupled ones by far more than 32 (measured, docs/verification.md). Equality bit by bit is
-therefore the wrong test, and ``ALLOWED_EPS`` the right one.
+to 4.3 eps of their scale, fourteen coupled ones by far more than 32 (measured, docs/verification.md). So equality bit
+by bit is the wrong test, and ``ALLOWED_EPS`` the right one.
 """
 
 from __future__ import annotations

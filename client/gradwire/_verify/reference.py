@@ -1,8 +1,8 @@
 """What is served now, against the float64 numbers that were computed when the package was made.
 
 The card's ``reference`` holds points x, exact in the package's dtype, with f and its derivatives there: from the
-package's own graph rewritten to float64, or, where that could not be done, from finite differences (docs/verification.md). A
-served tensor T agrees with its reference if
+package's own graph rewritten to float64, or, where that could not be done, from finite differences
+(docs/verification.md). A served tensor T agrees with its reference if
 
     |T - reference| ≤ 8 s + uncertainty,
 

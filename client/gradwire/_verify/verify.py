@@ -39,7 +39,8 @@ def verify(
         seed: of the points and directions.
 
     Returns:
-        The checks; ``.passed`` is True if all is well, ``.failures`` lists what is not. docs/verification.md explains them.
+        The checks, explained in docs/verification.md; ``.passed`` is True if all is well, ``.failures`` lists what is
+        not.
 
     Raises:
         InputNameError: ``domain`` names an unknown input.

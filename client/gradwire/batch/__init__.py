@@ -1,6 +1,22 @@
-"""Runs a model over files: a source of blocks, a Model, a sink. Needs the extra ``gradwire[batch]``."""
+"""Run a model over files: a source of blocks, a Model, a sink. Parquet needs the extra ``gradwire[batch]``."""
 
-from gradwire.batch._parquet import ParquetSink, ParquetSource
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradwire.batch._formats import open_sink, open_source
 from gradwire.batch._run import BatchResult, Sink, Source, run
 
-__all__ = ["BatchResult", "ParquetSink", "ParquetSource", "Sink", "Source", "run"]
+if TYPE_CHECKING:
+    from gradwire.batch._formats.parquet import ParquetSink, ParquetSource
+
+__all__ = ["BatchResult", "ParquetSink", "ParquetSource", "Sink", "Source", "open_sink", "open_source", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return the Parquet classes, which need pyarrow, when they are first used."""
+    if name in ("ParquetSink", "ParquetSource"):
+        from gradwire.batch._formats import parquet
+
+        return getattr(parquet, name)
+    raise AttributeError(f"module 'gradwire.batch' has no attribute {name!r}")

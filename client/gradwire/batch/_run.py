@@ -24,24 +24,29 @@ Arrays = dict[str, "npt.NDArray[np.generic]"]
 
 
 class Source(Protocol):
-    """Where rows come from."""
+    """A source of rows."""
 
     @property
     def columns(self) -> Sequence[str]:
-        """Names of the columns."""
+        """The names of the columns."""
         ...
 
     @property
     def rows(self) -> int:
-        """Number of rows in all."""
+        """The number of rows in all."""
         ...
 
     def blocks(self) -> Iterator[Any]:
-        """Yields the rows, in order, a block at a time."""
+        """Iterate over the rows, in order, a block at a time."""
         ...
 
     def read(self, block: Any, spec: TensorSpec, first_row: int) -> npt.NDArray[np.generic]:
-        """Gives a block's column as the array ``(rows, *input)`` of an input.
+        """Return a block's column as the array ``(rows, *input)`` of an input.
+
+        Args:
+            block: from ``blocks``.
+            spec: of the input.
+            first_row: number of the block's first row in the source, for messages.
 
         Raises:
             DataError: the column cannot be read as that; names column and row.
@@ -50,24 +55,24 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where results go: complete or not at all."""
+    """A destination of results: they are complete or not there at all."""
 
     def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Appends a block of rows and their results."""
+        """Append a block of rows and their results, ``{name: (rows, *output)}``."""
         ...
 
     def commit(self) -> None:
-        """Puts the finished result in its place."""
+        """Move the finished result into its place."""
         ...
 
     def discard(self) -> None:
-        """Removes what was written; does nothing after ``commit``."""
+        """Remove what was written; harmless after ``commit``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch job did.
+    """The result of a batch job.
 
     Attributes:
         rows: number of rows computed.
@@ -87,7 +92,7 @@ def run(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
-    """Computes outputs and first derivatives for every row of a source.
+    """Compute outputs and first derivatives for every row of a source.
 
     Args:
         model: in process (``gradwire.load``) or remote (``gradwire.connect``).
@@ -110,8 +115,8 @@ def run(
         done = 0
         for block in source.blocks():
             arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
-            found = model.predict(SERVING_DEFAULT, **arrays)
-            sink.write(block, {name: found[name] for name in added})
+            response = model.predict(SERVING_DEFAULT, **arrays)
+            sink.write(block, {name: response[name] for name in added})
             done += len(next(iter(arrays.values())))
             if on_progress is not None:
                 on_progress(done, source.rows)
@@ -124,5 +129,5 @@ def run(
 def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:
     if missing := [name for name in signature.inputs if name not in columns]:
         raise DataError(f"missing columns {missing}; the file has {list(columns)}: name a column for each input")
-    if taken := [name for name in added if name in columns]:
-        raise DataError(f"the file has columns {taken} already, where results would go: drop or rename them")
+    if existing := [name for name in added if name in columns]:
+        raise DataError(f"the file has columns {existing} already, where results would go: drop or rename them")

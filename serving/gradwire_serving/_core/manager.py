@@ -158,20 +158,17 @@ class Manager:
             versions = {} if model is None else model.versions
             return [versions[number] for number in sorted(versions, reverse=True)]
 
-    def wait_until_settled(self, names: Sequence[str]) -> dict[str, list[Version]]:
+    def wait_until_settled(self, names: Sequence[str]) -> list[tuple[str, Version]]:
         """Wait, forever if need be, until every model has loaded its aspired versions, or has failed to.
 
         Returns:
-            The versions that failed, by model; empty when all are available.
+            The versions that failed, each with its model; empty when all are available.
         """
         with self._changed:
             while not self._changed.wait_for(lambda: self._stopping or self._all_settled(names), SIGNAL_INTERVAL):
                 pass
-            failed = {
-                model.name: [model.versions[number] for number in model.aspired if model.versions[number].failure]
-                for model in self._models.values()
-            }
-            return {name: versions for name, versions in failed.items() if versions}
+            aspired = [(model.name, model.versions[n]) for model in self._models.values() for n in model.aspired]
+            return [(name, version) for name, version in aspired if version.failure]
 
     def stop(self) -> None:
         """Stop loading and unload everything, whether or not calls still run."""
@@ -218,7 +215,8 @@ class Manager:
             for version in model.versions.values():
                 if version.number not in model.aspired and version.state is State.AVAILABLE:
                     version.state = State.UNLOADING
-                    return lambda: self._end_unless_used(version)
+                    if not version.uses:  # otherwise the last of its calls ends it
+                        return lambda: self._end(version)
         return None
 
     def _load(self, model: _Model, version: Version) -> None:
@@ -252,12 +250,6 @@ class Manager:
         with self._changed:
             version.state, version.servable, version.failure = state, servable, failure
             self._changed.notify_all()
-
-    def _end_unless_used(self, version: Version) -> None:
-        with self._changed:
-            used = version.uses
-        if not used:
-            self._end(version)
 
     def _end(self, version: Version) -> None:
         with self._changed:

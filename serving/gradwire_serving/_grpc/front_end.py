@@ -14,8 +14,7 @@ from gradwire._errors import UsageError
 from gradwire_serving._core import PredictHandler
 from gradwire_serving._grpc.health import health_handlers
 from gradwire_serving._grpc.methods import Methods, unary
-from gradwire_serving._grpc.model_service import ModelService
-from gradwire_serving._grpc.prediction_service import PredictionService
+from gradwire_serving._grpc.services import ModelService, PredictionService
 
 if TYPE_CHECKING:
     from gradwire_serving._config import ServerOptions

@@ -8,7 +8,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from gradwire_serving._core import Code, StatusError
-from gradwire_serving._grpc.methods import parse, unary
+from gradwire_serving._grpc.methods import unary
+from gradwire_serving._grpc.services import parse
 
 if TYPE_CHECKING:
     from gradwire_serving._core import ConcurrencyLimit

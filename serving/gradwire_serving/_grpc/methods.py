@@ -7,13 +7,12 @@ Serving, and because responses are written in wire form at once.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, final
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 from typing_extensions import override
 
-from gradwire_serving._core import Code, ModelRef, StatusError, invalid_argument
+from gradwire_serving._core import StatusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,38 +22,6 @@ if TYPE_CHECKING:
 Method: TypeAlias = "Callable[[bytes, float | None], bytes]"  # request and deadline (None: no limit) to response
 
 LONGEST_TIMEOUT: Final = 10**9  # seconds; gRPC reports infinity for a call with no deadline
-
-AnyMessage = TypeVar("AnyMessage", bound=Message)
-
-
-def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
-    """Parse a request.
-
-    Raises:
-        StatusError: INTERNAL with an empty text, it does not parse.
-    """
-    try:
-        return message.FromString(request)
-    except DecodeError as error:
-        raise StatusError(Code.INTERNAL, "") from error
-
-
-def model_ref(request: Any) -> ModelRef:
-    """Return the model that a request names in its ModelSpec.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it has no ModelSpec.
-    """
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    spec = request.model_spec
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return ModelRef(spec.name, spec.version.value)
-        case "version_label":
-            return ModelRef(spec.name, label=spec.version_label)
-        case _:
-            return ModelRef(spec.name)
 
 
 def unary(method: Method, limit: ConcurrencyLimit) -> grpc.RpcMethodHandler:

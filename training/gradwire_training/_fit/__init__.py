@@ -1,6 +1,6 @@
 """A fit: from samples to a result, its record, and its repetition."""
 
-from gradwire_training._fit.evaluation import POINTS, Comparison, EvaluationSet, TensorComparison, compare, evaluate
+from gradwire_training._fit.evaluation import POINTS, Comparison, TensorComparison, evaluate
 from gradwire_training._fit.fit import DTYPE, fit
 from gradwire_training._fit.record import require_target
 from gradwire_training._fit.repeat import repeat
@@ -11,11 +11,9 @@ __all__ = [
     "DTYPE",
     "POINTS",
     "Comparison",
-    "EvaluationSet",
     "Request",
     "Result",
     "TensorComparison",
-    "compare",
     "evaluate",
     "fit",
     "record_of",

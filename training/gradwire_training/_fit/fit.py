@@ -80,14 +80,7 @@ def fit(
         PackageError: the checkpoint is damaged, or cannot be written.
     """
     request = Request.of(
-        samples,
-        optimizer,
-        loss=loss,
-        steps=steps,
-        seconds=seconds,
-        seed=seed,
-        dtype=dtype,
-        validation=validation,
+        samples, optimizer, loss=loss, steps=steps, seconds=seconds, seed=seed, dtype=dtype, validation=validation
     )
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")

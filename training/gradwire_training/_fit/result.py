@@ -162,12 +162,7 @@ def _network(model: keras.Model) -> dict[str, Any]:
         }
         for layer in model.layers
     ]
-    return {
-        "class": type(model).__name__,
-        "parameters": model.count_params(),
-        "layers": layers,
-        "file": MODEL_FILE,
-    }
+    return {"class": type(model).__name__, "parameters": model.count_params(), "layers": layers, "file": MODEL_FILE}
 
 
 def _tensor(result: Result, tensor: BoundTensor, domain: Domain | None = None) -> CardTensor:

@@ -63,12 +63,7 @@ class Monitor:
     """
 
     def __init__(
-        self,
-        steps: int,
-        callbacks: Sequence[Callback],
-        *,
-        seconds: float | None = None,
-        began: float | None = None,
+        self, steps: int, callbacks: Sequence[Callback], *, seconds: float | None = None, began: float | None = None
     ) -> None:
         self.status: Status = "completed"
         self.time_was_up = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 if TYPE_CHECKING:
-    from gradwire_training._fit import Result
+    from gradwire_training._fit import Result, TensorComparison
 
 
 @final
@@ -34,26 +34,6 @@ class Phase:
 
 @final
 @dataclass(frozen=True, slots=True)
-class TensorError:
-    """How far an output or a derivative is from the truth.
-
-    Attributes:
-        name: in a package.
-        unit: physical unit; None where unknown.
-        max: the largest absolute error; None where a prediction is not finite.
-        rmse: the root mean square error; None as above.
-        relative: the rmse as a fraction of the truth's standard deviation; None as above.
-    """
-
-    name: str
-    unit: str | None
-    max: float | None
-    rmse: float | None
-    relative: float | None
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Summary:
     """What came of a fit.
 
@@ -63,7 +43,7 @@ class Summary:
         seconds: that the fit took.
         against: what the errors are measured against, as text.
         points: on how many points.
-        errors: of outputs first, then of derivatives.
+        errors: of outputs first, then of derivatives: each with ``name``, ``unit``, ``max``, ``rmse`` and ``relative``.
         phases: the optimisers that were at work, in order.
     """
 
@@ -72,7 +52,7 @@ class Summary:
     seconds: float
     against: str
     points: int
-    errors: tuple[TensorError, ...]
+    errors: tuple[TensorComparison, ...]
     phases: tuple[Phase, ...]
 
 
@@ -89,16 +69,13 @@ def summarize(result: Result) -> Summary:
         seconds=result.seconds,
         against=comparison.against,
         points=comparison.points,
-        errors=tuple(
-            TensorError(tensor.name, tensor.unit, tensor.max, tensor.rmse, tensor.relative)
-            for tensor in comparison.tensors
-            if tensor.kind != "directional"
-        ),
-        phases=_phases(result),
+        errors=tuple(tensor for tensor in comparison.tensors if tensor.kind != "directional"),
+        phases=phases_of(result),
     )
 
 
-def _phases(result: Result) -> tuple[Phase, ...]:
+def phases_of(result: Result) -> tuple[Phase, ...]:
+    """Return the optimisers that were at work, in order."""
     names, losses = result.history["optimizer"], result.history["loss"]
     if not len(names):
         return ()

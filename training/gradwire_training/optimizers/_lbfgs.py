@@ -67,12 +67,7 @@ class Lbfgs(Optimizer):
         # machine that is busy otherwise a fit of 4 s took 39 s.
         with threadpool_limits(limits=1, user_api="blas"):
             end = scipy.optimize.minimize(
-                surface.evaluate,
-                reporter.start(),
-                jac=True,
-                method="L-BFGS-B",
-                callback=callback,
-                options=options,
+                surface.evaluate, reporter.start(), jac=True, method="L-BFGS-B", callback=callback, options=options
             )
         reporter.finish(end.x, xla=surface.compiled.xla)
 

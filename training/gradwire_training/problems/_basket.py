@@ -14,12 +14,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
-from gradwire_training._models import mlp
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
@@ -41,7 +39,6 @@ STEPS: Final = 1_600
 BATCHES: Final = 16
 SMALLEST_BATCH: Final = 256
 LEARNING_RATE: Final = 0.03
-WIDTHS: Final = (20, 20, 20, 20)
 
 
 @final
@@ -117,17 +114,6 @@ def simulate(x: Table, generator: np.random.Generator, *, antithetic: bool = Fal
     return {"price": payoff}, {"price": {"spots": exercised * MARKET.weights}}
 
 
-def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-    chosen = {"widths": WIDTHS, "activation": "softplus", **layers}
-    return mlp(
-        inputs={"spots": ASSETS},
-        outputs={"price": 1},
-        seed=seed,
-        scale=samples,
-        **chosen,
-    )
-
-
 def _optimizer(count: int) -> Adam:
     return Adam(learning_rate=LEARNING_RATE, batch_size=max(SMALLEST_BATCH, count // BATCHES))
 
@@ -150,7 +136,8 @@ BASKET: Final = Problem(
     count=ROWS,
     spacing="random",
     pins=Samples(_TODAY, _values(_TODAY)),
-    build=_network,
+    widths=(20, 20, 20, 20),
+    activation="softplus",
     simulate=simulate,
     optimizer=_optimizer,
     steps=STEPS,

@@ -8,18 +8,15 @@ import numpy as np
 from scipy.special import ndtr
 
 from gradwire_training._data import Quantity, Samples, Truth
-from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
 
 STRIKE: Final = 100.0  # USD; price and spot scale with it, so that one strike is enough
 ROWS: Final = 256
-WIDTHS: Final = (32, 32)
 # Three months at 10 % is as sharp a kink as the domain holds; at maturity 0 vega and theta have no value.
 DOMAIN: Final = {"spot": (50.0, 150.0), "volatility": (0.1, 0.5), "maturity": (0.25, 2.0), "rate": (0.0, 0.1)}
 AT_THE_MONEY: Final = {"spot": [STRIKE], "volatility": [0.2], "maturity": [1.0], "rate": [0.05]}
@@ -53,17 +50,6 @@ def _derivatives(x: Table) -> Derivatives:
     }
 
 
-def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-    chosen = {"widths": WIDTHS, "activation": "softplus", **layers}
-    return mlp(
-        inputs=dict.fromkeys(DOMAIN, 1),
-        outputs={"price": 1},
-        seed=seed,
-        scale=samples,
-        **chosen,
-    )
-
-
 _POINT: Final = {name: np.array([value]) for name, value in AT_THE_MONEY.items()}
 
 BLACK_SCHOLES: Final = Problem(
@@ -86,5 +72,5 @@ BLACK_SCHOLES: Final = Problem(
     count=ROWS,
     spacing="sobol",
     pins=Samples(_POINT, _values(_POINT)),
-    build=_network,
+    activation="softplus",
 )

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.special import ndtri
 
-from gradwire._errors import UsageError
 from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.problems._atoms import atoms_network
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Derivatives, Table
@@ -79,14 +77,6 @@ def _place(uniform: NDArray[np.float64]) -> Table:
 _REST: Final = {"positions": MINIMUM[None]}
 
 
-def _network(seed: int, samples: Samples, **layers: Any) -> keras.Model:
-    if layers:
-        raise UsageError(
-            f"lennard-jones has a network of pairs and atoms, whose {', '.join(layers)} cannot be set: leave it out"
-        )
-    return atoms_network(samples, seed=seed)
-
-
 def _optimizer(_: int) -> Lbfgs:
     """Return L-BFGS: the network is no chain of layers, and lm would take its Jacobian by a tape, seconds a step."""
     return Lbfgs()
@@ -109,7 +99,7 @@ LENNARD_JONES: Final = Problem(
     count=ROWS,
     spacing="random",
     pins=Samples(_REST, _values(_REST)),
-    build=_network,
+    build=lambda seed, samples: atoms_network(samples, seed=seed),
     optimizer=_optimizer,
     steps=STEPS,
 )

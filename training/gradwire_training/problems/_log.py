@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from gradwire_training._data import Quantity, Samples, Truth
-from gradwire_training._models import mlp
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    import keras
-
     from gradwire_training._data import Derivatives, Table
 
 WIDTHS: Final = (20, 20)  # Sequential 1-20-20-1, 481 parameters
@@ -25,11 +22,6 @@ def _values(x: Table) -> Table:
 
 def _derivatives(x: Table) -> Derivatives:
     return {"f": {"x": 1.0 / x["x"]}}
-
-
-def _network(seed: int, _: Samples, **layers: Any) -> keras.Model:
-    chosen = {"widths": WIDTHS, "activation": "sigmoid", **layers}
-    return mlp(inputs={"x": 1}, outputs={"f": 1}, seed=seed, **chosen)
 
 
 LOG: Final = Problem(
@@ -46,5 +38,7 @@ LOG: Final = Problem(
     ),
     count=ROWS,
     pins=Samples([1.0], [0.0]),  # log 1 = 0
-    build=_network,
+    widths=WIDTHS,
+    activation="sigmoid",
+    is_scaled=False,
 )

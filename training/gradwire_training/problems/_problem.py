@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
+from gradwire._errors import UsageError
 from gradwire_training._data import Provenance, Samples, Truth
+from gradwire_training._models import mlp
 from gradwire_training._objective import Loss, losses
 from gradwire_training.optimizers._auto import Auto
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # Stream of random numbers behind simulated labels, apart from the one behind the points.
 LABELS: Final = 1
+WIDTHS: Final = (32, 32)
 LOSSES: Final = tuple(losses.names())  # the default first
 
 
@@ -36,8 +39,10 @@ class Problem:
         truth: the function, its derivative, its domain.
         count: default number of samples.
         pins: points and values that fix the constant which derivatives leave open.
-        build: seed and samples -> a fresh Keras model, which may take its scaling layers from the samples; takes the
-            keywords ``widths`` and ``activation`` of the hidden layers.
+        widths: of the network's hidden layers.
+        activation: of the network's hidden layers.
+        is_scaled: whether the network begins and ends with layers that scale by means and standard deviations.
+        build: seed and samples -> a fresh Keras model, of another kind than a multilayer perceptron.
         spacing: default spacing of the samples.
         simulate: points and random numbers -> unbiased values and derivatives, as a simulation gives them; None where
             labels are the truth.
@@ -48,7 +53,10 @@ class Problem:
     truth: Truth
     count: int
     pins: Samples
-    build: Callable[..., keras.Model]
+    widths: tuple[int, ...] = WIDTHS
+    activation: str = "tanh"
+    is_scaled: bool = True
+    build: Callable[[int, Samples], keras.Model] | None = None
     spacing: str = "linear"
     simulate: Callable[[Table, np.random.Generator], tuple[Table, Derivatives]] | None = None
     optimizer: Callable[[int], Optimizer] = _auto
@@ -94,8 +102,22 @@ class Problem:
             samples: that it will be fitted to: their means and standard deviations are part of most networks; by
                 default the problem's own.
             **layers: ``widths`` or ``activation`` of the hidden layers, in place of the problem's own.
+
+        Raises:
+            UsageError: the problem has a network of another kind, whose layers cannot be set.
         """
-        return self.build(seed, self.samples() if samples is None else samples, **layers)
+        samples = self.samples() if samples is None else samples
+        if self.build is None:
+            settings = {"widths": self.widths, "activation": self.activation, **layers}
+            inputs, outputs = (
+                {each.name: each.shape for each in side} for side in (self.truth.inputs, self.truth.outputs)
+            )
+            return mlp(inputs=inputs, outputs=outputs, seed=seed, scale=samples if self.is_scaled else None, **settings)
+        if layers:
+            raise UsageError(
+                f"{self.name} has a network of its own, whose {', '.join(layers)} cannot be set: leave it out"
+            )
+        return self.build(seed, samples)
 
     def loss(self, name: str) -> Loss:
         """Return a loss by its name, with the problem's pins where it needs some.

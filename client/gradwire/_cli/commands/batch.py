@@ -16,8 +16,8 @@ NAME: Final = "batch"
 
 
 def command(
-    points: Annotated[Path, typer.Argument(help="Parquet file with a column per input.")],
-    to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows with columns f, df_dx, … added.")],
+    points: Annotated[Path, typer.Argument(help="File with a column per input, such as points.parquet.")],
+    to: Annotated[Path, typer.Argument(help="File to write: the same rows with columns f, df_dx, … added.")],
     model: Annotated[str | None, typer.Option(help="Directory of a package, to run in this process.")] = None,
     server: Annotated[str | None, typer.Option(help="Server address, such as localhost:8500.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
@@ -29,11 +29,11 @@ def command(
     """
     if (model is None) == (server is None) or (server is None) != (name is None):
         raise UsageError("where is the model? give --model models/log, or --server localhost:8500 --name log")
-    from gradwire import batch  # needs pyarrow, and says so
+    from gradwire import batch
 
-    source = batch.ParquetSource(points)
+    source = batch.open_source(points)
     with open_model(model or server or "", name) as opened:
-        sink = batch.ParquetSink(to, overwrite=overwrite)
+        sink = batch.open_sink(to, overwrite=overwrite)
         with rows_progress(source.rows) as progress:
             result = batch.run(opened, source, sink, on_progress=progress)
     note(f"{result.rows:,} rows in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")

@@ -9,7 +9,7 @@ import typer
 
 from gradwire._cli.arguments import ModelName, Target
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import CardView, TextTable, card_page, open_model
+from gradwire._cli.io import CardView, TextTable, card_page, open_model, verdict, worst
 from gradwire._errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _show(card: CardView) -> None:
     table("", card.outputs.columns, card.outputs.rows, text=True)
     show_errors(card.errors)
     if card.checks:
-        rows = ([check.title, number(check.worst), check.verdict] for check in card.checks)
+        rows = ([f"{check.number} {check.title}", number(worst(check)), verdict(check)] for check in card.checks)
         table("", CHECK_COLUMNS, rows, text=True)
     for part in card.details:
         table("", part.columns, part.rows, text=True)

@@ -12,7 +12,7 @@ from gradwire._cli.arguments import DomainOption, ModelName, ReportFormat, Targe
 from gradwire._cli.choices import Report
 from gradwire._cli.commands.card import CHECK_COLUMNS, show_errors
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import check_views, error_table, open_model, read_domain
+from gradwire._cli.io import error_table, open_model, read_domain, verdict, worst
 from gradwire._errors import CheckFailed
 from gradwire._package import strict_json
 from gradwire._verify import DEFAULT_POINTS, verify
@@ -20,8 +20,7 @@ from gradwire._verify import DEFAULT_POINTS, verify
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradwire._cli.io import CheckView
-    from gradwire._verify import DerivativeCheck, Verification
+    from gradwire._verify import Check, DerivativeCheck, Verification
 
 NAME: Final = "verify"
 SHOWN_STEPS: Final = 6  # enough to see the order by eye
@@ -55,7 +54,7 @@ def command(
         if remainders:
             for check in verification.derivatives:
                 _show_remainders(check)
-        rows = [row for check in check_views(verification.to_dict()) for row in _rows(check, details)]
+        rows = [row for check in verification.checks for row in _rows(check, details)]
         table(f"{card.name}: {points} points, seed {seed}", (*CHECK_COLUMNS, "note"), rows, text=True)
         show_errors(error_table(card))
     if not verification.passed:
@@ -67,12 +66,22 @@ def command(
         say("all checks passed: the derivatives are those of the values")
 
 
-def _rows(check: CheckView, details: bool) -> Iterator[list[str]]:
+def _rows(check: Check, details: bool) -> Iterator[list[str]]:
     """Yield a row for the check, and one for each finding that is wrong or asked for."""
-    yield [check.title, number(check.worst), check.verdict, "" if details and not check.skipped else check.summary]
+    note = "" if details and not check.skipped else _summary(check)
+    yield [f"{check.number} {check.title}", number(worst(check)), verdict(check), note]
     for finding in check.findings:
-        if details or finding.verdict == "WRONG":
-            yield [f"  {finding.subject}", number(finding.worst), finding.verdict, finding.note]
+        if details or not finding.passed:
+            yield [f"  {finding.subject}", number(finding.worst), verdict(finding), finding.note]
+
+
+def _summary(check: Check) -> str:
+    """Why the check was skipped, its remarks, or its worst finding."""
+    remarks = [f"{finding.subject}: {finding.note}" for finding in check.findings if finding.worst is None]
+    if check.skipped or remarks or not check.findings:
+        return check.skipped or "; ".join(remarks)
+    finding = max(check.findings, key=lambda finding: finding.worst or 0.0)
+    return f"worst of {len(check.findings)}: {finding.subject}" + (f": {finding.note}" if finding.note else "")
 
 
 def _json(verification: Verification) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the commands read and print."""
 
 from gradwire._cli.io.card_html import card_page
-from gradwire._cli.io.card_view import CardView, CheckView, TextTable, check_views, error_table
+from gradwire._cli.io.card_view import CardView, TextTable, error_table, read_checks, verdict, worst
 from gradwire._cli.io.points import (
     BLOCK,
     open_model,
@@ -19,11 +19,9 @@ __all__ = [
     "BLOCK",
     "STDIN",
     "CardView",
-    "CheckView",
     "Printer",
     "TextTable",
     "card_page",
-    "check_views",
     "error_table",
     "is_table",
     "labels",
@@ -32,10 +30,13 @@ __all__ = [
     "points_table",
     "printer",
     "read_blocks",
+    "read_checks",
     "read_counts",
     "read_domain",
     "read_names",
     "read_pairs",
     "read_points",
     "read_units",
+    "verdict",
+    "worst",
 ]

@@ -6,11 +6,12 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from gradwire._cli.console import printable
-from gradwire._cli.io.card_view import CardView
+from gradwire._cli.io.card_view import CardView, verdict, worst
 from gradwire._extras import import_extra
 
 if TYPE_CHECKING:
     from gradwire._package import Card
+    from gradwire._verify import Check
 
 TEMPLATE: Final = "card.html.jinja"
 
@@ -26,7 +27,12 @@ def card_page(card: Card) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=_printable, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(resources.files("gradwire._cli.io").joinpath(TEMPLATE).read_text("utf-8"))
-    return template.render(card=CardView.of(card))
+    return template.render(card=CardView.of(card), verdict=verdict, worst=worst, percent=_percent)
+
+
+def _percent(check: Check) -> int:
+    """The worst finding in percent of what is allowed, at most 100: the length of a bar."""
+    return max(0, min(100, round(100 * min(worst(check) or 0.0, 1.0))))
 
 
 def _printable(value: Any) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from gradwire._cli.console import number
-from gradwire._verify import CHECKS
+from gradwire._verify import CHECKS, Check, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,81 +32,14 @@ class TextTable:
 
 @final
 @dataclass(frozen=True, slots=True)
-class FindingView:
-    """One finding of a check.
-
-    Attributes:
-        subject: what was compared.
-        worst: in units of what is allowed; None where nothing was measured.
-        verdict: ``ok``, ``WRONG``, or ``-`` for a remark.
-        note: more, as text.
-    """
-
-    subject: str
-    worst: float | None
-    verdict: str
-    note: str
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class CheckView:
-    """One check, of a card or just made.
-
-    Attributes:
-        title: its number and what it compares.
-        verdict: ``ok``, ``WRONG`` or ``skipped``.
-        skipped: why it was skipped; empty where it was not.
-        findings: in its order.
-    """
-
-    title: str
-    verdict: str
-    skipped: str
-    findings: tuple[FindingView, ...]
-
-    @property
-    def worst(self) -> float | None:
-        """The worst of its findings; None where nothing was measured."""
-        return max((finding.worst for finding in self.findings if finding.worst is not None), default=None)
-
-    @property
-    def percent(self) -> int:
-        """The worst in percent of what is allowed, at most 100: the length of a bar."""
-        return 0 if self.worst is None else max(0, min(100, round(100 * min(self.worst, 1.0))))
-
-    @property
-    def summary(self) -> str:
-        """Why it was skipped, its remarks, or its worst finding."""
-        remarks = [f"{finding.subject}: {finding.note}" for finding in self.findings if finding.worst is None]
-        if self.skipped or remarks or not self.findings:
-            return self.skipped or "; ".join(remarks)
-        worst = max(self.findings, key=lambda finding: finding.worst or 0.0)
-        return f"worst of {len(self.findings)}: {worst.subject}" + (f": {worst.note}" if worst.note else "")
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class CardView:
-    """A card as text.
-
-    Attributes:
-        name: the model's name.
-        inputs: a row per input.
-        outputs: a row per output.
-        errors: of the trained function, a row per tensor; None where they are unknown.
-        checks: those that the card has.
-        details: how it was trained, and the versions involved.
-        reference: the reference points, in a line; empty where there are none.
-        signatures: their names.
-        created: when, and the digest of what.
-    """
+    """A card as text: a table has a row per tensor or entry; ``errors`` is None and ``reference`` empty if unknown."""
 
     name: str
     inputs: TextTable
     outputs: TextTable
     errors: TextTable | None
-    checks: tuple[CheckView, ...]
+    checks: tuple[Check, ...]
     details: tuple[TextTable, ...]
     reference: str
     signatures: str
@@ -128,7 +61,7 @@ class CardView:
                 tuple(_output(card, tensor) for tensor in card.outputs),
             ),
             errors=error_table(card),
-            checks=check_views(card.checks),
+            checks=read_checks(card.checks),
             details=tuple(TextTable(title, (title, ""), tuple(_flat(_dict(part)))) for title, part in details if part),
             reference=_reference(_dict(card.reference)),
             signatures=", ".join(card.signatures),
@@ -148,28 +81,44 @@ def error_table(card: Card) -> TextTable | None:
     return TextTable(f"errors of the trained function against {against}", ("error of", *measures), tuple(rows))
 
 
-def check_views(checks: Any) -> tuple[CheckView, ...]:
-    """Read the checks of a card or of ``Verification.to_dict``; what is not of their form is left out."""
-    entries = ((f"{place} {kind.title}", _dict(_dict(checks).get(kind.name))) for place, kind in enumerate(CHECKS, 1))
-    return tuple(_check(title, entry) for title, entry in entries if entry)
+def read_checks(checks: Any) -> tuple[Check, ...]:
+    """Read the checks of a card; what is not of their form is left out."""
+    entries = ((place, kind, _dict(_dict(checks).get(kind.name))) for place, kind in enumerate(CHECKS, 1))
+    return tuple(
+        Check(place, kind.name, kind.title, _findings(entry), _short(entry["skipped"]) if entry.get("skipped") else "")
+        for place, kind, entry in entries
+        if entry
+    )
 
 
-def _check(title: str, entry: Mapping[str, Any]) -> CheckView:
-    items = entry.get("findings")
-    findings = tuple(_finding(_dict(item)) for item in _list(items) if isinstance(item, dict))
-    skipped = entry.get("skipped")
-    verdict = "skipped" if skipped else "ok" if entry.get("passed") is True else "WRONG"
-    return CheckView(title, verdict, _short(skipped) if skipped else "", findings)
+def _findings(entry: Mapping[str, Any]) -> tuple[Finding, ...]:
+    findings = tuple(_finding(_dict(item)) for item in _list(entry.get("findings")) if isinstance(item, dict))
+    if entry.get("passed") is True or entry.get("skipped") or not all(finding.passed for finding in findings):
+        return findings
+    return (*findings, Finding("not recorded as passed", failed=True))
 
 
-def _finding(item: Mapping[str, Any]) -> FindingView:
+def _finding(item: Mapping[str, Any]) -> Finding:
     worst = item.get("worst")
     value = float(worst) if isinstance(worst, (int, float)) and not isinstance(worst, bool) else None
     passed = item.get("passed") is True
     if value is None and not passed:
         value = math.inf  # JSON has no infinity: a card has null
-    verdict = "WRONG" if not passed else "ok" if value is not None else "-"
-    return FindingView(_short(item.get("subject", "")), value, verdict, _short(item.get("note", "")))
+    return Finding(_short(item.get("subject", "")), value, note=_short(item.get("note", "")), failed=not passed)
+
+
+def verdict(item: Check | Finding) -> str:
+    """Return ``ok`` or ``WRONG``; for a check also ``skipped``, for a finding ``-`` where nothing was measured."""
+    if isinstance(item, Check) and item.skipped:
+        return "skipped"
+    if not item.passed:
+        return "WRONG"
+    return "-" if isinstance(item, Finding) and item.worst is None else "ok"
+
+
+def worst(check: Check) -> float | None:
+    """Return the worst finding of a check, in units of what is allowed; None where nothing was measured."""
+    return max((finding.worst for finding in check.findings if finding.worst is not None), default=None)
 
 
 def _reference(reference: Mapping[str, Any]) -> str:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gradwire_training._report.figures.figure import (
-    COLORS,
-    INK,
-    TRUTH_COLOR,
-    Plot,
-    legend,
-    single,
-    thinned,
-)
+from gradwire_training._report.figures.figure import COLORS, INK, TRUTH_COLOR, Plot, legend, single, thinned
+from gradwire_training._report.summary import phases_of
 
 if TYPE_CHECKING:
     from gradwire_training._fit import Result
@@ -29,22 +22,19 @@ def history_plot(result: Result) -> Plot:
     history = result.history
     if (np.nan_to_num(history["loss"]) > 0).any():  # else a logarithm has nothing to show
         axes.set_yscale("log")
-    names = history["optimizer"]
-    starts = [0, *(np.nonzero(names[1:] != names[:-1])[0] + 1), len(names)] if len(names) else []
     if (history["mae"] > 0).any():
         steps, (mae,) = thinned(history["step"], [history["mae"]], MOST_POINTS)
         axes.plot(steps, mae, color=TRUTH_COLOR, linewidth=1.0, label="mean absolute error of the values")
-    for phase, (begin, end) in enumerate(pairwise(starts)):
-        # A phase begins where the one before it ended: no gap in the line.
-        part = slice(max(begin - 1, 0), end)
+    begin = 0
+    for phase, color in zip(phases_of(result), cycle(COLORS), strict=False):
+        end = begin + phase.steps
+        part = slice(max(begin - 1, 0), end)  # a phase begins where the one before it ended: no gap in the line
         steps, (loss,) = thinned(history["step"][part], [history["loss"][part]], MOST_POINTS)
-        color = COLORS[phase % len(COLORS)]
-        axes.plot(steps, loss, color=color, linewidth=1.4, label=f"loss: {names[begin]}, {end - begin:,} steps")
+        axes.plot(steps, loss, color=color, linewidth=1.4, label=f"loss: {phase.optimizer}, {phase.steps:,} steps")
         if begin:
             axes.axvline(float(history["step"][begin]), color=INK, linewidth=0.8, linestyle=":")
+        begin = end
     legend(axes)
     return Plot(
-        "history",
-        "Loss and mean absolute error by step; a dotted line where another optimiser takes over.",
-        figure,
+        "history", "Loss and mean absolute error by step; a dotted line where another optimiser takes over.", figure
     )

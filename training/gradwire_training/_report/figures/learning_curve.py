@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from gradwire_training._report.figures.figure import (
-    COLORS,
-    DERIVATIVE_COLOR,
-    INK,
-    VALUE_COLOR,
-    Plot,
-    legend,
-    panels,
-)
+from gradwire_training._report.figures.figure import COLORS, DERIVATIVE_COLOR, INK, VALUE_COLOR, Plot, legend, panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +18,7 @@ Curve: TypeAlias = "list[tuple[int, float, float, float]]"  # number of samples;
 MOST_PANELS: Final = 6  # of the tensors, the first
 ACROSS: Final = 3
 PANEL: Final = (4.6, 3.6)  # inches
-LABELS: Final = {
-    "value": "values alone",
-    "sobolev": "values and derivatives",
-    "derivative": "derivatives alone",
-}
+LABELS: Final = {"value": "values alone", "sobolev": "values and derivatives", "derivative": "derivatives alone"}
 LOSS_COLORS: Final = {"value": VALUE_COLOR, "sobolev": DERIVATIVE_COLOR, "derivative": COLORS[2]}
 MEASURES: Final = {"max": "largest error", "rmse": "root mean square error"}
 

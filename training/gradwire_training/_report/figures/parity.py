@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gradwire_training._report.figures.figure import (
-    DERIVATIVE_COLOR,
-    INK,
-    TRUTH_COLOR,
-    VALUE_COLOR,
-    Plot,
-    panels,
-)
+from gradwire_training._report.figures.figure import DERIVATIVE_COLOR, INK, TRUTH_COLOR, VALUE_COLOR, Plot, panels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

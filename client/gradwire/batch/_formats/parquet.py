@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from gradwire._errors import DataError, MissingExtra, PackageError
+from gradwire._package import StagedPath
 
 try:
     import pyarrow as pa
@@ -27,21 +27,20 @@ if TYPE_CHECKING:
     from gradwire._package import TensorSpec
 
 BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
-READABLE: Final = 0o644  # a temporary file starts as 0600
 
 
 class ParquetSource:
     """Rows of a Parquet file."""
 
     def __init__(self, path: str | Path, *, block_rows: int = BLOCK_ROWS) -> None:
-        """Opens a file.
+        """Open a file.
 
         Args:
             path: of the file.
             block_rows: rows held in memory at a time.
 
         Raises:
-            DataError: it is not there, or not Parquet.
+            DataError: it does not exist, or is not Parquet.
         """
         self.path = Path(path)
         self.block_rows = block_rows
@@ -52,16 +51,16 @@ class ParquetSource:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns."""
+        """The names of the columns."""
         return list(self.file.schema_arrow.names)
 
     @property
     def rows(self) -> int:
-        """Number of rows in all."""
+        """The number of rows in all."""
         return int(self.file.metadata.num_rows)
 
     def blocks(self) -> Iterator[Any]:
-        """Yields the rows, in order, a block at a time.
+        """Iterate over the rows, in order, a block at a time.
 
         Raises:
             DataError: the file is damaged.
@@ -69,14 +68,14 @@ class ParquetSource:
         try:
             yield from self.file.iter_batches(batch_size=self.block_rows)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot read on in {self.path}: {_line(error)}") from error
+            raise DataError(f"cannot read the rest of {self.path}: {_line(error)}") from error
 
     def read(self, block: Any, spec: TensorSpec, first_row: int) -> npt.NDArray[np.generic]:
-        """Gives a block's column as the array ``(rows, *input)`` of an input.
+        """Return a block's column as the array ``(rows, *input)`` of an input.
 
         Args:
             block: from ``blocks``.
-            spec: of the input; several numbers a row are a column of lists.
+            spec: of the input; rows of several elements are a column of lists.
             first_row: number of the block's first row in the file, for messages.
 
         Raises:
@@ -91,8 +90,8 @@ class ParquetSource:
             column = _list_items(column, size, spec.name, first_row)
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             raise DataError(f"column {spec.name!r} holds {column.type}, expected numbers of rows of shape {row_shape}")
-        numbers: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
-        return numbers.reshape(len(block), *row_shape)
+        array: npt.NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
+        return array.reshape(len(block), *row_shape)
 
 
 def _list_items(column: Any, size: int, name: str, first_row: int) -> Any:
@@ -114,54 +113,51 @@ class ParquetSink:
     """A Parquet file that appears when it is complete."""
 
     def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Checks that the file can be written.
+        """Check that the file can be written.
 
         Args:
             path: of the file.
-            overwrite: whether a file that is there may be replaced.
+            overwrite: whether an existing file may be replaced.
 
         Raises:
             PackageError: it exists, or its directory cannot be written.
         """
         self.path = Path(path)
         if self.path.exists() and not overwrite:
-            raise PackageError(f"{path} exists: choose another name, or say --overwrite")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = tempfile.NamedTemporaryFile(prefix=".writing-", dir=self.path.parent, delete=False)  # noqa: SIM115 - outlives this call
-        except OSError as error:
-            raise PackageError(f"cannot write to {self.path.parent}: {error.strerror}; choose another place") from error
-        handle.close()
-        self.temporary = Path(handle.name)
+            raise PackageError(f"{path} exists: choose another name, or pass --overwrite")
+        self._staged = StagedPath(self.path, is_directory=False)
         self.writer: Any = None
 
     def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Appends a block of rows, with the results as further columns.
+        """Append a block of rows, with the results as further columns.
 
         Args:
             block: from a ``ParquetSource``.
-            results: ``{name: (rows, *output)}``; several numbers a row become lists of fixed size.
+            results: ``{name: (rows, *output)}``; rows of several elements become lists of fixed size.
         """
         table: Any = pa.Table.from_batches([block])
         for name, array in results.items():
             table = table.append_column(name, _to_arrow(array))
         if self.writer is None:
-            self.writer = pq.ParquetWriter(self.temporary, table.schema)
+            self.writer = pq.ParquetWriter(self._staged.path, table.schema)
         self.writer.write_table(table)
 
     def commit(self) -> None:
-        """Puts the finished file in its place."""
+        """Move the finished file into its place, on disk and readable by all.
+
+        Raises:
+            DataError: nothing was written.
+        """
         if self.writer is None:
             raise DataError("the file has no rows: nothing to compute")
         self.writer.close()
-        self.temporary.chmod(READABLE)
-        self.temporary.replace(self.path)
+        self._staged.commit()
 
     def discard(self) -> None:
-        """Removes the temporary file; does nothing after ``commit``."""
+        """Remove the temporary file; harmless after ``commit``."""
         if self.writer is not None:
             self.writer.close()
-        self.temporary.unlink(missing_ok=True)
+        self._staged.discard()
 
 
 def _to_arrow(array: npt.NDArray[np.generic]) -> Any:
@@ -174,3 +170,7 @@ def _to_arrow(array: npt.NDArray[np.generic]) -> Any:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
+
+
+open_source = ParquetSource
+open_sink = ParquetSink

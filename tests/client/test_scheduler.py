@@ -43,7 +43,7 @@ def _answer(data: bytes, version: int = 1) -> bytes:
 class Bench:
     """A flight whose messages hold ten rows, and a server that answers 2x when it is told to."""
 
-    def __init__(self, *, in_flight: int = 3, limiter: AimdLimiter | None = None) -> None:
+    def __init__(self, *, in_flight: int = 3, limiter: AimdLimiter | None = None, timeout: float = 10.0) -> None:
         self.woken = 0
         self.limiter = limiter or AimdLimiter()
         self.limits = MessageLimits(80)
@@ -51,7 +51,7 @@ class Bench:
             Address("a:1", "double"),
             self.limits,
             self.limiter,
-            timeout=10.0,
+            timeout=timeout,
             in_flight=in_flight,
             wake=self._wake,
         )
@@ -156,6 +156,34 @@ def test_what_may_pass_is_sent_again_later():
     assert bench.finished() == [[0.0, 2.0, 4.0, 6.0, 8.0]]
 
 
+def test_no_pause_is_longer_than_two_seconds():
+    """However often a server was gone, it is tried again soon after it is back."""
+    bench = Bench(timeout=1e6)
+    bench.scheduler.add(call(5), 0.0)
+    [sent] = bench.launch()
+    now, pauses = 0.0, []
+    for _ in range(30):
+        bench.fail(sent, GONE, now)
+        pauses.append(bench.scheduler.seconds_to_wait(now))
+        now += pauses[-1]
+        [sent] = bench.launch(now)
+    assert min(pauses[6:]) >= 1.0
+    assert max(pauses) <= 2.0
+
+
+def test_the_timeout_of_a_message_is_what_is_left_of_the_calls():
+    """A message that is sent late has only the rest of the time, down to less than a millisecond, and never none."""
+    bench = Bench()
+    bench.scheduler.add(call(20), 0.0)
+    first, *_ = bench.scheduler.next_requests(3.0)
+    assert first.timeout == 7.0
+    bench.scheduler.add(call(20, 100.0), 3.0)
+    bench.answer((first.chunk, first.data))
+    late = list(bench.scheduler.next_requests(12.9995))
+    assert [outgoing.timeout for outgoing in late] == [pytest.approx(0.0005)] * len(late)
+    assert late
+
+
 def test_no_pause_is_longer_than_the_time_left():
     """When another try would come too late, the error is what went wrong last, with the number of tries."""
     bench = Bench()
@@ -235,6 +263,44 @@ def test_a_driver_that_was_held_up_has_more_time():
     bench.scheduler.add(call(5), 105.0)
     with pytest.raises(gradwire.DeadlineExceeded):
         bench.launch(120.0)
+
+
+def test_a_message_that_ran_out_while_nobody_looked_is_sent_again():
+    """Its deadline has gone by, but the call's was put off meanwhile; one that was looked after is too late."""
+    bench = Bench()
+    bench.scheduler.add(call(5), 0.0)
+    [sent] = bench.launch()
+    bench.scheduler.extend_deadlines(12.0)
+    late = RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+    bench.fail(sent, late, 12.0)
+    [again] = bench.launch(13.0)
+    with pytest.raises(gradwire.DeadlineExceeded, match="within 10 s"):
+        bench.fail(again, late, 22.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "error", "message"),
+    [
+        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", gradwire.ServerError, "--grpc_max_threads"),
+        ("UNAVAILABLE", "The batch scheduling queue is full", gradwire.ServerError, "max_enqueued_batches"),
+        ("UNAVAILABLE", "Socket closed", gradwire.ServerUnreachable, "Socket closed"),
+    ],
+)
+def test_what_does_not_pass_in_time(code: str, details: str, error: type[gradwire.GradwireError], message: str):
+    """What may pass is tried again until there is no more time for it, and then is what it was."""
+    bench = Bench()
+    bench.scheduler.add(call(5), 0.0)
+    now, tries = 0.0, 0
+    [sent] = bench.launch()
+    with pytest.raises(error, match=message) as caught:  # noqa: PT012 - which try is the last is the point
+        while True:
+            tries += 1
+            bench.fail(sent, RpcStatus(grpc.StatusCode[code], details), now)
+            now += bench.scheduler.seconds_to_wait(now) or 0.0
+            [sent] = bench.launch(now)
+    assert f"tried {tries} times" in str(caught.value)
+    assert 5 < now < 10
+    assert bench.limiter.in_use == 0
 
 
 def test_an_answer_that_does_not_fit():

@@ -1,15 +1,15 @@
-"""PredictionService: Predict and GetModelMetadata."""
+"""TensorFlow Serving's services: PredictionService (Predict and GetModelMetadata) and ModelService (GetModelStatus)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import Int64Value
-from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from gradwire._package import SERVING_DEFAULT
-from gradwire_serving._core import invalid_argument
-from gradwire_serving._grpc.methods import model_ref, parse
+from gradwire_serving._core import Code, ModelRef, StatusError, invalid_argument
 from gradwire_serving._wire import Part, TensorMap, encode, field
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from gradwire_serving._core import PredictHandler, Resolver
+    from gradwire_serving._core import Manager, PredictHandler, Resolver
     from gradwire_serving._grpc.methods import Method
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
@@ -27,6 +27,8 @@ _OUTPUTS: Final = 1
 _MODEL_SPEC: Final = 2
 _KEY: Final = 1
 _VALUE: Final = 2
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 @final
@@ -59,7 +61,7 @@ class PredictionService:
             StatusError: in TensorFlow Serving's words.
         """
         request = parse(predict_pb2.PredictRequest, data)
-        model, signature = model_ref(request), request.model_spec.signature_name
+        model, signature = _model_ref(request), request.model_spec.signature_name
         inputs = TensorMap(request.inputs)
         version, outputs = self._handler.predict(model, signature, inputs, request.output_filter, deadline)
         spec = model_pb2.ModelSpec(
@@ -74,7 +76,7 @@ class PredictionService:
             StatusError: in TensorFlow Serving's words.
         """
         request = parse(get_model_metadata_pb2.GetModelMetadataRequest, data)
-        model = model_ref(request)
+        model = _model_ref(request)
         _check_fields(request.metadata_field)
         with self._resolver.use(model) as (version, servable):
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
@@ -90,6 +92,76 @@ class PredictionService:
             tensor = encode(array, as_content=self._as_content)
             parts += field(_OUTPUTS, *field(_KEY, alias.encode()), *field(_VALUE, *tensor))
         return b"".join([*parts, *field(_MODEL_SPEC, spec.SerializeToString())])
+
+
+@final
+class ModelService:
+    """Reports which versions there are or were, and their states.
+
+    Args:
+        manager: knows them.
+    """
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """The methods by their full name."""
+        return {"/tensorflow.serving.ModelService/GetModelStatus": self.get_model_status}
+
+    def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
+        """Return the states of a model's versions, highest first; a label in the request is ignored.
+
+        Raises:
+            StatusError: in TensorFlow Serving's words.
+        """
+        model = _model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
+        versions = self._manager.versions(model.name)
+        if model.version is not None:
+            versions = [version for version in versions if version.number == model.version]
+            if not versions:
+                raise StatusError(Code.NOT_FOUND, f"Could not find version {model.version} of model {model.name}")
+        if not versions:
+            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}")
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for version in versions:
+            entry = response.model_version_status.add(version=version.number, state=int(version.state))
+            entry.status.SetInParent()
+            if version.failure is not None:
+                entry.status.error_code = int(version.failure.code)
+                entry.status.error_message = version.failure.message
+        return response.SerializeToString()
+
+
+def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
+    """Parse a request.
+
+    Raises:
+        StatusError: INTERNAL with an empty text, it does not parse.
+    """
+    try:
+        return message.FromString(request)
+    except DecodeError as error:
+        raise StatusError(Code.INTERNAL, "") from error
+
+
+def _model_ref(request: Any) -> ModelRef:
+    """Return the model that a request names in its ModelSpec.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it has no ModelSpec.
+    """
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    spec = request.model_spec
+    match spec.WhichOneof("version_choice"):
+        case "version":
+            return ModelRef(spec.name, spec.version.value)
+        case "version_label":
+            return ModelRef(spec.name, label=spec.version_label)
+        case _:
+            return ModelRef(spec.name)
 
 
 def _check_fields(fields: Sequence[str]) -> None:

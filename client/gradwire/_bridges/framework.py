@@ -1,0 +1,93 @@
+"""What the bridges to array frameworks share: a framework's function of the model's inputs, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from gradwire._bridges.ravel import sizes, unravel
+from gradwire._errors import UsageError
+from gradwire._model import bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gradwire._bridges.vector import Bridge
+    from gradwire._model import Points
+
+    Form = tuple[Points, Sequence[Any]]
+
+T = TypeVar("T")
+
+
+def framework_function(
+    bridge: Bridge,
+    xp: Any,
+    function: Callable[..., Any],
+    *,
+    convert: Callable[[Any, str], Any],
+    form: Callable[[Mapping[str, Any]], Form] | None = None,
+) -> Callable[..., Any]:
+    """Make a function of vectors a function of the model's inputs, in the form of the caller's arrays.
+
+    Args:
+        bridge: the model.
+        xp: the framework's array namespace; ``reshape``, ``broadcast_to`` and ``concat`` are used.
+        function: of x, ``(rows, n)``, and the parameters, ``(rows, elements)`` each; returns f, ``(rows, m)``.
+        convert: makes an argument the framework's array; its second argument is the input's name.
+        form: reads the points' form and batch shape off the arrays, for a framework that may not know all sizes before
+            the call; by default both follow from the shapes.
+
+    Returns:
+        A function of the inputs, by position or by name; it returns an array, or ``{output: array}`` where there are
+        several outputs.
+    """
+
+    def known_form(arrays: Mapping[str, Any]) -> Form:
+        points = bridge.points({name: tuple(array.shape) for name, array in arrays.items()})
+        return points, points.batch
+
+    def wrapped(*args: Any, **inputs: Any) -> Any:
+        arrays = {name: convert(array, name) for name, array in bind(args, inputs, bridge.names).items()}
+        points, batch = (form or known_form)(arrays)
+        rows: dict[str, Any] = {}
+        for tensor, size in zip(bridge.inputs, sizes(bridge.inputs), strict=True):
+            array, shape = arrays[tensor.name], (math.prod(batch), size)
+            rows[tensor.name] = (xp.reshape if len(array.shape) else xp.broadcast_to)(array, shape)
+        x = xp.concat([rows[tensor.name] for tensor in bridge.wrt], axis=-1)
+        f = function(x, *[rows[tensor.name] for tensor in bridge.parameters])
+        outputs = {
+            tensor.name: xp.reshape(part, (*batch, *points.output_form(tensor.shape)))
+            for tensor, part in zip(bridge.outputs, unravel(f, bridge.outputs), strict=True)
+        }
+        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+    wrapped.__name__ = wrapped.__qualname__ = bridge.model.card.name
+    return wrapped
+
+
+def listed(result: T | tuple[T, ...]) -> list[T]:
+    """Return what a function returned as a list, one array or several."""
+    return list(cast("tuple[T, ...]", result)) if isinstance(result, tuple) else [result]
+
+
+def third_derivative(bridge: Bridge) -> UsageError:
+    """Return the error for a third derivative."""
+    return UsageError(
+        f"a third derivative of {bridge.model!r} was requested, and a package has two: differentiate less often"
+    )
+
+
+def parameter_derivative(bridge: Bridge, names: Iterable[str] | None = None) -> UsageError:
+    """Return the error for a derivative with respect to a parameter.
+
+    Args:
+        bridge: the model.
+        names: the parameters; all by default, where the framework does not know which.
+    """
+    names = [tensor.name for tensor in bridge.parameters] if names is None else list(names)
+    return UsageError(
+        f"a derivative of {bridge.model!r} with respect to the parameters {names} was requested, and the package has "
+        f"none: differentiate with respect to {[tensor.name for tensor in bridge.wrt]}, stop gradients at the others, "
+        "or export it with --wrt"
+    )

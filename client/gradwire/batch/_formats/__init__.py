@@ -1,0 +1,56 @@
+"""File formats, one a module that is named by the suffix of its files: ``parquet.py`` reads and writes ``*.parquet``.
+
+To add a format, add its module, with ``open_source`` and ``open_sink``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+if TYPE_CHECKING:
+    from gradwire.batch._run import Sink, Source
+
+SUFFIXES: Final = frozenset(module.name for module in pkgutil.iter_modules(__path__))
+_DEFAULT: Final = "parquet"  # of files with any other suffix, or none
+
+
+class _Format(Protocol):
+    def open_source(self, path: Path) -> Source: ...
+
+    def open_sink(self, path: Path, *, overwrite: bool = False) -> Sink: ...
+
+
+def open_source(path: str | Path) -> Source:
+    """Open a file of rows, in the format that its suffix names; Parquet for any other suffix.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DataError: it does not exist, or is of another format.
+        MissingExtra: the format needs a package that is not installed.
+    """
+    return _format_of(path).open_source(Path(path))
+
+
+def open_sink(path: str | Path, *, overwrite: bool = False) -> Sink:
+    """Open a file for results, in the format that its suffix names; Parquet for any other suffix.
+
+    Args:
+        path: of the file.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        PackageError: it exists, or its directory cannot be written.
+        MissingExtra: the format needs a package that is not installed.
+    """
+    return _format_of(path).open_sink(Path(path), overwrite=overwrite)
+
+
+def _format_of(path: str | Path) -> _Format:
+    suffix = Path(path).suffix.removeprefix(".").lower()
+    name = suffix if suffix in SUFFIXES else _DEFAULT
+    return cast("_Format", importlib.import_module(f"{__name__}.{name}"))
