@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from gradwire._errors import ServerError
 from gradwire_serving._wire import tensors
-from gradwire_serving._wire.tensors import decode, encode
+from gradwire_serving._wire.tensors import TensorMap, decode, encode
 
 DTYPES = [
     *(
@@ -118,6 +119,20 @@ def test_a_malformed_tensor_is_refused_by_name(tensor: tensor_pb2.TensorProto):
     with pytest.raises(ServerError, match=r"^tensor parsing error: spot$") as caught:
         decode(tensor, "spot")
     assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_a_requests_inputs_are_decoded_as_they_are_read():
+    """The names can be listed of malformed tensors; a name that was not sent is not in the map, nor put into it."""
+    request = predict_pb2.PredictRequest()
+    request.inputs["good"].CopyFrom(_tensor(tf.float32, [1], float_val=[1]))
+    request.inputs["bad"].CopyFrom(_tensor(tf.float32, [-1]))
+    inputs = TensorMap(request.inputs)
+    assert sorted(inputs) == ["bad", "good"]
+    assert inputs["good"].tolist() == [1]
+    with pytest.raises(ServerError, match=r"^tensor parsing error: bad$"):
+        _ = inputs["bad"]
+    assert "other" not in inputs
+    assert len(inputs) == 2
 
 
 def test_an_array_larger_than_the_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch):

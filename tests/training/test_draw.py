@@ -124,12 +124,12 @@ def test_only_labels_that_were_fitted_are_drawn(quick, log):
         for loss in ("value", "derivative", "sobolev")
     }
     drawn = {
-        loss: (int(np.isfinite(curve.samples.value).sum()), int(np.isfinite(curve.samples.derivative).sum()))
+        loss: (int(np.isfinite(curve.value.samples).sum()), int(np.isfinite(curve.derivative.samples).sum()))
         for loss, curve in curves.items()
     }
     assert drawn == {"value": (19, 0), "derivative": (1, 19), "sobolev": (19, 19)}
-    pinned = np.isfinite(curves["derivative"].samples.value)
-    assert curves["derivative"].samples.x[pinned].tolist() == [1.0]
+    pinned = np.isfinite(curves["derivative"].value.samples)
+    assert curves["derivative"].sample_x[pinned].tolist() == [1.0]
 
 
 def test_rows_held_out_are_drawn_as_points(quick, changed):
@@ -139,7 +139,7 @@ def test_rows_held_out_are_drawn_as_points(quick, changed):
     result = changed(quick, request=replace(quick.request, samples=fitted, validation=held))
     curve = _Curve.of(result)
     assert not curve.is_truth
-    np.testing.assert_array_equal(curve.expected.x, x[1::2])
+    np.testing.assert_array_equal(curve.x, x[1::2])
     assert "the rows held out" in _plots(result)["value"].svg()
 
 

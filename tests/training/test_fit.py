@@ -215,7 +215,7 @@ def test_random_layers_follow_the_seed(log):
 
 
 REFUSED = {
-    "optimizer": ({"optimizer": "newton"}, r"optimizer 'newton', expected one of auto, adam, lbfgs, lm, sgd"),
+    "optimizer": ({"optimizer": "newton"}, rf"optimizer 'newton', expected one of {', '.join(optimizers.names())}"),
     "optimizer kind": (
         {"optimizer": 3},
         r"optimizer is 3, expected a name or an instance of optimizers.Optimizer",

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zlib
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def site(tmp_path_factory):
 def test_the_reference_has_every_public_name(site):
     """Every name of an `__all__` has an entry in the API reference."""
     inventory = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
-    documented = {line.split()[0] for line in inventory.splitlines()} | set(MODULES)
+    documented = {line.split()[0] for line in inventory.splitlines()} | {*MODULES, "gradwire_training.losses"}
     public = {f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__}
     assert public - documented == set()
 
@@ -173,6 +174,43 @@ def test_the_messages_of_troubleshooting_are_in_the_source():
     assert len(quotes) > 100
     patterns = {quote: ".*".join(re.escape(words.strip()) for words in quote.split("…")) for quote in quotes}
     assert [quote for quote, pattern in patterns.items() if not re.search(pattern, templates)] == []
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_architecture_lists_the_folders_in_the_order_of_their_layers():
+    """The tables of architecture.md are import-linter's layers, from the top down."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = {contract["name"]: contract["layers"] for contract in contracts if "containers" in contract}
+    sections = dict(re.findall(r"^### (\S+/\S+)\n(.*?)(?=^##)", ARCHITECTURE, re.DOTALL | re.MULTILINE))
+    assert sections.keys() == layers.keys()
+    for package, section in sections.items():
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+        assert listed == [name for layer in layers[package] for name in layer.split(" | ")]
+        there = {
+            path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        assert there - {"__init__"} == set(listed)
+
+
+def test_the_walks_of_the_architecture_name_what_is_there():
+    """Each row of a walk names a file, and classes or functions in it."""
+    rows = re.findall(r"^\| `(\S+\.py)` \| (`[^|]*`) \|", ARCHITECTURE, re.MULTILINE)
+    assert len(rows) > 20
+    for file, cell in rows:
+        text = (ROOT / file).read_text()
+        names = [name for words in re.findall(r"`([\w.]+)`", cell) for name in words.split(".")]
+        assert [name for name in names if not re.search(rf"\b(?:def|class) {name}\b", text)] == [], file
+
+
+def test_the_paths_in_documents_exist():
+    """Every path of the repository that a document names."""
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for path in re.findall(r"`((?:client|training|export|serving|tests|docs|benchmarks|examples)/[\w/.]+)`", text):
+            assert (ROOT / path).exists() or document.name == "CHANGELOG.md", f"{document.name}: {path}"
 
 
 @pytest.mark.parametrize("name", ["plain_function.py", "own_model.py"])

@@ -63,7 +63,7 @@ _PACKED: Final = {"float_val": 5, "double_val": 6, "scomplex_val": 9, "dcomplex_
 
 
 def _kind(dtype: DType) -> _Kind:
-    array = np.dtype(tf.bfloat16.as_numpy_dtype) if dtype.name == BFLOAT16 else dtype.raw
+    array = np.dtype(tf.bfloat16.as_numpy_dtype) if dtype.name == BFLOAT16 else dtype.numpy
     return _Kind(dtype.field, array, np.dtype(_ITEMS.get(dtype.field, array)), _PACKED.get(dtype.field))
 
 
@@ -83,10 +83,12 @@ class TensorMap(Mapping[str, np.ndarray]):
     __slots__ = ("_tensors",)
 
     def __init__(self, tensors: Mapping[str, tensor_pb2.TensorProto]) -> None:
-        self._tensors = dict(tensors)  # the message's own map makes an entry of every name that is looked up
+        self._tensors = tensors
 
     @override
     def __getitem__(self, alias: str) -> np.ndarray:
+        if alias not in self._tensors:  # a message's map would make an entry of it
+            raise KeyError(alias)
         return decode(self._tensors[alias], alias)
 
     @override

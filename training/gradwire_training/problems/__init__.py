@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -11,22 +10,20 @@ from gradwire._errors import UsageError
 from gradwire_training._data import SPACINGS, Quantity, SamplingDistribution, Truth
 from gradwire_training.problems._basket import BASKET
 from gradwire_training.problems._black_scholes import BLACK_SCHOLES
+from gradwire_training.problems._family import Family
 from gradwire_training.problems._lennard_jones import LENNARD_JONES
 from gradwire_training.problems._log import LOG
 from gradwire_training.problems._problem import LOSSES, Problem
-from gradwire_training.problems._rosenbrock import rosenbrock
-from gradwire_training.problems._styblinski_tang import styblinski_tang
+from gradwire_training.problems._rosenbrock import ROSENBROCK
+from gradwire_training.problems._styblinski_tang import STYBLINSKI_TANG
 
 __all__ = ["LOSSES", "SPACINGS", "Problem", "Quantity", "SamplingDistribution", "Truth", "get", "known", "names"]
 
 DIMENSIONS: Final = 2  # of a family whose name has no number
 
 _KNOWN: Final[dict[str, Problem]] = {problem.name: problem for problem in (LOG, BLACK_SCHOLES, BASKET, LENNARD_JONES)}
-# Functions of any number of dimensions: "rosenbrock" has DIMENSIONS, "rosenbrock-5" has five.
-_FAMILIES: Final[dict[str, Callable[[int, str], Problem]]] = {
-    "styblinski-tang": styblinski_tang,
-    "rosenbrock": rosenbrock,
-}
+# "rosenbrock" has DIMENSIONS, "rosenbrock-5" has five.
+_FAMILIES: Final[dict[str, Family]] = {family.name: family for family in (STYBLINSKI_TANG, ROSENBROCK)}
 _MEMBER: Final = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9]\d{{0,3}})")
 
 
@@ -66,4 +63,5 @@ def known(name: str | None) -> bool:
 
 @cache
 def _member(family: str, dimensions: int) -> Problem:
-    return _FAMILIES[family](dimensions, family if dimensions == DIMENSIONS else f"{family}-{dimensions}")
+    name = family if dimensions == DIMENSIONS else f"{family}-{dimensions}"
+    return _FAMILIES[family].problem(name, dimensions)

@@ -1,60 +1,71 @@
-"""What the problems of any number of dimensions have in common."""
+"""Functions of any number of dimensions, and their problems."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
 
+import numpy as np
+
+from gradwire._errors import UsageError
 from gradwire_training._data import Quantity, Samples, Truth
 from gradwire_training.problems._problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from gradwire_training._data import Derivatives, Table
 
 ROWS_A_DIMENSION: Final = 50
 CZARNECKI: Final = "learned with derivatives by Czarnecki et al., arXiv 1706.04859"
 
 
-def member(
-    name: str,
-    dimensions: int,
-    *,
-    title: str,
-    source: str,
-    domain: tuple[float, float],
-    lowest: NDArray[Any],
-    f: Callable[[Table], Table],
-    df: Callable[[Table], Derivatives],
-) -> Problem:
-    """Return the problem of a function f of one input x, in a number of dimensions.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A function f of one input x, in any number of dimensions.
 
-    Args:
-        name: of the problem.
-        dimensions: of x.
-        title: the function's, such as ``"Rosenbrock's function"``.
+    Attributes:
+        name: of its problem in two dimensions.
+        title: such as ``"Rosenbrock's function"``.
         source: where it was published.
         domain: bounds of every element of x.
-        lowest: the point of the minimum, ``(1, dimensions)``, whose value is pinned.
+        lowest: every element of x at the minimum, whose value is pinned.
         f: the values.
         df: the derivatives.
+        fewest: smallest number of dimensions.
     """
-    return Problem(
-        truth=Truth(
-            name=name,
-            inputs=(Quantity("x", shape=(dimensions,)),),
-            outputs=(Quantity("f"),),
-            domain={"x": domain},
-            f=f,
-            df=df,
-            formula=f"{title} in {dimensions} dimensions",
-            derivative_formula="its gradient",
-            source=f"{source}; {CZARNECKI}",
-        ),
-        count=ROWS_A_DIMENSION * dimensions,
-        spacing="sobol",
-        pins=Samples({"x": lowest}, f({"x": lowest})),
-        activation="tanh",
-    )
+
+    name: str
+    title: str
+    source: str
+    domain: tuple[float, float]
+    lowest: float
+    f: Callable[[Table], Table]
+    df: Callable[[Table], Derivatives]
+    fewest: int = 1
+
+    def problem(self, name: str, dimensions: int) -> Problem:
+        """Return the problem in a number of dimensions.
+
+        Raises:
+            UsageError: fewer dimensions than the function has.
+        """
+        if dimensions < self.fewest:
+            raise UsageError(f"{self.name} in {dimensions} dimensions, expected {self.fewest} or more")
+        lowest = {"x": np.full((1, dimensions), self.lowest)}
+        return Problem(
+            truth=Truth(
+                name=name,
+                inputs=(Quantity("x", shape=(dimensions,)),),
+                outputs=(Quantity("f"),),
+                domain={"x": self.domain},
+                f=self.f,
+                df=self.df,
+                formula=f"{self.title} in {dimensions} dimensions",
+                derivative_formula="its gradient",
+                source=f"{self.source}; {CZARNECKI}",
+            ),
+            count=ROWS_A_DIMENSION * dimensions,
+            spacing="sobol",
+            pins=Samples(lowest, self.f(lowest)),
+        )

@@ -1,4 +1,4 @@
-"""Rosenbrock's valley in any number of dimensions."""
+"""Rosenbrock's valley: f = sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, with f = 0 at all ones."""
 
 from __future__ import annotations
 
@@ -6,40 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gradwire._errors import UsageError
-from gradwire_training.problems._family import member
+from gradwire_training.problems._family import Family
 
 if TYPE_CHECKING:
     from gradwire_training._data import Derivatives, Table
-    from gradwire_training.problems._problem import Problem
 
-FEWEST: Final = 2  # each term has two coordinates
 STEEPNESS: Final = 100.0  # Rosenbrock's
-DOMAIN: Final = (-2.0, 2.0)  # as in the examples of smt and jenn
-
-
-def rosenbrock(dimensions: int, name: str) -> Problem:
-    """Return the problem f = sum over i of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, with f = 0 at all ones.
-
-    Args:
-        dimensions: of x, 2 or more.
-        name: of the problem.
-
-    Raises:
-        UsageError: fewer than two dimensions.
-    """
-    if dimensions < FEWEST:
-        raise UsageError(f"rosenbrock in {dimensions} dimensions, expected {FEWEST} or more")
-    return member(
-        name,
-        dimensions,
-        title="Rosenbrock's function",
-        source="Rosenbrock, The Computer Journal 3, 1960",
-        domain=DOMAIN,
-        lowest=np.ones((1, dimensions)),
-        f=_values,
-        df=_derivatives,
-    )
 
 
 def _values(x: Table) -> Table:
@@ -55,3 +27,15 @@ def _derivatives(x: Table) -> Derivatives:
     gradient[:, :-1] = -2 * here * wrt_after - 2 * (1 - here)
     gradient[:, 1:] += wrt_after
     return {"f": {"x": gradient}}
+
+
+ROSENBROCK: Final = Family(
+    name="rosenbrock",
+    title="Rosenbrock's function",
+    source="Rosenbrock, The Computer Journal 3, 1960",
+    domain=(-2.0, 2.0),  # as in the examples of smt and jenn
+    lowest=1.0,
+    f=_values,
+    df=_derivatives,
+    fewest=2,  # each term has two coordinates
+)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import numpy as np
 
@@ -22,13 +21,12 @@ from gradwire_training._report.figures.figure import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from gradwire_training._fit import Result
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 TINY: Final = 1e-16  # errors of float64: a logarithmic axis cannot begin at zero
 SCALAR: Final = (1,)
@@ -43,27 +41,45 @@ def is_curve(result: Result) -> bool:
 def curve_plots(result: Result) -> list[Plot]:
     """Plot value, derivative and errors of a fit for which ``is_curve`` holds."""
     curve = _Curve.of(result)
-    names = {"output": curve.output, "truth": curve.formula}
-    value = "{output} as fitted (blue) over {truth} (grey), and the samples that the loss saw."
-    derivative = "The derivative of the fit, over that of {truth}, and the samples of it that the loss saw."
-    error = "The error of both against {truth}, all over the domain. It dives where a curve crosses the truth."
-    if not curve.is_truth:
-        error = "The error of both against {truth}."
+    value, derivative = curve.value, curve.derivative
+    where = ", all over the domain. It dives where a curve crosses the truth." if curve.is_truth else "."
     return [
-        Plot("value", value.format(**names), _draw_value(curve)),
-        Plot("derivative", derivative.format(**names), _draw_derivative(curve)),
-        Plot("error", error.format(**names), _draw_errors(curve)),
+        Plot(
+            "value",
+            f"{value.name} as fitted (blue) over {value.formula} (grey), and the samples that the loss saw.",
+            _draw_fit(curve, value, f"{value.name}({curve.wrt}): the fit and {value.formula}"),
+        ),
+        Plot(
+            "derivative",
+            f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw.",
+            _draw_fit(curve, derivative, f"{derivative.name}: the fit's derivative and {derivative.formula}"),
+        ),
+        Plot("error", f"The error of both against {value.formula}{where}", _draw_errors(curve)),
     ]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Points:
-    """A function and its derivative at some x, flat; NaN where unknown."""
+class _Function:
+    """The value of a curve, or its derivative; NaN where unknown.
 
-    x: NDArray[np.float64]
-    value: NDArray[np.float64]
-    derivative: NDArray[np.float64]
+    Attributes:
+        name: as in ``"f"`` or ``"df/dx"``.
+        formula: of the truth; ``"the rows held out"`` or the like where it is not known.
+        color: of the fit.
+        expected: at the curve's ``x``.
+        predicted: by the model at ``x``.
+        fit: the model at ``even_x``.
+        samples: what the loss saw at ``sample_x``.
+    """
+
+    name: str
+    formula: str
+    color: str
+    expected: Array
+    predicted: Array
+    fit: Array
+    samples: Array
 
 
 @final
@@ -73,142 +89,101 @@ class _Curve:
 
     Attributes:
         wrt: name of the input.
-        output: name of the output.
-        formula: of the truth; ``"the rows held out"`` or the like where it is not known.
-        derivative_formula: of its derivative.
         is_truth: whether the truth is known everywhere, and not only at some rows.
-        fit: the model, evenly over the domain.
-        expected: the truth: everywhere if it is known, else at some rows.
-        predicted: by the model at the same points.
-        samples: what the loss saw; NaN for what it did not.
+        x: where it is known.
+        even_x: points that lie evenly over the domain.
+        sample_x: the samples' points.
+        value: the function.
+        derivative: its derivative.
     """
 
     wrt: str
-    output: str
-    formula: str
-    derivative_formula: str
     is_truth: bool
-    fit: _Points
-    expected: _Points
-    predicted: _Points
-    samples: _Points
+    x: Array
+    even_x: Array
+    sample_x: Array
+    value: _Function
+    derivative: _Function
 
     @classmethod
     def of(cls, result: Result) -> _Curve:
-        (wrt,), (output,) = (
-            [tensor.name for tensor in side] for side in (result.binding.inputs, result.binding.outputs)
-        )
-        comparison = result.comparison
-        value = comparison.tensors[0]
-        derivative = next((tensor for tensor in comparison.tensors if tensor.kind == "derivative"), None)
+        binding, comparison = result.binding, result.comparison
+        (wrt,), (output,) = ([tensor.name for tensor in side] for side in (binding.inputs, binding.outputs))
+        tensors = {tensor.kind: tensor for tensor in comparison.tensors}
         x = comparison.x[wrt].ravel()
-        missing = np.full_like(x, np.nan)
-        expected, predicted = (
-            _Points(
-                x, getattr(value, side).ravel(), missing if derivative is None else getattr(derivative, side).ravel()
+        rows = Rows.of(result.request.samples, result.request.loss)  # only labels that were fitted are shown
+        sample_x = rows.x[wrt].ravel()
+        samples = {"value": rows.fitted[output], "derivative": rows.slopes.get(output, {}).get(wrt)}
+        points = np.concatenate([x, sample_x])
+        if comparison.is_truth and (x.min(), x.max()) == (points.min(), points.max()):
+            even_x = x  # the truth's points are even, and the model has been evaluated there
+            fits = {kind: tensor.predicted for kind, tensor in tensors.items()}
+        else:
+            even_x = np.linspace(points.min(), points.max(), POINTS)
+            values, derivatives = evaluate(result.model, binding, {wrt: even_x[:, None]}, {output: [wrt]})
+            fits = {"value": values[output], "derivative": derivatives.get(output, {}).get(wrt)}
+
+        def function(kind: str, name: str, formula: str, color: str) -> _Function:
+            tensor = tensors.get(kind)
+            return _Function(
+                name,
+                formula,
+                color,
+                expected=_flat(None if tensor is None else tensor.expected, x),
+                predicted=_flat(None if tensor is None else tensor.predicted, x),
+                fit=_flat(fits.get(kind), even_x),
+                samples=_flat(samples[kind], sample_x),
             )
-            for side in ("expected", "predicted")
-        )
-        samples = _samples_of(result, wrt, output)
-        points = np.concatenate([x, samples.x])
-        covers = comparison.is_truth and (x.min(), x.max()) == (points.min(), points.max())
+
         formula, derivative_formula = _formulas(result)
-        return cls(
-            wrt=wrt,
-            output=output,
-            formula=formula,
-            derivative_formula=derivative_formula,
-            is_truth=comparison.is_truth,
-            # The truth's points are even, and the model has been evaluated there.
-            fit=predicted if covers else _evaluated(result, np.linspace(points.min(), points.max(), POINTS)),
-            expected=expected,
-            predicted=predicted,
-            samples=samples,
-        )
+        value = function("value", output, formula, VALUE_COLOR)
+        derivative = function("derivative", f"d{output}/d{wrt}", derivative_formula, DERIVATIVE_COLOR)
+        return cls(wrt, comparison.is_truth, x, even_x, sample_x, value, derivative)
 
 
-def _samples_of(result: Result, wrt: str, output: str) -> _Points:
-    """Return the labels that were fitted."""
-    rows = Rows.of(result.request.samples, result.request.loss)
-    missing = {wrt: np.full_like(rows.x[wrt], np.nan)}
-    return _Points(rows.x[wrt].ravel(), rows.fitted[output].ravel(), rows.slopes.get(output, missing)[wrt].ravel())
+def _flat(column: NDArray[Any] | None, x: Array) -> Array:
+    return np.full_like(x, np.nan) if column is None else column.ravel()
 
 
 def _formulas(result: Result) -> tuple[str, str]:
+    provenance = result.request.samples.provenance
     if result.request.validation is not None:
         return "the rows held out", "the rows held out"
-    provenance = result.request.samples.provenance
     if provenance is None:
         return "the samples", "the samples"
     return provenance.truth.formula, provenance.truth.derivative_formula
 
 
-def _evaluated(result: Result, x: NDArray[np.float64]) -> _Points:
-    (wrt,), (output,) = ([tensor.name for tensor in side] for side in (result.binding.inputs, result.binding.outputs))
-    values, derivatives = evaluate(result.model, result.binding, {wrt: x[:, None]}, {output: [wrt]})
-    missing = {wrt: np.full_like(x, np.nan)}
-    return _Points(x, values[output].ravel(), derivatives.get(output, missing)[wrt].ravel())
-
-
-def _draw_value(curve: _Curve) -> Figure:
-    title = f"{curve.output}({curve.wrt}): the fit and {curve.formula}"
-    return _draw_fit(curve, title, curve.formula, VALUE_COLOR, attrgetter("value"))
-
-
-def _draw_derivative(curve: _Curve) -> Figure:
-    title = f"d{curve.output}/d{curve.wrt}: the fit's derivative and {curve.derivative_formula}"
-    return _draw_fit(curve, title, curve.derivative_formula, DERIVATIVE_COLOR, attrgetter("derivative"))
-
-
-def _draw_fit(
-    curve: _Curve, title: str, formula: str, color: str, of: Callable[[_Points], NDArray[np.float64]]
-) -> Figure:
+def _draw_fit(curve: _Curve, function: _Function, title: str) -> Figure:
     figure, axes = single(title, curve.wrt)
-    _expected(axes, curve, of(curve.expected), formula)
-    axes.plot(curve.fit.x, of(curve.fit), color=color, linewidth=1.5, label="fit")
-    _samples(axes, curve.samples.x, of(curve.samples))
+    style: dict[str, Any] = {"color": TRUTH_COLOR, "label": function.formula}
+    if curve.is_truth:
+        axes.plot(curve.x, function.expected, linewidth=5, alpha=0.6, solid_capstyle="round", **style)
+    elif np.isfinite(function.expected).any():
+        axes.plot(curve.x, function.expected, "x", markersize=6, **style)
+    axes.plot(curve.even_x, function.fit, color=function.color, linewidth=1.5, label="fit")
+    if np.isfinite(function.samples).any():
+        style = {"markersize": 4.5, "markerfacecolor": PAPER, "markeredgecolor": INK, "zorder": 3}
+        axes.plot(curve.sample_x, function.samples, "o", label="samples", **style)
     legend(axes)
     return figure
 
 
 def _draw_errors(curve: _Curve) -> Figure:
-    figure, axes = single(f"Absolute error against {'the truth' if curve.is_truth else curve.formula}", curve.wrt)
+    figure, axes = single(f"Absolute error against {'the truth' if curve.is_truth else curve.value.formula}", curve.wrt)
     axes.set_yscale("log")
-    value, derivative = (
-        np.abs(of(curve.predicted) - of(curve.expected)) for of in (attrgetter("value"), attrgetter("derivative"))
-    )
-    value_name, derivative_name = curve.output, f"d{curve.output}/d{curve.wrt}"
-    if curve.is_truth:
-        value_name = f"|{value_name} - {curve.formula}|"
-        derivative_name = f"|{derivative_name} - {curve.derivative_formula}|"
-    _errors(axes, curve, value, value_name, VALUE_COLOR)
-    _errors(axes, curve, derivative, derivative_name, DERIVATIVE_COLOR)
-    errors = np.concatenate([value, derivative])
-    errors = errors[~np.isnan(errors)]
-    if errors.size and np.isfinite(errors).all():
+    style: dict[str, Any] = {"linewidth": 1.2} if curve.is_truth else {"linestyle": "", "marker": ".", "markersize": 5}
+    every: list[Array] = []
+    for function in (curve.value, curve.derivative):
+        errors = np.abs(function.predicted - function.expected)
+        labelled = ~np.isnan(errors)
+        if labelled.any():
+            name = f"|{function.name} - {function.formula}|" if curve.is_truth else function.name
+            label = f"{name}, at most {errors[labelled].max():.1e}"
+            axes.plot(curve.x[labelled], errors[labelled], color=function.color, label=label, **style)
+            every.append(errors[labelled])
+    if every and np.isfinite(errors := np.concatenate(every)).all():
         # A curve that crosses the truth dives to zero there: all but the deepest hundredth is shown.
         axes.set_ylim(bottom=max(np.percentile(errors, 1), TINY))
     legend(axes)
     return figure
-
-
-def _expected(axes: Axes, curve: _Curve, expected: NDArray[Any], formula: str) -> None:
-    x = curve.expected.x
-    if curve.is_truth:
-        axes.plot(x, expected, color=TRUTH_COLOR, linewidth=5, alpha=0.6, solid_capstyle="round", label=formula)
-    elif np.isfinite(expected).any():
-        axes.plot(x, expected, "x", color=TRUTH_COLOR, markersize=6, label=formula)
-
-
-def _samples(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
-    if np.isfinite(y).any():
-        axes.plot(x, y, "o", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=INK, label="samples", zorder=3)
-
-
-def _errors(axes: Axes, curve: _Curve, errors: NDArray[Any], name: str, color: str) -> None:
-    labelled = ~np.isnan(errors)
-    if not labelled.any():
-        return
-    style: dict[str, Any] = {"linewidth": 1.2} if curve.is_truth else {"linestyle": "", "marker": ".", "markersize": 5}
-    label = f"{name}, at most {errors[labelled].max():.1e}"
-    axes.plot(curve.expected.x[labelled], errors[labelled], color=color, label=label, **style)
