@@ -94,6 +94,7 @@ def test_adam_takes_mini_batches_where_rows_are_many(small):
         optimizers.Adam(batch_size=0)
 
 
+@pytest.mark.slow
 def test_mini_batches_learn(log):
     """A fit with batches ends about where one with all rows does, and a history has every step."""
     result = fit(log.network(seed=0), log.samples(40), optimizer=optimizers.Adam(batch_size=8), steps=600)
@@ -140,6 +141,7 @@ def test_a_stream_holds_all_rows_once(path, small):
     assert not set(seen) & set(stream.validation.x["x"][:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_stream_is_fitted_saved_and_repeated(path, tmp_path, small):
     """`fit` takes it as it takes samples; the record knows where the rows are, and refuses others."""

@@ -122,6 +122,7 @@ def test_missing_directional_labels_count_nothing(points, network, objective):
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_directions_teach_the_whole_gradient(tmp_path):
     """One directional derivative a row, and one value, give a function of three inputs with its gradient."""
     generator = np.random.default_rng(2)

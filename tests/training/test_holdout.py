@@ -47,6 +47,7 @@ def test_few_rows_are_all_fitted(rows):
         hold_out(rows, share=1.0)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_the_rows_held_out(rows, tmp_path):
     """They go into the record with the units, and `repeat` measures on the same rows."""
     fitted, held = hold_out(rows)

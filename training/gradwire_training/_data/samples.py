@@ -251,7 +251,7 @@ class Samples:
         """Return some of the rows, in the order of their numbers in ``rows``.
 
         Args:
-            rows: numbers of rows, counted from 0; at least one.
+            rows: their numbers, counted from 0; at least one.
         """
         return self._with({key: column[rows] for key, column in self.columns().items()}, self._notes)
 

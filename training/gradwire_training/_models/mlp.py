@@ -35,7 +35,7 @@ def mlp(
     seed: int = 0,
     scale: Samples | None = None,
 ) -> keras.Model:
-    """Builds a multilayer perceptron with linear outputs.
+    """Build a multilayer perceptron with linear outputs.
 
     With one input and one output whose rows are vectors it is a ``keras.Sequential``; otherwise the inputs are
     flattened and concatenated, and every output has a linear layer of its own. Weights are initialised after Glorot
@@ -52,7 +52,7 @@ def mlp(
             spread 1. By default there are none.
 
     Returns:
-        A float32 Keras model; inputs and outputs carry the given names.
+        A float32 Keras model whose inputs and outputs have these names.
 
     Raises:
         UsageError: names that a package cannot have, a shape or width below 1, or an unknown activation.

@@ -17,7 +17,7 @@ FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_b
 
 
 def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
-    """Builds a copy of a model that computes in another precision, with the same weights.
+    """Build a copy of a model that computes in another precision, with the same weights.
 
     The model is built again from its own configuration, in which every floating dtype is replaced; integer inputs
     remain.
