@@ -11,7 +11,7 @@ from gradwire_training import mlp
 
 
 def test_one_input_and_output_make_the_posts_sequential(log):
-    """The logarithm's network is the post's: Sequential 1-20-20-1, sigmoid, linear output, 481 parameters."""
+    """The logarithm's network is that of the reference problem: Sequential 1-20-20-1, sigmoid, linear output, 481 parameters."""
     model = log.network(seed=0)
     assert isinstance(model, keras.Sequential)
     assert [layer.units for layer in model.layers] == [20, 20, 1]

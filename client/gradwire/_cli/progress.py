@@ -45,21 +45,6 @@ def progress(what: str) -> Generator[Callable[[int, int, str], None]]:
         yield lambda done, total, text: bar.update(task, completed=done, total=total, text=text)
 
 
-@contextmanager
-def rows_progress(total: int) -> Generator[Callable[[int, int], None]]:
-    """Show how many rows of a file are done.
-
-    Args:
-        total: number of rows, shown before the first block is done.
-
-    Yields:
-        A function of the rows done and their total.
-    """
-    with progress("rows") as report:
-        report(0, total, "")
-        yield lambda done, rows: report(done, rows, "")
-
-
 class _Lines:
     """Writes a line at most every ``LINE_EVERY`` seconds."""
 

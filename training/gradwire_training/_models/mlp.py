@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
 Rows: TypeAlias = "Mapping[str, tuple[int, ...]]"  # by name
 
-WIDTHS: Final = (20, 20)  # the post's network
-ACTIVATION: Final = "sigmoid"  # the post's, and smooth: a network of ReLUs has no second derivative
+WIDTHS: Final = (20, 20)  # the reference problem's network (docs/problems.md)
+ACTIVATION: Final = "sigmoid"  # the reference problem's, and smooth: a network of ReLUs has no second derivative
 
 
 def mlp(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Compiled:
     """A function of tensors that runs as one compiled program.
 
-    XLA fuses the small operations of small networks: the post's problem takes 7 µs a step with it, 90
+    XLA fuses the small operations of small networks: the reference problem takes 7 µs a step with it, 90
     without. It does not know every operation (text, Python callbacks); a function with such a one runs as a
     plain graph.
 

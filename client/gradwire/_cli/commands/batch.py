@@ -9,7 +9,7 @@ import typer
 
 from gradwire._cli.console import note, say
 from gradwire._cli.io import open_model
-from gradwire._cli.progress import rows_progress
+from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
 
 NAME: Final = "batch"
@@ -34,7 +34,8 @@ def command(
     source = batch.open_source(points)
     with open_model(model or server or "", name) as opened:
         sink = batch.open_sink(to, overwrite=overwrite)
-        with rows_progress(source.rows) as progress:
-            result = batch.run(opened, source, sink, on_progress=progress)
+        with progress("rows") as report:
+            report(0, source.rows, "")
+            result = batch.run(opened, source, sink, on_progress=lambda done, total: report(done, total, ""))
     note(f"{result.rows:,} rows in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")
     say(str(to))

@@ -36,7 +36,7 @@ def command(
     elif json:
         say(card.to_json().rstrip())
     else:
-        _show(CardView.of(card))
+        show_card(CardView.of(card))
 
 
 def _write_page(path: Path, card: Card) -> None:
@@ -48,7 +48,8 @@ def _write_page(path: Path, card: Card) -> None:
     say(str(path))
 
 
-def _show(card: CardView) -> None:
+def show_card(card: CardView) -> None:
+    """Print a card as tables."""
     table(card.name, card.inputs.columns, card.inputs.rows, text=True)
     table("", card.outputs.columns, card.outputs.rows, text=True)
     show_errors(card.errors)

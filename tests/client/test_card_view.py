@@ -1,4 +1,4 @@
-"""The card as an HTML page: readable, complete, and harmless whatever is on the card."""
+"""A card for people, in the terminal and as an HTML page: complete, and harmless whatever is on the card."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import gradwire
 from gradwire import CardTensor, Domain, Model
 from gradwire._cli.commands import card as command
-from gradwire._cli.io import card_page, read_checks, verdict
+from gradwire._cli.io import CardView, card_page, read_checks, verdict
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[2J{{ 7 * 7 }}{% raw %}"
 VOID = {"meta", "br", "img", "link"}
@@ -169,3 +169,19 @@ def test_the_command_writes_it(stand_in: Any, tmp_path: Path, make_stand_in: Cal
     assert "<h1>log</h1>" in (tmp_path / "card.html").read_text()
     with pytest.raises(gradwire.UsageError, match="choose another file"):
         command.command(stand_in.target, "log", html=tmp_path / "no/card.html")
+
+
+def test_the_terminal_shows_what_the_page_shows(log: Model, capsys: pytest.CaptureFixture[str]):
+    """The same tables, in the same words."""
+    command.show_card(CardView.of(proven(log)))
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in (
+        "x float64 1 - 0.1 to 1.9",
+        "df_dx wrt x",
+        "against log x",
+        "1 derivatives vs finite differences",
+        "32 points; method: by hand; within 3e-14 of finite differences",
+        "optimizer.name lm",
+        "sha256:abc",
+    ):
+        assert words in shown, words
