@@ -28,6 +28,7 @@ class Case:
         saved: whether it is exported from a SavedModel of it.
         options: more for ``export``.
         domain: of every input.
+        slow: whether its export takes some five seconds alone.
     """
 
     make: Callable[[], Any]
@@ -37,6 +38,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     saved: bool = False
     domain: tuple[float, float] = (-1.0, 1.0)
+    slow: bool = False
 
     def specs(self, dtype: str) -> dict[str, tf.TensorSpec] | None:
         """Specs of the inputs, for ``export``."""
@@ -179,39 +181,42 @@ CASES = {
     "log": Case(lambda: tf.math.log, {"x": (1,)}, "float64", domain=(0.1, 1.9)),
     "log of flat rows": Case(lambda: tf.math.log, {"x": ()}, "float64", domain=(0.1, 1.9)),
     "log network": Case(_network, domain=(0.1, 1.9)),
-    "three numbers to two": Case(_three_to_two),
-    "two named inputs, a number and a matrix": Case(_two_by_two),
+    "three elements to two": Case(_three_to_two),
+    "two named inputs, a scalar and a matrix": Case(_two_by_two, slow=True),
     "inputs in a dict": Case(_inputs_in_a_dict),
     "float64 network": Case(_three_to_two, dtype="float64"),
     "tf.function, three outputs of one": Case(
         lambda: tf.function(lambda x: (tf.sin(x), tf.cos(x), x * x)),
         {"x": (1,)},
         options={"outputs": ("s", "c", "q")},
+        slow=True,
     ),
     "vector to vector": Case(
         lambda: lambda x: tf.stack([x[:, 0] * x[:, 1], tf.exp(x[:, 0])], axis=1), {"x": (2,)}, "float64"
     ),
-    "matrix to matrix": Case(lambda: lambda a: {"b": a @ a}, {"a": (2, 2)}, "float64"),
+    "matrix to matrix": Case(lambda: lambda a: {"b": a @ a}, {"a": (2, 2)}, "float64", slow=True),
     "Conv1D": Case(_convolution),
-    "LSTM": Case(_recurrent),
-    "GRU": Case(_gated, options={"signatures": ("jvp", "vjp", "hvp")}),
+    "LSTM": Case(_recurrent, slow=True),
+    "GRU": Case(_gated, options={"signatures": ("jvp", "vjp", "hvp")}, slow=True),
     "BatchNormalization at inference": Case(_normalised),
-    "tf.while_loop": Case(lambda: _loop, {"x": (1,)}, "float64"),
+    "tf.while_loop": Case(lambda: _loop, {"x": (1,)}, "float64", slow=True),
     "tf.cond, two outputs": Case(
         lambda: lambda x: {"f": tf.cond(tf.size(x) > 0, lambda: tf.sin(x) * x, lambda: x), "g": x * x},
         {"x": (2,)},
         "float64",
+        slow=True,
     ),
     "keras.ops with ReLU": Case(_rectified),
     "Rescaling and Dense": Case(_rescaled),
-    "attention within a row": Case(_attentive),
+    "attention within a row": Case(_attentive, slow=True),
     "Cholesky factor": Case(
         lambda: lambda x: tf.linalg.cholesky(tf.eye(2, dtype=x.dtype) * 3 + tf.einsum("bi,bj->bij", x, x))[:, 1, :],
         {"x": (2,)},
         "float64",
+        slow=True,
     ),
     "custom gradient": Case(lambda: lambda x: _softened(tf.sin(x)), {"x": (1,)}, "float64"),
-    "a loaded SavedModel": Case(_Weighted, {"x": (2,), "t": (1,)}, options={"wrt": ("x",)}, saved=True),
+    "a loaded SavedModel": Case(_Weighted, {"x": (2,), "t": (1,)}, options={"wrt": ("x",)}, saved=True, slow=True),
     "integer parameter": Case(
         lambda: _chosen, {"n": (1,), "x": (1,)}, "float64", ("n",), {"wrt": ("x",)}, domain=(0.0, 2.0)
     ),

@@ -12,8 +12,10 @@ from tests.export.worker import Worker, started
 from gradwire_export import _export
 from gradwire_export._checks import model_check
 
+_PARAMS = [pytest.param(name, marks=[pytest.mark.slow] if case.slow else []) for name, case in CASES.items()]
 
-@pytest.fixture(params=CASES, scope="session")
+
+@pytest.fixture(params=_PARAMS, scope="session")
 def case(request: pytest.FixtureRequest) -> Case:
     """Every model of the table in turn."""
     return CASES[request.param]

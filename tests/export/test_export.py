@@ -104,6 +104,7 @@ def test_warm_up_has_a_record_of_every_signature(log_package):
     assert set(names) == set(log_package.card.signatures)
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs_the_package(log_package, tmp_path):
     """TensorFlow's own tool runs it, here a product with the Hessian."""
     cli = Path(sys.executable).with_name("saved_model_cli")
@@ -115,6 +116,7 @@ def test_saved_model_cli_runs_the_package(log_package, tmp_path):
     assert "-0.69314718" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_process_responds_or_reports_what_fails(log_package, tmp_path):
     """Each request gets its outputs or the reason of its failure; a package that does not load is refused."""
     requests = [Request("value", {"x": np.ones((2, 1))}), Request("value", {"x": np.ones((2, 1), np.int32)})]
@@ -182,18 +184,18 @@ def test_a_signature_that_differs_is_refused(signature, tensor, tmp_path, monkey
 def test_a_hundred_eps_of_scale_are_refused_and_eight_are_not(eps, passes, tmp_path, monkeypatch, without_card_checks):
     """The tolerance is between what kernels may differ by (4.3 eps were measured) and the smallest real fault."""
     plant(monkeypatch, "serving_default", scaled("df_dx", 1 + eps * np.finfo(np.float64).eps))
-    context = contextlib.nullcontext() if passes else pytest.raises(CheckFailed, match="eps of its scale, allowed 32")
-    with context:
+    refused = pytest.raises(CheckFailed, match="eps of its scale, allowed 32")
+    with contextlib.nullcontext() if passes else refused:
         export(tf.math.log, to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[])
 
 
-def test_a_row_that_moves_by_a_hundred_eps_beside_others_is_refused(tmp_path):
-    """The tolerance of rows in other batches is as tight: the batch's mean reaches each row by 1e-14 of its scale."""
+def test_a_row_that_moves_by_a_hundred_eps_in_another_batch_is_refused(tmp_path):
+    """The tolerance of rows in other batches is as tight: here a row alone is 1e-14 of the scale off."""
 
     def coupled(x):
-        return tf.math.log(x) * (1 + 200 * np.finfo(np.float64).eps * tf.reduce_mean(tf.sin(100 * x)))
+        return tf.math.log(x) + 230 * np.finfo(np.float64).eps / tf.cast(tf.shape(x)[0], x.dtype)
 
-    with pytest.raises(ConversionError, match="of a row depends on the other rows"):
+    with pytest.raises(ConversionError, match=r"of a row depends on the other rows of the batch \(row 0 alone\)"):
         export(coupled, to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[])
 
 

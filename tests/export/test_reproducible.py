@@ -92,6 +92,7 @@ def first(trained, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_two_exports_give_the_same_files(trained, first, tmp_path):
     """Again in this process, which has counted on, and in another one: every file is the same, byte for byte."""
     network(seed=4)(np.zeros((1, 4, 2), np.float32))  # names and counters move on

@@ -15,10 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._package import SIGNATURES, Part, cotangent_name, derivative_shape, tangent_name
+from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._derivatives import Tensors
 from gradwire_export._package import PackageSpec
-
-Arrays = dict[str, np.ndarray]
 
 
 @final
@@ -135,11 +134,11 @@ class EagerReference:
                 for other in self._function.wrt:
                     swapped = other not in pairs[one]
                     outer, inner = (other, one) if swapped else (one, other)
-                    block = hessians[pairs[outer][inner]].astype(np.float64)
+                    hessian = hessians[pairs[outer][inner]].astype(np.float64)
                     sizes = (prod(spec.input_shape(outer)), prod(spec.input_shape(inner)))
-                    block = block.reshape(len(block), size, *sizes)
+                    hessian = hessian.reshape(len(hessian), size, *sizes)
                     tangent = self._flat_row(tangent_name(other))
-                    total = total + np.einsum("bkji,bj->bki" if swapped else "bkij,bj->bki", block, tangent)
+                    total = total + np.einsum("bkji,bj->bki" if swapped else "bkij,bj->bki", hessian, tangent)
                 shape = derivative_shape(spec.output_shape(output), spec.input_shape(one))
                 name = tangent_name(spec.derivatives[output][one])
                 products[name] = np.asarray(total).reshape(-1, *shape).astype(self._dtype(output))

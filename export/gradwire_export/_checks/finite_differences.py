@@ -19,8 +19,8 @@ import numpy as np
 
 from gradwire._numerics import GRID, evaluate_along, measure, reach
 from gradwire._package import Box
+from gradwire_export._checks.fresh_process import Arrays
 
-Arrays = dict[str, np.ndarray]
 Run = Callable[[Arrays], Mapping[str, np.ndarray]]
 
 WEIGHTS: Final = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 0, 4 / 5, -1 / 5, 4 / 105, -1 / 280])  # of ``GRID``

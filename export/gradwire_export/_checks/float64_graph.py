@@ -18,8 +18,7 @@ from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from gradwire._package import GRAPH_FILE
-
-Arrays = dict[str, np.ndarray]
+from gradwire_export._checks.fresh_process import Arrays
 
 WIDER: Final = {types_pb2.DT_FLOAT: types_pb2.DT_DOUBLE}
 # XLA compiles again for every new batch size; the float64 graph runs a handful of times.

@@ -12,11 +12,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from gradwire._errors import GradwireError, PackageError
+
+Arrays: TypeAlias = dict[str, np.ndarray]  # by the names of a signature's tensors
 
 FAILURE: Final = "!"  # key of the text of a request that failed; no output can have this name
 
@@ -31,7 +33,7 @@ class Request:
     """
 
     signature: str
-    inputs: dict[str, np.ndarray]
+    inputs: Arrays
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Response:
         failure: the reason, or None.
     """
 
-    outputs: dict[str, np.ndarray]
+    outputs: Arrays
     failure: str | None
 
 
@@ -94,7 +96,7 @@ def read_responses(path: Path, count: int) -> list[Response]:
         path: .npz of ``index/output`` arrays, or ``index/failure`` texts.
         count: number of requests.
     """
-    by_request: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+    by_request: list[Arrays] = [{} for _ in range(count)]
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             index, name = key.split("/", 1)
@@ -120,7 +122,7 @@ def main(package: Path, request_file: Path, response_file: Path) -> None:
             index, signature, name = key.split("/", 2)
             requests.setdefault(int(index), Request(signature, {})).inputs[name] = arrays[key]
     servable = Servable.load(package)
-    responses: dict[str, np.ndarray] = {}
+    responses: Arrays = {}
     for index, request in requests.items():
         try:
             outputs = servable.run(request.signature, request.inputs)

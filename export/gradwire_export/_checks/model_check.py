@@ -17,12 +17,10 @@ from gradwire._errors import CheckFailed
 from gradwire._numerics import ALLOWED_EPS, compare
 from gradwire._package import CARD, CARD_ANSWER, CARD_FILE, CARD_QUERY, SERVING_DEFAULT
 from gradwire_export._checks.eager_reference import EagerReference
-from gradwire_export._checks.fresh_process import Request, Response, run_fresh
+from gradwire_export._checks.fresh_process import Arrays, Request, Response, run_fresh
 from gradwire_export._checks.row_independence import BESIDE_NAN, independence_batches, require_independence
 from gradwire_export._package import PackageSpec
 from gradwire_export._sources import Function, row_shape
-
-Arrays = dict[str, np.ndarray]
 
 NO_ROWS: Final = " of no rows"  # a call that the model itself may refuse (Keras's Conv1D, on some processors)
 CHECK_POINTS: Final = 64  # rows; enough to see a wrong component, few enough to run eagerly

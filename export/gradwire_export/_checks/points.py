@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from gradwire._numerics import sample_points, signed_eighths
 from gradwire._package import BY_NAME, Box, Part
+from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._package import PackageSpec
 from gradwire_export._sources import row_shape
-
-Arrays = dict[str, np.ndarray]
 
 
 def draw_points(

@@ -22,8 +22,7 @@ from gradwire._numerics import SAFETY, eps_of, sample_directions, sample_points
 from gradwire._package import BY_NAME, HESSIAN, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
 from gradwire_export._checks.finite_differences import DirectionalDerivative, directional_derivatives
 from gradwire_export._checks.float64_graph import Float64Graph, NoFloat64Graph
-
-Arrays = dict[str, np.ndarray]
+from gradwire_export._checks.fresh_process import Arrays
 
 POINTS: Final = 32
 SEED: Final = 32  # another draw than that of the checks

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from gradwire._errors import ConversionError
 from gradwire._numerics import ALLOWED_EPS, Batch, poisoned
-from gradwire_export._checks.fresh_process import Response
-
-Arrays = dict[str, np.ndarray]
+from gradwire_export._checks.fresh_process import Arrays, Response
 
 COMPARED_ROWS: Final = 3  # that are run alone and among other neighbours
 BESIDE_OTHERS: Final = "beside others"
