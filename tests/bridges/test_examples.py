@@ -20,6 +20,7 @@ def test_there_is_one_for_every_bridge():
     assert found == {*NAMES, "server"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_example(address, tmp_path, name):
     """It ends well and says what it found."""
@@ -32,6 +33,7 @@ def test_example(address, tmp_path, name):
     assert done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_page_runs(address, tmp_path):
     """The Python blocks of docs/bridges.md, in order, as one program."""
     text = (EXAMPLES.parent / "docs" / "bridges.md").read_text()

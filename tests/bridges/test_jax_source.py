@@ -27,6 +27,7 @@ def bits(request):
     jax.config.update("jax_enable_x64", before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", ["float64"], indirect=True)
 def test_a_jax_function_becomes_a_package(bits, tmp_path):
     """Value, gradient and Hessian are JAX's own, at no rows, one and several."""

@@ -3,7 +3,6 @@
 from gradwire._numerics.batches import ALLOWED_EPS, Batch, poisoned
 from gradwire._numerics.compare import (
     TINY,
-    Comparison,
     compare,
     distance,
     eps_of,
@@ -12,7 +11,7 @@ from gradwire._numerics.compare import (
     ulp_of,
     worst_ratio,
 )
-from gradwire._numerics.noise import CENTRE, GRID, Measured, deviation, measure, spacing
+from gradwire._numerics.noise import CENTRE, GRID, Measured, measure
 from gradwire._numerics.points import (
     evaluate_along,
     points_along,
@@ -30,11 +29,9 @@ __all__ = [
     "SAFETY",
     "TINY",
     "Batch",
-    "Comparison",
     "Measured",
     "Remainders",
     "compare",
-    "deviation",
     "distance",
     "eps_of",
     "evaluate_along",
@@ -48,7 +45,6 @@ __all__ = [
     "sample_directions",
     "sample_points",
     "signed_eighths",
-    "spacing",
     "ulp_of",
     "worst_ratio",
 ]

@@ -19,6 +19,7 @@ import numpy as np
 from gradwire._errors import ServerError
 from gradwire._numerics import ALLOWED_EPS, TINY, flat_rows, largest, worst_ratio
 from gradwire._package import SERVING_DEFAULT
+from gradwire._verify.probe import brief
 from gradwire._verify.result import Finding
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _run_with(evaluations: SignatureEvaluations, name: str, value: float) -> dic
     try:
         outputs = evaluations.probe.run(SERVING_DEFAULT, rows)
     except ServerError as error:
-        return (str(error).strip().splitlines() or [""])[0][:120]
+        return brief(error)
     return {key: flat_rows(array) for key, array in outputs.items()}
 
 

@@ -144,44 +144,28 @@ class Probe:
 
 
 def without_options(model: Model) -> Model:
-    """Return the same package without its caller's options: NaN is fed on purpose, and no response may be cached.
+    """Return a model on the same connection, not to be closed, without its caller's options.
 
-    Args:
-        model: any.
-
-    Returns:
-        A model on the same connection, not to be closed.
+    NaN is fed on purpose, and no response may be cached.
     """
     transport, options = model._transport, model._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a part of Model
     return Model(transport, timeout=options.timeout)
 
 
+def brief(error: Exception) -> str:
+    """Return the first line of a model's refusal."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120]
+
+
 def run(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray[Any]]:
-    """Run a signature as it is.
-
-    Args:
-        model: any.
-        signature: its name.
-        rows: ``(batch, …)`` by input, in the signature's dtypes.
-
-    Returns:
-        Every output by name, ``(batch, …)``.
-    """
+    """Run a signature on rows by input, in its dtypes; return every output by name, ``(batch, …)``."""
     with np.errstate(all="ignore"):  # a FakeTransport computes here, and NaN is fed on purpose
         return model.predict(signature, **rows)
 
 
 def run_no_rows(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray[Any]] | None:
-    """Run a signature on no rows where that is safe; a ``Model`` itself never sends them.
-
-    Args:
-        model: any.
-        signature: its name.
-        rows: empty arrays by input.
-
-    Returns:
-        Every output; None for a server, where such a request may wait for ever.
-    """
+    """Run a signature on no rows, which a ``Model`` never sends; return None for a server: they may wait forever."""
     transport = model._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - below what Model offers, on purpose
     if not transport.can_run_empty:
         return None

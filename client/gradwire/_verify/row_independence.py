@@ -21,7 +21,7 @@ import numpy as np
 from gradwire._errors import GradwireError, ServerError
 from gradwire._numerics import ALLOWED_EPS, SAFETY, Batch, eps_of, largest, poisoned, sample_points
 from gradwire._package import BY_NAME
-from gradwire._verify.probe import run_no_rows
+from gradwire._verify.probe import brief, run_no_rows
 from gradwire._verify.result import Finding
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _beside_nan(probe: Probe, whole: _Whole, count: int) -> Iterator[Finding]:
     try:
         outputs = probe.run(whole.signature.name, batch.rows)
     except ServerError as error:
-        yield Finding(text, note=f"the model refuses NaN: {_brief(error)}")
+        yield Finding(text, note=f"the model refuses NaN: {brief(error)}")
         return
     yield whole.compare(batch, outputs).finding(text)
 
@@ -157,15 +157,10 @@ def _no_rows(evaluations: SignatureEvaluations) -> Iterator[Finding]:
         try:
             outputs = run_no_rows(probe.model, name, rows)
         except GradwireError as error:
-            yield Finding(f"{name}: no rows", note=f"the model refuses them: {_brief(error)}")
+            yield Finding(f"{name}: no rows", note=f"the model refuses them: {brief(error)}")
             continue
         if outputs is None:
-            yield Finding("no rows", note="not sent to a server: one that batches would let them wait for ever")
+            yield Finding("no rows", note="not sent to a server: one that batches would let them wait forever")
             return
         wrong = [key for key, spec in signature.outputs.items() if outputs[key].shape != (0, *spec.row_shape)]
         yield Finding(f"{name}: no rows", math.inf if wrong else 0.0, ", ".join(wrong))
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120]
