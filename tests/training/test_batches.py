@@ -26,8 +26,8 @@ def _table(count=ROWS, seed=0):
 
 
 def _objective(samples, model, loss, stream=None):
-    ports = IoBinding.of(model, samples)
-    return Objective(model, ports, samples, loss, dtype="float64", seed=3, stream=stream)
+    binding = IoBinding.of(model, samples)
+    return Objective(model, binding, samples, loss, dtype="float64", seed=3, stream=stream)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,31 @@ def test_a_stream_is_fitted_saved_and_repeated(path, tmp_path, small):
     with pytest.raises(DataError, match="has other rows than those that were fitted"):
         repeat(saved)
     path.write_bytes(before)
+
+
+def test_a_block_without_directional_labels_is_a_block_of_missing_ones(tmp_path, small):
+    """Its directions are still there, and its tensors have the shapes of the others."""
+    generator = np.random.default_rng(0)
+    x, direction = generator.uniform(0.5, 1.5, (2, 60))
+    labels = pa.array(direction / x, mask=np.arange(60) >= 30)  # none in the second row group
+    pq.write_table(
+        pa.table({"x": x, "f": np.log(x), "x_dot": direction, "f_dot": labels}),
+        tmp_path / "a.parquet",
+        row_group_size=30,
+    )
+    stream = Stream(tmp_path / "a.parquet", inputs=["x"], outputs=["f"], holdout=0.0, block_rows=30)
+    batches = _objective(stream.samples, small(), Sobolev(), stream).batches(10)
+    present = []
+    for step in range(6):
+        batch = batches.data.take(batches.order(step, 1)[0])
+        np.testing.assert_allclose(batch.directions["x"][:, 0], direction[_rows(x, batch)])
+        present.append(int(batch.labels[1].count))
+    batches.close()
+    assert sorted(present) == [0, 0, 0, 10, 10, 10]
+
+
+def _rows(x, batch):
+    return [int(np.argmin(np.abs(x - value))) for value in batch.x["x"].numpy()[:, 0]]
 
 
 def test_a_directory_of_files_is_a_stream(tmp_path):

@@ -69,7 +69,7 @@ def test_integer_inputs_keep_their_dtype():
 
 def test_a_layer_that_insists_on_its_precision_is_refused():
     """A twin that would quietly compute in single precision is not made."""
-    with pytest.raises(UsageError, match=r"stays float32 where float64 was asked for: let its layer pass dtype on"):
+    with pytest.raises(UsageError, match=r"stays float32 where float64 was requested: let its layer pass dtype on"):
         with_dtype(keras.Sequential([keras.Input((2,)), Stubborn()]), "float64")
 
 

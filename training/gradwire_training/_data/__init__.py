@@ -1,6 +1,6 @@
 """Samples: read, checked, split, and drawn from known functions."""
 
-from gradwire_training._data.columns import ColumnKey, Derivatives, Table
+from gradwire_training._data.columns import ColumnKey, Derivatives, Table, mean_and_deviation
 from gradwire_training._data.designs import SPACINGS
 from gradwire_training._data.noise import with_noise
 from gradwire_training._data.replicates import shows_noise
@@ -22,6 +22,7 @@ __all__ = [
     "Table",
     "Truth",
     "hold_out",
+    "mean_and_deviation",
     "shows_noise",
     "split_pins",
     "with_noise",

@@ -172,6 +172,14 @@ def rows_with_labels(columns: list[NDArray[np.float64]], count: int) -> NDArray[
     return labelled
 
 
+def mean_and_deviation(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of the known labels, element by element; 0 where none is known."""
+    present = np.isfinite(column)
+    count = np.maximum(present.sum(axis=0), 1)
+    centre = np.where(present, column, 0.0).sum(axis=0) / count
+    return centre, np.sqrt((np.where(present, column - centre, 0.0) ** 2).sum(axis=0) / count)
+
+
 def _column(label: str, array: ArrayLike) -> NDArray[np.float64]:
     try:
         column = np.asarray(array)

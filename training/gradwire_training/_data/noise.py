@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gradwire._errors import UsageError
+from gradwire_training._data.columns import mean_and_deviation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,15 +39,7 @@ def with_noise(samples: Samples, fraction: float, *, seed: int = 0) -> Samples:
     generator = np.random.default_rng((NOISE_SEED, seed))
 
     def noisy(column: NDArray[np.float64]) -> NDArray[np.float64]:
-        spread = np.nan_to_num(_spread(column))
-        return column + fraction * spread * generator.standard_normal(column.shape)
+        _, deviation = mean_and_deviation(column)
+        return column + fraction * deviation * generator.standard_normal(column.shape)
 
     return samples.map_labels(noisy, note=f"noise of {fraction:g} standard deviations was added to every label")
-
-
-def _spread(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the standard deviation of the known labels, element by element; 0 where none is known."""
-    present = np.isfinite(column)
-    count = np.maximum(present.sum(axis=0), 1)
-    centre = np.where(present, column, 0.0).sum(axis=0) / count
-    return np.sqrt((np.where(present, column - centre, 0.0) ** 2).sum(axis=0) / count)

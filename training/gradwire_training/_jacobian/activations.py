@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[np.float64]"
-Activation: TypeAlias = "Callable[[Array], tuple[Array, Array, Array]]"  # z -> value, slope, the slope's slope
+ActivationFunction: TypeAlias = "Callable[[Array], tuple[Array, Array, Array]]"  # z -> value, first, second derivative
 
-# TensorFlow's gelu takes it through float32 even in float64; it is that function which is packaged.
+# TensorFlow's gelu rounds it to float32 even in float64, and that function is what is packaged.
 ROOT_HALF: Final = float(np.float32(math.sqrt(0.5)))
 
 
-def find(function: Any) -> Activation | None:
-    """Finds what an activation function of Keras is in NumPy.
+def find(function: Any) -> ActivationFunction | None:
+    """Return a Keras activation in NumPy.
 
     Args:
         function: as a layer holds it.
 
     Returns:
-        None for one that is not known here, such as a function of one's own.
+        None for one that is not known here, such as a custom function.
     """
     return next((known for name, known in KNOWN.items() if keras.activations.get(name) is function), None)
 
@@ -38,14 +38,14 @@ def _linear(z: Array) -> tuple[Array, Array, Array]:
 
 def _sigmoid(z: Array) -> tuple[Array, Array, Array]:
     s = expit(z)
-    slope = s * (1 - s)
-    return s, slope, slope * (1 - 2 * s)
+    d1 = s * (1 - s)
+    return s, d1, d1 * (1 - 2 * s)
 
 
 def _tanh(z: Array) -> tuple[Array, Array, Array]:
     t = np.tanh(z)
-    slope = 1 - t * t
-    return t, slope, -2 * t * slope
+    d1 = 1 - t * t
+    return t, d1, -2 * t * d1
 
 
 def _softplus(z: Array) -> tuple[Array, Array, Array]:
@@ -76,11 +76,11 @@ def _elu(z: Array) -> tuple[Array, Array, Array]:
 
 
 def _relu(z: Array) -> tuple[Array, Array, Array]:
-    slope = (z > 0).astype(np.float64)
-    return z * slope, slope, np.zeros_like(z)
+    d1 = (z > 0).astype(np.float64)
+    return z * d1, d1, np.zeros_like(z)
 
 
-KNOWN: Final[dict[str, Activation]] = {
+KNOWN: Final[dict[str, ActivationFunction]] = {
     "linear": _linear,
     "sigmoid": _sigmoid,
     "tanh": _tanh,

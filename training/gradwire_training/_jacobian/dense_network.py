@@ -1,20 +1,20 @@
-r"""Networks of dense layers in NumPy, with their Jacobian by the weights in one sweep.
+r"""Networks of dense layers in NumPy, with their Jacobian with respect to the weights in one sweep.
 
 The tape takes a reverse sweep for every residual; here all are swept together, as in back-propagation. With tangents
 :math:`t_j = \partial a / \partial x_j` of every activation a, a dense layer with kernel W and bias c computes
 
 .. math:: z = a W + c, \quad s_j = t_j W, \quad a' = \sigma(z), \quad t'_j = \sigma'(z) \, s_j .
 
-Backwards go :math:`\delta = \partial f / \partial z`, which is also :math:`\partial (\partial_j f) / \partial s_j`, and
-:math:`q_j = \partial (\partial_j f) / \partial z`:
+The adjoint :math:`\delta = \partial f / \partial z`, which is also :math:`\partial (\partial_j f) / \partial s_j`, and
+the tangent's adjoint :math:`q_j = \partial (\partial_j f) / \partial z` go backwards:
 
 .. math:: \delta = \sigma'(z) \, \delta' W'^T, \quad
           q_j = \sigma'(z) \, q'_j W'^T + \sigma''(z) \, s_j \, \delta' W'^T,
 
-and the derivatives by the kernel are :math:`a \otimes \delta` for a value and :math:`a \otimes q_j + t_j \otimes \delta`
-for a derivative, by the bias :math:`\delta` and :math:`q_j`. (The same algebra as in Pukrittayakamee et al., Neural
-Networks 24 (2011), for two layers.) Arrays are ``(rows, output numbers, input numbers, width)``, axes that a quantity
-does not have left out.
+and the derivatives with respect to the kernel are :math:`a \otimes \delta` for a value and
+:math:`a \otimes q_j + t_j \otimes \delta` for a derivative, with respect to the bias :math:`\delta` and :math:`q_j`.
+(The same algebra as in Pukrittayakamee et al., Neural Networks 24 (2011), for two layers.) Arrays are
+``(rows, output elements, input elements, width)``, axes that a quantity does not have left out.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
+from typing_extensions import override
 
-from gradwire_training._jacobian.activations import Activation
+from gradwire_training._jacobian.activations import ActivationFunction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,67 +36,68 @@ if TYPE_CHECKING:
 Array: TypeAlias = "NDArray[np.float64]"
 
 
-def _nothing() -> Array:
+def _empty() -> Array:
     return np.empty(0)
 
 
 @final
 @dataclass(slots=True)
 class Signal:
-    """A value on its way through the graph, and what the outputs make of it on the way back.
+    """A value in the graph with its tangents, and the adjoints that the outputs send back to it.
 
     Attributes:
         value: ``(rows, width)``.
-        tangents: ``(rows, input numbers, width)``.
-        slope: of an activation, where one made it: ``(rows, width)``.
-        bend: the slope's own slope, likewise.
-        adjoint: ``(rows, output numbers, width)``: of every output; empty while nothing came back.
-        bent: ``(rows, output numbers, input numbers, width)``: of every derivative, q in the module's formulae; None
-            stands for zero.
+        tangents: ``(rows, input elements, width)``.
+        d1: first derivative of the activation that made it, if one did: ``(rows, width)``.
+        d2: its second derivative, likewise.
+        adjoint: ``(rows, output elements, width)``: of every output; empty until one of its readers sends some.
+        tangent_adjoint: ``(rows, output elements, input elements, width)``: of every derivative, q in the module's
+            formulae; None stands for zero.
     """
 
     value: Array
     tangents: Array
-    slope: Array = field(default_factory=_nothing)
-    bend: Array = field(default_factory=_nothing)
-    adjoint: Array = field(default_factory=_nothing)
-    bent: Array | None = None
+    d1: Array = field(default_factory=_empty)
+    d2: Array = field(default_factory=_empty)
+    adjoint: Array = field(default_factory=_empty)
+    tangent_adjoint: Array | None = None
 
-    def receive(self, adjoint: Array, bent: Array | None) -> None:
-        """Adds what one of its readers sends back."""
+    def receive(self, adjoint: Array, tangent_adjoint: Array | None) -> None:
+        """Add the adjoints that one of its readers sends back."""
         self.adjoint = self.adjoint + adjoint if self.adjoint.size else adjoint
-        if bent is not None:
-            self.bent = bent if self.bent is None else self.bent + bent
+        if tangent_adjoint is not None:
+            previous = self.tangent_adjoint
+            self.tangent_adjoint = tangent_adjoint if previous is None else previous + tangent_adjoint
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """The Jacobian under construction; the two share nothing.
+class Jacobian:
+    """The Jacobian under construction, of the values and of the derivatives.
 
     Attributes:
-        values: ``(rows, output numbers, weights)``.
-        slopes: ``(rows, output numbers, input numbers, weights)``.
+        values: ``(rows, output elements, weights)``.
+        derivatives: ``(rows, output elements, input elements, weights)``.
     """
 
     values: Array
-    slopes: Array
+    derivatives: Array
 
 
 class Node(ABC):
     """One step of the graph, from signals to a signal."""
 
     @abstractmethod
-    def forward(self, point: Array, taken: Sequence[Signal]) -> Signal:
-        """Computes value and tangents; ``point`` holds all weights."""
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
+        """Compute value and tangents; ``point`` holds all weights."""
 
     @abstractmethod
-    def backward(self, point: Array, taken: Sequence[Signal], given: Signal) -> None:
-        """Sends back what came to ``given``, its own signal."""
+    def backward(self, point: Array, inputs: Sequence[Signal], signal: Signal) -> None:
+        """Send the adjoints of ``signal``, its own, back to its inputs."""
 
-    def write(self, taken: Sequence[Signal], given: Signal, columns: Columns) -> None:
-        """Writes the derivatives by its own weights; most nodes have none."""
-        del taken, given, columns
+    def write(self, inputs: Sequence[Signal], signal: Signal, jacobian: Jacobian) -> None:
+        """Write the derivatives with respect to its own weights; most nodes have none."""
+        del inputs, signal, jacobian
 
 
 @final
@@ -105,7 +107,7 @@ class Weight:
 
     Attributes:
         first: where it begins in that vector; None for a constant.
-        start: its numbers when the graph was made, and its shape.
+        start: its elements when the graph was made, and its shape.
     """
 
     first: int | None
@@ -118,7 +120,7 @@ class Weight:
         return slice(first, first + self.start.size)
 
     def at(self, point: Array) -> Array:
-        """Reads it from the vector of all weights."""
+        """Return it out of the vector of all weights."""
         return self.start if self.first is None else point[self.part].reshape(self.start.shape)
 
 
@@ -135,67 +137,67 @@ class Linear(Node):
     kernel: Weight
     bias: Weight | None
 
-    def forward(self, point: Array, taken: Sequence[Signal]) -> Signal:
-        """See ``Node.forward``."""
-        (signal,) = taken
+    @override
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
+        (source,) = inputs
         kernel = self.kernel.at(point)
-        z = signal.value @ kernel
+        z = source.value @ kernel
         if self.bias is not None:
             z += self.bias.at(point)
-        return Signal(z, _through(signal.tangents, kernel))
+        return Signal(z, _through(source.tangents, kernel))
 
-    def backward(self, point: Array, taken: Sequence[Signal], given: Signal) -> None:
-        """See ``Node.backward``."""
+    @override
+    def backward(self, point: Array, inputs: Sequence[Signal], signal: Signal) -> None:
         kernel = self.kernel.at(point).T
-        bent = None if given.bent is None else _through(given.bent, kernel)
-        taken[0].receive(_through(given.adjoint, kernel), bent)
+        tangent_adjoint = None if signal.tangent_adjoint is None else _through(signal.tangent_adjoint, kernel)
+        inputs[0].receive(_through(signal.adjoint, kernel), tangent_adjoint)
 
-    def write(self, taken: Sequence[Signal], given: Signal, columns: Columns) -> None:
-        """See ``Node.write``."""
-        adjoint, bent = given.adjoint, given.bent
+    @override
+    def write(self, inputs: Sequence[Signal], signal: Signal, jacobian: Jacobian) -> None:
+        adjoint, tangent_adjoint = signal.adjoint, signal.tangent_adjoint
         if self.bias is not None and self.bias.first is not None:
-            columns.values[..., self.bias.part] = adjoint
-            columns.slopes[..., self.bias.part] = 0.0 if bent is None else bent
+            jacobian.values[..., self.bias.part] = adjoint
+            jacobian.derivatives[..., self.bias.part] = 0.0 if tangent_adjoint is None else tangent_adjoint
         if self.kernel.first is None:
             return
-        (signal,) = taken
+        (source,) = inputs
         # Views: NumPy splits a last axis without copying.
-        values, slopes = (
+        values, derivatives = (
             part[..., self.kernel.part].reshape(*part.shape[:-1], *self.kernel.start.shape)
-            for part in (columns.values, columns.slopes)
+            for part in (jacobian.values, jacobian.derivatives)
         )
-        np.multiply(signal.value[:, None, :, None], adjoint[:, :, None, :], out=values)
-        np.multiply(signal.tangents[:, None, :, :, None], adjoint[:, :, None, None, :], out=slopes)
-        if bent is not None:
-            slopes += signal.value[:, None, None, :, None] * bent[:, :, :, None, :]
+        np.multiply(source.value[:, None, :, None], adjoint[:, :, None, :], out=values)
+        np.multiply(source.tangents[:, None, :, :, None], adjoint[:, :, None, None, :], out=derivatives)
+        if tangent_adjoint is not None:
+            derivatives += source.value[:, None, None, :, None] * tangent_adjoint[:, :, :, None, :]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Curve(Node):
-    """An activation, number by number."""
+class Activation(Node):
+    """An activation, element by element."""
 
-    activation: Activation
+    function: ActivationFunction
 
-    def forward(self, point: Array, taken: Sequence[Signal]) -> Signal:
-        """See ``Node.forward``."""
-        (signal,) = taken
-        value, slope, bend = self.activation(signal.value)
-        return Signal(value, signal.tangents * slope[:, None], slope, bend)
+    @override
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
+        (source,) = inputs
+        value, d1, d2 = self.function(source.value)
+        return Signal(value, source.tangents * d1[:, None], d1, d2)
 
-    def backward(self, point: Array, taken: Sequence[Signal], given: Signal) -> None:
-        """See ``Node.backward``."""
-        (signal,) = taken
-        bent = (given.adjoint * given.bend[:, None])[:, :, None] * signal.tangents[:, None]
-        if given.bent is not None:
-            bent += given.bent * given.slope[:, None, None]
-        signal.receive(given.adjoint * given.slope[:, None], bent)
+    @override
+    def backward(self, point: Array, inputs: Sequence[Signal], signal: Signal) -> None:
+        (source,) = inputs
+        tangent_adjoint = (signal.adjoint * signal.d2[:, None])[:, :, None] * source.tangents[:, None]
+        if signal.tangent_adjoint is not None:
+            tangent_adjoint += signal.tangent_adjoint * signal.d1[:, None, None]
+        source.receive(signal.adjoint * signal.d1[:, None], tangent_adjoint)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Affine(Node):
-    """A constant factor and offset for each number: a scaling layer.
+    """A constant factor and offset for each element: a scaling layer.
 
     Attributes:
         factor: ``(width,)``.
@@ -205,56 +207,118 @@ class Affine(Node):
     factor: Array
     offset: Array
 
-    def forward(self, point: Array, taken: Sequence[Signal]) -> Signal:
-        """See ``Node.forward``."""
-        (signal,) = taken
-        return Signal(signal.value * self.factor + self.offset, signal.tangents * self.factor)
+    @override
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
+        (source,) = inputs
+        return Signal(source.value * self.factor + self.offset, source.tangents * self.factor)
 
-    def backward(self, point: Array, taken: Sequence[Signal], given: Signal) -> None:
-        """See ``Node.backward``."""
-        bent = None if given.bent is None else given.bent * self.factor
-        taken[0].receive(given.adjoint * self.factor, bent)
+    @override
+    def backward(self, point: Array, inputs: Sequence[Signal], signal: Signal) -> None:
+        tangent_adjoint = None if signal.tangent_adjoint is None else signal.tangent_adjoint * self.factor
+        inputs[0].receive(signal.adjoint * self.factor, tangent_adjoint)
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Join(Node):
-    """Several signals side by side."""
+class Concatenation(Node):
+    """Several signals, one behind the other."""
 
-    def forward(self, point: Array, taken: Sequence[Signal]) -> Signal:
-        """See ``Node.forward``."""
+    @override
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
         return Signal(
-            np.concatenate([signal.value for signal in taken], axis=-1),
-            np.concatenate([signal.tangents for signal in taken], axis=-1),
+            np.concatenate([source.value for source in inputs], axis=-1),
+            np.concatenate([source.tangents for source in inputs], axis=-1),
         )
 
-    def backward(self, point: Array, taken: Sequence[Signal], given: Signal) -> None:
-        """See ``Node.backward``."""
+    @override
+    def backward(self, point: Array, inputs: Sequence[Signal], signal: Signal) -> None:
         first = 0
-        for signal in taken:
-            part = slice(first, first := first + signal.value.shape[-1])
-            signal.receive(given.adjoint[..., part], None if given.bent is None else given.bent[..., part])
+        for source in inputs:
+            part = slice(first, first := first + source.value.shape[-1])
+            tangent_adjoint = None if signal.tangent_adjoint is None else signal.tangent_adjoint[..., part]
+            source.receive(signal.adjoint[..., part], tangent_adjoint)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Sum(Node):
-    """Several signals added up."""
+    """The sum of several signals."""
 
-    def forward(self, point: Array, taken: Sequence[Signal]) -> Signal:
-        """See ``Node.forward``."""
-        first, *others = taken
+    @override
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
+        first, *others = inputs
         return Signal(
-            sum((signal.value for signal in others), first.value),
-            sum((signal.tangents for signal in others), first.tangents),
+            sum((source.value for source in others), first.value),
+            sum((source.tangents for source in others), first.tangents),
         )
 
-    def backward(self, point: Array, taken: Sequence[Signal], given: Signal) -> None:
-        """See ``Node.backward``."""
-        for signal in taken:
-            signal.receive(given.adjoint, given.bent)
+    @override
+    def backward(self, point: Array, inputs: Sequence[Signal], signal: Signal) -> None:
+        for source in inputs:
+            source.receive(signal.adjoint, signal.tangent_adjoint)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node, and the places of the signals that it reads; its own comes after all that were made before."""
+
+    node: Node
+    reads: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A network of dense layers.
+
+    Attributes:
+        steps: in an order in which every signal is made before it is read; the first signals are the inputs.
+        outputs: the place of each output's signal.
+        weights: how many weights are trained.
+    """
+
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    weights: int
+
+    def forward(self, point: Array, inputs: Sequence[Signal]) -> list[Signal]:
+        """Compute every signal.
+
+        Args:
+            point: all weights, in the order of the model's trainable variables.
+            inputs: with their tangents.
+
+        Returns:
+            The inputs, and the signal of every step.
+        """
+        signals = list(inputs)
+        for step in self.steps:
+            signals.append(step.node.forward(point, [signals[i] for i in step.reads]))
+        return signals
+
+    def backward(self, point: Array, signals: Sequence[Signal], jacobian: Jacobian) -> None:
+        """Fill in the Jacobian.
+
+        Args:
+            point: as in ``forward``.
+            signals: the return value of ``forward``; used up.
+            jacobian: to be filled in; output elements in the order of the outputs.
+        """
+        widths = [signals[place].value.shape[-1] for place in self.outputs]
+        first = 0
+        for place, width in zip(self.outputs, widths, strict=True):
+            unit = np.eye(sum(widths))[:, first : first + width]
+            signals[place].receive(np.broadcast_to(unit, (len(jacobian.values), *unit.shape)), None)
+            first += width
+        begin = len(signals) - len(self.steps)
+        for index, step in reversed(list(enumerate(self.steps, begin))):
+            if signals[index].adjoint.size:
+                inputs = [signals[i] for i in step.reads]
+                step.node.write(inputs, signals[index], jacobian)
+                step.node.backward(point, inputs, signals[index])
 
 
 def _through(array: Array, kernel: Array) -> Array:
-    """Multiplies the last axis by a matrix in one call of BLAS: NumPy would make one a row."""
+    """Multiply the last axis by a matrix in one call of BLAS: NumPy would make one a row."""
     return (array.reshape(-1, array.shape[-1]) @ kernel).reshape(*array.shape[:-1], kernel.shape[-1])

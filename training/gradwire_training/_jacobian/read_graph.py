@@ -1,8 +1,7 @@
-"""Reading a Keras model as a graph of dense layers."""
+"""A Keras model read as a graph of dense layers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 import keras
@@ -10,14 +9,13 @@ import numpy as np
 
 from gradwire_training._jacobian.activations import find
 from gradwire_training._jacobian.dense_network import (
+    Activation,
     Affine,
-    Array,
-    Columns,
-    Curve,
-    Join,
+    Concatenation,
+    Graph,
     Linear,
     Node,
-    Signal,
+    Step,
     Sum,
     Weight,
 )
@@ -25,73 +23,12 @@ from gradwire_training._jacobian.dense_network import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# They move no number of a row, and the graph keeps rows flat.
+# They leave the elements of a row in their order, and the graph has flat rows.
 SHAPES: Final = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A node, and which signals it reads; its own comes after all that were made before."""
-
-    node: Node
-    reads: tuple[int, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """A network of dense layers.
-
-    Attributes:
-        steps: in an order in which every signal is there before it is read; the first signals are the inputs.
-        outputs: the place of each output's signal.
-        weights: how many numbers are trained.
-    """
-
-    steps: tuple[Step, ...]
-    outputs: tuple[int, ...]
-    weights: int
-
-    def forward(self, point: Array, inputs: Sequence[Signal]) -> list[Signal]:
-        """Computes every signal.
-
-        Args:
-            point: all weights, in the order of the model's trainable variables.
-            inputs: with their tangents.
-
-        Returns:
-            The inputs, and the signal of every step.
-        """
-        signals = list(inputs)
-        for step in self.steps:
-            signals.append(step.node.forward(point, [signals[i] for i in step.reads]))
-        return signals
-
-    def backward(self, point: Array, signals: Sequence[Signal], columns: Columns) -> None:
-        """Fills in the Jacobian.
-
-        Args:
-            point: as in ``forward``.
-            signals: what ``forward`` gave; used up.
-            columns: what is filled in; output numbers in the order of the outputs.
-        """
-        widths = [signals[place].value.shape[-1] for place in self.outputs]
-        first = 0
-        for place, width in zip(self.outputs, widths, strict=True):
-            picked = np.eye(sum(widths))[:, first : first + width]
-            signals[place].receive(np.broadcast_to(picked, (len(columns.values), *picked.shape)), None)
-            first += width
-        begin = len(signals) - len(self.steps)
-        for index, step in reversed(list(enumerate(self.steps, begin))):
-            if signals[index].adjoint.size:
-                taken = [signals[i] for i in step.reads]
-                step.node.write(taken, signals[index], columns)
-                step.node.backward(point, taken, signals[index])
-
-
 def read_graph(model: keras.Model, trainable: Sequence[Any]) -> Graph | None:
-    """Reads a model.
+    """Return a model's graph.
 
     Args:
         model: Functional or Sequential, float64.
@@ -134,7 +71,7 @@ class _Reader:
         return Graph(tuple(self._steps), outputs, self._weights)
 
     def _read_chain(self) -> Graph:
-        """Reads a Sequential, whose layers do not share tensors: each was called once more when it was added."""
+        """Read a Sequential, whose layers do not share tensors: each was called once more when it was added."""
         place, row = (0,), tuple(self._model.inputs[0].shape)
         for layer in self._model.layers:
             place = self._append(layer, place, [row[1:]])
@@ -143,14 +80,14 @@ class _Reader:
 
     def _add(self, layer: keras.Layer) -> None:
         try:
-            taken, given = keras.tree.flatten(layer.input), layer.output
+            inputs, output = keras.tree.flatten(layer.input), layer.output
         except (AttributeError, ValueError) as error:  # used more than once
             raise _UnknownLayer(layer.name) from error
-        if unknown := [tensor for tensor in taken if id(tensor) not in self._places]:
+        if unknown := [tensor for tensor in inputs if id(tensor) not in self._places]:
             raise _UnknownLayer(unknown)
-        reads = tuple(self._places[id(tensor)] for tensor in taken)
-        place = self._append(layer, reads, [tuple(tensor.shape[1:]) for tensor in taken])
-        self._places[id(given)] = place[0]
+        reads = tuple(self._places[id(tensor)] for tensor in inputs)
+        place = self._append(layer, reads, [tuple(tensor.shape[1:]) for tensor in inputs])
+        self._places[id(output)] = place[0]
 
     def _append(self, layer: keras.Layer, reads: tuple[int, ...], rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         for node in self._nodes(layer, rows):
@@ -160,20 +97,20 @@ class _Reader:
         return reads
 
     def _nodes(self, layer: keras.Layer, rows: Sequence[tuple[int, ...]]) -> list[Node]:
-        """Reads a layer as nodes, one after the other; ``type is``, for what others make of a class may differ."""
+        """Return a layer as nodes, one after the other; ``type is``, since a subclass may compute something else."""
         kind = type(layer)
         if layer.activity_regularizer is not None:
             raise _UnknownLayer(layer.name)
         if kind in SHAPES:
             return []
         if kind is keras.layers.Dense and len(rows[0]) == 1:
-            return [self._linear(layer), *self._curve(layer.activation)]
+            return [self._linear(layer), *self._activation(layer.activation)]
         if kind is keras.layers.Activation:
-            return self._curve(layer.activation)
+            return self._activation(layer.activation)
         if kind is keras.layers.Rescaling:
             return [_affine(layer, rows[0])]
         if kind is keras.layers.Concatenate and all(len(row) == 1 for row in rows):
-            return [Join()]
+            return [Concatenation()]
         if kind is keras.layers.Add and len(set(rows)) == 1:
             return [Sum()]
         raise _UnknownLayer(layer.name)
@@ -185,11 +122,11 @@ class _Reader:
     def _weight(self, variable: Any) -> Weight:
         return Weight(self._first.get(id(variable)), np.array(variable, np.float64))
 
-    def _curve(self, function: Any) -> list[Node]:
+    def _activation(self, function: Any) -> list[Node]:
         known = find(function)
         if known is None:
             raise _UnknownLayer(function)
-        return [] if function is keras.activations.linear else [Curve(known)]
+        return [] if function is keras.activations.linear else [Activation(known)]
 
 
 def _affine(layer: Any, row: tuple[int, ...]) -> Affine:

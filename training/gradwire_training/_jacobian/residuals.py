@@ -1,33 +1,34 @@
-"""The residuals of a fit, and their Jacobian by the weights, for optimisers of least squares.
+"""The residuals of a fit, and their Jacobian with respect to the weights, for optimisers of least squares.
 
-Residuals are what ``Objective.residuals`` gives: their squares sum to the loss. Networks of dense layers have their
-Jacobian from one sweep in NumPy (``_graph.py``); other models take a reverse sweep a residual in TensorFlow. Both come
-in the same order.
+Residuals are those of ``Objective.residuals``: their squares sum to the loss. Networks of dense layers have their
+Jacobian from one sweep in NumPy (``dense_network.py``); other models take a reverse sweep a residual in TensorFlow.
+Both come in the same order.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
-from gradwire_training._jacobian.dense_network import Columns, Signal
+from gradwire_training._jacobian.dense_network import Jacobian, Signal
 from gradwire_training._jacobian.read_graph import read_graph
-from gradwire_training._jacobian.terms import Reading, Widths
-from gradwire_training._objective import Compiled
+from gradwire_training._objective import Compiled, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from gradwire_training._jacobian.read_graph import Graph
-    from gradwire_training._objective import Objective
+    from gradwire_training._jacobian.dense_network import Graph
+    from gradwire_training._objective import Objective, Term
 
 Array: TypeAlias = "NDArray[np.float64]"
-Block: TypeAlias = "tuple[Array, Array]"  # residuals, and their Jacobian (residuals, weights)
+ResidualBlock: TypeAlias = "tuple[Array, Array]"  # residuals, and their Jacobian (residuals, weights)
 
 BLOCK_BYTES: Final = 64 * 2**20  # of a Jacobian: larger ones are made in blocks of rows, one after the other
 
@@ -50,21 +51,52 @@ class Residuals(ABC):
 
     @abstractmethod
     def at(self, point: Array) -> tuple[Array, float]:
-        """Computes the residuals, and the mean absolute error of the known values."""
+        """Compute the residuals, and the mean absolute error of the known values."""
 
     @abstractmethod
-    def blocks(self, point: Array) -> Iterator[Block]:
-        """Computes the residuals with their Jacobian, in one block or in several, each used up before the next."""
+    def blocks(self, point: Array) -> Iterator[ResidualBlock]:
+        """Compute the residuals with their Jacobian, in one block or in several, each used up before the next."""
 
 
 def residuals_of(objective: Objective) -> Residuals:
-    """Chooses how an objective's residuals are computed.
+    """Choose how an objective's residuals are computed.
 
     Args:
         objective: in float64; its model's layers add no loss.
     """
     graph = read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
     return Taped(objective) if graph is None else Swept(objective, graph)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ResidualTerm:
+    """One term's residuals, out of all predictions.
+
+    Attributes:
+        term: of the loss.
+        target: its labels, ``(rows, elements)``, zero where unknown.
+        present: bool, the same shape.
+        factor: ``(elements,)``.
+    """
+
+    term: Term
+    target: Array
+    present: NDArray[np.bool_]
+    factor: Array
+
+    def residuals(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
+        """Return the residuals of some rows, those whose label is known (see ``Term.select``)."""
+        predictions = self.term.select(values, derivatives, layout, rows)
+        return ((predictions - self.target[rows]) * self.factor)[self.present[rows]]
+
+    def jacobian(self, jacobian: Jacobian, layout: Layout, rows: slice) -> Array:
+        """Return the Jacobian of these residuals, ``(residuals, weights)``."""
+        part = self.term.select(jacobian.values, jacobian.derivatives, layout, rows)
+        present = self.present[rows]
+        if present.all():
+            return (part * self.factor[:, None]).reshape(-1, part.shape[-1])
+        return part[present] * np.broadcast_to(self.factor, present.shape)[present][:, None]
 
 
 @final
@@ -78,60 +110,77 @@ class Swept(Residuals):
     """
 
     def __init__(self, objective: Objective, graph: Graph, *, block_bytes: int = BLOCK_BYTES) -> None:
-        widths = Widths.of(objective)
+        binding = objective.binding
+        x = {name: column.reshape(len(column), -1).astype(np.float64) for name, column in objective.x.items()}
+        known = {name: _flat(column) for name, column in objective.known.items()}
         self._graph = graph
-        self._widths = widths
-        self._readings = [Reading.of(term, widths) for term in objective.terms]
+        self._known = np.concatenate([known[tensor.name] for tensor in binding.outputs], axis=1)
+        self._rows, outputs = self._known.shape
+        wrt = {name for term in objective.terms for name in term.wrt}
+        inputs = {tensor.name: x[tensor.name].shape[1] for tensor in binding.inputs if tensor.name in wrt}
+        places = _places(inputs)
+        self._x = [x[tensor.name] for tensor in binding.inputs]
+        self._tangents = [
+            np.broadcast_to(tangents, (self._rows, *tangents.shape))
+            for tangents in _unit_tangents(places, {tensor.name: x[tensor.name].shape[1] for tensor in binding.inputs})
+        ]
+        directions = np.zeros((self._rows, sum(inputs.values())))
+        for name, column in objective.data.directions.items():
+            directions[:, places[name]] = column.numpy()
+        outputs_at = _places({tensor.name: known[tensor.name].shape[1] for tensor in binding.outputs})
+        self._layout = Layout(outputs=outputs_at, inputs=places, directions=directions)
+        self._terms = [
+            ResidualTerm(term, _flat(labels.target.numpy()), _flat(labels.present.numpy()), term.factor.ravel())
+            for term, labels in zip(objective.terms, objective.data.labels, strict=True)
+        ]
         self.weights = graph.weights
-        self.count = sum(reading.count for reading in self._readings)
-        self._rows = len(widths.known)
-        numbers = widths.outputs * (1 + widths.inputs) * self.weights
-        self._block_rows = min(self._rows, max(1, block_bytes // (8 * numbers)))
-        self._ports = [(x, np.broadcast_to(tangents, (self._rows, *tangents.shape))) for x, tangents in widths.ports]
+        self.count = objective.label_count
+        shape = (outputs, sum(inputs.values()), self.weights)
+        self._block_rows = min(self._rows, max(1, block_bytes // (8 * outputs * (1 + shape[1]) * self.weights)))
+        self._jacobian = Jacobian(
+            np.empty((self._block_rows, outputs, self.weights)), np.empty((self._block_rows, *shape))
+        )
         self._last: tuple[Array, list[Signal]] | None = None
-        self._values = np.empty((self._block_rows, widths.outputs, self.weights))
-        self._slopes = np.empty((self._block_rows, widths.outputs, widths.inputs, self.weights))
 
+    @override
     def at(self, point: Array) -> tuple[Array, float]:
-        """See ``Residuals.at``."""
         every = slice(0, self._rows)
         signals = self._graph.forward(point, self._inputs(every))
         self._last = (point, signals) if self._block_rows == self._rows else None
-        values, slopes = self._answers(signals)
-        known = np.isfinite(self._widths.known)
-        mae = float(np.abs(values - self._widths.known)[known].mean()) if known.any() else 0.0
-        return self._errors(values, slopes, every), mae
+        values, derivatives = self._predictions(signals)
+        known = np.isfinite(self._known)
+        mae = float(np.abs(values - self._known)[known].mean()) if known.any() else 0.0
+        return self._residuals(values, derivatives, every), mae
 
-    def blocks(self, point: Array) -> Iterator[Block]:
-        """See ``Residuals.blocks``."""
+    @override
+    def blocks(self, point: Array) -> Iterator[ResidualBlock]:
         for first in range(0, self._rows, self._block_rows):
             rows = slice(first, min(first + self._block_rows, self._rows))
             signals = self._forward(point, rows)
-            errors = self._errors(*self._answers(signals), rows)
+            residuals = self._residuals(*self._predictions(signals), rows)
             size = rows.stop - first
-            columns = Columns(self._values[:size], self._slopes[:size])
-            self._graph.backward(point, signals, columns)
-            parts = [reading.columns(columns, rows) for reading in self._readings]
-            yield errors, np.concatenate(parts)
+            jacobian = Jacobian(self._jacobian.values[:size], self._jacobian.derivatives[:size])
+            self._graph.backward(point, signals, jacobian)
+            yield residuals, np.concatenate([term.jacobian(jacobian, self._layout, rows) for term in self._terms])
 
     def _forward(self, point: Array, rows: slice) -> list[Signal]:
-        """Takes the signals that ``at`` made for the very same array, once: a sweep back uses them up."""
+        """Return the signals that ``at`` made for the very same array, once: a sweep back uses them up."""
         last, self._last = self._last, None
         if last is not None and last[0] is point:
             return last[1]
         return self._graph.forward(point, self._inputs(rows))
 
     def _inputs(self, rows: slice) -> list[Signal]:
-        return [Signal(x[rows], tangents[rows]) for x, tangents in self._ports]
+        return [Signal(x[rows], tangents[rows]) for x, tangents in zip(self._x, self._tangents, strict=True)]
 
-    def _answers(self, signals: list[Signal]) -> tuple[Array, Array]:
-        """Gives values ``(rows, output numbers)`` and slopes ``(rows, output numbers, input numbers)``."""
-        given = [signals[place] for place in self._graph.outputs]
-        values = np.concatenate([signal.value for signal in given], axis=1)
-        return values, np.concatenate([signal.tangents for signal in given], axis=2).transpose(0, 2, 1)
+    def _predictions(self, signals: list[Signal]) -> tuple[Array, Array]:
+        """Return values ``(rows, output elements)`` and derivatives ``(rows, output elements, input elements)``."""
+        outputs = [signals[place] for place in self._graph.outputs]
+        values = np.concatenate([signal.value for signal in outputs], axis=1)
+        return values, np.concatenate([signal.tangents for signal in outputs], axis=2).transpose(0, 2, 1)
 
-    def _errors(self, values: Array, slopes: Array, rows: slice) -> Array:
-        return np.concatenate([reading.errors(values, slopes, rows) for reading in self._readings])
+    def _residuals(self, values: Array, derivatives: Array, rows: slice) -> Array:
+        return np.concatenate([term.residuals(values, derivatives, self._layout, rows) for term in self._terms])
 
 
 @final
@@ -147,23 +196,23 @@ class Taped(Residuals):
         self._sources = [variable.value for variable in objective.trainable]
         self._sizes = [int(np.prod(source.shape)) for source in self._sources]
         self._value = Compiled(self._residuals)
-        self._slope = Compiled(self._jacobian)
+        self._value_and_jacobian = Compiled(self._jacobian)
         self.weights = sum(self._sizes)
-        self.count = sum(int(np.isfinite(term.labels).sum()) for term in objective.terms)
+        self.count = objective.label_count
 
     @property
+    @override
     def xla(self) -> bool:
-        """See ``Residuals.xla``."""
-        return self._value.xla and self._slope.xla
+        return self._value.xla and self._value_and_jacobian.xla
 
+    @override
     def at(self, point: Array) -> tuple[Array, float]:
-        """See ``Residuals.at``."""
         residuals, mae = self._value(tf.constant(point))
         return residuals.numpy(), float(mae)
 
-    def blocks(self, point: Array) -> Iterator[Block]:
-        """See ``Residuals.blocks``."""
-        residuals, jacobian = self._slope(tf.constant(point))
+    @override
+    def blocks(self, point: Array) -> Iterator[ResidualBlock]:
+        residuals, jacobian = self._value_and_jacobian(tf.constant(point))
         yield residuals.numpy(), jacobian.numpy()
 
     def _residuals(self, point: Any) -> Any:
@@ -181,3 +230,23 @@ class Taped(Residuals):
     def _move(self, point: Any) -> None:
         for source, part in zip(self._sources, tf.split(point, self._sizes), strict=True):
             source.assign(tf.reshape(part, source.shape))
+
+
+def _flat(column: NDArray[Any]) -> NDArray[Any]:
+    return column.reshape(len(column), -1)
+
+
+def _places(widths: Mapping[str, int]) -> dict[str, slice]:
+    """Return the place of each name among the elements of all, one behind the other."""
+    ends = np.cumsum(list(widths.values())).tolist()
+    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+
+
+def _unit_tangents(places: Mapping[str, slice], widths: Mapping[str, int]) -> Iterator[Array]:
+    """Yield the tangents of every input, ``(input elements, width)``: each of its elements moves alone."""
+    elements = max((place.stop for place in places.values()), default=0)
+    for name, width in widths.items():
+        tangents = np.zeros((elements, width))
+        if name in places:
+            tangents[places[name]] = np.eye(width)
+        yield tangents

@@ -1,4 +1,4 @@
-"""The named inputs and outputs of a Keras model, whatever structure it takes and gives."""
+"""The named inputs and outputs of a Keras model, whatever the structure of its arguments and results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Row: TypeAlias = "tuple[int, ...]"
 @final
 @dataclass(frozen=True, slots=True)
 class BoundTensor:
-    """One input or output.
+    """One input or output of a model, bound to a column of samples.
 
     Attributes:
-        name: the name that the samples give it.
-        key: the name that the model gives it.
+        name: in the samples.
+        key: in the model.
         shape: row shape, as the samples fill it.
         dtype: Keras's name of the dtype.
     """
@@ -35,18 +35,17 @@ class BoundTensor:
 
     @property
     def is_floating(self) -> bool:
-        """Whether it holds real numbers, so that it has a derivative and follows the precision."""
+        """Whether it has real elements, so that it has a derivative and follows the precision."""
         return "float" in self.dtype
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class IoBinding:
-    """How samples and a model fit together.
+    """How the names and shapes of samples and of a model match.
 
-    A model's names are the keys of the dicts that it takes and gives; else those of its input tensors, and of
-    the layers that give its outputs. A single input, or output, goes by the samples' name whatever the model
-    calls it.
+    A model's names are the keys of its dicts of inputs and outputs; else those of its input tensors, and of the layers
+    that make its outputs. A single input, or output, has the samples' name whatever the model calls it.
 
     Attributes:
         inputs: in the order of the model's ``inputs``, which for a dict is that of its sorted keys.
@@ -58,7 +57,7 @@ class IoBinding:
 
     @classmethod
     def of(cls, model: keras.Model, samples: Samples) -> IoBinding:
-        """Matches samples to a model.
+        """Match samples to a model.
 
         Args:
             model: Functional or Sequential, built.
@@ -68,32 +67,31 @@ class IoBinding:
             UsageError: another kind of model.
             DataError: names or row shapes that do not match.
         """
-        taken, given = _tensors(model)
+        inputs, outputs = _tensors(model)
         return cls(
-            inputs=_match("x", {name: column.shape[1:] for name, column in samples.x.items()}, taken),
-            outputs=_match("y", {name: column.shape[1:] for name, column in samples.y.items()}, given),
+            inputs=_match("x", {name: column.shape[1:] for name, column in samples.x.items()}, inputs),
+            outputs=_match("y", {name: column.shape[1:] for name, column in samples.y.items()}, outputs),
         )
 
     def call(self, model: keras.Model, x: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
-        """Calls the model, or a copy of it, by the samples' names.
+        """Call the model, or a copy of it, by the samples' names.
 
         Args:
             model: the model that was matched, in any precision.
             x: name -> tensor ``(batch, *row shape)``.
-            training: whether layers such as dropout are at work.
+            training: whether layers such as dropout are active.
 
         Returns:
             name -> tensor ``(batch, *row shape)``.
         """
         structure, _ = _structures(model)
-        by_key = {port.key: x[port.name] for port in self.inputs}
-        given = model(_like(structure, by_key), training=training)
-        outputs = _by_key(given, [port.key for port in self.outputs])
-        return {port.name: outputs[port.key] for port in self.outputs}
+        inputs = _like(structure, {tensor.key: x[tensor.name] for tensor in self.inputs})
+        outputs = _by_key(model(inputs, training=training), [tensor.key for tensor in self.outputs])
+        return {tensor.name: outputs[tensor.key] for tensor in self.outputs}
 
 
 def _structures(model: keras.Model) -> tuple[Any, Any]:
-    """What the model takes and gives: symbolic tensors in dicts, lists, or alone."""
+    """Return the model's inputs and outputs: symbolic tensors in dicts, lists, or alone."""
     sequential = isinstance(model, keras.Sequential)
     try:
         return (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
@@ -105,10 +103,9 @@ def _structures(model: keras.Model) -> tuple[Any, Any]:
 
 
 def _tensors(model: keras.Model) -> tuple[dict[str, Any], dict[str, Any]]:
-    taken, given = _structures(model)
-    inputs = _by_key(taken, [tensor.name for tensor in _flat(taken)])
+    inputs, outputs = _structures(model)
     layers = [model.layers[-1].name] if isinstance(model, keras.Sequential) else model.output_names
-    return inputs, _by_key(given, layers)
+    return _by_key(inputs, [tensor.name for tensor in _flat(inputs)]), _by_key(outputs, layers)
 
 
 def _flat(structure: Any) -> list[Any]:
@@ -137,13 +134,13 @@ def _match(role: str, columns: Mapping[str, Row], tensors: Mapping[str, Any]) ->
     if set(names.values()) != set(columns):
         extra, missing = sorted(set(columns) - set(tensors)), sorted(set(tensors) - set(columns))
         raise DataError(f"{role} does not match the model: sent extra: {extra}; missing but required: {missing}")
-    return tuple(_port(role, name, columns[name], key, tensors[key]) for key, name in names.items())
+    return tuple(_bound(role, name, columns[name], key, tensors[key]) for key, name in names.items())
 
 
-def _port(role: str, name: str, columns: Row, key: str, tensor: Any) -> BoundTensor:
-    wanted: tuple[int | None, ...] = tuple(tensor.shape[1:])
-    shape = () if wanted == () and columns == (1,) else columns  # samples keep (rows,) as (rows, 1)
-    if len(shape) != len(wanted) or any(size not in (None, given) for size, given in zip(wanted, shape, strict=True)):
-        rows = ", ".join(["rows", *("any" if size is None else str(size) for size in wanted)])
+def _bound(role: str, name: str, columns: Row, key: str, tensor: Any) -> BoundTensor:
+    expected: tuple[int | None, ...] = tuple(tensor.shape[1:])
+    shape = () if expected == () and columns == (1,) else columns  # samples store (rows,) as (rows, 1)
+    if len(shape) != len(expected) or any(e not in (None, size) for e, size in zip(expected, shape, strict=True)):
+        rows = ", ".join(["rows", *("any" if size is None else str(size) for size in expected)])
         raise DataError(f"{role} {name!r} has rows of shape {columns}, the model's {key!r} takes ({rows})")
     return BoundTensor(name=name, key=key, shape=shape, dtype=keras.backend.standardize_dtype(tensor.dtype))

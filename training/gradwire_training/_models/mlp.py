@@ -1,4 +1,4 @@
-"""Plain Keras networks that are ready to be fitted."""
+"""Plain Keras networks, ready to be fitted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
 Rows: TypeAlias = "Mapping[str, tuple[int, ...]]"  # by name
 
-WIDTHS: Final = (20, 20)  # the reference problem's network (docs/problems.md)
-ACTIVATION: Final = "sigmoid"  # the reference problem's, and smooth: a network of ReLUs has no second derivative
+WIDTHS: Final = (20, 20)  # the log problem's
+ACTIVATION: Final = "sigmoid"  # smooth: a network of ReLUs has no second derivative
 
 
 def mlp(
@@ -37,9 +37,9 @@ def mlp(
 ) -> keras.Model:
     """Builds a multilayer perceptron with linear outputs.
 
-    With one input and one output whose rows are vectors it is a ``keras.Sequential``; otherwise the inputs
-    are flattened and joined, and every output gets a linear layer of its own. Weights start as Glorot and
-    Bengio have them (AISTATS 2010, equation 16), biases at zero.
+    With one input and one output whose rows are vectors it is a ``keras.Sequential``; otherwise the inputs are
+    flattened and concatenated, and every output has a linear layer of its own. Weights are initialised after Glorot
+    and Bengio (AISTATS 2010, equation 16), biases with zero.
 
     Args:
         inputs: name -> row shape, in the model's order.
@@ -48,8 +48,8 @@ def mlp(
         activation: Keras's name of the hidden layers' activation.
         seed: of the initial weights; the same seed gives the same weights.
         scale: samples with a column for every input and output; layers with their means and standard deviations
-            are then part of the model, so that the network inside sees and gives numbers of mean 0 and spread 1.
-            By default there are none.
+            are then part of the model, so that the inputs and outputs of the network inside have mean 0 and
+            spread 1. By default there are none.
 
     Returns:
         A float32 Keras model; inputs and outputs carry the given names.
@@ -61,56 +61,58 @@ def mlp(
     check_names(inputs, outputs)
     rows_in = {name: _row(f"input {name!r}", row) for name, row in inputs.items()}
     rows_out = {name: _row(f"output {name!r}", row) for name, row in outputs.items()}
-    starts = _starts(seed)
+    initializers = _initializers(seed)
     hidden = [
-        keras.layers.Dense(_size(f"width {width!r}", width), _activation(activation), kernel_initializer=next(starts))
+        keras.layers.Dense(
+            _size(f"width {width!r}", width), _activation(activation), kernel_initializer=next(initializers)
+        )
         for width in widths
     ]
     scales = None if scale is None else _scales(scale, rows_in, rows_out)
     heads = {
         name: keras.layers.Dense(
             math.prod(row),
-            kernel_initializer=next(starts),
+            kernel_initializer=next(initializers),
             name=name if scales is None else name + SCALED,
         )
         for name, row in rows_out.items()
     }
-    ports = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
+    tensors = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):
         inward = [] if scales is None else [scales[name].inward(name) for name in rows_in]
         outward = [] if scales is None else [scales[name].outward(name) for name in rows_out]
-        return keras.Sequential([*ports.values(), *inward, *hidden, *heads.values(), *outward])
-    return _joined(ports, hidden, heads, rows_out, scales or {})
+        return keras.Sequential([*tensors.values(), *inward, *hidden, *heads.values(), *outward])
+    return _functional(tensors, hidden, heads, rows_out, scales or {})
 
 
 def _scales(samples: Samples, inputs: Rows, outputs: Rows) -> dict[str, Scale]:
     for role, table, rows in (("x", samples.x, inputs), ("y", samples.y, outputs)):
-        found = {name: column.shape[1:] for name, column in table.items()}
-        if found != dict(rows):
-            raise DataError(f"scale has {role} {found}, the network {dict(rows)}: give samples of its columns")
+        shapes = {name: column.shape[1:] for name, column in table.items()}
+        if shapes != dict(rows):
+            raise DataError(f"scale has {role} {shapes}, the network {dict(rows)}: give samples of its columns")
     return input_scales(samples) | output_scales(samples)
 
 
-def _joined(
-    ports: Mapping[str, Any],
+def _functional(
+    tensors: Mapping[str, Any],
     hidden: Sequence[keras.Layer],
     heads: Mapping[str, keras.Layer],
     rows_out: Rows,
     scales: Mapping[str, Scale],
 ) -> keras.Model:
-    scaled = [scales[name].inward(name)(port) if scales else port for name, port in ports.items()]
-    flat = [keras.layers.Flatten()(port) for port in scaled]
+    scaled = [scales[name].inward(name)(tensor) if scales else tensor for name, tensor in tensors.items()]
+    flat = [keras.layers.Flatten()(tensor) for tensor in scaled]
     trunk = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     for layer in hidden:
         trunk = layer(trunk)
     outputs = {name: keras.layers.Reshape(row)(heads[name](trunk)) for name, row in rows_out.items()}
     if scales:
         outputs = {name: scales[name].outward(name)(output) for name, output in outputs.items()}
-    return keras.Model(dict(ports), outputs)
+    return keras.Model(dict(tensors), outputs)
 
 
-def _starts(seed: int) -> Iterator[Any]:
+def _initializers(seed: int) -> Iterator[Any]:
     for layer in count():  # seeds of a sequence: neighbouring seeds would share weights between layers
         yield keras.initializers.GlorotUniform(seed=int(np.random.SeedSequence((seed, layer)).generate_state(1)[0]))
 

@@ -19,15 +19,15 @@ FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_b
 def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
     """Builds a copy of a model that computes in another precision, with the same weights.
 
-    The model is built again from its own configuration, in which every floating dtype is replaced; integer
-    inputs keep theirs.
+    The model is built again from its own configuration, in which every floating dtype is replaced; integer inputs
+    remain.
 
     Args:
         model: a Functional or Sequential Keras model, built.
         dtype: ``"float32"`` or ``"float64"``.
 
     Returns:
-        A model that shares nothing with the given one.
+        A model that shares nothing with the original.
 
     Raises:
         UsageError: another dtype, a model that cannot be built from its configuration, or one whose layers
@@ -36,15 +36,15 @@ def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
     with _default_dtype(dtype):
-        twin = _rebuilt(model, dtype)
-    for source, target in zip(model.weights, twin.weights, strict=True):
+        copy = _rebuilt(model, dtype)
+    for source, target in zip(model.weights, copy.weights, strict=True):
         if target.dtype in FLOATS and target.dtype != dtype:
             raise UsageError(
-                f"the weight {target.path!r} stays {target.dtype} where {dtype} was asked for: "
+                f"the weight {target.path!r} stays {target.dtype} where {dtype} was requested: "
                 "let its layer pass dtype on to the layers inside it"
             )
         target.assign(keras.ops.cast(source, target.dtype))
-    return twin
+    return copy
 
 
 def _rebuilt(model: keras.Model, dtype: str) -> keras.Model:
@@ -74,7 +74,7 @@ def _recast(config: Any, dtype: str) -> Any:
 
 @contextmanager
 def _default_dtype(dtype: str) -> Iterator[None]:
-    """Makes layers that custom layers create without a dtype compute in it, too."""
+    """Let layers that custom layers create without a dtype compute in it, too."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:

@@ -1,11 +1,11 @@
-"""Inputs and outputs brought to mean 0 and spread 1 inside the model, by layers that are exported with it.
+"""Inputs and outputs scaled to mean 0 and spread 1 inside the model, by layers that are exported with it.
 
-With centres c and spreads s of the samples, a network g of scaled numbers becomes the function
+With centres c and spreads s of the samples, a network g of scaled variables becomes the function
 
     f(x) = c_f + s_f g((x - c_x) / s_x),        df/dx = (s_f / s_x) g'((x - c_x) / s_x)
 
-whose derivatives come out of the chain rule alone: nothing has to be scaled back by hand (Huge and Savine, arXiv
-2005.02347, section 2.3, scale data outside the model instead).
+whose derivatives follow by the chain rule: nothing has to be scaled back by hand (Huge and Savine, arXiv 2005.02347,
+section 2.3, scale data outside the model instead).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import keras
 import numpy as np
+
+from gradwire_training._data import mean_and_deviation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units that a model works in.
+    """The units of a model's scaled variables.
 
     Attributes:
         inputs: name -> an array that broadcasts with a row: what its first scaling layer divides by, else 1.
@@ -38,6 +40,7 @@ class Units:
 
 
 SCALED: Final = "_scaled"  # ends the name of a layer on the scaled side
+ROUNDING: Final = 1e-12  # of the mean: a smaller deviation is rounding
 
 
 @final
@@ -54,16 +57,16 @@ class Scale:
     spread: NDArray[np.float64]
 
     def inward(self, name: str) -> keras.Layer:
-        """Builds the layer that takes physical numbers to scaled ones."""
+        """Build the layer from physical to scaled values."""
         return _rescaling(1 / self.spread, -self.centre / self.spread, name + SCALED)
 
     def outward(self, name: str) -> keras.Layer:
-        """Builds the layer that takes scaled numbers to physical ones."""
+        """Build the layer from scaled to physical values."""
         return _rescaling(self.spread, self.centre, name)
 
 
 def input_scales(samples: Samples) -> dict[str, Scale]:
-    """Measures every input number over the samples.
+    """Return centre and spread of every input element over the samples.
 
     Args:
         samples: at least one row.
@@ -75,10 +78,10 @@ def input_scales(samples: Samples) -> dict[str, Scale]:
 
 
 def output_scales(samples: Samples) -> dict[str, Scale]:
-    """Measures every output number over the samples' known labels.
+    """Return centre and spread of every output element over the known labels.
 
-    Where fewer than two different values are known, as with derivatives alone, the spread is what the slopes
-    make of the inputs' spreads: the root of the sum of mean (dy/dx_j s_j)^2 over the inputs j.
+    Where fewer than two different values are known, as with derivatives alone, the spread follows from the derivatives
+    and the inputs' spreads: the root of the sum of mean (dy/dx_j s_j)^2 over the inputs j.
 
     Args:
         samples: at least one row.
@@ -88,37 +91,35 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
     """
     scales: dict[str, Scale] = {}
     for name, column in samples.y.items():
-        known = _of(column)
-        varies = _deviation(column) > 0
-        spread = np.where(varies, known.spread, _slope_spread(samples, name))
-        scales[name] = Scale(known.centre, spread)
+        centre, deviation = _moments(column)
+        scales[name] = Scale(centre, np.where(deviation > 0, deviation, _spread_by_derivatives(samples, name)))
     return scales
 
 
-def units_of(model: keras.Model, ports: IoBinding) -> Units:
-    """Finds the units that a model works in: those of its first and last scaling layers.
+def units_of(model: keras.Model, binding: IoBinding) -> Units:
+    """Return the units of a model: those of its first and last scaling layers.
 
     Args:
         model: Functional or Sequential.
-        ports: how its names and the samples' match.
+        binding: how its names and the samples' match.
     """
     inputs, outputs = model.inputs, model.outputs
     return Units(
-        inputs={port.name: _divisor(model, inputs[i]) for i, port in enumerate(ports.inputs)},
-        outputs={port.name: _factor(model, outputs[i]) for i, port in enumerate(ports.outputs)},
+        inputs={tensor.name: _divisor(model, inputs[i]) for i, tensor in enumerate(binding.inputs)},
+        outputs={tensor.name: _factor(model, outputs[i]) for i, tensor in enumerate(binding.outputs)},
     )
 
 
 def _divisor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(tensor is taken for taken in _ends(layer, "input")):
+        if isinstance(layer, keras.layers.Rescaling) and any(tensor is end for end in _ends(layer, "input")):
             return 1 / _scale(layer)
     return np.ones(())
 
 
 def _factor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(tensor is made for made in _ends(layer, "output")):
+        if isinstance(layer, keras.layers.Rescaling) and any(tensor is end for end in _ends(layer, "output")):
             return _scale(layer)
     return np.ones(())
 
@@ -126,7 +127,7 @@ def _factor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
 def _ends(layer: keras.Layer, end: str) -> list[Any]:
     try:
         return keras.tree.flatten(getattr(layer, end))
-    except (AttributeError, ValueError):  # used more than once, or never: Keras does not tell which is meant
+    except (AttributeError, ValueError):  # called more than once, or never: Keras does not tell which is meant
         return []
 
 
@@ -136,40 +137,30 @@ def _scale(layer: keras.layers.Rescaling) -> NDArray[np.float64]:
 
 
 def _rescaling(scale: NDArray[np.float64], offset: NDArray[np.float64], name: str) -> keras.Layer:
-    # As arrays, for Keras takes plain numbers through float32; and of float32's numbers, for then copies of the
-    # model in either precision are one function.
+    # As arrays, since Keras rounds plain numbers to float32; and rounded to float32, so that copies of the model in
+    # either precision are one function.
     exact: list[Any] = [np.asarray(part, np.float32).astype(np.float64) for part in (scale, offset)]
     return keras.layers.Rescaling(*exact, name=name)
 
 
 def _of(column: NDArray[np.float64]) -> Scale:
-    present = np.isfinite(column)
-    count = np.maximum(present.sum(axis=0), 1)
-    centre = np.where(present, column, 0.0).sum(axis=0) / count
-    spread = _deviation(column)
-    return Scale(centre, np.where(spread > 0, spread, 1.0))
+    centre, deviation = _moments(column)
+    return Scale(centre, np.where(deviation > 0, deviation, 1.0))
 
 
-def _deviation(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gives the standard deviation of what is known, zero where that is rounding alone."""
-    present = np.isfinite(column)
-    count = np.maximum(present.sum(axis=0), 1)
-    centre = np.where(present, column, 0.0).sum(axis=0) / count
-    spread = np.sqrt(np.where(present, column - centre, 0.0).__pow__(2).sum(axis=0) / count)
-    return np.where(spread > 1e-12 * np.abs(centre), spread, 0.0)
+def _moments(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of the known elements; the latter zero where it is rounding alone."""
+    centre, deviation = mean_and_deviation(column)
+    return centre, np.where(deviation > ROUNDING * np.abs(centre), deviation, 0.0)
 
 
-def _slope_spread(samples: Samples, output: str) -> NDArray[np.float64]:
+def _spread_by_derivatives(samples: Samples, output: str) -> NDArray[np.float64]:
     shape = samples.y[output].shape[1:]
     total = np.zeros(shape)
     for wrt, column in samples.dydx.get(output, {}).items():
-        moved = _by_numbers(column, shape, samples.x[wrt].shape[1:]) * _of(samples.x[wrt]).spread.ravel()
+        spread = _of(samples.x[wrt]).spread.ravel()
+        moved = column.reshape(len(column), -1, len(spread)) * spread  # (rows, output elements, input elements)
         present = np.isfinite(moved)
         squares = np.where(present, moved, 0.0) ** 2
         total += (squares.sum(axis=0) / np.maximum(present.sum(axis=0), 1)).sum(axis=-1).reshape(shape)
     return np.where(total > 0, np.sqrt(total), 1.0)
-
-
-def _by_numbers(column: NDArray[np.float64], output: tuple[int, ...], wrt: tuple[int, ...]) -> NDArray[np.float64]:
-    """Gives derivatives as ``(rows, output numbers, input numbers)``."""
-    return column.reshape(len(column), int(np.prod(output)), int(np.prod(wrt)))

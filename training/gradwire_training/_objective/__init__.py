@@ -5,16 +5,17 @@ from gradwire_training._objective.batches import Batches
 from gradwire_training._objective.compiled import Compiled
 from gradwire_training._objective.losses import Derivative, Loss, Sobolev, Value
 from gradwire_training._objective.objective import Objective, Weights
-from gradwire_training._objective.terms import Rows
-from gradwire_training._objective.weighting import Term
+from gradwire_training._objective.rows import FittedRows
+from gradwire_training._objective.terms import Layout, Term
 
 __all__ = [
     "Batches",
     "Compiled",
     "Derivative",
+    "FittedRows",
+    "Layout",
     "Loss",
     "Objective",
-    "Rows",
     "Sobolev",
     "Term",
     "Value",

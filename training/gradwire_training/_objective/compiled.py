@@ -1,4 +1,4 @@
-"""TensorFlow functions compiled by XLA, where XLA can."""
+"""TensorFlow functions compiled by XLA where possible."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 class Compiled:
     """A function of tensors that runs as one compiled program.
 
-    XLA fuses the small operations of small networks: the reference problem takes 7 µs a step with it, 90
-    without. It does not know every operation (text, Python callbacks); a function with such a one runs as a
-    plain graph.
+    XLA fuses the small operations of small networks: the log problem takes 7 µs a step with it, 90 without. It does
+    not know every operation (text, Python callbacks); a function with such an operation runs as a plain graph.
 
     Args:
         function: of tensors and variables; traced once for each shape of its arguments.
@@ -32,14 +31,14 @@ class Compiled:
         self._proven = False
 
     def __call__(self, *arguments: Any) -> Any:
-        """Runs the function; compiles it first where needed."""
+        """Run the function; compile it first where needed."""
         if self._proven:
             return self._graph(*arguments)
         self._proven = True
         try:
             return self._graph(*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-            # XLA refuses before anything has run, so that no variable has moved; another fault comes again
+            # XLA refuses before anything has run, so that no variable has moved; any other fault is raised again
             # below.
             self._graph = tf.function(self._function, autograph=False)
             self.xla = False

@@ -1,4 +1,4 @@
-"""A model, samples and a loss, tied into one number to be made small."""
+"""A model, samples and a loss as one scalar to minimise."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from gradwire._errors import UsageError
 from gradwire_export import row_derivatives
 from gradwire_training._models import units_of
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
-from gradwire_training._objective.labels import mean_over
-from gradwire_training._objective.tensors import Data, row_shape
-from gradwire_training._objective.terms import Rows
-from gradwire_training._objective.weighting import Term, terms
+from gradwire_training._objective.rows import FittedRows
+from gradwire_training._objective.tensors import Data, mean_absolute_error
+from gradwire_training._objective.terms import terms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import keras
     from numpy.typing import NDArray
 
     from gradwire_training._data import Samples, Stream, Table
     from gradwire_training._models import IoBinding
-    from gradwire_training._objective.labels import Labels
     from gradwire_training._objective.losses import Loss
+    from gradwire_training._objective.tensors import Labels
+    from gradwire_training._objective.terms import Term
 
 Weights: TypeAlias = "list[NDArray[Any]]"
 
@@ -36,7 +36,7 @@ class Objective:
 
     Args:
         model: in the precision in which it is to be trained.
-        ports: how its names and the samples' match.
+        binding: how its names and the samples' match.
         samples: what is fitted.
         loss: how.
         dtype: the precision, ``"float32"`` or ``"float64"``.
@@ -44,24 +44,22 @@ class Objective:
         stream: all rows, where ``samples`` are some of them.
 
     Attributes:
-        model: as given.
-        dtype: as given.
-        ports: as given.
-        terms: what the loss sums (see ``_balance.py``).
-        data: every row, the pins last.
-        pins: how many of the rows are pins.
-        known: the values that are known, by output, whether the loss fits them or not.
+        model: see the argument, as for ``binding``, ``loss`` and ``dtype``.
+        terms: what the loss sums (see ``weighting.py``).
+        data: every row, the loss's pins last: the labels, held once.
+        anchors: how many of the rows are pins.
         trainable: the variables that optimisers move, in Keras's order.
 
     Raises:
-        DataError: the loss needs labels that are not there, or a derivative by an integer input.
+        DataError: the loss needs labels that are not there, or a derivative with respect to an
+            integer input.
         UsageError: the model has no trainable weight.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        ports: IoBinding,
+        binding: IoBinding,
         samples: Samples,
         loss: Loss,
         *,
@@ -75,25 +73,29 @@ class Objective:
         self.trainable: list[Any] = list(model.trainable_variables)
         if not self.trainable:
             raise UsageError(f"the model {model.name!r} has no trainable weight: set trainable on some layer")
-        self.ports = ports
-        self._shapes = {port.name: port.shape for port in (*ports.inputs, *ports.outputs)}
-        rows = Rows.of(samples, loss)
-        self.terms = terms(rows, samples, loss, units_of(model, ports))
-        self.known = rows.known
-        self.data = Data.of(rows, self.terms, ports, dtype=dtype)
-        self.pins = rows.pins
+        self.binding = binding
         self.loss, self._seed, self._stream = loss, seed, stream
-        self._factors = [self._factor(term) for term in self.terms]
+        rows = FittedRows.of(samples, loss)
+        self.anchors = rows.anchors
+        self.terms = terms_of(rows, samples, loss, units_of(model, binding))
+        self.data = Data.of(rows, self.terms, binding, dtype=dtype)
+        self._shapes = {tensor.name: tensor.shape for tensor in (*binding.inputs, *binding.outputs)}
+        self._wrt: dict[str, list[str]] = {}  # what the terms differentiate, and with respect to what
+        for term in self.terms:
+            for name in term.wrt:
+                if name not in self._wrt.setdefault(term.output, []):
+                    self._wrt[term.output].append(name)
+        self._factors = [tf.constant(term.factor.reshape(term.row_shape(binding)), dtype) for term in self.terms]
 
     @property
     def weight_count(self) -> int:
-        """How many numbers are trained."""
+        """How many weights are trained."""
         return sum(int(np.prod(variable.shape)) for variable in self.trainable)
 
     @property
     def label_count(self) -> int:
         """How many labels are fitted."""
-        return sum(int(np.isfinite(term.labels).sum()) for term in self.terms)
+        return sum(labels.count for labels in self.data.labels)
 
     @property
     def x(self) -> Table:
@@ -101,17 +103,25 @@ class Objective:
         return {name: column.numpy() for name, column in self.data.x.items()}
 
     @property
+    def known(self) -> Table:
+        """The known values of every row by output, NaN elsewhere, whether the loss fits them or not."""
+        return {
+            name: np.where(labels.present.numpy(), labels.target.numpy(), np.nan)
+            for name, labels in self.data.known.items()
+        }
+
+    @property
     def count(self) -> int:
         """Number of rows of samples: those before the pins."""
-        return int(next(iter(self.data.x.values())).shape[0]) - self.pins
+        return int(next(iter(self.data.x.values())).shape[0]) - self.anchors
 
     def data_of(self, samples: Samples) -> Data:
-        """Gives other samples of the same function, such as the next part of a file, with the pins behind them.
+        """Return other samples of the same function, such as the next part of a file, with the pins behind them.
 
         Raises:
             DataError: their columns are others.
         """
-        return Data.of(Rows.of(samples, self.loss), self.terms, self.ports, dtype=self.dtype)
+        return Data.of(FittedRows.of(samples, self.loss), self.terms, self.binding, dtype=self.dtype)
 
     @property
     def rows(self) -> int:
@@ -119,20 +129,22 @@ class Objective:
         return self.count if self._stream is None else self._stream.count
 
     def batches(self, size: int | None) -> Batches | None:
-        """Gives mini-batches; None where every step takes all rows.
+        """Return mini-batches; None where every step takes all rows.
 
         Args:
             size: rows of a batch; None for all, or of a stream, for 1,024.
 
         Raises:
-            UsageError: a batch of a stream is larger than what is held of it at a time.
+            UsageError: a batch of a stream is larger than the part of it that is held at a time.
         """
         if self._stream is not None:
-            return FromStream(self, self._stream, size, self._seed)
-        return None if size is None or size >= self.count else InMemory(self, size, self._seed)
+            return FromStream(self._stream, self.data_of, self.data, size, anchors=self.anchors, seed=self._seed)
+        if size is None or size >= self.count:
+            return None
+        return InMemory(self.data, size, anchors=self.anchors, seed=self._seed)
 
     def loss_and_mae(self, batch: Data | None = None, counts: Any = None) -> tuple[Any, Any]:
-        """Computes the loss, and the mean absolute error of every value that is known.
+        """Compute the loss, and the mean absolute error of every value that is known.
 
         Losses that the model's layers add, such as regularisers, are part of the loss, as in Keras.
 
@@ -145,58 +157,49 @@ class Objective:
             Two scalars; the second is zero where no value is known.
         """
         data = self.data if batch is None else batch
-        errors, values = self._errors(data)
-        known = [(labels, values[name]) for name, labels in data.known.items()]
-        loss = tf.add_n([_sum_of_squares(error, counts) for error in errors])
+        residuals, values = self._residuals(data)
+        loss = tf.add_n([_sum_of_squares(part, counts) for part in residuals])
         for added in self.model.losses:
             loss += tf.cast(added, self.dtype)
-        return loss, mean_over(tf.abs, known)
+        return loss, mean_absolute_error(data.known, values)
 
     def residuals(self) -> tuple[Any, Any]:
-        """Computes the errors whose squares sum to the loss, but for what the model's layers add.
+        """Compute the residuals whose squares sum to the loss, but for what the model's layers add.
 
         Returns:
-            One vector: term after term, and in a term row after row, those whose label is there; and the mean
+            One vector: term after term, and in a term row after row, those whose label is present; and the mean
             absolute error, as ``loss_and_mae`` has it.
         """
-        errors, values = self._errors(self.data)
-        known = [(labels, values[name]) for name, labels in self.data.known.items()]
+        residuals, values = self._residuals(self.data)
         present = [
-            tf.gather(tf.reshape(error, [-1]), np.flatnonzero(np.isfinite(term.labels)))
-            for term, error in zip(self.terms, errors, strict=True)
+            tf.gather(tf.reshape(part, [-1]), np.flatnonzero(labels.present.numpy()))
+            for labels, part in zip(self.data.labels, residuals, strict=True)
         ]
-        return tf.concat(present, 0), mean_over(tf.abs, known)
+        return tf.concat(present, 0), mean_absolute_error(self.data.known, values)
 
     def gradient(self, batch: Data | None = None, counts: Any = None) -> tuple[Any, Any, list[Any]]:
-        """Computes loss, metric, and the loss's gradient by every trainable variable (see ``loss_and_mae``)."""
+        """Compute loss and metric (see ``loss_and_mae``), and the loss's gradient with respect to ``trainable``."""
         sources = [variable.value for variable in self.trainable]
         with tf.GradientTape() as tape:
             loss, mae = self.loss_and_mae(batch, counts)
         return loss, mae, tape.gradient(loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     def snapshot(self) -> Weights:
-        """Copies every weight, trainable or not."""
+        """Return a copy of every weight, trainable or not."""
         return [np.array(weight) for weight in self.model.weights]
 
     def restore(self, weights: Iterable[NDArray[Any]]) -> None:
-        """Puts a snapshot back."""
+        """Assign the weights of a snapshot."""
         for variable, weight in zip(self.model.weights, weights, strict=True):
             variable.assign(weight)
 
-    def _errors(self, data: Data) -> tuple[list[Any], dict[str, Any]]:
-        """Gives every term's errors in its units, and the model's values."""
-        wanted: dict[str, dict[str, None]] = {}
-        for term in self.terms:
-            if term.wrt:
-                wanted.setdefault(term.output, {}).update(dict.fromkeys(term.wrt))
+    def _residuals(self, data: Data) -> tuple[list[Any], dict[str, Any]]:
+        """Return every term's residuals, and the model's values."""
         values, derivatives = row_derivatives(
-            lambda x: self.ports.call(self.model, x, training=True),
-            data.x,
-            {output: list(by) for output, by in wanted.items()},
-            self._shapes,
+            lambda x: self.binding.call(self.model, x, training=True), data.x, self._wrt, self._shapes
         )
         residuals = [
-            self._residual(term, factor, labels, _answer(term, values, derivatives.get(term.output, {}), data, labels))
+            self._residual(term, factor, labels, term.predict(values, derivatives, data.directions))
             for term, labels, factor in zip(self.terms, data.labels, self._factors, strict=True)
         ]
         return residuals, values
@@ -208,31 +211,9 @@ class Objective:
         unit = factor / term.scale
         return term.scale * self.loss.residual(unit * errors, unit * labels.target)
 
-    def _factor(self, term: Term) -> Any:
-        factor = np.broadcast_to(term.factor, term.labels.shape[1:]).reshape(row_shape(term, self.ports))
-        return tf.constant(factor, self.dtype)
 
-
-def _answer(term: Term, values: Mapping[str, Any], derivatives: Mapping[str, Any], data: Data, labels: Labels) -> Any:
-    """Gives what the model says where a term has labels."""
-    if not term.wrt:
-        return values[term.output]
-    if not term.along:
-        return derivatives[term.wrt[0]]
-    moved = [
-        tf.einsum("bof,bf->bo", _by_numbers(derivatives[name], part.shape[1]), part)
-        for name, part in data.directions.items()
-    ]
-    return tf.reshape(tf.add_n(moved), tf.shape(labels.target))
-
-
-def _sum_of_squares(error: Any, counts: Any) -> Any:
-    squares = tf.square(error)
+def _sum_of_squares(residuals: Any, counts: Any) -> Any:
+    squares = tf.square(residuals)
     if counts is None:
         return tf.reduce_sum(squares)
     return tf.reduce_sum(counts * tf.reduce_sum(tf.reshape(squares, [tf.shape(squares)[0], -1]), axis=1))
-
-
-def _by_numbers(derivative: Any, numbers: int) -> Any:
-    """Gives derivatives as ``(rows, output numbers, input numbers)``."""
-    return tf.reshape(derivative, [tf.shape(derivative)[0], -1, numbers])

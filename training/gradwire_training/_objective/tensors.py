@@ -8,18 +8,51 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import tensorflow as tf
 
-from gradwire._errors import DataError
-from gradwire._package import derivative_shape
-from gradwire_training._objective.labels import Labels
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from gradwire_training._models import IoBinding
-    from gradwire_training._objective.terms import Rows
-    from gradwire_training._objective.weighting import Term
+    from gradwire_training._objective.rows import FittedRows
+    from gradwire_training._objective.terms import Term
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a tensor should be, where that is known.
+
+    Attributes:
+        target: ``(rows, *shape)``, zero where it is not known.
+        present: bool, the same shape.
+        count: how many elements are known; a tensor in a mini-batch.
+    """
+
+    target: Any
+    present: Any
+    count: Any
+
+    @classmethod
+    def of(cls, column: NDArray[np.float64], dtype: str) -> Labels:
+        """Build labels from a column in which NaN means that an element is not known."""
+        present = np.isfinite(column)
+        target = tf.constant(np.where(present, column, 0.0), dtype)
+        return cls(target=target, present=tf.constant(present), count=int(present.sum()))
+
+    def take(self, rows: Any) -> Labels:
+        """Return the labels of some rows, by an integer tensor of row numbers."""
+        present = tf.gather(self.present, rows)
+        count = tf.reduce_sum(tf.cast(present, self.target.dtype))
+        return Labels(target=tf.gather(self.target, rows), present=present, count=count)
+
+    def map(self, function: Callable[[Any], Any]) -> Labels:
+        """Return labels with a function applied to both tensors."""
+        return Labels(target=function(self.target), present=function(self.present), count=self.count)
+
+    def errors(self, output: Any) -> Any:
+        """Return output - target, selected before anything else is done: a missing label has no gradient."""
+        return tf.where(self.present, output - self.target, tf.zeros_like(self.target))
 
 
 @final
@@ -29,7 +62,7 @@ class Data:
 
     Attributes:
         x: inputs by name, in the model's precision or its integers.
-        directions: directions by input, ``(rows, numbers)``, zero where nothing moves; empty where no derivative
+        directions: directions by input, ``(rows, elements)``, zero where nothing moves; empty where no derivative
             along them is fitted.
         known: outputs by name, as far as known: what the metric is taken over.
         labels: of every term of the loss.
@@ -41,100 +74,90 @@ class Data:
     labels: list[Labels]
 
     @classmethod
-    def of(cls, rows: Rows, terms: Sequence[Term], ports: IoBinding, *, dtype: str) -> Data:
-        """Makes tensors of rows.
+    def of(cls, rows: FittedRows, terms: Sequence[Term], binding: IoBinding, *, dtype: str) -> Data:
+        """Build tensors of rows.
 
         Args:
-            rows: with every column that the model takes; labels that a term lacks here are missing ones.
+            rows: with every column that the model takes; labels of a term that they lack are missing ones.
             terms: of the loss.
-            ports: how names and shapes of model and samples match.
+            binding: how names and shapes of model and samples match.
             dtype: of floats.
 
         Raises:
-            DataError: a term needs the derivative by an integer input.
+            DataError: a term needs the derivative with respect to an integer input.
         """
-        shapes = {port.name: port.shape for port in ports.outputs}
+        shapes = {tensor.name: tensor.shape for tensor in binding.outputs}
+        directions = dict.fromkeys(name for term in terms for name in term.directions)
         return cls(
             x={
-                port.name: tf.constant(
-                    rows.x[port.name].reshape(-1, *port.shape), dtype if port.is_floating else port.dtype
+                tensor.name: tf.constant(
+                    rows.x[tensor.name].reshape(-1, *tensor.shape), dtype if tensor.is_floating else tensor.dtype
                 )
-                for port in ports.inputs
+                for tensor in binding.inputs
             },
             directions={
-                name: tf.constant(column.reshape(len(column), -1), dtype) for name, column in rows.directions.items()
+                name: tf.constant(rows.directions[name].reshape(len(rows.directions[name]), -1), dtype)
+                for name in directions
             },
             known={name: _labels(column, shapes[name], dtype) for name, column in rows.known.items()},
-            labels=[_labels(_column(rows, term), row_shape(term, ports), dtype) for term in terms],
+            labels=[_labels(_column(rows, term), term.row_shape(binding), dtype) for term in terms],
         )
 
     def take(self, rows: Any) -> Data:
-        """Gives some of the rows.
+        """Return some of the rows.
 
         Args:
             rows: integer tensor of row numbers.
         """
-        return Data(
-            x={name: tf.gather(column, rows) for name, column in self.x.items()},
-            directions={name: tf.gather(column, rows) for name, column in self.directions.items()},
-            known={name: labels.take(rows) for name, labels in self.known.items()},
-            labels=[labels.take(rows) for labels in self.labels],
-        )
+        return self._map(lambda column: tf.gather(column, rows), lambda labels: labels.take(rows))
 
     def buffers(self, capacity: int) -> Data:
-        """Makes variables of these dtypes and row shapes, for up to a number of rows that change now and then."""
+        """Return variables of these dtypes and row shapes, for up to ``capacity`` rows that change now and then."""
 
         def buffer(column: Any) -> Any:
             return tf.Variable(tf.zeros((capacity, *column.shape[1:]), column.dtype), trainable=False)
 
-        return Data(
-            x={name: buffer(column) for name, column in self.x.items()},
-            directions={name: buffer(column) for name, column in self.directions.items()},
-            known={name: labels.over(buffer) for name, labels in self.known.items()},
-            labels=[labels.over(buffer) for labels in self.labels],
-        )
+        return self._map(buffer, lambda labels: labels.map(buffer))
 
     def fill(self, rows: Data) -> None:
-        """Puts other rows into buffers, from the first row on; what lies behind them stays."""
+        """Write other rows into buffers, from the first row on; what lies behind them stays."""
         for buffer, column in zip(self._tensors(), rows._tensors(), strict=True):
             buffer[: column.shape[0]].assign(column)
 
+    def _map(self, function: Callable[[Any], Any], label_function: Callable[[Labels], Labels]) -> Data:
+        return Data(
+            x={name: function(column) for name, column in self.x.items()},
+            directions={name: function(column) for name, column in self.directions.items()},
+            known={name: label_function(labels) for name, labels in self.known.items()},
+            labels=[label_function(labels) for labels in self.labels],
+        )
+
     def _tensors(self) -> list[Any]:
         labels = [*self.known.values(), *self.labels]
-        return [
-            *self.x.values(),
-            *self.directions.values(),
-            *(part for entry in labels for part in (entry.target, entry.present)),
-        ]
+        parts = [part for entry in labels for part in (entry.target, entry.present)]
+        return [*self.x.values(), *self.directions.values(), *parts]
 
 
-def row_shape(term: Term, ports: IoBinding) -> tuple[int, ...]:
-    """Gives the row shape of a term's labels, as the model gives its answers.
+def mean_absolute_error(known: Mapping[str, Labels], values: Mapping[str, Any]) -> Any:
+    """Return the mean absolute error over every known element of all outputs together.
 
-    Raises:
-        DataError: it is the derivative by an integer input.
+    Args:
+        known: labels by output; at least one output.
+        values: the model's, by output.
+
+    Returns:
+        A scalar; zero where no element is known.
     """
-    inputs = {port.name: port for port in ports.inputs}
-    outputs = {port.name: port.shape for port in ports.outputs}
-    for wrt in term.wrt:
-        if not inputs[wrt].is_floating:
-            raise DataError(f"dydx[{term.output!r}][{wrt!r}]: the model's {wrt!r} is an integer: leave it out of dydx")
-    if not term.wrt or term.along:
-        return outputs[term.output]
-    return derivative_shape(outputs[term.output], inputs[term.wrt[0]].shape)
+    pairs: Iterable[tuple[Labels, Any]] = [(labels, values[name]) for name, labels in known.items()]
+    total = tf.add_n([tf.reduce_sum(tf.abs(labels.errors(value))) for labels, value in pairs])
+    count = tf.add_n([tf.cast(labels.count, total.dtype) for labels, _ in pairs])
+    return total / tf.maximum(count, 1)
 
 
-def _column(rows: Rows, term: Term) -> NDArray[np.float64]:
-    """Finds a term's labels among the rows; they may be other rows than those that the term was made of."""
-    if term.along:
-        found = rows.tangents.get(term.output)
-    elif term.wrt:
-        found = rows.slopes.get(term.output, {}).get(term.wrt[0])
-    else:
-        found = rows.fitted[term.output]
-    if found is None:
-        found = np.full((len(next(iter(rows.x.values()))), *term.labels.shape[1:]), np.nan)
-    return found
+def _column(rows: FittedRows, term: Term) -> NDArray[np.float64]:
+    """Return a term's labels among the rows, which may be others than those that the term was made of."""
+    column = rows.labels.get(term.key)
+    return np.full((len(next(iter(rows.x.values()))), *term.factor.shape), np.nan) if column is None else column
 
 
 def _labels(column: NDArray[np.float64], shape: tuple[int, ...], dtype: str) -> Labels:

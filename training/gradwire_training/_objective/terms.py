@@ -1,100 +1,239 @@
-"""The rows that a loss looks at: samples and pins, joined."""
+"""The terms of a loss: the values of an output, a partial derivative, or an output's derivative along directions.
+
+What differs between them is decided here: which column holds a term's labels, how a model predicts it, and where it
+lies among the elements of a row. The labels themselves are held once, as tensors (``tensors.py``).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
+import tensorflow as tf
+from typing_extensions import override
 
 from gradwire._errors import DataError
+from gradwire._package import derivative_shape
+from gradwire_training._data import ColumnKey
+from gradwire_training._objective.weighting import Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from gradwire_training._data import Derivatives, Samples, Table
+    from gradwire_training._data import Samples
+    from gradwire_training._models import IoBinding, Units
     from gradwire_training._objective.losses import Loss
+    from gradwire_training._objective.rows import FittedRows
+
+Array: TypeAlias = "NDArray[np.float64]"
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows that a loss looks at: the samples, and after them the loss's pins.
+class Layout:
+    """Where outputs and inputs lie among the elements of a row.
 
     Attributes:
-        x: inputs by name.
-        known: outputs by name, as far as known: what the metric is taken over.
-        fitted: outputs by name, those that the loss fits.
-        slopes: derivatives by output and input that the loss fits; pairs without any label are left out.
-        directions: directions by input, zero where none is given; empty where no ``tangents`` are fitted.
-        tangents: derivatives along them by output that the loss fits; outputs without any label are left out.
-        pins: how many of the rows, the last ones, are pins.
+        outputs: output -> its elements among those of all outputs.
+        inputs: input -> its elements among those of the inputs that some term differentiates with respect to.
+        directions: ``(rows, input elements)``, zero where nothing moves.
     """
 
-    x: Table
-    known: Table
-    fitted: Table
-    slopes: Derivatives
-    directions: Table = field(default_factory=dict)
-    tangents: Table = field(default_factory=dict)
-    pins: int = 0
+    outputs: Mapping[str, slice]
+    inputs: Mapping[str, slice]
+    directions: Array
 
-    @classmethod
-    def of(cls, samples: Samples, loss: Loss) -> Rows:
-        """Joins samples and pins.
+
+class Term(ABC):
+    """One kind of labels of one output, and what an error of each counts.
+
+    Attributes:
+        output: name of the output.
+        factor: what errors are multiplied by before they are squared and summed, of the shape of a row of labels.
+        scale: the part of it that is no unit: the root of the term's weight over the number of labels.
+    """
+
+    output: str
+    factor: Array
+    scale: float
+
+    @property
+    @abstractmethod
+    def key(self) -> ColumnKey:
+        """The column that holds its labels."""
+
+    @property
+    def wrt(self) -> tuple[str, ...]:
+        """The inputs that it differentiates with respect to; empty for values."""
+        return ()
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The inputs whose directions it needs."""
+        return ()
+
+    @abstractmethod
+    def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
+        """Return the model's prediction, a tensor ``(rows, *row shape)``.
+
+        Args:
+            values: by output.
+            derivatives: by output and input.
+            directions: by input, ``(rows, elements)``.
+        """
+
+    @abstractmethod
+    def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
+        """Return the term's part of all predictions, or of their Jacobian with respect to the weights.
+
+        Args:
+            values: ``(rows, output elements)``, or with an axis of weights behind them.
+            derivatives: ``(rows, output elements, input elements)``, likewise.
+            layout: where the elements lie.
+            rows: which of all rows these are.
+
+        Returns:
+            ``(rows, elements of a label)``, with the axis of weights where there is one.
+        """
+
+    def row_shape(self, binding: IoBinding) -> tuple[int, ...]:
+        """Return the shape of a row of labels as the model has it.
 
         Raises:
-            DataError: the pins' columns are not the samples'.
+            DataError: the term differentiates with respect to an integer input.
         """
-        slopes = {
-            output: {wrt: column for wrt, column in by.items() if np.isfinite(column).any()}
-            for output, by in (samples.dydx if loss.derivative_weight != 0 else {}).items()
-        }
-        slopes = {output: by for output, by in slopes.items() if by}
-        tangents = {
-            name: column
-            for name, column in samples.y_dot.items()
-            if loss.derivative_weight != 0 and np.isfinite(column).any()
-        }
-        directions = {name: np.nan_to_num(column) for name, column in samples.x_dot.items() if tangents}
-        if loss.pins is None:
-            return cls(
-                x=samples.x,
-                known=samples.y,
-                fitted=samples.y,
-                slopes=slopes,
-                directions=directions,
-                tangents=tangents,
-            )
-        _check_pins("x", samples.x, loss.pins.x)
-        _check_pins("y", samples.y, loss.pins.y)
-        hidden = {name: np.full_like(column, np.nan) for name, column in samples.y.items()}
-        return cls(
-            x=_joined(samples.x, loss.pins.x),
-            known=_joined(samples.y, loss.pins.y),
-            fitted=_joined(hidden, loss.pins.y),
-            slopes={output: {w: _padded(c, loss.pins.count) for w, c in by.items()} for output, by in slopes.items()},
-            directions={name: _padded(c, loss.pins.count, 0.0) for name, c in directions.items()},
-            tangents={name: _padded(c, loss.pins.count) for name, c in tangents.items()},
-            pins=loss.pins.count,
-        )
+        inputs = {tensor.name: tensor for tensor in binding.inputs}
+        for name in self.wrt:
+            if not inputs[name].is_floating:
+                label = ColumnKey("dydx", self.output, name).label
+                raise DataError(f"{label}: the model's {name!r} is an integer: leave it out of dydx")
+        shape = next(tensor.shape for tensor in binding.outputs if tensor.name == self.output)
+        return self._label_shape(shape, {name: tensor.shape for name, tensor in inputs.items()})
+
+    def _label_shape(self, output: tuple[int, ...], inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        del inputs
+        return output
 
 
-def _check_pins(role: str, samples: Table, pins: Table) -> None:
-    ours, theirs = _row_shapes(samples), _row_shapes(pins)
-    if ours != theirs:
-        raise DataError(f"the pins have {role} {theirs}, the samples {ours}: give pins the samples' columns")
+@final
+@dataclass(frozen=True, slots=True)
+class ValueTerm(Term):
+    """The values of an output."""
+
+    output: str
+    factor: Array
+    scale: float
+
+    @property
+    @override
+    def key(self) -> ColumnKey:
+        return ColumnKey("y", self.output)
+
+    @override
+    def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
+        return values[self.output]
+
+    @override
+    def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
+        return values[:, layout.outputs[self.output]]
 
 
-def _row_shapes(table: Mapping[str, NDArray[np.float64]]) -> dict[str, tuple[int, ...]]:
-    return {name: column.shape[1:] for name, column in table.items()}
+@final
+@dataclass(frozen=True, slots=True)
+class PartialTerm(Term):
+    """The partial derivatives of an output with respect to an input."""
+
+    output: str
+    input: str
+    factor: Array
+    scale: float
+
+    @property
+    @override
+    def key(self) -> ColumnKey:
+        return ColumnKey("dydx", self.output, self.input)
+
+    @property
+    @override
+    def wrt(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    @override
+    def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
+        return derivatives[self.output][self.input]
+
+    @override
+    def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
+        part = derivatives[:, layout.outputs[self.output], layout.inputs[self.input]]
+        return part.reshape(len(part), -1, *part.shape[3:])
+
+    @override
+    def _label_shape(self, output: tuple[int, ...], inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        return derivative_shape(output, inputs[self.input])
 
 
-def _joined(first: Table, second: Table) -> Table:
-    return {name: np.concatenate([column, second[name]]) for name, column in first.items()}
+@final
+@dataclass(frozen=True, slots=True)
+class DirectionalTerm(Term):
+    """The derivatives of an output along a direction a row: the sum of dy/dx x_dot over the inputs."""
+
+    output: str
+    inputs: tuple[str, ...]
+    factor: Array
+    scale: float
+
+    @property
+    @override
+    def key(self) -> ColumnKey:
+        return ColumnKey("y_dot", self.output)
+
+    @property
+    @override
+    def wrt(self) -> tuple[str, ...]:
+        return self.inputs
+
+    @property
+    @override
+    def directions(self) -> tuple[str, ...]:
+        return self.inputs
+
+    @override
+    def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
+        parts: list[Any] = []
+        for name in self.inputs:
+            derivative, direction = derivatives[self.output][name], directions[name]
+            jacobian = tf.reshape(derivative, [tf.shape(derivative)[0], -1, direction.shape[1]])
+            parts.append(tf.einsum("bof,bf->bo", jacobian, direction))
+        return tf.reshape(tf.add_n(parts), tf.shape(values[self.output]))
+
+    @override
+    def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
+        part, directions = derivatives[:, layout.outputs[self.output]], layout.directions[rows]
+        return np.einsum("boi,bi->bo" if part.ndim == 3 else "boip,bi->bop", part, directions)  # noqa: PLR2004 - an axis of weights
 
 
-def _padded(column: NDArray[np.float64], rows: int, filler: float = np.nan) -> NDArray[np.float64]:
-    return np.concatenate([column, np.full((rows, *column.shape[1:]), filler)])
+def terms_of(rows: FittedRows, samples: Samples, loss: Loss, units: Units) -> list[Term]:
+    """Return the terms of a loss: values in the samples' order, then partial derivatives, then directional ones.
+
+    Args:
+        rows: the rows that the loss looks at, pins included.
+        samples: those whose spreads are the units.
+        loss: the weights, and whether it is balanced.
+        units: the model's.
+    """
+    weighting = Weighting(rows, samples, loss, units)
+    terms: list[Term] = []
+    for key, column in rows.labels.items():
+        match key.role:
+            case "y":
+                terms.append(ValueTerm(key.output, *weighting.value(key.output)))
+            case "dydx":
+                terms.append(PartialTerm(key.output, key.input, *weighting.partial(key, column)))
+            case _:
+                weights = weighting.directional(key, column, rows.directions)
+                terms.append(DirectionalTerm(key.output, tuple(rows.directions), *weights))
+    return terms

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import numpy as np
 
+from gradwire_training._data import ColumnKey
 from gradwire_training._fit import POINTS, evaluate
-from gradwire_training._objective import Rows
+from gradwire_training._objective import FittedRows
 from gradwire_training._report.figures.figure import (
     DERIVATIVE_COLOR,
     INK,
@@ -111,9 +112,12 @@ class _Curve:
         (wrt,), (output,) = ([tensor.name for tensor in side] for side in (binding.inputs, binding.outputs))
         tensors = {tensor.kind: tensor for tensor in comparison.tensors}
         x = comparison.x[wrt].ravel()
-        rows = Rows.of(result.request.samples, result.request.loss)  # only labels that were fitted are shown
+        rows = FittedRows.of(result.request.samples, result.request.loss)  # only labels that were fitted are shown
         sample_x = rows.x[wrt].ravel()
-        samples = {"value": rows.fitted[output], "derivative": rows.slopes.get(output, {}).get(wrt)}
+        samples = {
+            "value": rows.labels.get(ColumnKey("y", output)),
+            "derivative": rows.labels.get(ColumnKey("dydx", output, wrt)),
+        }
         points = np.concatenate([x, sample_x])
         if comparison.is_truth and (x.min(), x.max()) == (points.min(), points.max()):
             even_x = x  # the truth's points are even, and the model has been evaluated there

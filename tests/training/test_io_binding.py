@@ -43,10 +43,10 @@ def _lists():
 def test_a_model_is_called_by_the_samples_names(build, order):
     """Dict and list models alike take and give tensors by name, in the order of Keras's model.inputs."""
     model = build()
-    ports = IoBinding.of(model, TWO)
-    assert [port.name for port in ports.inputs] == order == [tensor.name for tensor in model.inputs]
-    x = {port.name: np.float32(TWO.x[port.name].reshape(-1, *port.shape)) for port in ports.inputs}
-    outputs = ports.call(model, x, training=False)
+    binding = IoBinding.of(model, TWO)
+    assert [tensor.name for tensor in binding.inputs] == order == [tensor.name for tensor in model.inputs]
+    x = {tensor.name: np.float32(TWO.x[tensor.name].reshape(-1, *tensor.shape)) for tensor in binding.inputs}
+    outputs = binding.call(model, x, training=False)
     assert list(outputs) == ["p", "q"]
     np.testing.assert_allclose(outputs["q"], np.full((3, 2), 4.0))
 
@@ -56,9 +56,9 @@ def test_a_lone_input_or_output_goes_by_the_samples_name(wrap):
     """With one of each, the model's own names do not matter, nor whether it wraps them."""
     x = keras.Input((1,), name="k")
     model = keras.Model(wrap(x), wrap(keras.layers.Dense(1)(x)))
-    ports = IoBinding.of(model, Samples({"spot": [1.0, 2.0]}, {"price": [1.0, 2.0]}))
-    assert (ports.inputs[0].name, ports.outputs[0].name) == ("spot", "price")
-    assert list(ports.call(model, {"spot": np.ones((2, 1), np.float32)}, training=False)) == ["price"]
+    binding = IoBinding.of(model, Samples({"spot": [1.0, 2.0]}, {"price": [1.0, 2.0]}))
+    assert (binding.inputs[0].name, binding.outputs[0].name) == ("spot", "price")
+    assert list(binding.call(model, {"spot": np.ones((2, 1), np.float32)}, training=False)) == ["price"]
 
 
 MISMATCHED = {

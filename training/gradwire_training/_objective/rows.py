@@ -1,0 +1,76 @@
+"""The rows that a loss looks at: the samples, and after them the anchors that fix the constant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from gradwire._errors import DataError
+from gradwire_training._data import ColumnKey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gradwire_training._data import Samples, Table
+    from gradwire_training._objective.losses import Loss
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FittedRows:
+    """The rows that a loss looks at: the samples, and after them the loss's pins.
+
+    Attributes:
+        x: inputs by name.
+        known: outputs by name, NaN where unknown: what the metric is taken over.
+        labels: what the loss fits, NaN where a label is missing or not fitted; columns without any are left out.
+        directions: directions by input, zero where nothing moves; empty where there are none.
+        anchors: how many of the rows, the last ones, are pins.
+    """
+
+    x: Table
+    known: Table
+    labels: dict[ColumnKey, NDArray[np.float64]]
+    directions: Table = field(default_factory=dict)
+    anchors: int = 0
+
+    @classmethod
+    def of(cls, samples: Samples, loss: Loss) -> FittedRows:
+        """Append the pins to the samples, and drop the labels that the loss does not fit.
+
+        Raises:
+            DataError: the pins' columns are not the samples'.
+        """
+        columns = {
+            key: column
+            for key, column in samples.columns().items()
+            if key.is_label and (key.role == "y" or loss.derivative_weight != 0) and np.isfinite(column).any()
+        }
+        directions = {name: np.nan_to_num(column) for name, column in samples.x_dot.items()}
+        if (pins := loss.pins) is None:
+            return cls(samples.x, samples.y, columns, directions)
+        for role, ours, theirs in (("x", samples.x, pins.x), ("y", samples.y, pins.y)):
+            shapes = [{name: column.shape[1:] for name, column in table.items()} for table in (theirs, ours)]
+            if shapes[0] != shapes[1]:
+                raise DataError(
+                    f"the pins have {role} {shapes[0]}, the samples {shapes[1]}: give pins the samples' columns"
+                )
+        values = {
+            ColumnKey("y", name): np.concatenate([np.full_like(samples.y[name], np.nan), column])
+            for name, column in pins.y.items()
+            if np.isfinite(column).any()
+        }
+        derivatives = {key: _padded(column, pins.count) for key, column in columns.items() if key.role != "y"}
+        return cls(
+            x={name: np.concatenate([column, pins.x[name]]) for name, column in samples.x.items()},
+            known={name: np.concatenate([column, pins.y[name]]) for name, column in samples.y.items()},
+            labels=values | derivatives,
+            directions={name: _padded(column, pins.count, 0.0) for name, column in directions.items()},
+            anchors=pins.count,
+        )
+
+
+def _padded(column: NDArray[np.float64], rows: int, filler: float = np.nan) -> NDArray[np.float64]:
+    return np.concatenate([column, np.full((rows, *column.shape[1:]), filler)])
