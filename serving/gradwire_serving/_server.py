@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import models_of
-from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver, Source, State, load_version
+from gradwire_serving._config import ServerOptions, models_of
+from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver, Source, State, Version, load_version
 from gradwire_serving._grpc import GrpcFrontEnd
 from gradwire_serving._wire import warm_up
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gradwire_serving._config import ServerOptions
-    from gradwire_serving._core import Version
 
 DEFAULT_GRACE: Final = 10.0  # seconds that running calls have when the server stops
 MICROS: Final = 1e-6  # seconds

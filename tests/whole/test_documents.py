@@ -205,6 +205,16 @@ def test_the_walks_of_the_architecture_name_what_is_there():
         assert [name for name in names if not re.search(rf"\b(?:def|class) {name}\b", text)] == [], file
 
 
+def test_the_classes_in_the_glossary_exist():
+    """A term's class, in parentheses behind it, is a class of the source."""
+    source = "".join(
+        path.read_text() for top in ("client", "training", "export") for path in (ROOT / top).rglob("*.py")
+    )
+    named = re.findall(r"\*\* \(`(\w+)`\): ", (ROOT / "docs" / "glossary.md").read_text().replace("\n  ", " "))
+    assert len(named) > 5
+    assert [name for name in named if not re.search(rf"^class {name}\b", source, re.MULTILINE)] == []
+
+
 def test_the_paths_in_documents_exist():
     """Every path of the repository that a document names."""
     for document in DOCUMENTS:

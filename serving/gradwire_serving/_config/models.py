@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from google.protobuf import text_format
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
 from gradwire._errors import UsageError
 from gradwire._package import version_directories
+from gradwire_serving._config.options import ServerOptions
 from gradwire_serving._core import ModelConfig, VersionPolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gradwire_serving._config.options import ServerOptions
 
 PLATFORM: Final = "tensorflow"
 

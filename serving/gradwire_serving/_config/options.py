@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEFAULT_PORT: Final = 8500
 # A server with no password is for this machine, unless its owner decides otherwise.

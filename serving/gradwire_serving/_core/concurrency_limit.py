@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from gradwire_serving._core.status import Code, StatusError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FULL: Final = "Server Threadpool Exhausted"
 STOPPING: Final = "the server is stopping"

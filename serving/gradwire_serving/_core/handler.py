@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
+import numpy as np
+
+from gradwire_serving._core.manager import Manager
+from gradwire_serving._core.models import ModelConfig
+from gradwire_serving._core.servable import Servable
 from gradwire_serving._core.status import invalid_argument
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    import numpy as np
-
-    from gradwire_serving._core.manager import Manager
-    from gradwire_serving._core.models import ModelConfig
-    from gradwire_serving._core.servable import Servable
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import enum
 import logging
 import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from pathlib import Path
+from typing import Final, TypeAlias, final
 
+from gradwire_serving._core.servable import Servable
 from gradwire_serving._core.status import Code, Status, StatusError, status_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from gradwire_serving._core.servable import Servable
 
 log: Final = logging.getLogger("gradwire_serving")
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, final
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from gradwire._errors import PackageError
 from gradwire._package import GRAPH_FILE, SERVING_DEFAULT
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._core.signature import BoundSignature
 from gradwire_serving._core.status import Code, Status, StatusError, status_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    import numpy as np
-    from tensorflow.core.protobuf import meta_graph_pb2
 
 SAVED_MODEL_FILES: Final = (GRAPH_FILE, GRAPH_FILE.with_suffix(".pbtxt"))
 

@@ -8,18 +8,14 @@ reports a wrong dtype in other words and fixes its timeout when it is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, final
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tensorflow.core.protobuf import meta_graph_pb2
 
 c_api: Final[Any] = pywrap_tf_session  # Any: its stub denies the None that its functions take and Session passes
 

@@ -5,20 +5,16 @@ The texts are those of TensorFlow Serving (``predict_util.cc``, recorded in test
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, final
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
+from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._core.status import Code, StatusError, invalid_argument, status_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy as np
-    from tensorflow.core.framework import tensor_pb2
-    from tensorflow.core.protobuf import meta_graph_pb2
-
-    from gradwire_serving._core.session import LoadedSession
 
 DEADLINE_EXCEEDED: Final = "Deadline Exceeded"
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias, final
 
 from gradwire._package import version_number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from gradwire_serving._core.models import ModelConfig
+from gradwire_serving._core.models import ModelConfig
 
 log: Final = logging.getLogger("gradwire_serving")
 

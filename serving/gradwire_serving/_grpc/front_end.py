@@ -6,19 +6,16 @@ import errno
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import grpc
 
 from gradwire._errors import UsageError
-from gradwire_serving._core import PredictHandler
+from gradwire_serving._config import ServerOptions
+from gradwire_serving._core import ConcurrencyLimit, Manager, PredictHandler, Resolver
 from gradwire_serving._grpc.health import health_handlers
 from gradwire_serving._grpc.methods import Methods, unary
 from gradwire_serving._grpc.services import ModelService, PredictionService
-
-if TYPE_CHECKING:
-    from gradwire_serving._config import ServerOptions
-    from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver
 
 REFUSING_THREADS: Final = 2  # beside those that may compute, so that a call too many is refused at once
 # Seconds between the last call and the end: calls that were on their way are refused, and what is written is sent. A

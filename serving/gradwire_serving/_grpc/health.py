@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2
 
-from gradwire_serving._core import Code, StatusError
+from gradwire_serving._core import Code, ConcurrencyLimit, StatusError
 from gradwire_serving._grpc.methods import unary
 from gradwire_serving._grpc.services import parse
-
-if TYPE_CHECKING:
-    from gradwire_serving._core import ConcurrencyLimit
 
 KNOWN_SERVICES: Final = ("", "ModelService", "PredictionService")
 

@@ -7,17 +7,13 @@ Serving, and because responses are written in wire form at once.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NoReturn, TypeAlias, final
 
 import grpc
 from typing_extensions import override
 
-from gradwire_serving._core import StatusError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from gradwire_serving._core import ConcurrencyLimit
+from gradwire_serving._core import ConcurrencyLimit, StatusError
 
 Method: TypeAlias = "Callable[[bytes, float | None], bytes]"  # request and deadline (None: no limit) to response
 

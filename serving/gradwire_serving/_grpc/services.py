@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar, final
 
+import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import Int64Value
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from gradwire._package import SERVING_DEFAULT
-from gradwire_serving._core import Code, ModelRef, StatusError, invalid_argument
+from gradwire_serving._core import Code, Manager, ModelRef, PredictHandler, Resolver, StatusError, invalid_argument
+from gradwire_serving._grpc.methods import Method
 from gradwire_serving._wire import Part, TensorMap, encode, field
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
-
-    from gradwire_serving._core import Manager, PredictHandler, Resolver
-    from gradwire_serving._grpc.methods import Method
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
 

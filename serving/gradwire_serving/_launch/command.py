@@ -6,21 +6,16 @@ import hashlib
 import os
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import CARD_FILE, Card, version_directories
-from gradwire_serving._config import DEFAULT_MODEL_NAME, DEFAULT_PORT, config_text, flags, models_of
-from gradwire_serving._core import VersionPolicy
+from gradwire_serving._config import DEFAULT_MODEL_NAME, DEFAULT_PORT, ServerOptions, config_text, flags, models_of
+from gradwire_serving._core import ModelConfig, VersionPolicy
 from gradwire_serving._launch.engines import DOCKER, EMBEDDED, ENGINES, IMAGE, MODEL_SERVER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gradwire_serving._config import ServerOptions
-    from gradwire_serving._core import ModelConfig
 
 NOBODY: Final = 65534  # the unprivileged user, in place of root
 CONTAINER_MODELS: Final = PurePosixPath("/models")

@@ -6,18 +6,15 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 from gradwire._errors import UsageError
+from gradwire_serving._config import ServerOptions
 from gradwire_serving._core import SIGNAL_INTERVAL
 from gradwire_serving._launch.command import plan
 from gradwire_serving._launch.engines import EMBEDDED
 from gradwire_serving._server import DEFAULT_GRACE, EmbeddedServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gradwire_serving._config import ServerOptions
 
 
 def launch(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import tensorflow as tf
@@ -23,9 +23,6 @@ from typing_extensions import override
 from gradwire._package import BFLOAT16, BY_NUMBER, DType
 from gradwire_serving._core import invalid_argument
 from gradwire_serving._wire.protobuf import Part, field, read_varint, varint
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MAX_RANK: Final = 254  # TensorShape::MaxDimensions
 MAX_ELEMENTS: Final = 2**63 - 1

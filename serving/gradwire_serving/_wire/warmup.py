@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from gradwire._package import WARMUP_FILE
-from gradwire_serving._core import Code, StatusError, invalid_argument, status_of
+from gradwire_serving._core import Code, Servable, StatusError, invalid_argument, status_of
 from gradwire_serving._wire.tensors import TensorMap
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from gradwire_serving._core import Servable
 
 MAX_RECORDS: Final = 1000  # TensorFlow Serving's own limit
 _EAGER_MARKS: Final = re.compile(r"^\{\{.*?\}\} | \[Op:.*$")  # what eager execution adds before and after a text

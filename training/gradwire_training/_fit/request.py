@@ -1,4 +1,4 @@
-"""What a fit was asked for."""
+"""The settings of a fit."""
 
 from __future__ import annotations
 

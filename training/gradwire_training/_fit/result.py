@@ -1,4 +1,4 @@
-"""What came of a fit."""
+"""The result of a fit, and its record as plain data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a fit.
+    """The outcome of a fit.
 
     Attributes:
         status: ``"completed"`` (the model has the last step's weights), or ``"stopped"`` by a callback,
@@ -41,7 +41,7 @@ class Result:
             before the step's update, but after it for Levenberg-Marquardt and L-BFGS, which try several updates.
         comparison: the model's values and derivatives beside those that it should have.
         model: a Keras model in the dtype of the package; the model given to ``fit`` is left as it was.
-        request: what the fit was asked for.
+        request: the settings of the fit.
         binding: how names of samples and model match.
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.

@@ -1,4 +1,4 @@
-"""What came of a fit or a study, for people: tables, figures and pages."""
+"""Fits and studies for people: tables, figures and pages."""
 
 from gradwire_training._report.figures import draw
 from gradwire_training._report.report import Report, report

@@ -107,7 +107,7 @@ class Study:
         problem: its name.
         formula: of its truth.
         measure: which error its table and plot show.
-        settings: optimiser, dtype and the like, as they were given.
+        settings: optimiser, dtype and the like.
         trials: in the order of their fits.
     """
 

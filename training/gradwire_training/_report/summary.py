@@ -1,4 +1,4 @@
-"""What came of a fit in a few numbers and lines, for the command and the page."""
+"""A fit in a few numbers and lines, for the command and the page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Phase:
 @final
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of a fit.
+    """The outcome of a fit in a few numbers.
 
     Attributes:
         message: the status in a sentence.

@@ -1,4 +1,4 @@
-"""What every optimiser does between its steps: report, checkpoint, resume."""
+"""What the optimisers share between their steps: reports, checkpoints, resuming."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Reporter:
             called only when a checkpoint is written.
 
     Attributes:
-        resumed: what ``state`` returned before the fit was killed, where it resumes within this optimiser; else None.
+        resumed: what ``state`` returned before the fit was killed, until the first report; None in a fit that does not
+            resume within this optimiser.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Reporter:
             Whether to go on.
         """
         self._reported_steps += len(losses)
+        self.resumed = None  # used up, and as large as the weights
         goes_on = self._monitor.report(losses, maes, self._name, xla=xla)
         if goes_on:
             self._monitor.checkpoint(self._name, lambda: {"done": self._reported_steps, **self._state()})
@@ -78,7 +80,7 @@ class Reporter:
         return np.concatenate([np.array(part, np.float64).ravel() for part in self._objective.trainable])
 
     def step(self, point: Array, loss: float, mae: float, *, xla: bool) -> bool:
-        """Take note of a step; report several times a second, when the time is up, and when the loss is not finite.
+        """Record a step; report several times a second, when the time is up, and when the loss is not finite.
 
         Args:
             point: the weights after the step.
@@ -97,7 +99,7 @@ class Reporter:
         return self._flush(xla=xla)
 
     def finish(self, point: Array, *, xla: bool) -> None:
-        """Leave the weights of the last step in the model, and report what was not reported yet."""
+        """Leave the weights of the last step in the model, and report the steps that are still pending."""
         self._moved_to(point)
         if self._pending:
             self._flush(xla=xla)
