@@ -25,8 +25,8 @@ def start(seed: int) -> list[tuple[Any, Any]]:
     keys = jax.random.split(jax.random.key(seed), len(sizes) - 1)
     glorot = jax.nn.initializers.glorot_uniform()
     return [
-        (glorot(key, (taken, given), jnp.float64), jnp.zeros(given))
-        for key, (taken, given) in zip(keys, pairwise(sizes), strict=True)
+        (glorot(key, (fan_in, fan_out), jnp.float64), jnp.zeros(fan_out))
+        for key, (fan_in, fan_out) in zip(keys, pairwise(sizes), strict=True)
     ]
 
 

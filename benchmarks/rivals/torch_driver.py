@@ -22,8 +22,8 @@ def network() -> torch.nn.Sequential:
     """The network, freshly drawn: torch's own start of weights."""
     layers: list[torch.nn.Module] = []
     sizes = (1, *WIDTHS)
-    for taken, given in pairwise(sizes):
-        layers += [torch.nn.Linear(taken, given), torch.nn.Sigmoid()]
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.Sigmoid()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 1))
 
 

@@ -44,6 +44,7 @@ def test_every_block_has_a_known_language(name):
     assert {language for language, _ in blocks(document)} <= RUN | TEXT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -135,6 +136,7 @@ def site(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_the_reference_has_every_public_name(site):
     """Every name of an `__all__` has an entry in the API reference."""
     inventory = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
@@ -143,6 +145,7 @@ def test_the_reference_has_every_public_name(site):
     assert public - documented == set()
 
 
+@pytest.mark.slow
 def test_the_documentation_needs_no_other_machine(site):
     """A reader's browser fetches no font, script or image from elsewhere."""
     pages = list(site.rglob("*.html"))
@@ -223,6 +226,7 @@ def test_the_paths_in_documents_exist():
             assert (ROOT / path).exists() or document.name == "CHANGELOG.md", f"{document.name}: {path}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain_function.py", "own_model.py"])
 def test_examples_run_and_are_right(name, tmp_path):
     """An example prints its errors; they are small."""
@@ -236,6 +240,7 @@ def test_examples_run_and_are_right(name, tmp_path):
     assert max(numbers) <= limit, done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_runs(tmp_path):
     """`make demo` ends with a table from the served package, its errors, its files, and the next command."""
     done = subprocess.run(
