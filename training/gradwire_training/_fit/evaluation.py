@@ -25,34 +25,19 @@ Kind: TypeAlias = "Literal['value', 'derivative', 'directional']"
 @final
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """What a fit is measured on.
-
-    Attributes:
-        x: inputs by name.
-        y: expected outputs by name; NaN where a label is missing.
-        dydx: expected derivatives by output and input, likewise.
-        directional: rows whose derivatives along their own directions are compared, where they have some.
-        units: input or output -> physical unit, as far as known.
-        against: what the expected values are, as text.
-        is_truth: whether they are known all over the domain, and not only at some rows.
-    """
+    """What a fit is measured on; expected values are NaN where a label is missing."""
 
     x: Table
     y: Table
     dydx: Derivatives
-    directional: Samples
+    directional: Samples  # compared along their own directions, where they have some
     units: Mapping[str, str]
     against: str
-    is_truth: bool = False
+    is_truth: bool = False  # known all over the domain, and not only at some rows
 
     @classmethod
     def of(cls, samples: Samples, validation: Samples | None) -> EvaluationSet:
-        """Choose the rows that were held out, the problem's truth, or the samples themselves.
-
-        Args:
-            samples: that were fitted; made by a problem, they know the truth all over its domain.
-            validation: rows that were not fitted, if any: then they are the truth.
-        """
+        """Choose the rows that were held out, the problem's truth, or the samples themselves."""
         rows = samples if validation is None else validation
         if validation is None and samples.provenance is not None:
             truth = samples.provenance.truth
@@ -145,13 +130,7 @@ class Comparison:
 
 
 def compare(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Comparison:
-    """Evaluate a model, once, on an evaluation set.
-
-    Args:
-        model: in the precision of the package.
-        binding: how its names and those of the rows match.
-        rows: the evaluation set.
-    """
+    """Evaluate a model, once, on an evaluation set."""
     return Comparison(rows.x, tuple(_tensors(model, binding, rows)), rows.against, rows.is_truth)
 
 
@@ -184,16 +163,8 @@ def evaluate(
 ) -> tuple[Table, Derivatives]:
     """Compute a model's values and derivatives as arrays.
 
-    Derivatives that the model does not have are left out: a fit of values alone may end all the same.
-
-    Args:
-        model: in any precision.
-        binding: how its names and the caller's match.
-        x: name -> ``(rows, *row shape)``.
-        pairs: output -> inputs with respect to which it is differentiated.
-
-    Returns:
-        Values by output, and derivatives by output and input.
+    ``pairs`` names, by output, the inputs of its derivatives. Those that the model does not have are left out: a fit of
+    values alone may end all the same.
     """
     floats = model.variable_dtype
     inputs = {

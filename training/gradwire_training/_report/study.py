@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import strict_json
-from gradwire_training._fit import DTYPE, Result, fit
+from gradwire_training._fit import DTYPE, fit
 from gradwire_training._objective import Sobolev, Value
 from gradwire_training._report.figures import learning_curve_plot, save
 from gradwire_training._report.page import write_page
@@ -267,7 +267,8 @@ def study(
         )
         if result.status == "interrupted":
             raise KeyboardInterrupt
-        trials.append(_trial(loss, count, seed, result))
+        errors = {name: entry for name, entry in result.errors.items() if isinstance(entry, dict)}
+        trials.append(Trial(loss, count, seed, result.seconds, result.status, errors))
     limits = {"steps": steps, "seconds": seconds}
     return Study(
         problem=problem.name,
@@ -282,8 +283,3 @@ def study(
         },
         trials=tuple(trials),
     )
-
-
-def _trial(loss: str, samples: int, seed: int, result: Result) -> Trial:
-    errors = {name: entry for name, entry in result.errors.items() if isinstance(entry, dict)}
-    return Trial(loss, samples, seed, result.seconds, result.status, errors)
