@@ -75,7 +75,7 @@ def require_target(path: str | Path) -> None:
 @final
 @dataclass(frozen=True, slots=True)
 class SavedFit:
-    """What is read from the directory of a fit; the model has its initial weights, in the precision that it had then."""
+    """What is read from the directory of a fit; the model has its initial weights and their precision."""
 
     model: keras.Model
     samples: Samples  # of a stream, some of its rows

@@ -39,7 +39,10 @@ class Request:
     def of(
         cls, samples: Samples | Stream, optimizer: str | Optimizer, *, validation: Samples | None, **settings: Any
     ) -> Request:
-        """Resolve what may be given in two forms: rows in memory or a stream, an optimiser or its name."""
+        """Resolve what may be given in two forms: rows in memory or a stream, an optimiser or its name.
+
+        The validation rows of a stream are by default those that it holds out.
+        """
         chosen = optimizers.get(optimizer) if isinstance(optimizer, str) else optimizer
         if not isinstance(chosen, Optimizer):
             raise UsageError(f"optimizer is {chosen!r}, expected a name or an instance of optimizers.Optimizer")

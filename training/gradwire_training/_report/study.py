@@ -34,35 +34,20 @@ Callback: TypeAlias = Callable[[int, int, str], None]  # fits done, fits in all,
 @final
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One fit of a study.
-
-    Attributes:
-        loss: its name.
-        samples: number of rows that it was fitted to.
-        seed: of the initial weights, and of scattered samples.
-        seconds: that the fit took.
-        status: of the fit.
-        errors: by tensor: ``{"max": …, "rmse": …}``, None where a prediction is not finite.
-    """
+    """One fit of a study."""
 
     loss: str
     samples: int
-    seed: int
+    seed: int  # of the initial weights, and of scattered samples
     seconds: float
     status: str
-    errors: dict[str, dict[str, float | None]]
+    errors: dict[str, dict[str, float | None]]  # tensor -> max, rmse; None where a prediction is not finite
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The errors of several seeds.
-
-    Attributes:
-        low: the smallest.
-        median: the middle one.
-        high: the largest.
-    """
+    """The smallest, middle and largest error of several seeds."""
 
     low: float
     median: float
@@ -75,17 +60,11 @@ class Spread:
 @final
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row of the table: a tensor and a number of samples.
-
-    Attributes:
-        tensor: name of an output or a derivative.
-        samples: how many.
-        spreads: by loss; None where a prediction was not finite.
-    """
+    """A row of the table: a tensor and a number of samples."""
 
     tensor: str
     samples: int
-    spreads: dict[str, Spread | None]
+    spreads: dict[str, Spread | None]  # by loss; None where a prediction was not finite
 
     @property
     def gain(self) -> float | None:
