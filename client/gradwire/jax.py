@@ -118,15 +118,10 @@ def _call(jax: Any, function: Callable[..., Any], order: int, bridge: Bridge, x:
 @final
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """What JAX calls back: NumPy in, NumPy out; equal where it does the same, so that JAX can cache it.
+    """What JAX calls back: NumPy in, NumPy out; equal where it does the same, so that JAX can cache it."""
 
-    Attributes:
-        function: the bridge's method.
-        dtype: of every result.
-    """
-
-    function: Callable[..., Any]
-    dtype: Any
+    function: Callable[..., Any]  # the bridge's method
+    dtype: Any  # of every result
 
     def __call__(self, *arrays: Any) -> list[Any]:
         results = listed(self.function(*[np.asarray(array) for array in arrays]))

@@ -69,12 +69,7 @@ def wrap(model: Model) -> Callable[..., Any]:
 
 @final
 class _Differentiable:
-    """f(x, *parameters) on rows, ``(rows, n)`` to ``(rows, m)``, with derivatives of two orders.
-
-    Args:
-        bridge: the model.
-        tf: the module.
-    """
+    """f(x, *parameters) on rows, ``(rows, n)`` to ``(rows, m)``, with derivatives of two orders."""
 
     def __init__(self, bridge: Bridge, tf: Any) -> None:
         self._bridge = bridge

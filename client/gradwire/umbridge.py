@@ -62,12 +62,7 @@ def serve(model: Model, port: int = DEFAULT_PORT, *, host: str = DEFAULT_HOST, n
 
 @final
 class _Web:
-    """aiohttp.web as umbridge uses it, but for the address at which it listens.
-
-    Args:
-        web: the module.
-        host: the address.
-    """
+    """aiohttp.web as umbridge uses it, but for the address at which it listens."""
 
     def __init__(self, web: Any, host: str) -> None:
         self._web = web

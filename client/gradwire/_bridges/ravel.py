@@ -29,24 +29,12 @@ def unravel(array: Any, tensors: Tensors) -> list[Any]:
 
 
 def ravel_outputs(outputs: Tensors, arrays: Arrays) -> Array:
-    """Join outputs: ``(rows, m)``.
-
-    Args:
-        outputs: in order.
-        arrays: by name, ``(rows, *output)``.
-    """
+    """Join outputs: ``(rows, m)``."""
     return np.concatenate([_flat(arrays[output.name], output) for output in outputs], -1)
 
 
 def ravel_jacobian(outputs: Tensors, wrt: Tensors, names: Mapping[str, Mapping[str, str]], arrays: Arrays) -> Array:
-    """Join first derivatives: ``(rows, m, n)``.
-
-    Args:
-        outputs: in order.
-        wrt: the inputs, in order.
-        names: the card's ``derivatives``.
-        arrays: by tensor name.
-    """
+    """Join first derivatives: ``(rows, m, n)``."""
 
     def row(output: CardTensor) -> Array:
         return np.concatenate([_flat(arrays[names[output.name][x.name]], output, x) for x in wrt], -1)
@@ -57,14 +45,7 @@ def ravel_jacobian(outputs: Tensors, wrt: Tensors, names: Mapping[str, Mapping[s
 def ravel_hessian(
     outputs: Tensors, wrt: Tensors, names: Mapping[str, Mapping[str, Mapping[str, str]]], arrays: Arrays
 ) -> Array:
-    """Join second derivatives, of which a package has each pair of inputs once: ``(rows, m, n, n)``.
-
-    Args:
-        outputs: in order.
-        wrt: the inputs, in order.
-        names: the card's ``second_derivatives``.
-        arrays: by tensor name.
-    """
+    """Join second derivatives, of which a package has each pair of inputs once: ``(rows, m, n, n)``."""
 
     def block(output: CardTensor, first: CardTensor, second: CardTensor) -> Array:
         by_first = names[output.name]

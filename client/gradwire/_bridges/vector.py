@@ -30,13 +30,6 @@ class Bridge:
 
     Arrays are ``(…, n)``: any leading axes, the same for x and every parameter, travel as rows of one call. A
     parameter is an input that the model has no derivative with respect to; it is ``(…, elements)`` too.
-
-    Attributes:
-        model: what is called.
-
-    Raises:
-        SignatureNotFound: the package has no card.
-        PackageError: a derivative of some output is missing, or a row has no fixed size.
     """
 
     model: Model
@@ -102,17 +95,7 @@ class Bridge:
         return BY_NAME[self.outputs[0].dtype].numpy
 
     def points(self, shapes: Mapping[str, tuple[int, ...]]) -> Points:
-        """Apply the rule of the caller's arrays to shapes alone.
-
-        Args:
-            shapes: of every input, by name.
-
-        Returns:
-            The form; its rows are zeros that take no memory.
-
-        Raises:
-            InputError: the shapes do not fit the model or one another.
-        """
+        """Apply the rule of the caller's arrays to shapes alone; the form's rows are zeros that take no memory."""
         specs = self.model.signatures[SERVING_DEFAULT].inputs
         zero = {name: np.zeros((), BY_NAME[specs[name].dtype].numpy) for name in shapes}
         return read_points({name: np.broadcast_to(zero[name], shapes[name]) for name in shapes}, specs)
@@ -135,9 +118,6 @@ class Bridge:
         """Return f, df/dx and d²f/dx² from one call, ``(…, m)``, ``(…, m, n)`` and ``(…, m, n, n)``.
 
         By the signature `hessian`, or else by `hvp` along every axis: n·batch rows.
-
-        Raises:
-            SignatureNotFound: the package has neither.
         """
         self.require_second_derivatives()
         lead, rows = self._rows(x, parameters)
@@ -155,20 +135,9 @@ class Bridge:
         return f.reshape(*lead, m), df.reshape(*lead, m, n), hessian.reshape(*lead, m, n, n)
 
     def jacobian_vjp(self, x: Array, df_bar: Array, *parameters: Array) -> Array:
-        """Return Σ df_bar[m, i] · d²f[m]/dx[i]dx, the vector-Jacobian product of x ↦ df/dx, from one call.
+        """Return Σ df_bar[m, i] · d²f[m]/dx[i]dx, ``(…, n)``, the vector-Jacobian product of x ↦ df/dx, from one call.
 
         By the signature `hvp` (a row for each output element with a cotangent that is not zero), or else by `hessian`.
-
-        Args:
-            x: ``(…, n)``.
-            df_bar: ``(…, m, n)``.
-            *parameters: ``(…, elements)``.
-
-        Returns:
-            ``(…, n)``.
-
-        Raises:
-            SignatureNotFound: the package has neither.
         """
         self.require_second_derivatives()
         if HVP not in self.model.signatures:
@@ -184,19 +153,7 @@ class Bridge:
         return products[np.arange(used.size), :, used].sum(0).reshape(*lead, self.n)
 
     def jacobian_jvp(self, x: Array, x_dot: Array, *parameters: Array) -> Array:
-        """Return d²f/dx² · x_dot, the Jacobian-vector product of x ↦ df/dx, from one call, or none if x_dot is zero.
-
-        Args:
-            x: ``(…, n)``.
-            x_dot: ``(…, n)``.
-            *parameters: ``(…, elements)``.
-
-        Returns:
-            ``(…, m, n)``.
-
-        Raises:
-            SignatureNotFound: the package has neither `hvp` nor `hessian`.
-        """
+        """Return d²f/dx² · x_dot, ``(…, m, n)``, from one call, or none if x_dot is zero."""
         self.require_second_derivatives()
         if not x_dot.any():
             return np.zeros((*x.shape[:-1], self.m, self.n), self.dtype)
@@ -212,11 +169,7 @@ class Bridge:
         return bool({HVP, HESSIAN} & set(self.model.signatures))
 
     def require_second_derivatives(self) -> None:
-        """Raise if no signature has second derivatives.
-
-        Raises:
-            SignatureNotFound: the package has neither `hvp` nor `hessian`.
-        """
+        """Raise SignatureNotFound if the package has neither `hvp` nor `hessian`."""
         if not self.has_second_derivatives:
             raise SignatureNotFound(
                 f"second derivatives of {self.model!r} were requested, and it has neither a signature 'hvp' nor "

@@ -23,19 +23,12 @@ from gradwire._verify.taylor import taylor
 @final
 @dataclass(frozen=True, slots=True)
 class CheckKind:
-    """One of the checks that ``verify`` makes.
+    """One of the checks that ``verify`` makes."""
 
-    Attributes:
-        name: one word, its key on the card and in JSON.
-        title: what it compares, for tables and pages.
-        function: makes it.
-        skip_reason: why the function may have nothing to check; without one, no findings mean that all is well.
-    """
-
-    name: str
-    title: str
+    name: str  # one word, its key on the card and in JSON
+    title: str  # what it compares, for tables and pages
     function: Callable[[SignatureEvaluations], Iterator[Finding]]
-    skip_reason: str = ""
+    skip_reason: str = ""  # why the function may have nothing to check; without one, no findings mean that all is well
 
 
 CHECKS: Final[tuple[CheckKind, ...]] = (

@@ -34,19 +34,12 @@ _STAYS: Final = 0.5
 @final
 @dataclass(slots=True)
 class _Search:
-    """The search on every line for one output; arrays of ``(lines,)``.
+    """The search on every line for one output; arrays of ``(lines,)``."""
 
-    Attributes:
-        centre: where along the line the second difference is largest.
-        first: the change of slope on the first grid, in units of the output's spread.
-        last: on the finest grid where it was above rounding.
-        levels: how many finer grids that is.
-    """
-
-    centre: Floats
-    first: Floats
-    last: Floats
-    levels: NDArray[np.int64]
+    centre: Floats  # where along the line the second difference is largest
+    first: Floats  # the change of slope on the first grid, in units of the output's spread
+    last: Floats  # on the finest grid where it was above rounding
+    levels: NDArray[np.int64]  # how many finer grids that is
 
 
 def kinks(evaluations: SignatureEvaluations) -> Iterator[Finding]:

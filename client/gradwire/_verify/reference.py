@@ -29,11 +29,7 @@ Floats = NDArray[np.float64]
 
 
 def against_reference(evaluations: SignatureEvaluations) -> Iterator[Finding]:
-    """Compare what is served with the card's reference points; yield nothing where it has none.
-
-    Raises:
-        PackageError: the card's reference cannot be read.
-    """
+    """Compare what is served with the card's reference points; yield nothing where it has none."""
     probe = evaluations.probe
     reference = probe.card.reference
     if not reference:

@@ -50,19 +50,12 @@ class _Worst(NamedTuple):
 @final
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A signature's outputs for all the rows at once, and how much other batches may differ from it.
-
-    Attributes:
-        signature: which.
-        rows: its inputs.
-        outputs: its outputs.
-        allowed: by output, in eps of its largest magnitude.
-    """
+    """A signature's outputs for all the rows at once, and how much other batches may differ from it."""
 
     signature: Signature
     rows: Arrays
     outputs: Arrays
-    allowed: Mapping[str, float]
+    allowed: Mapping[str, float]  # by output, in eps of its largest magnitude
 
     def compare(self, batch: Batch, outputs: Arrays) -> _Worst:
         """Return the worst difference of rows that came in another batch."""
