@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from gradwire._bridges.ravel import sizes, unravel
-from gradwire._bridges.vector import Bridge
+from gradwire._bridges.vector import Bridge, sizes, unravel
 from gradwire._errors import UsageError
 from gradwire._model import Points, bind
 

@@ -7,20 +7,32 @@ deals with one Jacobian (batch, m, n) and its framework does the splitting, whic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._bridges.ravel import ravel_hessian, ravel_jacobian, ravel_outputs, sizes, unravel
 from gradwire._errors import PackageError, SignatureNotFound
 from gradwire._model import Model, Points, read_points
 from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, tangent_name
 
 Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+def sizes(tensors: Iterable[CardTensor]) -> list[int]:
+    """Return the number of elements in a row of each tensor."""
+    return [math.prod(tensor.shape) for tensor in tensors]
+
+
+def unravel(array: Any, tensors: Sequence[CardTensor]) -> list[Any]:
+    """Cut the last axis into the tensors that were joined there; any array that can be sliced will do."""
+    ends = accumulate(sizes(tensors), initial=0)
+    return [array[..., start:end] for start, end in pairwise(ends)]
 
 
 @final
@@ -124,7 +136,7 @@ class Bridge:
         m, n = self.m, self.n
         if HESSIAN in self.model.signatures:
             response = self.model.run(HESSIAN, rows)
-            hessian = ravel_hessian(self.outputs, self.wrt, self.model.card.second_derivatives, response)
+            hessian = self._hessian(response)
         else:
             count = math.prod(lead)
             axes = np.broadcast_to(np.eye(n, dtype=self.dtype)[:, None], (n, count, n))
@@ -193,20 +205,44 @@ class Bridge:
         }
         return self.model.run(HVP, rows | parts)
 
-    def _values(self, arrays: Mapping[str, Array]) -> Array:
-        return ravel_outputs(self.outputs, arrays)
+    def _values(self, arrays: Arrays) -> Array:
+        """The outputs joined, ``(rows, m)``."""
+        return np.concatenate([_flat(arrays[output.name], output) for output in self.outputs], -1)
 
-    def _jacobian(self, arrays: Mapping[str, Array]) -> Array:
-        return ravel_jacobian(self.outputs, self.wrt, self.model.card.derivatives, arrays)
+    def _jacobian(self, arrays: Arrays) -> Array:
+        """The first derivatives joined, ``(rows, m, n)``."""
+        names = self.model.card.derivatives
+        rows = [[_flat(arrays[names[f.name][x.name]], f, x) for x in self.wrt] for f in self.outputs]
+        return np.concatenate([np.concatenate(row, -1) for row in rows], 1)
 
-    def _jacobian_tangents(self, arrays: Mapping[str, Array]) -> Array:
+    def _hessian(self, arrays: Arrays) -> Array:
+        """The second derivatives, of which a package has each pair of inputs once, joined: ``(rows, m, n, n)``."""
+
+        def block(output: CardTensor, first: CardTensor, second: CardTensor) -> Array:
+            by_first = self.model.card.second_derivatives[output.name]
+            if second.name in by_first.get(first.name, {}):
+                return _flat(arrays[by_first[first.name][second.name]], output, first, second)
+            return _flat(arrays[by_first[second.name][first.name]], output, second, first).swapaxes(-1, -2)
+
+        def square(output: CardTensor) -> Array:
+            rows = [np.concatenate([block(output, x, y) for y in self.wrt], -1) for x in self.wrt]
+            return np.concatenate(rows, -2)
+
+        return np.concatenate([square(output) for output in self.outputs], 1)
+
+    def _jacobian_tangents(self, arrays: Arrays) -> Array:
         """The tangents of the first derivatives in a response of `hvp`."""
         names = {name for by_input in self.model.card.derivatives.values() for name in by_input.values()}
         return self._jacobian({name: arrays[tangent_name(name)] for name in names})
 
 
-def _repeated(rows: Mapping[str, Array], count: int) -> dict[str, Array]:
+def _repeated(rows: Arrays, count: int) -> dict[str, Array]:
     return {
         name: np.broadcast_to(array, (count, *array.shape)).reshape(-1, *array.shape[1:])
         for name, array in rows.items()
     }
+
+
+def _flat(array: Array, *tensors: CardTensor) -> Array:
+    """An axis for the rows, and one for each tensor."""
+    return array.reshape(len(array), *sizes(tensors))
