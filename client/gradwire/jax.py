@@ -10,18 +10,15 @@ JAX itself differentiates and batches. A third derivative is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
 from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gradwire._model import Model
+from gradwire._model import Model
 
 __all__ = ["wrap"]
 

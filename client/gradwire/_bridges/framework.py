@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from gradwire._bridges.ravel import sizes, unravel
+from gradwire._bridges.vector import Bridge
 from gradwire._errors import UsageError
-from gradwire._model import bind
+from gradwire._model import Points, bind
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from gradwire._bridges.vector import Bridge
-    from gradwire._model import Points
-
-    Form = tuple[Points, Sequence[Any]]
+Form = tuple[Points, Sequence[Any]]
 
 T = TypeVar("T")
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Callable, Hashable
+from typing import Any, Final, final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 _NOTHING: Final = object()  # equals no key
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from gradwire._package import CardTensor
 
-    from numpy.typing import NDArray
-
-    from gradwire._package import CardTensor
-
-    Array = NDArray[Any]
-    Arrays = Mapping[str, Array]
-    Tensors = Sequence[CardTensor]
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+Tensors = Sequence[CardTensor]
 
 
 def sizes(tensors: Iterable[CardTensor]) -> list[int]:

@@ -7,26 +7,20 @@ deals with one Jacobian (batch, m, n) and its framework does the splitting, whic
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._bridges.ravel import ravel_hessian, ravel_jacobian, ravel_outputs, sizes, unravel
 from gradwire._errors import PackageError, SignatureNotFound
-from gradwire._model import read_points
-from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, tangent_name
+from gradwire._model import Model, Points, read_points
+from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, tangent_name
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model, Points
-    from gradwire._package import CardTensor
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 
 @final

@@ -7,20 +7,15 @@ by bit is the wrong test, and ``ALLOWED_EPS`` the right one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire._numerics.compare import compare
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._numerics.compare import Comparison
-    from gradwire._numerics.points import Arrays
+from gradwire._numerics.compare import Comparison, compare
+from gradwire._numerics.points import Arrays
 
 ALLOWED_EPS: Final = 32.0  # of a tensor's scale, its largest magnitude over all rows
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._package import BFLOAT16, BY_NAME
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 TINY: Final = float(np.finfo(np.float64).tiny)  # the scale of arrays that are zero everywhere
 _BFLOAT16_EPS: Final = 2.0**-7

@@ -9,23 +9,18 @@ condition of the computation, cancellation and depth included, which no bound fr
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics.compare import TINY, largest
-from gradwire._numerics.points import evaluate_along
+from gradwire._numerics.points import Arrays, Run, evaluate_along
+from gradwire._package import Box
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._numerics.points import Arrays, Run
-    from gradwire._package import Box
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 GRID: Final = np.arange(-4.0, 5.0)  # nine points give five fourth differences
 CENTRE: Final = 4  # of the grid: the point itself

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from gradwire._package import Box
 
-    from numpy.typing import NDArray
-
-    from gradwire._package import Box
-
-    Floats = NDArray[np.float64]
-    Arrays = Mapping[str, NDArray[Any]]
-    Run = Callable[[dict[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
+Run = Callable[[dict[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 _EIGHTHS: Final = 8  # three bits of a direction: enough to tell components apart
 _MARGIN: Final = 1 / 64  # of the width: so far from the border, so that a step fits on either side

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics.noise import GRID, deviation
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 # Of thousands of samples of rounding the worst lies 4 to 5 deviations out; estimates are estimates.
 SAFETY: Final = 8.0

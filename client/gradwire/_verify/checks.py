@@ -6,21 +6,18 @@ function and list it here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from gradwire._verify.adjoint import agreement
+from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.kinks import kinks
 from gradwire._verify.non_finite import non_finite
 from gradwire._verify.reference import against_reference
 from gradwire._verify.result import Check, Finding
 from gradwire._verify.row_independence import row_independence
 from gradwire._verify.taylor import taylor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gradwire._verify.evaluations import SignatureEvaluations
 
 
 @final

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire._numerics import flat_rows, signed_eighths
+from gradwire._numerics import Measured, flat_rows, signed_eighths
 from gradwire._package import BY_NAME, DIFFERENTIABLE, SERVING_DEFAULT, SIGNATURES, Part, cotangent_name, tangent_name
+from gradwire._verify.probe import Derivative, Probe
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._numerics import Measured
-    from gradwire._verify.probe import Derivative, Probe
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @final

@@ -8,23 +8,19 @@ no derivative shows a jump at all). It is followed as long as it is above roundi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics import SAFETY, flat_rows
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Probe
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Probe
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 LINES: Final = 16
 _POINTS: Final = 129  # of a line

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._model import Model
 from gradwire._numerics import Measured, eps_of, evaluate_along, measure, sample_directions, sample_points
-from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
 from gradwire._wire import Call
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from gradwire._package import Box, Card, CardTensor
-
-    Floats = NDArray[np.float64]
-    Arrays = Mapping[str, NDArray[Any]]
+Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
 
 _TIMEOUT: Final = 60.0  # seconds, for no rows
 

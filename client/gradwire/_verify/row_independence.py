@@ -13,27 +13,21 @@ this check or by any ``Model``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import GradwireError, ServerError
 from gradwire._numerics import ALLOWED_EPS, SAFETY, Batch, eps_of, largest, poisoned, sample_points
-from gradwire._package import BY_NAME
-from gradwire._verify.probe import brief, run_no_rows
+from gradwire._package import BY_NAME, Signature
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Probe, brief, run_no_rows
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Probe
-
-    Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
 
 BATCH_SIZES: Final = (1, 7, 64, 1000)
 # Elements in a response: a thousand rows of a large second derivative would be gigabytes and reveal nothing more.

@@ -39,9 +39,11 @@ x + hv is exact (``_numerics/points.py``).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics import (
     CENTRE,
@@ -54,20 +56,13 @@ from gradwire._numerics import (
     points_along,
     reach,
 )
-from gradwire._package import SERVING_DEFAULT, SIGNATURES, Part, tangent_name
+from gradwire._package import SERVING_DEFAULT, SIGNATURES, CardTensor, Part, tangent_name
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Derivative, Probe
 from gradwire._verify.result import LEAST_SLOPE, DerivativeCheck, Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import CardTensor
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Derivative, Probe
-
-    Arrays = Mapping[str, NDArray[np.generic]]
-    Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[np.generic]]
+Floats = NDArray[np.float64]
 
 LONGEST_STEP: Final = 0.25  # of the domain's width: where there is room, both ends of a step fit
 LEAST_THIRD_SLOPE: Final = 2.6  # 3 when the Hessian is right, 2 when it is wrong

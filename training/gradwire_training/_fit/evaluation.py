@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from gradwire._errors import ConversionError
 from gradwire._package import derivative_name, tangent_name
 from gradwire_export import row_derivatives
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    import keras
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Derivatives, Samples, Table
-    from gradwire_training._models import IoBinding
+from gradwire_training._data import Derivatives, Samples, Table
+from gradwire_training._models import IoBinding
 
 POINTS: Final = 1_000  # of the domain: the targets are stated on as many
 

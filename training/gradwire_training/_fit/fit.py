@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import keras
 import numpy as np
 
 from gradwire._errors import UsageError
+from gradwire_training._data import Samples, Stream
 from gradwire_training._fit.evaluation import EvaluationSet, compare
 from gradwire_training._fit.request import Request, run_fingerprint
 from gradwire_training._fit.result import Result
 from gradwire_training._models import IoBinding, with_dtype
 from gradwire_training._objective import Loss, Objective, Sobolev
-from gradwire_training._progress import Checkpoint, Monitor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gradwire_training._data import Samples, Stream
-    from gradwire_training._progress import Callback
-    from gradwire_training.optimizers import Optimizer
+from gradwire_training._progress import Callback, Checkpoint, Monitor
+from gradwire_training.optimizers import Optimizer
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import Any, Final, cast, final
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import PackageError
 from gradwire._package import StagedPath, require_writable_directory, strict_json
@@ -18,15 +20,8 @@ from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import problems
 from gradwire_training._data import Provenance, Samples
 from gradwire_training._models import with_dtype
-from gradwire_training._objective import losses
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._objective import Loss
-    from gradwire_training._progress import Arrays
+from gradwire_training._objective import Loss, losses
+from gradwire_training._progress import Arrays
 
 HISTORY: Final = "history.csv"
 SAMPLES: Final = "samples.npz"

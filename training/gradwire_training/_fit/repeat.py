@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from gradwire._errors import DataError
 from gradwire_training import optimizers
@@ -10,13 +12,8 @@ from gradwire_training._data import Samples, Stream
 from gradwire_training._fit.fit import fit
 from gradwire_training._fit.record import read
 from gradwire_training._fit.request import digest_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gradwire_training._fit.result import Result
-    from gradwire_training._progress import Callback
+from gradwire_training._fit.result import Result
+from gradwire_training._progress import Callback
 
 
 def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
+import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import optimizers
@@ -15,12 +18,6 @@ from gradwire_training._data import Samples, Stream
 from gradwire_training._models import DTYPES
 from gradwire_training._objective import Loss
 from gradwire_training.optimizers import Optimizer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import keras
-    from numpy.typing import NDArray
 
 
 @final

@@ -6,21 +6,19 @@ import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
+
+import keras
+from numpy.typing import NDArray
 
 from gradwire._package import CardTensor, Domain
 from gradwire_export import MODEL_FILE, RECORD_FORMAT
 from gradwire_training._fit import record
-
-if TYPE_CHECKING:
-    import keras
-    from numpy.typing import NDArray
-
-    from gradwire_training._fit.evaluation import Comparison
-    from gradwire_training._fit.request import Request
-    from gradwire_training._models import BoundTensor, IoBinding
-    from gradwire_training._objective import Weights
-    from gradwire_training._progress import Status
+from gradwire_training._fit.evaluation import Comparison
+from gradwire_training._fit.request import Request
+from gradwire_training._models import BoundTensor, IoBinding
+from gradwire_training._objective import Weights
+from gradwire_training._progress import Status
 
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 

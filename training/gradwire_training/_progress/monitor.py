@@ -6,15 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._objective import Weights
-    from gradwire_training._progress.checkpoint import Arrays, Checkpoint
+from gradwire_training._objective import Weights
+from gradwire_training._progress.checkpoint import Arrays, Checkpoint
 
 Status: TypeAlias = Literal["completed", "stopped", "interrupted", "diverged"]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gradwire._errors import PackageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DASH: Final = "-"  # for what is not known
 MOST_BOUNDS: Final = 3  # of one row, in a cell of a table

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from markupsafe import Markup
 
-from gradwire_training._fit import record_of
+from gradwire_training._fit import Result, record_of
 from gradwire_training._report.figures import plots_of, save
 from gradwire_training._report.page import number_text, write_page
 from gradwire_training._report.summary import Summary, summarize
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from gradwire_training._fit import Result
 
 PAGE: Final = "report.html"
 TEMPLATE: Final = "report.html.jinja"

@@ -7,22 +7,18 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 from markupsafe import Markup
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import strict_json
-from gradwire_training._fit import DTYPE, fit
+from gradwire_training._fit import DTYPE, Result, fit
 from gradwire_training._objective import Sobolev, Value
 from gradwire_training._report.figures import learning_curve_plot, save
 from gradwire_training._report.page import write_page
-from gradwire_training.optimizers import Auto
-
-if TYPE_CHECKING:
-    from gradwire_training._fit import Result
-    from gradwire_training.optimizers import Optimizer
-    from gradwire_training.problems import Problem
+from gradwire_training.optimizers import Auto, Optimizer
+from gradwire_training.problems import Problem
 
 LOSSES: Final = (Value.name, Sobolev.name)  # without derivatives, and with them
 SEEDS: Final = 3  # a median and a range are the least that a claim needs

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gradwire_training._fit import Result, TensorComparison
+from gradwire_training._fit import Result, TensorComparison
 
 
 @final

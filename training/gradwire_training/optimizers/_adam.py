@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, final
 
 import keras
 from typing_extensions import override
 
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._steps import run_steps
-
-if TYPE_CHECKING:
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Monitor
 
 FULL_ROWS: Final = 16_384  # a step on all of them takes some 10 ms with four inputs and derivatives
 BATCH: Final = 1_024  # smaller ones take hardly less time a step

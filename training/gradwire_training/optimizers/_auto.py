@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, final
+from typing import ClassVar, Final, final
 
 import numpy as np
 from typing_extensions import override
 
 from gradwire_training._data import shows_noise
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm, refusal
 from gradwire_training.optimizers._optimizer import Optimizer
-
-if TYPE_CHECKING:
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Monitor
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
 MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least

@@ -16,16 +16,14 @@ and for fewer residuals than weights (the dual form, by the push-through identit
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._jacobian import Residuals
+from gradwire_training._jacobian import Residuals
 
 Array: TypeAlias = "NDArray[np.float64]"
 

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training.optimizers._damped import Damped
+from gradwire_training.optimizers._damped import Damped
 
 Array: TypeAlias = "NDArray[np.float64]"
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
+from typing import Any, ClassVar, Final, TypeAlias, final
 
 import numpy as np
 import scipy.optimize
 import tensorflow as tf
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
-from gradwire_training._objective import Compiled
+from gradwire_training._objective import Compiled, Objective
+from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._reporting import Reporter
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Monitor
 
 Array: TypeAlias = "NDArray[np.float64]"
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, final
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire_training._jacobian import read_graph, residuals_of
-from gradwire_training.optimizers._damped import damped_at
+from gradwire_training._jacobian import Residuals, read_graph, residuals_of
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
+from gradwire_training.optimizers._damped import Damped, damped_at
 from gradwire_training.optimizers._evidence import Ridge
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._reporting import Reporter
-
-if TYPE_CHECKING:
-    from gradwire_training._jacobian import Residuals
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Monitor
-    from gradwire_training.optimizers._damped import Damped
 
 SHRINK: Final = 1 / 3  # of the damping, at most, in a step that went as predicted
 MOST_DAMPING: Final = 1e16  # of the first one: no step is so short that rounding leaves anything to gain

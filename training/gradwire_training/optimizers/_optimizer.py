@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Monitor
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
 
 
 class Optimizer(ABC):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Arrays, Monitor
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Arrays, Monitor
 
 Array: TypeAlias = "NDArray[np.float64]"
 

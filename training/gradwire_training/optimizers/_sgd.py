@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import ClassVar, final
 
 import keras
 from typing_extensions import override
 
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._steps import run_steps
-
-if TYPE_CHECKING:
-    from gradwire_training._objective import Objective
-    from gradwire_training._progress import Monitor
 
 
 @final

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from gradwire_training._objective import Compiled
+from gradwire_training._objective import Batches, Compiled, Objective
+from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._reporting import Reporter
-
-if TYPE_CHECKING:
-    import keras
-
-    from gradwire_training._objective import Batches, Objective
-    from gradwire_training._progress import Monitor
 
 FIRST_STEPS: Final = 16  # of the first chunk: even at 10 ms a step the first report comes soon
 MOST_STEPS: Final = 1_000  # of a chunk: the size of the buffer of losses; larger ones save nothing more

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import keras
 import numpy as np
 
+from gradwire_training._data import Samples
 from gradwire_training._models import output_scales
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gradwire_training._data import Samples
 
 PAIR_WIDTHS: Final = (16, 16)  # of the network of a pair
 ATOM_WIDTHS: Final = (16,)  # of the network of an atom and its neighbours

@@ -8,19 +8,15 @@ those of that payoff. Labels are unbiased, not exact; the truth is the closed fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
+from gradwire_training._data import Derivatives, Quantity, Samples, SamplingDistribution, Table, Truth
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.problems._problem import Problem
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Derivatives, Table
 
 # The parameters of Huge and Savine. Theirs have no unit; here USD and years.
 ASSETS: Final = 7

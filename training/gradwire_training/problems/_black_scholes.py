@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from gradwire_training._data import Quantity, Samples, Truth
+from gradwire_training._data import Derivatives, Quantity, Samples, Table, Truth
 from gradwire_training.problems._problem import Problem
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Derivatives, Table
 
 STRIKE: Final = 100.0  # USD; price and spot scale with it, so that one strike is enough
 ROWS: Final = 256

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire_training._data import Quantity, Samples, Truth
+from gradwire_training._data import Derivatives, Quantity, Samples, Table, Truth
 from gradwire_training.problems._problem import Problem
-
-if TYPE_CHECKING:
-    from gradwire_training._data import Derivatives, Table
 
 ROWS_A_DIMENSION: Final = 50
 CZARNECKI: Final = "learned with derivatives by Czarnecki et al., arXiv 1706.04859"

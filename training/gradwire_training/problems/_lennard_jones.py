@@ -6,20 +6,16 @@ negative of that derivative, so that forces and energy are always consistent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from gradwire_training._data import Quantity, Samples, SamplingDistribution, Truth
+from gradwire_training._data import Derivatives, Quantity, Samples, SamplingDistribution, Table, Truth
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.problems._atoms import atoms_network
 from gradwire_training.problems._problem import Problem
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Derivatives, Table
 
 ATOMS: Final = 5
 # The minimum, -9.103852415707557, is a trigonal bipyramid: three atoms on a circle of this radius, two above and

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from gradwire_training._data import Quantity, Samples, Truth
+from gradwire_training._data import Derivatives, Quantity, Samples, Table, Truth
 from gradwire_training.problems._problem import Problem
-
-if TYPE_CHECKING:
-    from gradwire_training._data import Derivatives, Table
 
 WIDTHS: Final = (20, 20)  # Sequential 1-20-20-1, 481 parameters
 ROWS: Final = 19  # arange(0.1, 2, 0.1)

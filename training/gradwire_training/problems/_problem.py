@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
+import keras
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire_training._data import Provenance, Samples, Truth
+from gradwire_training._data import Derivatives, Provenance, Samples, Table, Truth
 from gradwire_training._models import mlp
 from gradwire_training._objective import Loss, losses
 from gradwire_training.optimizers._auto import Auto
 from gradwire_training.optimizers._optimizer import Optimizer
-
-if TYPE_CHECKING:
-    import keras
-
-    from gradwire_training._data import Derivatives, Table
 
 # Stream of random numbers behind simulated labels, apart from the one behind the points.
 LABELS: Final = 1

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from gradwire_training._data import Derivatives, Table
 from gradwire_training.problems._family import Family
-
-if TYPE_CHECKING:
-    from gradwire_training._data import Derivatives, Table
 
 STEEPNESS: Final = 100.0  # Rosenbrock's
 

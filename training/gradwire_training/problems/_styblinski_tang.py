@@ -5,12 +5,10 @@ Its minimum is -39.16616570377142 a dimension.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from gradwire_training._data import Derivatives, Table
 from gradwire_training.problems._family import Family
-
-if TYPE_CHECKING:
-    from gradwire_training._data import Derivatives, Table
 
 
 def _values(x: Table) -> Table:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from gradwire_training._data import ColumnKey
-from gradwire_training._fit import POINTS, evaluate
+from gradwire_training._fit import POINTS, Result, evaluate
 from gradwire_training._objective import FittedRows
 from gradwire_training._report.figures.figure import (
     DERIVATIVE_COLOR,
@@ -20,12 +22,6 @@ from gradwire_training._report.figures.figure import (
     legend,
     single,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-    from gradwire_training._fit import Result
 
 Array: TypeAlias = "NDArray[np.float64]"
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gradwire._errors import PackageError
+from gradwire_training._fit import Result
 from gradwire_training._report.figures.curve import curve_plots, is_curve
+from gradwire_training._report.figures.figure import Plot
 from gradwire_training._report.figures.history import history_plot
 from gradwire_training._report.figures.parity import parity_plots
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gradwire_training._fit import Result
-    from gradwire_training._report.figures.figure import Plot
 
 
 def draw(result: Result, *, to: str | Path) -> list[Path]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from gradwire_training._fit import Result
 from gradwire_training._report.figures.figure import COLORS, INK, TRUTH_COLOR, Plot, legend, single, thinned
 from gradwire_training._report.summary import phases_of
-
-if TYPE_CHECKING:
-    from gradwire_training._fit import Result
 
 MOST_POINTS: Final = 2_000  # of a line: more than two a pixel show nothing more
 

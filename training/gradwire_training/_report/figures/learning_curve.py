@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from gradwire_training._report.figures.figure import COLORS, DERIVATIVE_COLOR, INK, VALUE_COLOR, Plot, legend, panels
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from matplotlib.axes import Axes
 
 Curve: TypeAlias = "list[tuple[int, float, float, float]]"  # number of samples; smallest, median and largest error
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from gradwire_training._fit import Comparison, TensorComparison
 from gradwire_training._report.figures.figure import DERIVATIVE_COLOR, INK, TRUTH_COLOR, VALUE_COLOR, Plot, panels
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-    from gradwire_training._fit import Comparison, TensorComparison
 
 ACROSS: Final = 3  # panels side by side: more are too small to read on a page
 MOST_PANELS: Final = 12  # of the tensors, those of the largest relative errors
