@@ -9,9 +9,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,9 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 import gradwire
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path("build/demo")
 FIT, MODELS, PICTURE = ROOT / "log", ROOT / "models", ROOT / "served.png"

@@ -10,18 +10,15 @@ JAX itself differentiates and batches. A third derivative is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
 from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gradwire._model import Model
+from gradwire._model import Model
 
 __all__ = ["wrap"]
 
@@ -121,15 +118,10 @@ def _call(jax: Any, function: Callable[..., Any], order: int, bridge: Bridge, x:
 @final
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """What JAX calls back: NumPy in, NumPy out; equal where it does the same, so that JAX can cache it.
+    """What JAX calls back: NumPy in, NumPy out; equal where it does the same, so that JAX can cache it."""
 
-    Attributes:
-        function: the bridge's method.
-        dtype: of every result.
-    """
-
-    function: Callable[..., Any]
-    dtype: Any
+    function: Callable[..., Any]  # the bridge's method
+    dtype: Any  # of every result
 
     def __call__(self, *arrays: Any) -> list[Any]:
         results = listed(self.function(*[np.asarray(array) for array in arrays]))

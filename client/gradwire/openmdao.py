@@ -6,17 +6,15 @@ problem.model.add_subsystem("wing", gradwire.openmdao.Component(gradwire.connect
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradwire._bridges import Bridge, LastCall, unravel
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from gradwire._model import Model
-    from gradwire._package import CardTensor
+from gradwire._model import Model
+from gradwire._package import CardTensor
 
 __all__ = ["Component"]
 

@@ -8,20 +8,16 @@ scipy.optimize.least_squares(log.fun, x0, jac=log.jac)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._bridges import Bridge, LastCall, sizes
 from gradwire._errors import InputNameError, ShapeError, UsageError
-from gradwire._model import cast, require_names
+from gradwire._model import Model, cast, require_names
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from gradwire._model import Model
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 __all__ = ["Function", "wrap"]
 

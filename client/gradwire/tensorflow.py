@@ -12,19 +12,16 @@ gradient of its own: second derivatives. A third derivative is refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 
 from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
 from gradwire._errors import ShapeError
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from gradwire._model import Model, Points
-    from gradwire._package import CardTensor
+from gradwire._model import Model, Points
+from gradwire._package import CardTensor
 
 __all__ = ["wrap"]
 
@@ -72,12 +69,7 @@ def wrap(model: Model) -> Callable[..., Any]:
 
 @final
 class _Differentiable:
-    """f(x, *parameters) on rows, ``(rows, n)`` to ``(rows, m)``, with derivatives of two orders.
-
-    Args:
-        bridge: the model.
-        tf: the module.
-    """
+    """f(x, *parameters) on rows, ``(rows, n)`` to ``(rows, m)``, with derivatives of two orders."""
 
     def __init__(self, bridge: Bridge, tf: Any) -> None:
         self._bridge = bridge

@@ -13,17 +13,14 @@ Each autograd function is made by a function of its own, as PyTorch is imported 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gradwire._model import Model
+from gradwire._model import Model
 
 __all__ = ["wrap"]
 

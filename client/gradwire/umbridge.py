@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._bridges import Bridge, sizes, unravel
 from gradwire._errors import GradwireError, UsageError
 from gradwire._extras import import_extra
+from gradwire._model import Model
+from gradwire._package import CardTensor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model
-    from gradwire._package import CardTensor
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 __all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "serve"]
 
@@ -66,12 +62,7 @@ def serve(model: Model, port: int = DEFAULT_PORT, *, host: str = DEFAULT_HOST, n
 
 @final
 class _Web:
-    """aiohttp.web as umbridge uses it, but for the address at which it listens.
-
-    Args:
-        web: the module.
-        host: the address.
-    """
+    """aiohttp.web as umbridge uses it, but for the address at which it listens."""
 
     def __init__(self, web: Any, host: str) -> None:
         self._web = web

@@ -2,8 +2,7 @@
 
 from gradwire._bridges.framework import framework_function, listed, parameter_derivative, third_derivative
 from gradwire._bridges.last_call import LastCall
-from gradwire._bridges.ravel import sizes, unravel
-from gradwire._bridges.vector import Bridge
+from gradwire._bridges.vector import Bridge, sizes, unravel
 
 __all__ = [
     "Bridge",

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
-from gradwire._bridges.ravel import sizes, unravel
+from gradwire._bridges.vector import Bridge, sizes, unravel
 from gradwire._errors import UsageError
-from gradwire._model import bind
+from gradwire._model import Points, bind
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from gradwire._bridges.vector import Bridge
-    from gradwire._model import Points
-
-    Form = tuple[Points, Sequence[Any]]
+Form = tuple[Points, Sequence[Any]]
 
 T = TypeVar("T")
 
@@ -30,17 +25,9 @@ def framework_function(
 ) -> Callable[..., Any]:
     """Make a function of vectors a function of the model's inputs, in the form of the caller's arrays.
 
-    Args:
-        bridge: the model.
-        xp: the framework's array namespace; ``reshape``, ``broadcast_to`` and ``concat`` are used.
-        function: of x, ``(rows, n)``, and the parameters, ``(rows, elements)`` each; returns f, ``(rows, m)``.
-        convert: makes an argument the framework's array; its second argument is the input's name.
-        form: reads the points' form and batch shape off the arrays, for a framework that may not know all sizes before
-            the call; by default both follow from the shapes.
-
-    Returns:
-        A function of the inputs, by position or by name; it returns an array, or ``{output: array}`` where there are
-        several outputs.
+    ``function`` takes x, ``(rows, n)``, and the parameters, ``(rows, elements)`` each; ``convert`` makes an argument,
+    by its name, the framework's array. ``form`` reads the points' form and batch shape off the arrays, for a framework
+    that may not know all sizes before the call.
     """
 
     def known_form(arrays: Mapping[str, Any]) -> Form:
@@ -79,12 +66,7 @@ def third_derivative(bridge: Bridge) -> UsageError:
 
 
 def parameter_derivative(bridge: Bridge, names: Iterable[str] | None = None) -> UsageError:
-    """Return the error for a derivative with respect to a parameter.
-
-    Args:
-        bridge: the model.
-        names: the parameters; all by default, where the framework does not know which.
-    """
+    """Return the error for a derivative wrt parameters: all of them where the framework does not know which."""
     names = [tensor.name for tensor in bridge.parameters] if names is None else list(names)
     return UsageError(
         f"a derivative of {bridge.model!r} with respect to the parameters {names} was requested, and the package has "

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Callable, Hashable
+from typing import Any, Final, final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 _NOTHING: Final = object()  # equals no key
 
@@ -26,16 +24,7 @@ class LastCall:
         self._lock = threading.Lock()
 
     def __call__(self, function: Callable[..., tuple[Any, ...]], length: int, *arrays: NDArray[Any]) -> tuple[Any, ...]:
-        """Call a function, or return the last result if it was at the same point and has as many parts.
-
-        Args:
-            function: of the arrays; returns f and its derivatives, as many orders as it knows.
-            length: how many parts of that are needed.
-            *arrays: the point.
-
-        Returns:
-            The result, at least ``length`` arrays; not to be changed.
-        """
+        """Call a function, or return the last result if it was at the same point and has at least ``length`` parts."""
         key = tuple((array.dtype.str, array.shape, array.tobytes()) for array in arrays)
         with self._lock:
             if self._key != key or len(self._result) < length:

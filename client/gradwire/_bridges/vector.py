@@ -7,26 +7,32 @@ deals with one Jacobian (batch, m, n) and its framework does the splitting, whic
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from itertools import accumulate, pairwise
+from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire._bridges.ravel import ravel_hessian, ravel_jacobian, ravel_outputs, sizes, unravel
 from gradwire._errors import PackageError, SignatureNotFound
-from gradwire._model import read_points
-from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, tangent_name
+from gradwire._model import Model, Points, read_points
+from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, tangent_name
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
 
-    from numpy.typing import NDArray
 
-    from gradwire._model import Model, Points
-    from gradwire._package import CardTensor
+def sizes(tensors: Iterable[CardTensor]) -> list[int]:
+    """Return the number of elements in a row of each tensor."""
+    return [math.prod(tensor.shape) for tensor in tensors]
 
-    Array = NDArray[Any]
+
+def unravel(array: Any, tensors: Sequence[CardTensor]) -> list[Any]:
+    """Cut the last axis into the tensors that were joined there; any array that can be sliced will do."""
+    ends = accumulate(sizes(tensors), initial=0)
+    return [array[..., start:end] for start, end in pairwise(ends)]
 
 
 @final
@@ -36,13 +42,6 @@ class Bridge:
 
     Arrays are ``(…, n)``: any leading axes, the same for x and every parameter, travel as rows of one call. A
     parameter is an input that the model has no derivative with respect to; it is ``(…, elements)`` too.
-
-    Attributes:
-        model: what is called.
-
-    Raises:
-        SignatureNotFound: the package has no card.
-        PackageError: a derivative of some output is missing, or a row has no fixed size.
     """
 
     model: Model
@@ -108,17 +107,7 @@ class Bridge:
         return BY_NAME[self.outputs[0].dtype].numpy
 
     def points(self, shapes: Mapping[str, tuple[int, ...]]) -> Points:
-        """Apply the rule of the caller's arrays to shapes alone.
-
-        Args:
-            shapes: of every input, by name.
-
-        Returns:
-            The form; its rows are zeros that take no memory.
-
-        Raises:
-            InputError: the shapes do not fit the model or one another.
-        """
+        """Apply the rule of the caller's arrays to shapes alone; the form's rows are zeros that take no memory."""
         specs = self.model.signatures[SERVING_DEFAULT].inputs
         zero = {name: np.zeros((), BY_NAME[specs[name].dtype].numpy) for name in shapes}
         return read_points({name: np.broadcast_to(zero[name], shapes[name]) for name in shapes}, specs)
@@ -141,16 +130,13 @@ class Bridge:
         """Return f, df/dx and d²f/dx² from one call, ``(…, m)``, ``(…, m, n)`` and ``(…, m, n, n)``.
 
         By the signature `hessian`, or else by `hvp` along every axis: n·batch rows.
-
-        Raises:
-            SignatureNotFound: the package has neither.
         """
         self.require_second_derivatives()
         lead, rows = self._rows(x, parameters)
         m, n = self.m, self.n
         if HESSIAN in self.model.signatures:
             response = self.model.run(HESSIAN, rows)
-            hessian = ravel_hessian(self.outputs, self.wrt, self.model.card.second_derivatives, response)
+            hessian = self._hessian(response)
         else:
             count = math.prod(lead)
             axes = np.broadcast_to(np.eye(n, dtype=self.dtype)[:, None], (n, count, n))
@@ -161,20 +147,9 @@ class Bridge:
         return f.reshape(*lead, m), df.reshape(*lead, m, n), hessian.reshape(*lead, m, n, n)
 
     def jacobian_vjp(self, x: Array, df_bar: Array, *parameters: Array) -> Array:
-        """Return Σ df_bar[m, i] · d²f[m]/dx[i]dx, the vector-Jacobian product of x ↦ df/dx, from one call.
+        """Return Σ df_bar[m, i] · d²f[m]/dx[i]dx, ``(…, n)``, the vector-Jacobian product of x ↦ df/dx, from one call.
 
         By the signature `hvp` (a row for each output element with a cotangent that is not zero), or else by `hessian`.
-
-        Args:
-            x: ``(…, n)``.
-            df_bar: ``(…, m, n)``.
-            *parameters: ``(…, elements)``.
-
-        Returns:
-            ``(…, n)``.
-
-        Raises:
-            SignatureNotFound: the package has neither.
         """
         self.require_second_derivatives()
         if HVP not in self.model.signatures:
@@ -190,19 +165,7 @@ class Bridge:
         return products[np.arange(used.size), :, used].sum(0).reshape(*lead, self.n)
 
     def jacobian_jvp(self, x: Array, x_dot: Array, *parameters: Array) -> Array:
-        """Return d²f/dx² · x_dot, the Jacobian-vector product of x ↦ df/dx, from one call, or none if x_dot is zero.
-
-        Args:
-            x: ``(…, n)``.
-            x_dot: ``(…, n)``.
-            *parameters: ``(…, elements)``.
-
-        Returns:
-            ``(…, m, n)``.
-
-        Raises:
-            SignatureNotFound: the package has neither `hvp` nor `hessian`.
-        """
+        """Return d²f/dx² · x_dot, ``(…, m, n)``, from one call, or none if x_dot is zero."""
         self.require_second_derivatives()
         if not x_dot.any():
             return np.zeros((*x.shape[:-1], self.m, self.n), self.dtype)
@@ -218,11 +181,7 @@ class Bridge:
         return bool({HVP, HESSIAN} & set(self.model.signatures))
 
     def require_second_derivatives(self) -> None:
-        """Raise if no signature has second derivatives.
-
-        Raises:
-            SignatureNotFound: the package has neither `hvp` nor `hessian`.
-        """
+        """Raise SignatureNotFound if the package has neither `hvp` nor `hessian`."""
         if not self.has_second_derivatives:
             raise SignatureNotFound(
                 f"second derivatives of {self.model!r} were requested, and it has neither a signature 'hvp' nor "
@@ -246,20 +205,44 @@ class Bridge:
         }
         return self.model.run(HVP, rows | parts)
 
-    def _values(self, arrays: Mapping[str, Array]) -> Array:
-        return ravel_outputs(self.outputs, arrays)
+    def _values(self, arrays: Arrays) -> Array:
+        """The outputs joined, ``(rows, m)``."""
+        return np.concatenate([_flat(arrays[output.name], output) for output in self.outputs], -1)
 
-    def _jacobian(self, arrays: Mapping[str, Array]) -> Array:
-        return ravel_jacobian(self.outputs, self.wrt, self.model.card.derivatives, arrays)
+    def _jacobian(self, arrays: Arrays) -> Array:
+        """The first derivatives joined, ``(rows, m, n)``."""
+        names = self.model.card.derivatives
+        rows = [[_flat(arrays[names[f.name][x.name]], f, x) for x in self.wrt] for f in self.outputs]
+        return np.concatenate([np.concatenate(row, -1) for row in rows], 1)
 
-    def _jacobian_tangents(self, arrays: Mapping[str, Array]) -> Array:
+    def _hessian(self, arrays: Arrays) -> Array:
+        """The second derivatives, of which a package has each pair of inputs once, joined: ``(rows, m, n, n)``."""
+
+        def block(output: CardTensor, first: CardTensor, second: CardTensor) -> Array:
+            by_first = self.model.card.second_derivatives[output.name]
+            if second.name in by_first.get(first.name, {}):
+                return _flat(arrays[by_first[first.name][second.name]], output, first, second)
+            return _flat(arrays[by_first[second.name][first.name]], output, second, first).swapaxes(-1, -2)
+
+        def square(output: CardTensor) -> Array:
+            rows = [np.concatenate([block(output, x, y) for y in self.wrt], -1) for x in self.wrt]
+            return np.concatenate(rows, -2)
+
+        return np.concatenate([square(output) for output in self.outputs], 1)
+
+    def _jacobian_tangents(self, arrays: Arrays) -> Array:
         """The tangents of the first derivatives in a response of `hvp`."""
         names = {name for by_input in self.model.card.derivatives.values() for name in by_input.values()}
         return self._jacobian({name: arrays[tangent_name(name)] for name in names})
 
 
-def _repeated(rows: Mapping[str, Array], count: int) -> dict[str, Array]:
+def _repeated(rows: Arrays, count: int) -> dict[str, Array]:
     return {
         name: np.broadcast_to(array, (count, *array.shape)).reshape(-1, *array.shape[1:])
         for name, array in rows.items()
     }
+
+
+def _flat(array: Array, *tensors: CardTensor) -> Array:
+    """An axis for the rows, and one for each tensor."""
+    return array.reshape(len(array), *sizes(tensors))

@@ -7,13 +7,11 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 # TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log from the end of its import on. Two or three lines ("I0000
 # 00:00:1795401342.973865  2807 port.cc:153] …", with a notice above them) are written while its libraries load, before

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rich.progress import (
     BarColumn,
@@ -16,9 +17,6 @@ from rich.progress import (
 )
 
 from gradwire._cli.console import err, note
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
 
 LINE_EVERY: Final = 5.0  # seconds; a log of an hour has 720 lines
 

@@ -7,20 +7,15 @@ by bit is the wrong test, and ``ALLOWED_EPS`` the right one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire._numerics.compare import compare
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._numerics.compare import Comparison
-    from gradwire._numerics.points import Arrays
+from gradwire._numerics.compare import Comparison, compare
+from gradwire._numerics.points import Arrays
 
 ALLOWED_EPS: Final = 32.0  # of a tensor's scale, its largest magnitude over all rows
 
@@ -28,19 +23,12 @@ ALLOWED_EPS: Final = 32.0  # of a tensor's scale, its largest magnitude over all
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some rows of a whole, among others or alone.
+    """Some rows of a whole, among others or alone."""
 
-    Attributes:
-        label: ``"beside NaN"``.
-        rows: ``(batch, *row)`` by input.
-        places: where in this batch the rows to compare stand, ``(n,)``.
-        origins: where the same rows stand in the whole, ``(n,)``.
-    """
-
-    label: str
-    rows: dict[str, NDArray[Any]]
-    places: NDArray[np.intp]
-    origins: NDArray[np.intp]
+    label: str  # ``"beside NaN"``
+    rows: dict[str, NDArray[Any]]  # ``(batch, *row)`` by input
+    places: NDArray[np.intp]  # where in this batch the rows to compare stand, ``(n,)``
+    origins: NDArray[np.intp]  # where the same rows stand in the whole, ``(n,)``
 
     @classmethod
     def part(cls, label: str, whole: Arrays, origins: Any) -> Batch:
@@ -50,14 +38,7 @@ class Batch:
 
     @classmethod
     def beside(cls, label: str, whole: Arrays, origins: Any, neighbours: Arrays) -> Batch:
-        """Put some rows of the whole where they stand, among neighbours everywhere else.
-
-        Args:
-            label: of the batch.
-            whole: the rows, by input.
-            origins: which of them are compared; each less than the neighbours' number.
-            neighbours: ``(batch, *row)`` by input, as many as the batch is to have rows.
-        """
+        """Put some rows of the whole where they stand, among neighbours everywhere else."""
         origins = np.asarray(origins)
         rows = {name: array.copy() for name, array in neighbours.items()}
         for name, array in rows.items():
@@ -65,15 +46,9 @@ class Batch:
         return cls(label, rows, origins, origins)
 
     def compare(self, whole: Arrays, outputs: Arrays, dtypes: Mapping[str, str] | None = None) -> dict[str, Comparison]:
-        """Compare this batch's outputs with those of the whole, at the rows that both have.
+        """Compare this batch's floating-point outputs with those of the whole, at the rows that both have.
 
-        Args:
-            whole: outputs of all rows, ``(rows, …)`` by name; the scale is theirs, for a single row may be near zero.
-            outputs: of this batch.
-            dtypes: that outputs were computed in, where arrays are of a wider one; see ``compare``.
-
-        Returns:
-            By floating-point output.
+        The scale is that of all rows, for a single row may be near zero; for ``dtypes`` see ``compare``.
         """
         comparisons: dict[str, Comparison] = {}
         for name, array in outputs.items():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._package import BFLOAT16, BY_NAME
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 TINY: Final = float(np.finfo(np.float64).tiny)  # the scale of arrays that are zero everywhere
 _BFLOAT16_EPS: Final = 2.0**-7
@@ -52,17 +50,7 @@ def distance(actual: NDArray[Any], expected: NDArray[Any]) -> Floats:
 
 
 def worst_ratio(actual: Floats, expected: Floats, allowed: Floats) -> float:
-    """Return the largest distance in units of what is allowed.
-
-    Args:
-        actual: to be judged.
-        expected: of the same shape.
-        allowed: of a shape that broadcasts to it; positive.
-
-    Returns:
-        0 where all agree; infinite where one is finite and the other is not. Elements that are finite in neither do
-        not count.
-    """
+    """Return the largest distance in units of what is allowed; elements that are finite in neither do not count."""
     neither = ~np.isfinite(actual) & ~np.isfinite(expected)
     with np.errstate(all="ignore"):
         ratio = np.where(neither, 0.0, distance(actual, expected)) / allowed
@@ -70,27 +58,16 @@ def worst_ratio(actual: Floats, expected: Floats, allowed: Floats) -> float:
 
 
 class Comparison(NamedTuple):
-    """How far an array is from what was expected.
+    """How far an array is from what was expected."""
 
-    Attributes:
-        eps: the largest distance, in units of the dtype's eps times the largest finite magnitude expected.
-        text: where that is: ``"at (3, 0) got 1.5, expected 1.0"``.
-    """
-
-    eps: float
-    text: str
+    eps: float  # the largest distance, in units of the dtype's eps times the largest finite magnitude expected
+    text: str  # where that is: ``"at (3, 0) got 1.5, expected 1.0"``
 
 
 def compare(actual: NDArray[Any], expected: NDArray[Any], dtype: str = "") -> Comparison:
-    """Compare two arrays of one shape and floating dtype, by ``distance``.
+    """Compare two arrays of one shape and floating dtype, by ``distance``; infinite where shapes or dtypes differ.
 
-    Args:
-        actual: to be judged.
-        expected: the reference; its largest magnitude is the scale.
-        dtype: that the numbers were computed in, where the arrays are of a wider one (bfloat16 in float32).
-
-    Returns:
-        The largest distance; infinite where shapes or dtypes differ.
+    ``dtype`` is that of the computation, where the arrays are of a wider one (bfloat16 in float32).
     """
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         return Comparison(np.inf, f"{actual.dtype} {actual.shape}, expected {expected.dtype} {expected.shape}")

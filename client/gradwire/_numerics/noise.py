@@ -9,23 +9,18 @@ condition of the computation, cancellation and depth included, which no bound fr
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics.compare import TINY, largest
-from gradwire._numerics.points import evaluate_along
+from gradwire._numerics.points import Arrays, Run, evaluate_along
+from gradwire._package import Box
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._numerics.points import Arrays, Run
-    from gradwire._package import Box
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 GRID: Final = np.arange(-4.0, 5.0)  # nine points give five fourth differences
 CENTRE: Final = 4  # of the grid: the point itself
@@ -38,29 +33,16 @@ _LEAST_ULPS: Final = 4  # a spacing that x can resolve
 @final
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A function's values at some points, and how much of them is rounding.
+    """A function's values at some points, and how much of them is rounding."""
 
-    Attributes:
-        values: by tensor, ``(points, elements)``.
-        noise: the standard deviation of rounding, of the same shapes.
-    """
-
-    values: Mapping[str, Floats]
-    noise: Mapping[str, Floats]
+    values: Mapping[str, Floats]  # by tensor, ``(points, elements)``
+    noise: Mapping[str, Floats]  # the standard deviation of rounding, of the same shapes
 
 
 def measure(run: Run, x: Arrays, v: Arrays, boxes: Mapping[str, Box], eps: float) -> Measured:
-    """Evaluate a function at points and on the fine grid around each, all in one call.
+    """Evaluate a function at points and on the fine grid along v around each, all in one call.
 
-    Args:
-        run: returns outputs, ``(rows, …)`` by name, of inputs.
-        x: every input, ``(points, *row)`` by name.
-        v: directions of the inputs that move on the grid; the others, such as tangents, stay.
-        boxes: bounds of the inputs that move; no point leaves them.
-        eps: of the dtype that the function computes in.
-
-    Returns:
-        The values and their rounding, which is at least eps times a tensor's largest magnitude.
+    Inputs without a direction, such as tangents, stay. Noise is at least eps times a tensor's largest magnitude.
     """
     count = len(next(iter(x.values())))
     steps = np.max([np.zeros(count), *(spacing(x[name], v[name], eps) for name in v)], axis=0)
@@ -72,16 +54,7 @@ def measure(run: Run, x: Arrays, v: Arrays, boxes: Mapping[str, Box], eps: float
 
 
 def spacing(x: NDArray[Any], v: Floats, eps: float) -> Floats:
-    """Choose the grid's spacing at each point, as a multiple of v, a power of two: x + kδv is then exact.
-
-    Args:
-        x: ``(points, *row)``.
-        v: directions, of the same shape.
-        eps: of the dtype.
-
-    Returns:
-        ``(points,)``.
-    """
+    """Choose the grid's spacing at each point, as a multiple of v, a power of two: x + kδv is then exact."""
     length = np.abs(v).reshape(len(x), -1)
     ulps = _LEAST_ULPS * np.abs(np.spacing(x)).astype(np.float64).reshape(len(x), -1)
     least = np.divide(ulps, length, out=np.zeros_like(length), where=length > 0).max(axis=1, initial=0.0)
@@ -89,14 +62,9 @@ def spacing(x: NDArray[Any], v: Floats, eps: float) -> Floats:
 
 
 def deviation(values: Floats, least: Floats | float) -> Floats:
-    """Estimate the standard deviation of rounding from values on the grid.
+    """Estimate rounding, ``(points, elements)``, from values on the grid, ``(points, 9, elements)``.
 
-    Args:
-        values: ``(points, 9, elements)``.
-        least: what the dtype alone makes of these elements, ``(elements,)``.
-
-    Returns:
-        ``(points, elements)``: a point's own, but at least that of the median point, and ``least``.
+    It is a point's own, but at least that of the median point, and ``least``: what the dtype alone makes of it.
     """
     windows = np.lib.stride_tricks.sliding_window_view(values, len(_FOURTH), axis=1)
     with np.errstate(all="ignore"):  # callers leave out points where f is not finite

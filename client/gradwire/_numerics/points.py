@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from gradwire._package import Box
 
-    from numpy.typing import NDArray
-
-    from gradwire._package import Box
-
-    Floats = NDArray[np.float64]
-    Arrays = Mapping[str, NDArray[Any]]
-    Run = Callable[[dict[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
+Run = Callable[[dict[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 _EIGHTHS: Final = 8  # three bits of a direction: enough to tell components apart
 _MARGIN: Final = 1 / 64  # of the width: so far from the border, so that a step fits on either side
 
 
 def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Draw points, uniform in a box, a little away from its border.
+    """Draw points ``(count, *row)``, uniform in a box, a little away from its border; integers with both ends.
 
     Floating points lie on a grid of powers of two, so that x + hv is exact for the directions of
     ``sample_directions`` and h a power of two: no difference then suffers from rounding of x. (Where the box is
     far from zero for its width, the dtype's own grid is coarser.)
-
-    Args:
-        box: bounds of a row.
-        count: how many points.
-        dtype: of the input; integers are drawn from those in the box, both ends included.
-        rng: the source of randomness.
-
-    Returns:
-        ``(count, *row)``.
     """
     lower, upper = box
     if dtype.kind in "biu":
@@ -50,16 +38,7 @@ def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Gen
 
 
 def sample_directions(box: Box, count: int, rng: np.random.Generator) -> Floats:
-    """Draw directions about as long as the box is wide: every element moves by half of its width to all of it.
-
-    Args:
-        box: bounds of a row.
-        count: how many directions.
-        rng: the source of randomness.
-
-    Returns:
-        ``(count, *row)``, whole eighths of a power of two.
-    """
+    """Draw directions about as long as the box is wide, ``(count, *row)``, in whole eighths of a power of two."""
     return _unit(box) * signed_eighths((count, *box[0].shape), rng)
 
 
@@ -75,17 +54,7 @@ def _unit(box: Box) -> Floats:
 
 
 def reach(points: NDArray[Any], directions: Floats, box: Box, longest: float) -> Floats:
-    """Return how far each point can move both ways along its direction and stay in the box.
-
-    Args:
-        points: ``(count, *row)``.
-        directions: ``(count, *row)``.
-        box: bounds of a row.
-        longest: the upper limit, as a multiple of the direction.
-
-    Returns:
-        ``(count,)`` multiples of the direction.
-    """
+    """Return how far each point can move both ways in the box, as a multiple of its direction, ``(count,)``."""
     lower, upper = box
     room = np.minimum(points - lower, upper - points).reshape(len(points), -1)
     length = np.abs(directions).reshape(len(points), -1)
@@ -94,30 +63,15 @@ def reach(points: NDArray[Any], directions: Floats, box: Box, longest: float) ->
 
 
 def points_along(x: NDArray[Any], v: Floats, multiples: Floats, box: Box) -> NDArray[Any]:
-    """Return the points x + tv, ``(points, multiples, *row)``, in the input's dtype and inside its box.
-
-    Args:
-        x: ``(points, *row)``.
-        v: directions, of the same shape.
-        multiples: t, ``(points, multiples)``.
-        box: the input's bounds.
-    """
+    """Return the points x + tv, ``(points, multiples, *row)``, in the input's dtype and inside its box."""
     t = multiples.reshape(*multiples.shape, *(1 for _ in v.shape[1:]))
     return np.clip(x[:, None] + t * v[:, None], *box).astype(x.dtype)
 
 
 def evaluate_along(run: Run, x: Arrays, v: Arrays, multiples: Floats, boxes: Mapping[str, Box]) -> dict[str, Floats]:
-    """Evaluate a function at x + tv, all in one call.
+    """Evaluate a function at x + tv, all in one call: ``(points, multiples, elements)`` by output, in float64.
 
-    Args:
-        run: returns outputs, ``(rows, …)`` by name, of inputs.
-        x: every input, ``(points, *row)`` by name.
-        v: directions of the inputs that move together; the others stay.
-        multiples: t, ``(points, multiples)``.
-        boxes: bounds of the inputs that move.
-
-    Returns:
-        By output, ``(points, multiples, elements)`` in float64.
+    Inputs without a direction stay.
     """
     each = multiples.shape[1]
     rows = {

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics.noise import GRID, deviation
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 # Of thousands of samples of rounding the worst lies 4 to 5 deviations out; estimates are estimates.
 SAFETY: Final = 8.0
@@ -26,15 +24,7 @@ _SECOND_NOISE: Final = math.sqrt(6.0)  # of the weights 1, -2, 1
 
 
 def multiples(count: int, finest: float) -> Floats:
-    """Return where to evaluate f along a direction, as multiples of the longest step.
-
-    Args:
-        count: how often the longest step is halved.
-        finest: spacing of the grid on which noise is measured.
-
-    Returns:
-        The steps forward, the same backward, and the grid.
-    """
+    """Return where to evaluate f: the longest step, 1, and its halvings; the same backward; and the noise grid."""
     halving = np.power(0.5, np.arange(count + 1, dtype=np.float64))
     return np.concatenate([halving, -halving, finest * GRID])
 
@@ -42,19 +32,12 @@ def multiples(count: int, finest: float) -> Floats:
 @final
 @dataclass(frozen=True, slots=True)
 class Remainders:
-    """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales to judge them.
+    """The remainders r(h) = f(x + hv) - f(x) - h df·v of one derivative, and the scales to judge them."""
 
-    Attributes:
-        r: ``(points, multiples, elements)``, in the order of ``multiples``; finite.
-        steps: ``(points, steps)``, h.
-        value_rounding: ``(elements,)``, what the dtype alone makes of f.
-        derivative_rounding: ``(points, elements)``, what the dtype alone makes of df·v.
-    """
-
-    r: Floats
-    steps: Floats
-    value_rounding: Floats
-    derivative_rounding: Floats
+    r: Floats  # ``(points, multiples, elements)``, in the order of ``multiples``; finite
+    steps: Floats  # ``(points, steps)``, h
+    value_rounding: Floats  # ``(elements,)``, what the dtype alone makes of f
+    derivative_rounding: Floats  # ``(points, elements)``, what the dtype alone makes of df·v
 
     @property
     def forward(self) -> Floats:
@@ -79,13 +62,8 @@ class Remainders:
     def fitted_slope(self, noise: Floats) -> float | None:
         """Fit log r over log h, by least squares on the smallest steps at which r is not rounding.
 
-        The one step below joins them, at no less than rounding: there a piecewise linear f falls at once.
-
-        Args:
-            noise: from ``noise``.
-
-        Returns:
-            2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding.
+        The one step below joins them, at no less than rounding: there a piecewise linear f falls at once. The slope is
+        2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding.
         """
         steps, r = self.median_curve()
         above = np.median((np.abs(self.forward) / noise[:, None]).max(axis=2), axis=0) > ABOVE_ROUNDING
@@ -99,11 +77,7 @@ class Remainders:
     def disagreement(self, noise: Floats) -> Floats:
         """Compare df·v with the central difference, at the step where that is most accurate.
 
-        Args:
-            noise: from ``noise``.
-
-        Returns:
-            ``(points,)``, the worst of the output's elements in units of what is allowed; NaN at a kink of f.
+        Returns the worst element of each point in units of what is allowed; NaN at a kink of f.
         """
         h = self.steps[:, :, None]
         error = (self.forward - self.backward) / (2 * h)
@@ -117,17 +91,11 @@ class Remainders:
         return np.where(kink.any(axis=1), np.nan, ratio.max(axis=1))
 
     def second_disagreement(self, noise: Floats, rounding: Floats) -> Floats:
-        """Compare v·Hv with the second difference, for remainders of third order; see ``disagreement``.
+        """Compare v·Hv with the second difference, for remainders of third order; NaN where differences do not settle.
 
         Differences settle where each halving at least halves the change, as it does, by four, where f is smooth over
         the whole step; with a kink in it they do not. Changes are independent of H, so no fault of it hides here.
-
-        Args:
-            noise: from ``noise``.
-            rounding: ``(points, elements)``, what the dtype alone makes of v·Hv.
-
-        Returns:
-            ``(points,)``, in units of what is allowed; NaN where differences do not settle.
+        ``rounding`` is what the dtype alone makes of v·Hv.
         """
         h = self.steps[:, :, None]
         error = (self.forward + self.backward) / h**2

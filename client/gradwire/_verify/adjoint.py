@@ -20,23 +20,19 @@ Compared, with random tangents v, w and cotangents u:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterable, Iterator
+from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics import SAFETY, flat_rows, sample_directions, worst_ratio
 from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, VJP, cotangent_name, tangent_name
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Derivative
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from numpy.typing import NDArray
-
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Derivative
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 def agreement(evaluations: SignatureEvaluations) -> Iterator[Finding]:

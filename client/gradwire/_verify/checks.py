@@ -6,10 +6,12 @@ function and list it here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from gradwire._verify.adjoint import agreement
+from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.kinks import kinks
 from gradwire._verify.non_finite import non_finite
 from gradwire._verify.reference import against_reference
@@ -17,28 +19,16 @@ from gradwire._verify.result import Check, Finding
 from gradwire._verify.row_independence import row_independence
 from gradwire._verify.taylor import taylor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gradwire._verify.evaluations import SignatureEvaluations
-
 
 @final
 @dataclass(frozen=True, slots=True)
 class CheckKind:
-    """One of the checks that ``verify`` makes.
+    """One of the checks that ``verify`` makes."""
 
-    Attributes:
-        name: one word, its key on the card and in JSON.
-        title: what it compares, for tables and pages.
-        function: makes it.
-        skip_reason: why the function may have nothing to check; without one, no findings mean that all is well.
-    """
-
-    name: str
-    title: str
+    name: str  # one word, its key on the card and in JSON
+    title: str  # what it compares, for tables and pages
     function: Callable[[SignatureEvaluations], Iterator[Finding]]
-    skip_reason: str = ""
+    skip_reason: str = ""  # why the function may have nothing to check; without one, no findings mean that all is well
 
 
 CHECKS: Final[tuple[CheckKind, ...]] = (

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import UsageError
+from gradwire._model import Model
 from gradwire._numerics import distance, eps_of, flat_rows, sample_points, ulp_of
-from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, boxes_of
 from gradwire._verify.probe import run, without_options
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from gradwire._model import Model
-    from gradwire._package import Card, CardTensor
 
 DEFAULT_DIFF_POINTS: Final = 1024
 

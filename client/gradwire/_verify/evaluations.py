@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire._numerics import flat_rows, signed_eighths
+from gradwire._numerics import Measured, flat_rows, signed_eighths
 from gradwire._package import BY_NAME, DIFFERENTIABLE, SERVING_DEFAULT, SIGNATURES, Part, cotangent_name, tangent_name
+from gradwire._verify.probe import Derivative, Probe
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._numerics import Measured
-    from gradwire._verify.probe import Derivative, Probe
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class SignatureEvaluations:
-    """The signatures at the points.
-
-    Attributes:
-        probe: the model and the points.
-        by_signature: the outputs of every signature that the model has, and their rounding.
-        u: cotangents, ``(points, elements)`` by output, each scaled to 1 / |Jv|: none drowns another.
-    """
+    """The signatures at the points."""
 
     probe: Probe
-    by_signature: Mapping[str, Measured]
-    u: Mapping[str, Floats]
+    by_signature: Mapping[str, Measured]  # the outputs of every signature that the model has, and their rounding
+    u: Mapping[str, Floats]  # cotangents, ``(points, elements)`` by output, scaled to 1 / |Jv|: none drowns another
 
     @property
     def default(self) -> Measured:
@@ -58,11 +47,7 @@ class SignatureEvaluations:
         return (name for name in self.by_signature if SIGNATURES[name].order == 2)  # noqa: PLR2004 - d²f
 
     def hessian_times_v(self, signature: str) -> dict[str, Floats]:
-        """Return the Hessian times v, as computed by a signature or as a sum over its second derivatives.
-
-        Returns:
-            By first derivative's tensor, ``(points, elements of that tensor)``.
-        """
+        """Return the Hessian times v by first derivative, from a product that a signature computes or as a sum."""
         values = self.by_signature[signature].values
         if Part.DERIVATIVE_TANGENTS in SIGNATURES[signature].gives:
             return {each.tensor: values[tangent_name(each.tensor)] for each in self.probe.derivatives()}
@@ -72,13 +57,7 @@ class SignatureEvaluations:
     def contract(self, derivative: Derivative, blocks: Mapping[str, Floats], v: Mapping[str, Floats]) -> Floats:
         """Sum an output's second derivatives with respect to an input and any other, times that other's vector.
 
-        Args:
-            derivative: of the output with respect to the input.
-            blocks: by second derivative's tensor; the card holds each pair of inputs once.
-            v: by input, ``(points, elements)``.
-
-        Returns:
-            ``(points, elements of the first derivative)``.
+        The card holds each pair of inputs once. The result has the shape of the first derivative, flattened.
         """
         total = np.zeros_like(self.jacobian(derivative))
         points, m, n = total.shape

@@ -8,23 +8,19 @@ no derivative shows a jump at all). It is followed as long as it is above roundi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics import SAFETY, flat_rows
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Probe
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Probe
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 LINES: Final = 16
 _POINTS: Final = 129  # of a line
@@ -38,19 +34,12 @@ _STAYS: Final = 0.5
 @final
 @dataclass(slots=True)
 class _Search:
-    """The search on every line for one output; arrays of ``(lines,)``.
+    """The search on every line for one output; arrays of ``(lines,)``."""
 
-    Attributes:
-        centre: where along the line the second difference is largest.
-        first: the change of slope on the first grid, in units of the output's spread.
-        last: on the finest grid where it was above rounding.
-        levels: how many finer grids that is.
-    """
-
-    centre: Floats
-    first: Floats
-    last: Floats
-    levels: NDArray[np.int64]
+    centre: Floats  # where along the line the second difference is largest
+    first: Floats  # the change of slope on the first grid, in units of the output's spread
+    last: Floats  # on the finest grid where it was above rounding
+    levels: NDArray[np.int64]  # how many finer grids that is
 
 
 def kinks(evaluations: SignatureEvaluations) -> Iterator[Finding]:

@@ -12,24 +12,20 @@ For each differentiated input in turn, a row of it becomes NaN, then +∞, then 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
 from gradwire._numerics import ALLOWED_EPS, TINY, flat_rows, largest, worst_ratio
 from gradwire._package import SERVING_DEFAULT
+from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.probe import brief
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from gradwire._verify.evaluations import SignatureEvaluations
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _ROWS: Final = 4  # of each kind: enough, for every row of a kind is alike
 

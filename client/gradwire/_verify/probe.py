@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._model import Model
 from gradwire._numerics import Measured, eps_of, evaluate_along, measure, sample_directions, sample_points
-from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
 from gradwire._wire import Call
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from gradwire._package import Box, Card, CardTensor
-
-    Floats = NDArray[np.float64]
-    Arrays = Mapping[str, NDArray[Any]]
+Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
 
 _TIMEOUT: Final = 60.0  # seconds, for no rows
 
@@ -28,17 +23,11 @@ _TIMEOUT: Final = 60.0  # seconds, for no rows
 @final
 @dataclass(frozen=True, slots=True)
 class Derivative:
-    """A first derivative.
-
-    Attributes:
-        output: the output.
-        input: the input.
-        tensor: the derivative's name.
-    """
+    """A first derivative."""
 
     output: CardTensor
     input: CardTensor
-    tensor: str
+    tensor: str  # the derivative's name
 
     def __str__(self) -> str:
         return f"{self.tensor} of {self.output.name} wrt {self.input.name}"
@@ -51,23 +40,14 @@ class Derivative:
 @final
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A model, and where it is evaluated.
+    """A model, and where it is evaluated."""
 
-    Attributes:
-        model: without its caller's options.
-        boxes: bounds of every input.
-        x: points, ``(points, *row)`` by input.
-        v: directions of the inputs that are differentiated.
-        eps: the coarsest of the inputs' and outputs' dtypes.
-        rng: for all else that a check draws.
-    """
-
-    model: Model
-    boxes: Mapping[str, Box]
-    x: Arrays
-    v: Mapping[str, Floats]
-    eps: float
-    rng: np.random.Generator
+    model: Model  # without its caller's options
+    boxes: Mapping[str, Box]  # bounds of every input
+    x: Arrays  # points, ``(points, *row)`` by input
+    v: Mapping[str, Floats]  # directions of the inputs that are differentiated
+    eps: float  # the coarsest of the inputs' and outputs' dtypes
+    rng: np.random.Generator  # for all else that a check draws
 
     @classmethod
     def draw(
@@ -111,15 +91,9 @@ class Probe:
         return run(self.model, signature, rows)
 
     def run_along(self, signature: str, multiples: Floats, names: Iterable[str] | None = None) -> dict[str, Floats]:
-        """Run a signature at x + tv, inside the domain.
+        """Run a signature at x + tv of the first points: ``(points, multiples, elements)`` by tensor.
 
-        Args:
-            signature: its name.
-            multiples: t, ``(points, multiples)``, of the first points.
-            names: the inputs that move together; by default all that are differentiated.
-
-        Returns:
-            By tensor, ``(points, multiples, elements)``.
+        ``names`` are the inputs that move together; by default all that are differentiated.
         """
         count = len(multiples)
         x = {name: array[:count] for name, array in self.x.items()}
@@ -127,16 +101,7 @@ class Probe:
         return evaluate_along(lambda rows: self.run(signature, rows), x, v, multiples, self.boxes)
 
     def measure(self, signature: str, vectors: Arrays | None = None, x: Arrays | None = None) -> Measured:
-        """Run a signature at points and on the fine grid around each.
-
-        Args:
-            signature: its name.
-            vectors: tangents or cotangents, ``(points, …)``, the same all over a point's grid.
-            x: other points than the probe's own.
-
-        Returns:
-            The values and their rounding.
-        """
+        """Run a signature at points and on the fine grid around each; tangents and cotangents stay the same there."""
         x = self.x if x is None else x
         picked = np.arange(len(next(iter(x.values()))))
         v = {name: array[picked % len(array)] for name, array in self.v.items()}

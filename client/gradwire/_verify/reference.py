@@ -13,32 +13,23 @@ of the tensor's largest magnitude: what float32 costs this package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import PackageError
 from gradwire._numerics import SAFETY, largest, ulp_of, worst_ratio
-from gradwire._package import BY_NAME, DIFFERENTIABLE, Part
+from gradwire._package import BY_NAME, DIFFERENTIABLE, Card, Part
+from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Card
-    from gradwire._verify.evaluations import SignatureEvaluations
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 def against_reference(evaluations: SignatureEvaluations) -> Iterator[Finding]:
-    """Compare what is served with the card's reference points; yield nothing where it has none.
-
-    Raises:
-        PackageError: the card's reference cannot be read.
-    """
+    """Compare what is served with the card's reference points; yield nothing where it has none."""
     probe = evaluations.probe
     reference = probe.card.reference
     if not reference:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Final, final
 
 # 2 when df is right, 1 when it is wrong; float32 has few clean steps, so some tolerance.
 LEAST_SLOPE: Final = 1.7

@@ -13,27 +13,21 @@ this check or by any ``Model``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import GradwireError, ServerError
 from gradwire._numerics import ALLOWED_EPS, SAFETY, Batch, eps_of, largest, poisoned, sample_points
-from gradwire._package import BY_NAME
-from gradwire._verify.probe import brief, run_no_rows
+from gradwire._package import BY_NAME, Signature
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Probe, brief, run_no_rows
 from gradwire._verify.result import Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Probe
-
-    Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
 
 BATCH_SIZES: Final = (1, 7, 64, 1000)
 # Elements in a response: a thousand rows of a large second derivative would be gigabytes and reveal nothing more.
@@ -56,19 +50,12 @@ class _Worst(NamedTuple):
 @final
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A signature's outputs for all the rows at once, and how much other batches may differ from it.
-
-    Attributes:
-        signature: which.
-        rows: its inputs.
-        outputs: its outputs.
-        allowed: by output, in eps of its largest magnitude.
-    """
+    """A signature's outputs for all the rows at once, and how much other batches may differ from it."""
 
     signature: Signature
     rows: Arrays
     outputs: Arrays
-    allowed: Mapping[str, float]
+    allowed: Mapping[str, float]  # by output, in eps of its largest magnitude
 
     def compare(self, batch: Batch, outputs: Arrays) -> _Worst:
         """Return the worst difference of rows that came in another batch."""

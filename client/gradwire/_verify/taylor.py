@@ -39,9 +39,11 @@ x + hv is exact (``_numerics/points.py``).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._numerics import (
     CENTRE,
@@ -54,20 +56,13 @@ from gradwire._numerics import (
     points_along,
     reach,
 )
-from gradwire._package import SERVING_DEFAULT, SIGNATURES, Part, tangent_name
+from gradwire._package import SERVING_DEFAULT, SIGNATURES, CardTensor, Part, tangent_name
+from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.probe import Derivative, Probe
 from gradwire._verify.result import LEAST_SLOPE, DerivativeCheck, Finding
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import CardTensor
-    from gradwire._verify.evaluations import SignatureEvaluations
-    from gradwire._verify.probe import Derivative, Probe
-
-    Arrays = Mapping[str, NDArray[np.generic]]
-    Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[np.generic]]
+Floats = NDArray[np.float64]
 
 LONGEST_STEP: Final = 0.25  # of the domain's width: where there is room, both ends of a step fit
 LEAST_THIRD_SLOPE: Final = 2.6  # 3 when the Hessian is right, 2 when it is wrong
@@ -107,14 +102,7 @@ def _first_order(probe: Probe, derivative: Derivative, outputs: Arrays) -> Findi
 
 
 def _judge(remainders: Remainders) -> tuple[float | None, float, int, int]:
-    """Judge remainders of second order.
-
-    Args:
-        remainders: at the points where f is finite.
-
-    Returns:
-        Slope, disagreement, points that count, points at a kink.
-    """
+    """Return slope, disagreement, points that count and points at a kink, of remainders of second order."""
     noise = remainders.noise()
     ratio = remainders.disagreement(noise)
     smooth = ratio[~np.isnan(ratio)]
@@ -146,21 +134,16 @@ def _remainders(probe: Probe, derivative: Derivative, outputs: Arrays) -> tuple[
 
 
 class _Steps:
-    """Steps along all directions at once: powers of two, so that x + hv is exact.
-
-    Attributes:
-        h: ``(points, steps)``.
-        multiples: of v, ``(points, multiples)``, in the order of ``_numerics.multiples``.
-    """
+    """Steps along all directions at once: powers of two, so that x + hv is exact."""
 
     def __init__(self, probe: Probe) -> None:
         count = math.ceil(-math.log2(probe.eps) / 2)
         room = [reach(probe.x[name], v, probe.boxes[name], LONGEST_STEP) for name, v in probe.v.items()]
         with np.errstate(divide="ignore"):
             longest = 2.0 ** np.floor(np.log2(np.min(room, axis=0)))
-        self.h: Floats = longest[:, None] * 0.5 ** np.arange(count + 1)
+        self.h: Floats = longest[:, None] * 0.5 ** np.arange(count + 1)  # (points, steps)
         finest = 2.0 ** -math.floor(-math.log2(probe.eps) / 2)
-        self.multiples: Floats = longest[:, None] * multiples(count, finest)
+        self.multiples: Floats = longest[:, None] * multiples(count, finest)  # of v, (points, multiples)
 
 
 def _gradient(probe: Probe, derivative: Derivative, values: Floats, hv: Floats, steps: _Steps, source: str) -> Finding:

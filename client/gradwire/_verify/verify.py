@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
+
+from numpy.typing import ArrayLike
 
 from gradwire._errors import UsageError
+from gradwire._model import Model
 from gradwire._verify.checks import make_checks
 from gradwire._verify.evaluations import evaluate_signatures
 from gradwire._verify.probe import Probe
 from gradwire._verify.result import Verification
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import ArrayLike
-
-    from gradwire._model import Model
 
 DEFAULT_POINTS: Final = 64  # in float64 each needs 63 evaluations: one call of some 4,000 rows a derivative
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradwire.batch._formats import open_sink, open_source
+from gradwire.batch._formats.parquet import ParquetSink, ParquetSource
 from gradwire.batch._run import BatchResult, Sink, Source, run
-
-if TYPE_CHECKING:
-    from gradwire.batch._formats.parquet import ParquetSink, ParquetSource
 
 __all__ = ["BatchResult", "ParquetSink", "ParquetSource", "Sink", "Source", "open_sink", "open_source", "run"]
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from gradwire._errors import DataError
-from gradwire._model import package_of
-from gradwire._package import SERVING_DEFAULT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    import numpy.typing as npt
-
-    from gradwire._model import Model
-    from gradwire._package import Signature, TensorSpec
+from gradwire._model import Model, package_of
+from gradwire._package import SERVING_DEFAULT, Signature, TensorSpec
 
 Arrays = dict[str, "npt.NDArray[np.generic]"]
 

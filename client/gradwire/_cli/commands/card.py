@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -11,9 +11,7 @@ from gradwire._cli.arguments import ModelName, Target
 from gradwire._cli.console import number, say, table
 from gradwire._cli.io import CardView, TextTable, card_page, open_model, verdict, worst
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from gradwire._package import Card
+from gradwire._package import Card
 
 NAME: Final = "card"
 CHECK_COLUMNS: Final = ("check", "worst / allowed", "")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
@@ -13,14 +14,9 @@ from gradwire._cli.choices import Report
 from gradwire._cli.console import number, say, table
 from gradwire._cli.io import open_model, read_domain
 from gradwire._errors import UsageError
+from gradwire._model import Model
 from gradwire._package import strict_json
-from gradwire._verify import DEFAULT_DIFF_POINTS, diff
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gradwire._model import Model
-    from gradwire._verify import Difference
+from gradwire._verify import DEFAULT_DIFF_POINTS, Difference, diff
 
 NAME: Final = "diff"
 DIFFER: Final = 3  # the exit code; 1 is a fault and 2 misuse, as everywhere

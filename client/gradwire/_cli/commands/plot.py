@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
+from numpy.typing import NDArray
 
 from gradwire._cli.arguments import DomainOption, ModelName, Target, Timeout
 from gradwire._cli.console import out, say
 from gradwire._cli.io import open_model, read_domain, read_names, read_points
 from gradwire._cli.plot import coordinates, draw, save, slices
 from gradwire._errors import ShapeError, UsageError
-from gradwire._model import package_of
+from gradwire._model import Model, package_of
 from gradwire._package import SERVING_DEFAULT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model
 
 NAME: Final = "plot"
 POINTS: Final = 400  # more than an image has pixels to tell apart

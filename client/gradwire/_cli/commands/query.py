@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
+from numpy.typing import NDArray
 
 from gradwire._cli.arguments import DEFAULT_COMPUTE, ModelName, Target, Timeout, compute_option
 from gradwire._cli.choices import Format
 from gradwire._cli.io import BLOCK, STDIN, is_table, open_model, open_table, printer, read_blocks, read_points
-from gradwire._cli.query import DIRECTION_OPTIONS, check_direction_options, resolve_query, watch_query
+from gradwire._cli.query import DIRECTION_OPTIONS, Query, check_direction_options, resolve_query, watch_query
 from gradwire._errors import InputNameError, UsageError
+from gradwire._model import Model
 from gradwire._package import Part
 
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._cli.query import Query
-    from gradwire._model import Model
-
-    Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
 
 NAME: Final = "query"
 

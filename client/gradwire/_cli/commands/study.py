@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,9 +13,6 @@ from gradwire._cli.console import note, number, say, table
 from gradwire._cli.io import read_counts
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._cli.progress import progress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NAME: Final = "study"
 SEEDS: Final = 3  # the fewest with a median and a range

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
 from gradwire._cli.arguments import takes_options
 from gradwire._cli.choices import OptimizerName
@@ -10,10 +12,6 @@ from gradwire._cli.console import note, number, say
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._cli.progress import progress
 from gradwire._cli.train import Task, TrainOptions, read_task, show_summary
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 NAME: Final = "train"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
@@ -15,12 +16,7 @@ from gradwire._cli.console import number, say, table
 from gradwire._cli.io import error_table, open_model, read_domain, verdict, worst
 from gradwire._errors import CheckFailed
 from gradwire._package import strict_json
-from gradwire._verify import DEFAULT_POINTS, verify
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gradwire._verify import Check, DerivativeCheck, Verification
+from gradwire._verify import DEFAULT_POINTS, Check, DerivativeCheck, Verification, verify
 
 NAME: Final = "verify"
 SHOWN_STEPS: Final = 6  # enough to see the order by eye

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gradwire._cli.console import printable
 from gradwire._cli.io.card_view import CardView, verdict, worst
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from gradwire._package import Card
-    from gradwire._verify import Check
+from gradwire._package import Card
+from gradwire._verify import Check
 
 TEMPLATE: Final = "card.html.jinja"
 

@@ -6,16 +6,13 @@ A card may come from a stranger's server, so nothing on it is taken to have the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from gradwire._cli.console import number
+from gradwire._package import Card, CardTensor
 from gradwire._verify import CHECKS, Check, Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from gradwire._package import Card, CardTensor
 
 _LONGEST: Final = 400  # characters of one entry: a card may be of any size
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._cli.io.tables import FROM_FILE, open_table, read_blocks
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect, load
 from gradwire._errors import DataError, InputNameError, ShapeError, UsageError
-from gradwire._package import name_mismatch
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model
-    from gradwire._package import TensorSpec
+from gradwire._model import Model
+from gradwire._package import TensorSpec, name_mismatch
 
 BOUNDS: Final = 2
 BLOCK: Final = 16_384  # rows of a table read at once: a tenth of a second of CSV, about a megabyte

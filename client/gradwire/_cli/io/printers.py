@@ -7,21 +7,20 @@ import json
 import math
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire._cli.choices import Format
 from gradwire._cli.console import out, plain, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
     from rich.table import Table
 
-    Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class Printer(ABC):

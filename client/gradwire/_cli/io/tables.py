@@ -5,23 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._cli.io.printers import labels
 from gradwire._errors import DataError, InputNameError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import TensorSpec
+from gradwire._package import TensorSpec
 
 STDIN: Final = "-"
 FROM_FILE: Final = "@"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
+from gradwire._cli.plot.slices import Line, Slice
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gradwire._cli.plot.slices import Line, Slice
 
 EXTRA: Final = "plot"
 WIDTH: Final = 4.2  # inches of a column

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._cli.io import labels
 from gradwire._errors import UsageError
-from gradwire._package import BY_NAME, SERVING_DEFAULT, boxes_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model
-    from gradwire._package import Box, Card, CardTensor
+from gradwire._model import Model
+from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, boxes_of
 
 MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from rich.text import Text
 
 from gradwire._cli.console import plain
+from gradwire._cli.plot.slices import Line, Slice
 from gradwire._extras import import_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gradwire._cli.plot.slices import Line, Slice
 
 EXTRA: Final = "plot"
 HEIGHT: Final = 12  # terminal rows of each chart

@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gradwire._cli.query.request import Query
 from gradwire._errors import UsageError
+from gradwire._model import Model
 from gradwire._numerics import sample_points
-from gradwire._package import BY_NAME, CARD, Box, boxes_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._cli.query.request import Query
-    from gradwire._model import Model
-    from gradwire._package import TensorSpec
+from gradwire._package import BY_NAME, CARD, Box, TensorSpec, boxes_of
 
 NUMERIC: Final = "fiu"
 

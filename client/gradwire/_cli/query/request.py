@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._cli.choices import COMPUTE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
+from gradwire._model import Model
 from gradwire._package import (
     BY_NAME,
     CARD,
     SERVING_DEFAULT,
     SIGNATURES,
     VALUE,
+    Card,
     Part,
     Signature,
+    TensorSpec,
     cotangent_name,
     name_mismatch,
     tangent_name,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model
-    from gradwire._package import Card, TensorSpec
 
 # The option that gives a direction, and the name of the tensor that it gives for an input or output.
 DIRECTION_OPTIONS: Final = {Part.TANGENTS: ("tangent", tangent_name), Part.COTANGENTS: ("cotangent", cotangent_name)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group
 from rich.live import Live
 
@@ -15,15 +17,9 @@ from gradwire._cli.choices import Format
 from gradwire._cli.console import note, out, plain
 from gradwire._cli.io import points_table, printer
 from gradwire._errors import DeadlineExceeded, GradwireError, ServerUnreachable
+from gradwire._model import Model
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Model
-
-    Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 TRANSIENT: Final = (ServerUnreachable, DeadlineExceeded)  # a server that restarts; any other error ends the watch
 

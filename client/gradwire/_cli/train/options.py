@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, final
+from typing import Annotated, Any, Final, final
 
 import typer
 
 from gradwire._cli.choices import Activation, DType, Loss, OptimizerName, Spacing
 from gradwire._cli.train.tables import show_problems
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 OF_PROBLEM: Final = "For a built-in problem"
 OF_FILE: Final = "For a file"

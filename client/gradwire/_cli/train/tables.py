@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
 
 import typer
 
 from gradwire._cli.console import note, number, say, table
 from gradwire._cli.lazy_imports import import_heavy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 PROBLEM_COLUMNS: Final = ("problem", "inputs -> outputs", "function", "samples", "source")
 ERROR_COLUMNS: Final = ("error of", "unit", "max", "rmse", "rmse / spread")

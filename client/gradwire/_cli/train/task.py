@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note
 from gradwire._cli.io import read_units
+from gradwire._cli.train.options import TrainOptions
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gradwire._cli.train.options import TrainOptions
 
 
 @final

@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
-if TYPE_CHECKING:
-    from gradwire.batch._run import Sink, Source
+from gradwire.batch._run import Sink, Source
 
 SUFFIXES: Final = frozenset(module.name for module in pkgutil.iter_modules(__path__))
 _DEFAULT: Final = "parquet"  # of files with any other suffix, or none

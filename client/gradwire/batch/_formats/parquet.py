@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,12 +19,11 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("batch needs pyarrow: pip install 'gradwire[batch]'") from error
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-    import numpy.typing as npt
+import numpy.typing as npt
 
-    from gradwire._package import TensorSpec
+from gradwire._package import TensorSpec
 
 BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
 
