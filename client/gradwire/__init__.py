@@ -98,7 +98,7 @@ __all__ = [
 
 __version__: str
 
-# Loaded when they are asked for: whoever calls a model seldom checks it, and they are a quarter of the import.
+# Loaded on first access: callers of a model seldom check it, and the checks are a quarter of the import.
 _CHECKS: Final = {
     "_verify": (
         "Check",
@@ -115,7 +115,7 @@ _CHECKS: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """Gives what is loaded when it is asked for: the checks, and the version, which takes as long as this package."""
+    """Load on first access the checks, and the version, which takes as long as this package."""
     if name == "__version__":
         from importlib.metadata import version
 

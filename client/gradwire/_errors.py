@@ -1,7 +1,7 @@
-"""What can go wrong, as one tree.
+"""The exceptions, as one tree.
 
     GradwireError
-    ├── UsageError                the caller asked for something that cannot be: mend the call
+    ├── UsageError                the call cannot be carried out as it was made: change it
     │   ├── InputError            the input arrays do not fit the signature
     │   │   ├── InputNameError    names missing, extra or twice
     │   │   ├── ShapeError        a shape that the contract does not allow
@@ -10,15 +10,15 @@
     │   ├── SignatureNotFound     the package has no such signature
     │   ├── DataError             samples or a table of points that cannot be used
     │   └── MissingExtra          an optional dependency is not installed
-    ├── ServerUnreachable         nothing answered at the address
-    ├── DeadlineExceeded          the answer did not come in time
+    ├── ServerUnreachable         nothing responded at the address
+    ├── DeadlineExceeded          the response did not come in time
     ├── ModelNotFound             the server has no such model, version or label
     ├── ServerError               the server refused or failed; carries its code and message
     ├── PackageError              a directory is not a package, is corrupt, exists already, or cannot be written
-    ├── CheckFailed               a package's derivatives or values are not what they should be
+    ├── CheckFailed               a package's derivatives or values are wrong
     └── ConversionError           a model does not have a derivative, or not row by row
 
-Every message says what was got, what was expected, and what to do.
+Every message states what was got, what was expected, and what to do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GradwireError(Exception):
     """Base of everything that Gradwire raises on purpose.
 
     Attributes:
-        exit_code: what the command returns for it: 1 for a fault, 2 for misuse.
+        exit_code: of the command: 1 for a fault, 2 for misuse.
     """
 
     exit_code: ClassVar[int] = 1
@@ -47,7 +47,7 @@ class InputError(UsageError):
 
 
 class InputNameError(InputError):
-    """An input is missing, unknown, or given twice."""
+    """An input is missing, unknown, or there twice."""
 
 
 class ShapeError(InputError):
@@ -59,11 +59,11 @@ class DTypeError(InputError):
 
 
 class ExtrapolationError(InputError):
-    """Points lie outside of the domain on the card, and the caller wanted none there."""
+    """Points lie outside of the domain on the card, and ``on_extrapolation="raise"``."""
 
 
 class ExtrapolationWarning(UserWarning):
-    """Points lie outside of the domain on the card, and the caller wanted to be told."""
+    """Points lie outside of the domain on the card, and ``on_extrapolation="warn"``."""
 
 
 class SignatureNotFound(UsageError):  # noqa: N818 - it says what happened
@@ -79,11 +79,11 @@ class MissingExtra(UsageError):  # noqa: N818 - it says what happened
 
 
 class ServerUnreachable(GradwireError):  # noqa: N818 - it says what happened
-    """Nothing answered at the address."""
+    """Nothing responded at the address."""
 
 
 class DeadlineExceeded(GradwireError):  # noqa: N818 - it says what happened
-    """The answer did not come within the timeout."""
+    """The response did not come within the timeout."""
 
 
 class ModelNotFound(GradwireError):  # noqa: N818 - it says what happened
@@ -114,8 +114,8 @@ class PackageError(GradwireError):
 
 
 class CheckFailed(GradwireError):  # noqa: N818 - it says what happened
-    """A check found values or derivatives that are not what they should be."""
+    """A check failed: values or derivatives are wrong."""
 
 
 class ConversionError(GradwireError):
-    """A model does not have a derivative, or not row by row, so it cannot be given out."""
+    """A model does not have a derivative, or not row by row, so it cannot be exported."""

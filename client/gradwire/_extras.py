@@ -9,7 +9,7 @@ from gradwire._errors import MissingExtra
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """Imports a package of this distribution whose own dependencies are optional.
+    """Import a package of this distribution whose own dependencies are optional.
 
     Args:
         module: its name.

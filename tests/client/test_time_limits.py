@@ -147,15 +147,23 @@ def test_the_default_is_a_minute(log: gradwire.Model):
         assert inspect.signature(function).parameters["timeout"].default == 60.0
 
 
-def test_ctrl_c_gives_the_slot_back(stand_in: Any):
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_ctrl_c_gives_the_slot_back(stand_in: Any, rows: int):
     """Whoever interrupts a call, small or in chunks, leaves no slot of the limiter taken."""
+    main, interrupts = threading.main_thread().ident, iter([signal.SIGINT])
+    over = threading.Event()
+
+    def interrupt(request: Any, context: grpc.ServicerContext) -> None:
+        for number in interrupts:
+            signal.pthread_kill(main, number)
+        over.wait(GIVES_UP)
+
     transport = gradwire.GrpcTransport(Address(stand_in.target, "log"), message_limit=1600)
-    with gradwire.Model(transport) as log:
+    with gradwire.Model(transport, timeout=GIVES_UP) as log:
         log.card  # noqa: B018 - asked for before the hook
-        stand_in.hook = lambda request, context: (signal.raise_signal(signal.SIGINT), time.sleep(0.2))
-        for points in (np.ones(1), np.ones(1000)):
-            with pytest.raises(KeyboardInterrupt):
-                log.value_and_grad(points)
-            assert transport._session is not None
-            assert transport._session.limiter.in_use == 0
-            time.sleep(0.3)  # the interrupts of further chunks would hit the next call
+        stand_in.hook = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            log.value_and_grad(np.ones(rows))
+        over.set()
+        assert transport._session is not None
+        assert transport._session.limiter.in_use == 0

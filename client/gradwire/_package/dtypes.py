@@ -20,9 +20,9 @@ class DType:
         number: TensorFlow's (types.proto).
         field: of the TensorProto, where a server puts the values.
         raw: how one element lies in ``tensor_content``.
-        numpy: what callers get: ``raw`` in the machine's byte order; float32 for bfloat16 (widened exactly),
+        numpy: what callers receive: ``raw`` in the machine's byte order; float32 for bfloat16 (widened exactly),
             an object array of ``bytes`` for strings.
-        wire_bytes: the most bytes that one element takes in an answer.
+        wire_bytes: the most bytes that one element takes in a response.
     """
 
     name: str
@@ -39,7 +39,7 @@ class DType:
 
     @property
     def scalar_bytes(self) -> int:
-        """Bytes of one number in a fixed-width field: half an element of a complex dtype."""
+        """Bytes of one scalar in a fixed-width field: half an element of a complex dtype."""
         return _FIXED_WIDTH[self.field]
 
 
@@ -76,5 +76,5 @@ BY_NUMBER: Final = {dtype.number: dtype for dtype in _ALL}
 
 
 def name_of(number: int) -> str:
-    """Names a dtype by TensorFlow's number; one that cannot travel becomes ``"DT_20"``."""
+    """Return the name of TensorFlow's dtype number; one that cannot travel becomes ``"DT_20"``."""
     return BY_NUMBER[number].name if number in BY_NUMBER else f"DT_{number}"

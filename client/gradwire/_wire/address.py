@@ -38,7 +38,7 @@ class TLS:
         """Read the files, in the order of the attributes.
 
         Raises:
-            UsageError: a file cannot be read, or only one of key and chain is given.
+            UsageError: a file cannot be read, or only one of key and chain is there.
         """
         if (self.private_key is None) != (self.certificate_chain is None):
             raise UsageError("TLS has one of private_key and certificate_chain, expected both or neither")
