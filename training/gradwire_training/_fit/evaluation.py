@@ -54,21 +54,13 @@ class EvaluationSet:
 @final
 @dataclass(frozen=True, slots=True)
 class TensorComparison:
-    """An output or a derivative as the model predicts it, and as it should be.
+    """An output or a derivative as the model predicts it, and as it should be."""
 
-    Attributes:
-        name: in a package, such as ``"price"`` or ``"dprice_dspot"``.
-        kind: ``"value"``, ``"derivative"``, or ``"directional"`` for the derivative along the rows' own directions.
-        unit: physical unit; None where unknown.
-        predicted: by the model, ``(rows, *shape)``; NaN where it has no such derivative.
-        expected: of the truth or the samples, the same shape; NaN where a label is missing.
-    """
-
-    name: str
-    kind: Kind
+    name: str  # in a package, such as "price" or "dprice_dspot"
+    kind: Kind  # "directional": the derivative along the rows' own directions
     unit: str | None
-    predicted: NDArray[np.float64]
-    expected: NDArray[np.float64]
+    predicted: NDArray[np.float64]  # (rows, *shape); NaN where the model has no such derivative
+    expected: NDArray[np.float64]  # the same shape; NaN where a label is missing
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the predicted and the expected elements that have a label, flat."""
@@ -104,19 +96,12 @@ class TensorComparison:
 @final
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A fitted model on its evaluation set: what tables, figures and records tell of its errors.
+    """A fitted model on its evaluation set: what tables, figures and records tell of its errors."""
 
-    Attributes:
-        x: the points, by input ``(rows, *row shape)``.
-        tensors: outputs first, then derivatives, then derivatives along directions.
-        against: what the truth is, as text.
-        is_truth: whether it is known all over the domain, and not only at some rows.
-    """
-
-    x: Table
-    tensors: tuple[TensorComparison, ...]
-    against: str
-    is_truth: bool
+    x: Table  # the points
+    tensors: tuple[TensorComparison, ...]  # outputs, then derivatives, then derivatives along directions
+    against: str  # what the truth is
+    is_truth: bool  # known all over the domain, and not only at some rows
 
     @property
     def points(self) -> int:

@@ -79,7 +79,6 @@ def atoms_network(
     samples: Samples,
     *,
     pair_widths: Sequence[int] = PAIR_WIDTHS,
-    atom_widths: Sequence[int] = ATOM_WIDTHS,
     seed: int = 0,
 ) -> keras.Model:
     """Build an energy of atoms of one kind: a sum over atoms of a function of the distances to all the others.
@@ -94,7 +93,7 @@ def atoms_network(
     """
     atoms = samples.x["positions"].shape[1]
     positions: Any = keras.Input((atoms, 3), name="positions")
-    hidden = [*pair_widths, *atom_widths]
+    hidden = [*pair_widths, *ATOM_WIDTHS]
     seeds = np.random.SeedSequence(seed).generate_state(len(hidden) + 1)
     layers = [_dense(width, int(start)) for width, start in zip(hidden, seeds, strict=False)]
     # For every atom the others, one after another: the rows of atoms are rolled by 1, 2, ... places.
