@@ -95,7 +95,7 @@ def test_answers_in_any_order(order: int):
 
 
 def test_calls_are_handed_over_in_order():
-    """A call that is done before its turn waits for those before it; further calls are asked for while there is room."""
+    """A call that is done before its turn waits for those before it; more calls are taken while there is room."""
     bench = Bench()
     for start in (0.0, 100.0, 200.0):
         assert bench.scheduler.has_room

@@ -44,6 +44,7 @@ def test_every_block_has_a_known_language(name):
     assert {language for language, _ in blocks(document)} <= RUN | TEXT
 
 
+@pytest.mark.timeout(900)  # the guide trains, exports and serves a dozen times
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",

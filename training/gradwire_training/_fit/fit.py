@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import keras
-import numpy as np
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training import optimizers
@@ -114,7 +113,7 @@ def fit(
         model=fitted,
         request=request,
         binding=binding,
-        start=[np.array(weight) for weight in model.weights],
+        start=[keras.ops.convert_to_numpy(weight) for weight in model.weights],
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
     )

@@ -120,7 +120,7 @@ class _Reader:
         return Linear(kernel, bias[0] if bias else None)
 
     def _weight(self, variable: Any) -> Weight:
-        return Weight(self._first.get(id(variable)), np.array(variable, np.float64))
+        return Weight(self._first.get(id(variable)), keras.ops.convert_to_numpy(variable).astype(np.float64))
 
     def _activation(self, function: Any) -> list[Node]:
         known = find(function)

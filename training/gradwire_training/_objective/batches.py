@@ -166,11 +166,8 @@ class FromStream(Batches):
         here = (self._epoch, self._index)
         block = self._blocks[self._index]
         if self._loaded != here:
-            if self._ahead is not None and self._ahead[0] == here:
-                data = self._ahead[1].result()
-            else:
-                data = self._read(block)
-            self.data.fill(data)
+            is_ahead = self._ahead is not None and self._ahead[0] == here
+            self.data.fill(self._ahead[1].result() if is_ahead else self._read(block))
             self._loaded = here
             epoch, index, blocks = self._after()
             self._ahead = (epoch, index), self._reader.submit(self._read, blocks[index])

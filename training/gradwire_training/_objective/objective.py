@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -186,7 +187,8 @@ class Objective:
 
     def snapshot(self) -> Weights:
         """Return a copy of every weight, trainable or not."""
-        return [np.array(weight) for weight in self.model.weights]
+        # Not np.array: where a Ctrl-C comes within its fallback for the old `__array__` of Keras, it raises TypeError.
+        return [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
 
     def restore(self, weights: Iterable[NDArray[Any]]) -> None:
         """Assign the weights of a snapshot."""

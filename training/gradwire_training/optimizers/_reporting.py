@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, final
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +60,9 @@ class Reporter:
 
     def start(self) -> Array:
         """Return the trainable weights as one vector."""
-        return np.concatenate([np.array(part, np.float64).ravel() for part in self._objective.trainable])
+        return np.concatenate(
+            [part.ravel() for part in map(keras.ops.convert_to_numpy, self._objective.trainable)], dtype=np.float64
+        )
 
     def step(self, point: Array, loss: float, mae: float, *, xla: bool) -> bool:
         """Record a step, report several times a second, and return whether to go on."""
