@@ -9,8 +9,7 @@ import pytest
 import gradwire
 from gradwire_export import export
 from gradwire_training import Sobolev, fit, problems, with_dtype
-from gradwire_training.problems._atoms import atoms_network
-from gradwire_training.problems._lennard_jones import MINIMUM
+from gradwire_training.problems._lennard_jones import MINIMUM, atoms_network
 
 PUBLISHED = -9.103852  # Hoare and Pal 1971; the Cambridge cluster database
 

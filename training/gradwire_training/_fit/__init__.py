@@ -1,9 +1,8 @@
 """A fit: from samples to a result, its record, and its repetition."""
 
 from gradwire_training._fit.evaluation import POINTS, Comparison, TensorComparison, evaluate
-from gradwire_training._fit.fit import DTYPE, fit
+from gradwire_training._fit.fit import DTYPE, fit, repeat
 from gradwire_training._fit.record import require_target
-from gradwire_training._fit.repeat import repeat
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.result import Result, record_of
 

@@ -25,34 +25,19 @@ Kind: TypeAlias = "Literal['value', 'derivative', 'directional']"
 @final
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """What a fit is measured on.
-
-    Attributes:
-        x: inputs by name.
-        y: expected outputs by name; NaN where a label is missing.
-        dydx: expected derivatives by output and input, likewise.
-        directional: rows whose derivatives along their own directions are compared, where they have some.
-        units: input or output -> physical unit, as far as known.
-        against: what the expected values are, as text.
-        is_truth: whether they are known all over the domain, and not only at some rows.
-    """
+    """What a fit is measured on; expected values are NaN where a label is missing."""
 
     x: Table
     y: Table
     dydx: Derivatives
-    directional: Samples
+    directional: Samples  # compared along their own directions, where they have some
     units: Mapping[str, str]
     against: str
-    is_truth: bool = False
+    is_truth: bool = False  # known all over the domain, and not only at some rows
 
     @classmethod
     def of(cls, samples: Samples, validation: Samples | None) -> EvaluationSet:
-        """Choose the rows that were held out, the problem's truth, or the samples themselves.
-
-        Args:
-            samples: that were fitted; made by a problem, they know the truth all over its domain.
-            validation: rows that were not fitted, if any: then they are the truth.
-        """
+        """Choose the rows that were held out, the problem's truth, or the samples themselves."""
         rows = samples if validation is None else validation
         if validation is None and samples.provenance is not None:
             truth = samples.provenance.truth
@@ -69,21 +54,13 @@ class EvaluationSet:
 @final
 @dataclass(frozen=True, slots=True)
 class TensorComparison:
-    """An output or a derivative as the model predicts it, and as it should be.
+    """An output or a derivative as the model predicts it, and as it should be."""
 
-    Attributes:
-        name: in a package, such as ``"price"`` or ``"dprice_dspot"``.
-        kind: ``"value"``, ``"derivative"``, or ``"directional"`` for the derivative along the rows' own directions.
-        unit: physical unit; None where unknown.
-        predicted: by the model, ``(rows, *shape)``; NaN where it has no such derivative.
-        expected: of the truth or the samples, the same shape; NaN where a label is missing.
-    """
-
-    name: str
-    kind: Kind
+    name: str  # in a package, such as "price" or "dprice_dspot"
+    kind: Kind  # "directional": the derivative along the rows' own directions
     unit: str | None
-    predicted: NDArray[np.float64]
-    expected: NDArray[np.float64]
+    predicted: NDArray[np.float64]  # (rows, *shape); NaN where the model has no such derivative
+    expected: NDArray[np.float64]  # the same shape; NaN where a label is missing
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the predicted and the expected elements that have a label, flat."""
@@ -119,19 +96,12 @@ class TensorComparison:
 @final
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A fitted model on its evaluation set: what tables, figures and records tell of its errors.
+    """A fitted model on its evaluation set: what tables, figures and records tell of its errors."""
 
-    Attributes:
-        x: the points, by input ``(rows, *row shape)``.
-        tensors: outputs first, then derivatives, then derivatives along directions.
-        against: what the truth is, as text.
-        is_truth: whether it is known all over the domain, and not only at some rows.
-    """
-
-    x: Table
-    tensors: tuple[TensorComparison, ...]
-    against: str
-    is_truth: bool
+    x: Table  # the points
+    tensors: tuple[TensorComparison, ...]  # outputs, then derivatives, then derivatives along directions
+    against: str  # what the truth is
+    is_truth: bool  # known all over the domain, and not only at some rows
 
     @property
     def points(self) -> int:
@@ -145,13 +115,7 @@ class Comparison:
 
 
 def compare(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Comparison:
-    """Evaluate a model, once, on an evaluation set.
-
-    Args:
-        model: in the precision of the package.
-        binding: how its names and those of the rows match.
-        rows: the evaluation set.
-    """
+    """Evaluate a model, once, on an evaluation set."""
     return Comparison(rows.x, tuple(_tensors(model, binding, rows)), rows.against, rows.is_truth)
 
 
@@ -184,16 +148,8 @@ def evaluate(
 ) -> tuple[Table, Derivatives]:
     """Compute a model's values and derivatives as arrays.
 
-    Derivatives that the model does not have are left out: a fit of values alone may end all the same.
-
-    Args:
-        model: in any precision.
-        binding: how its names and the caller's match.
-        x: name -> ``(rows, *row shape)``.
-        pairs: output -> inputs with respect to which it is differentiated.
-
-    Returns:
-        Values by output, and derivatives by output and input.
+    ``pairs`` names, by output, the inputs of its derivatives. Those that the model does not have are left out: a fit of
+    values alone may end all the same.
     """
     floats = model.variable_dtype
     inputs = {

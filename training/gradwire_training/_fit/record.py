@@ -40,16 +40,7 @@ def write(
     rows: Mapping[str, Samples | None],
     start: Sequence[NDArray[Any]],
 ) -> Path:
-    """Write a fit as a directory (see ``Result.save``).
-
-    Args:
-        path: the directory.
-        record: the content of ``fit.json``.
-        model: the fitted one.
-        history: by step.
-        rows: samples by the prefix of their columns.
-        start: the initial weights.
-    """
+    """Write a fit as a directory (see ``Result.save``); ``rows`` are samples by the prefix of their columns."""
     columns = {
         prefix + name: column
         for prefix, samples in rows.items()
@@ -84,32 +75,17 @@ def require_target(path: str | Path) -> None:
 @final
 @dataclass(frozen=True, slots=True)
 class SavedFit:
-    """What is read from the directory of a fit.
-
-    Attributes:
-        model: with the initial weights, in the precision that it had then.
-        samples: that were fitted; of a stream, some of its rows.
-        validation: rows that were held out, if any.
-        loss: that was minimised.
-        trained: how, as ``fit.json`` has it.
-    """
+    """What is read from the directory of a fit; the model has its initial weights and their precision."""
 
     model: keras.Model
-    samples: Samples
+    samples: Samples  # of a stream, some of its rows
     validation: Samples | None
     loss: Loss
     trained: dict[str, Any]
 
 
 def read(path: str | Path) -> SavedFit:
-    """Read the directory of a fit.
-
-    Args:
-        path: a directory that ``Result.save`` wrote.
-
-    Raises:
-        PackageError: the directory is not a result, is corrupt, or of a newer format.
-    """
+    """Read the directory of a fit."""
     path = Path(path)
     try:
         record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))

@@ -23,33 +23,17 @@ from gradwire_training.optimizers import Optimizer
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Everything that decides how a fit goes, but for the model that it starts from.
-
-    Attributes:
-        samples: what is fitted.
-        loss: what is minimised.
-        optimizer: how.
-        steps: at most; None until the optimiser has chosen its own number.
-        seconds: at most; None sets no limit.
-        seed: of layers that draw random numbers, and of the order of mini-batches.
-        dtype: precision of the package.
-        validation: rows that are measured and not fitted, if any.
-        stream: all rows, where ``samples`` are some of them.
-
-    Raises:
-        UsageError: one of them is of the wrong kind or out of range.
-        DataError: the validation rows have other columns than the samples.
-    """
+    """Everything that decides how a fit goes, but for the model that it starts from."""
 
     samples: Samples
     loss: Loss
     optimizer: Optimizer
-    steps: int | None
+    steps: int | None  # at most; None until the optimiser has chosen its own number
     seed: int
-    dtype: str
+    dtype: str  # of the package
     seconds: float | None = None
-    validation: Samples | None = None
-    stream: Stream | None = None
+    validation: Samples | None = None  # measured, not fitted
+    stream: Stream | None = None  # all rows, where ``samples`` are some of them
 
     @classmethod
     def of(
@@ -57,11 +41,7 @@ class Request:
     ) -> Request:
         """Resolve what may be given in two forms: rows in memory or a stream, an optimiser or its name.
 
-        Args:
-            samples: rows, or a stream of them with some in memory.
-            optimizer: a name, or an instance.
-            validation: rows that are not fitted; of a stream, by default those that it holds out.
-            **settings: the other attributes.
+        The validation rows of a stream are by default those that it holds out.
         """
         chosen = optimizers.get(optimizer) if isinstance(optimizer, str) else optimizer
         if not isinstance(chosen, Optimizer):
@@ -111,12 +91,7 @@ class Request:
 
 
 def run_fingerprint(request: Request, model: keras.Model) -> dict[str, str]:
-    """Return as texts what decides how a fit goes: two fits that differ in any of them end elsewhere.
-
-    Args:
-        request: of the fit.
-        model: that it starts from.
-    """
+    """Return as texts what decides how a fit goes: two fits that differ in any of them end elsewhere."""
     layers = [(type(layer).__name__, layer.count_params(), *_shape_of(layer)) for layer in model.layers]
     pins = request.loss.pins
     return {

@@ -93,12 +93,7 @@ class Result:
 
 
 def record_of(result: Result, directory: str) -> dict[str, Any]:
-    """Return what ``fit.json`` tells of a result, as plain data.
-
-    Args:
-        result: of a fit.
-        directory: its name, which the fit has where its samples come from no problem.
-    """
+    """Return ``fit.json`` as plain data; a fit whose samples come from no problem has the directory's name."""
     provenance = result.request.samples.provenance
     return {
         "format": RECORD_FORMAT,

@@ -33,10 +33,7 @@ OPTIMIZER: Final = "state:"
 class Checkpoint:
     """One file, replaced as a whole every few seconds; it exists as long as the fit is not done.
 
-    Args:
-        path: of the file.
-        fingerprint: what decides how the fit goes, name -> text; the file of another fit is refused.
-        variables: of the model that is fitted, random generators included.
+    The file of a fit with another fingerprint, which tells what decides how it goes, is refused.
     """
 
     def __init__(self, path: str | Path, fingerprint: Mapping[str, str], variables: Sequence[Any]) -> None:
@@ -53,11 +50,7 @@ class Checkpoint:
         return time.monotonic() >= self._next
 
     def require_writable(self) -> None:
-        """Make the directory, and try to write: better before a fit than in the middle of it.
-
-        Raises:
-            PackageError: it cannot be written.
-        """
+        """Make the directory, and try to write: better before a fit than in the middle of it."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._part.touch()
@@ -66,15 +59,7 @@ class Checkpoint:
             raise self._unwritable(error) from error
 
     def write(self, history: Arrays, optimizer: Arrays) -> None:
-        """Write the file beside its place, and rename it when it is complete and on the disk.
-
-        Args:
-            history: state of the monitor.
-            optimizer: state of the optimiser at work.
-
-        Raises:
-            PackageError: it cannot be written.
-        """
+        """Write the file beside its place, and rename it when it is complete and on the disk."""
         began = time.monotonic()
         arrays: Arrays = {FINGERPRINT: np.array(json.dumps({"format": FORMAT, **self._fingerprint}))}
         arrays |= {f"{VARIABLE}{i}": np.array(variable) for i, variable in enumerate(self._variables)}
@@ -95,15 +80,7 @@ class Checkpoint:
         self._next = now + max(EVERY_SECONDS, LEAST_RATIO * (now - began))
 
     def read(self) -> tuple[Arrays, Arrays] | None:
-        """Restore the model's variables, and return the states of the monitor and of the optimiser.
-
-        Returns:
-            None where there is no file: the fit begins at its start.
-
-        Raises:
-            PackageError: the file is damaged, or of a newer format.
-            UsageError: it belongs to another fit.
-        """
+        """Restore the model's variables, and return the states of monitor and optimiser; None without a file."""
         if not self._path.exists():
             return None
         try:

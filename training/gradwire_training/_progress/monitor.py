@@ -44,28 +44,14 @@ Callback: TypeAlias = Callable[[Progress], "bool | None"]  # True stops the fit
 
 @final
 class Monitor:
-    """The progress of one fit: optimisers report to it, and it tells them whether to go on.
-
-    Args:
-        steps: at most.
-        callbacks: called after each report; one that returns True stops the fit.
-        seconds: that the fit may take; None sets no limit.
-        began: start of the fit by ``time.perf_counter``; now by default.
-
-    Attributes:
-        status: why the fit ended; ``"completed"`` unless something stopped it.
-        step: steps taken.
-        xla: whether XLA compiled every step.
-        time_was_up: whether a report came when the fit had taken all its seconds.
-        selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
-    """
+    """The progress of one fit: optimisers report to it, and it tells them whether to go on."""
 
     def __init__(
         self, steps: int, callbacks: Sequence[Callback], *, seconds: float | None = None, began: float | None = None
     ) -> None:
         self.status: Status = "completed"
-        self.time_was_up = False
-        self.selection_reason = ""
+        self.time_was_up = False  # at the last report
+        self.selection_reason = ""  # what auto picked and why; empty where the caller chose the optimiser
         self._limit = math.inf if seconds is None else seconds
         self.step = 0
         self.xla = True
@@ -78,16 +64,7 @@ class Monitor:
         self._resumed: Arrays = {}
 
     def use_checkpoint(self, checkpoint: Checkpoint, *, resume: bool) -> None:
-        """Write checkpoints from now on.
-
-        Args:
-            checkpoint: the file.
-            resume: whether to go on from its content; without a file the fit begins at its start.
-
-        Raises:
-            PackageError: the file is damaged, or cannot be written.
-            UsageError: it is of another fit.
-        """
+        """Write checkpoints from now on; resume from the file if it exists and ``resume`` is set."""
         checkpoint.require_writable()
         self._checkpoint = checkpoint
         content = checkpoint.read() if resume else None
@@ -98,15 +75,8 @@ class Monitor:
     def checkpoint(self, optimizer: str, state: Callable[[], dict[str, Any]]) -> None:
         """Write a checkpoint if the last one is some seconds old, else do nothing.
 
-        Optimisers call it between two steps, after ``report``: the model has the weights of ``step``.
-
-        Args:
-            optimizer: name of the one at work.
-            state: returns what the optimiser needs to resume, beside the weights, by name; called only when a file is
-                written. The number of steps that it has taken is ``"done"``.
-
-        Raises:
-            PackageError: the file cannot be written.
+        Optimisers call it between two steps, after ``report``. ``state`` is called only when a file is written; its
+        ``"done"`` is the number of steps that the optimiser has taken.
         """
         if self._checkpoint is not None and self._checkpoint.is_due:
             entries = {f"{optimizer}.{name}": np.array(value) for name, value in state().items()}
@@ -115,14 +85,8 @@ class Monitor:
     def resumed(self, optimizer: str) -> Arrays | None:
         """Return what an optimiser gave to ``checkpoint`` before the fit was killed.
 
-        The weights of the model are restored already when the optimiser starts.
-
-        Args:
-            optimizer: its name.
-
-        Returns:
-            Its entries by name; None where another optimiser was at work, in a fit that does not resume, and as soon
-            as a step has been reported.
+        The model has its weights already. None where another optimiser was at work, in a fit that does not resume, and
+        as soon as a step has been reported.
         """
         prefix = f"{optimizer}."
         entries = {name.removeprefix(prefix): entry for name, entry in self._resumed.items() if name.startswith(prefix)}
@@ -144,27 +108,12 @@ class Monitor:
         return self._best
 
     def offer(self, loss: float, weights: Weights) -> None:
-        """Remember weights if their loss is the smallest so far.
-
-        Args:
-            loss: of these very weights.
-            weights: a snapshot.
-        """
+        """Remember a snapshot of weights if their loss is the smallest so far."""
         if math.isfinite(loss) and (self._best is None or loss < self._best[0]):
             self._best = (float(loss), weights)
 
     def report(self, losses: NDArray[Any], maes: NDArray[Any], optimizer: str, *, xla: bool) -> bool:
-        """Record steps, and call the callbacks.
-
-        Args:
-            losses: of the steps since the last report, at least one.
-            maes: of the same steps.
-            optimizer: name of the one at work.
-            xla: whether XLA compiled them.
-
-        Returns:
-            Whether to go on.
-        """
+        """Record steps, call the callbacks, and return whether to go on."""
         self._history.append((np.asarray(losses, np.float64), np.asarray(maes, np.float64), optimizer))
         self.step += len(losses)
         self.xla &= xla

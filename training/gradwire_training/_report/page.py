@@ -16,11 +16,7 @@ MOST_BOUNDS: Final = 3  # of one row, in a cell of a table
 
 
 def write_page(path: Path, template: str, content: Mapping[str, Any]) -> Path:
-    """Fill a template of this folder, and write it; every text in the content is escaped.
-
-    Raises:
-        PackageError: the file cannot be written.
-    """
+    """Fill a template of this folder, and write it; every text in the content is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import strict_json
-from gradwire_training._fit import DTYPE, Result, fit
+from gradwire_training._fit import DTYPE, fit
 from gradwire_training._objective import Sobolev, Value
 from gradwire_training._report.figures import learning_curve_plot, save
 from gradwire_training._report.page import write_page
@@ -34,35 +34,20 @@ Callback: TypeAlias = Callable[[int, int, str], None]  # fits done, fits in all,
 @final
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One fit of a study.
-
-    Attributes:
-        loss: its name.
-        samples: number of rows that it was fitted to.
-        seed: of the initial weights, and of scattered samples.
-        seconds: that the fit took.
-        status: of the fit.
-        errors: by tensor: ``{"max": …, "rmse": …}``, None where a prediction is not finite.
-    """
+    """One fit of a study."""
 
     loss: str
     samples: int
-    seed: int
+    seed: int  # of the initial weights, and of scattered samples
     seconds: float
     status: str
-    errors: dict[str, dict[str, float | None]]
+    errors: dict[str, dict[str, float | None]]  # tensor -> max, rmse; None where a prediction is not finite
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The errors of several seeds.
-
-    Attributes:
-        low: the smallest.
-        median: the middle one.
-        high: the largest.
-    """
+    """The smallest, middle and largest error of several seeds."""
 
     low: float
     median: float
@@ -75,17 +60,11 @@ class Spread:
 @final
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row of the table: a tensor and a number of samples.
-
-    Attributes:
-        tensor: name of an output or a derivative.
-        samples: how many.
-        spreads: by loss; None where a prediction was not finite.
-    """
+    """A row of the table: a tensor and a number of samples."""
 
     tensor: str
     samples: int
-    spreads: dict[str, Spread | None]
+    spreads: dict[str, Spread | None]  # by loss; None where a prediction was not finite
 
     @property
     def gain(self) -> float | None:
@@ -267,7 +246,8 @@ def study(
         )
         if result.status == "interrupted":
             raise KeyboardInterrupt
-        trials.append(_trial(loss, count, seed, result))
+        errors = {name: entry for name, entry in result.errors.items() if isinstance(entry, dict)}
+        trials.append(Trial(loss, count, seed, result.seconds, result.status, errors))
     limits = {"steps": steps, "seconds": seconds}
     return Study(
         problem=problem.name,
@@ -282,8 +262,3 @@ def study(
         },
         trials=tuple(trials),
     )
-
-
-def _trial(loss: str, samples: int, seed: int, result: Result) -> Trial:
-    errors = {name: entry for name, entry in result.errors.items() if isinstance(entry, dict)}
-    return Trial(loss, samples, seed, result.seconds, result.status, errors)

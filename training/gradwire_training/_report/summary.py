@@ -13,14 +13,7 @@ from gradwire_training._fit import Result, TensorComparison
 @final
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Steps that one optimiser took in a row.
-
-    Attributes:
-        optimizer: its name.
-        steps: how many.
-        before: the loss at the first of them.
-        after: the loss at the last.
-    """
+    """Steps that one optimiser took in a row, and the loss at the first and at the last of them."""
 
     optimizer: str
     steps: int

@@ -29,13 +29,9 @@ Array: TypeAlias = "NDArray[np.float64]"
 
 
 class Damped(ABC):
-    """The equations at one point.
+    """The equations at one point."""
 
-    Attributes:
-        gram: J J^T or J^T J.
-    """
-
-    gram: Array
+    gram: Array  # J J^T or J^T J
 
     @abstractmethod
     def step(self, ridge: float, damping: float) -> Array | None:
@@ -51,12 +47,7 @@ class Damped(ABC):
 
 
 def damped_at(residuals: Residuals, point: Array) -> Damped:
-    """Build the equations at a point, in the form that is smaller.
-
-    Args:
-        residuals: with their Jacobian.
-        point: all weights.
-    """
+    """Build the equations at a point, in the form that is smaller."""
     if residuals.count < residuals.weights:
         blocks = list(residuals.blocks(point))
         if len(blocks) == 1:  # nothing to copy

@@ -42,31 +42,16 @@ LEAST: Final = 1e-3  # of the residuals: degrees of freedom that F keeps, though
 @final
 @dataclass(frozen=True, slots=True)
 class Ridge:
-    """The current ridge, and when it is estimated next.
+    """The current ridge, and when it is estimated next."""
 
-    Attributes:
-        value: lambda.
-        due: the step of the next estimate.
-        seen: F a window ago; 0 once F has stopped falling.
-    """
-
-    value: float = 0.0
+    value: float = 0.0  # lambda
     due: int = WINDOW
-    seen: float = math.inf
+    seen: float = math.inf  # F a window ago; 0 once F has stopped falling
 
     def estimated(
         self, step: int, equations: Damped, loss: float, *, first: float, size: float, residuals: int
     ) -> Ridge:
-        """Return a new estimate of the ridge if it is due and F has stopped falling, else the ridge as it is.
-
-        Args:
-            step: steps done.
-            equations: at the current point.
-            loss: F.
-            first: F at the start.
-            size: the sum of the squares of the weights.
-            residuals: m.
-        """
+        """Return a new estimate if it is due and F, the ``loss``, has stopped falling; ``size`` is |p|^2."""
         if step < self.due or not size:
             return self
         if loss > FAR * first or loss < FALLING * self.seen:

@@ -23,18 +23,9 @@ class Reporter:
     """The link from one optimiser to the monitor of the fit.
 
     Optimisers that run many steps in one compiled call hand them over with ``report``. Optimisers whose state is one
-    flat vector of weights start at ``start()``, hand over each step with ``step``, and end with ``finish``.
-
-    Args:
-        objective: what is minimised.
-        monitor: of the fit.
-        name: of the optimiser, in reports and checkpoints.
-        state: returns what the optimiser needs to resume, beside the weights and the number of steps, by name;
-            called only when a checkpoint is written.
-
-    Attributes:
-        resumed: what ``state`` returned before the fit was killed, until the first report; None in a fit that does not
-            resume within this optimiser.
+    flat vector of weights start at ``start()``, hand over each step with ``step``, and end with ``finish``. ``state``
+    returns what the optimiser needs to resume beside the weights; ``resumed`` is what it returned before the fit was
+    killed, until the first report.
     """
 
     def __init__(
@@ -55,15 +46,9 @@ class Reporter:
         return self._reported_steps + len(self._pending)
 
     def report(self, losses: NDArray[Any], maes: NDArray[Any], *, xla: bool) -> bool:
-        """Report steps, and write a checkpoint if one is due; the model has the weights of the last step.
+        """Report steps, write a checkpoint if one is due, and return whether to go on.
 
-        Args:
-            losses: of the steps, at least one.
-            maes: of the same steps.
-            xla: whether XLA compiled them.
-
-        Returns:
-            Whether to go on.
+        The model has the weights of the last step.
         """
         self._reported_steps += len(losses)
         self.resumed = None  # used up, and as large as the weights
@@ -77,17 +62,7 @@ class Reporter:
         return np.concatenate([np.array(part, np.float64).ravel() for part in self._objective.trainable])
 
     def step(self, point: Array, loss: float, mae: float, *, xla: bool) -> bool:
-        """Record a step; report several times a second, when the time is up, and when the loss is not finite.
-
-        Args:
-            point: the weights after the step.
-            loss: at the point.
-            mae: at the point.
-            xla: whether XLA compiled the step.
-
-        Returns:
-            Whether to go on.
-        """
+        """Record a step, report several times a second, and return whether to go on."""
         self._pending.append((loss, mae))
         is_due = time.perf_counter() - self._reported_at > REPORT_SECONDS
         if not (is_due or self._monitor.time_is_up or not math.isfinite(loss)):

@@ -31,17 +31,9 @@ def run_steps(
 ) -> None:
     """Take steps in chunks whose length follows the clock.
 
-    The history's loss and mae of a step are those before its update, as ``model.fit`` reports them when there is one
-    batch. The number of steps is an argument of the compiled loop: it compiles once, and the numbers of a step do not
-    depend on where chunks begin and end.
-
-    Args:
-        objective: what is minimised.
-        optimizer: fresh; its update runs inside the loop.
-        monitor: gets a report after each chunk.
-        steps: how many.
-        name: of the optimiser in reports.
-        batches: the rows of each step; None takes all rows in every one.
+    The optimiser is fresh; without ``batches`` it takes all rows. The history's loss and mae of a step are those before
+    its update, as ``model.fit`` reports them when there is one batch. The number of steps is an argument of the
+    compiled loop: it compiles once, and the numbers of a step do not depend on where chunks begin and end.
     """
     width = 0 if batches is None else int(batches.counts.shape[0])
     most = min(MOST_STEPS, max(1, MOST_ROWS // max(width, 1)))

@@ -40,15 +40,10 @@ LEARNING_RATE: Final = 0.03
 @final
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What the prices depend on.
+    """What the prices depend on."""
 
-    Attributes:
-        weights: ``(assets,)``, of each asset in the basket; their sum is 1.
-        root: ``(assets, assets)``, a lower triangle with root @ root.T the covariance of a year.
-    """
-
-    weights: NDArray[np.float64]
-    root: NDArray[np.float64]
+    weights: NDArray[np.float64]  # (assets,), of each asset in the basket; their sum is 1
+    root: NDArray[np.float64]  # (assets, assets), lower triangle; root @ root.T is the covariance of a year
 
     @classmethod
     def drawn(cls, seed: int) -> Market:
@@ -92,16 +87,10 @@ def _place(uniform: NDArray[np.float64]) -> Table:
 
 
 def simulate(x: Table, generator: np.random.Generator, *, antithetic: bool = False) -> tuple[Table, Derivatives]:
-    """Return the payoff of one path a row, from its spots at T1 to T2.
+    """Return the payoff of one path a row, from its spots at T1 to T2, and its derivatives.
 
-    Args:
-        x: the spots at T1.
-        generator: of the moves from T1 to T2.
-        antithetic: whether to take the mean of each path and its mirror image, as Huge and Savine's notebook does: a
-            label then has a ninth of the variance, a derivative a quarter, for twice the paths.
-
-    Returns:
-        The payoffs, and their derivatives with respect to the spots, path by path.
+    Antithetic takes the mean of each path and its mirror image, as Huge and Savine's notebook does: a label then has a
+    ninth of the variance, a derivative a quarter, for twice the paths.
     """
     moves = np.sqrt(YEARS) * generator.standard_normal(x["spots"].shape) @ MARKET.root.T
     ends = [_basket(x["spots"] + sign * moves) for sign in ((1, -1) if antithetic else (1,))]

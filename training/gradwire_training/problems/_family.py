@@ -19,34 +19,19 @@ CZARNECKI: Final = "learned with derivatives by Czarnecki et al., arXiv 1706.048
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A function f of one input x, in any number of dimensions.
+    """A function f of one input x, in any number of dimensions."""
 
-    Attributes:
-        name: of its problem in two dimensions.
-        title: such as ``"Rosenbrock's function"``.
-        source: where it was published.
-        domain: bounds of every element of x.
-        lowest: every element of x at the minimum, whose value is pinned.
-        f: the values.
-        df: the derivatives.
-        fewest: smallest number of dimensions.
-    """
-
-    name: str
+    name: str  # of its problem in two dimensions
     title: str
     source: str
-    domain: tuple[float, float]
-    lowest: float
+    domain: tuple[float, float]  # of every element of x
+    lowest: float  # every element of x at the minimum, whose value is pinned
     f: Callable[[Table], Table]
     df: Callable[[Table], Derivatives]
-    fewest: int = 1
+    fewest: int = 1  # dimensions
 
     def problem(self, name: str, dimensions: int) -> Problem:
-        """Return the problem in a number of dimensions.
-
-        Raises:
-            UsageError: fewer dimensions than the function has.
-        """
+        """Return the problem in a number of dimensions."""
         if dimensions < self.fewest:
             raise UsageError(f"{self.name} in {dimensions} dimensions, expected {self.fewest} or more")
         lowest = {"x": np.full((1, dimensions), self.lowest)}

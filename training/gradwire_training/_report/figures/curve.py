@@ -58,46 +58,26 @@ def curve_plots(result: Result) -> list[Plot]:
 @final
 @dataclass(frozen=True, slots=True)
 class _Function:
-    """The value of a curve, or its derivative; NaN where unknown.
+    """The value of a curve, or its derivative; NaN where unknown."""
 
-    Attributes:
-        name: as in ``"f"`` or ``"df/dx"``.
-        formula: of the truth; ``"the rows held out"`` or the like where it is not known.
-        color: of the fit.
-        expected: at the curve's ``x``.
-        predicted: by the model at ``x``.
-        fit: the model at ``even_x``.
-        samples: what the loss saw at ``sample_x``.
-    """
-
-    name: str
-    formula: str
+    name: str  # as in "f" or "df/dx"
+    formula: str  # of the truth, or "the rows held out" and the like
     color: str
-    expected: Array
-    predicted: Array
-    fit: Array
-    samples: Array
+    expected: Array  # at the curve's x
+    predicted: Array  # likewise
+    fit: Array  # at even_x
+    samples: Array  # what the loss saw at sample_x
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """Everything that the plots of a curve show.
-
-    Attributes:
-        wrt: name of the input.
-        is_truth: whether the truth is known everywhere, and not only at some rows.
-        x: where it is known.
-        even_x: points that lie evenly over the domain.
-        sample_x: the samples' points.
-        value: the function.
-        derivative: its derivative.
-    """
+    """Everything that the plots of a curve show."""
 
     wrt: str
     is_truth: bool
-    x: Array
-    even_x: Array
+    x: Array  # where the truth is known
+    even_x: Array  # evenly over the domain
     sample_x: Array
     value: _Function
     derivative: _Function

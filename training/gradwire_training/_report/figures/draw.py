@@ -41,11 +41,7 @@ def plots_of(result: Result) -> list[Plot]:
 
 
 def save(plots: Sequence[Plot], to: str | Path) -> list[Path]:
-    """Write plots into a directory.
-
-    Raises:
-        PackageError: the directory cannot be written.
-    """
+    """Write plots into a directory."""
     to = Path(to)
     try:
         to.mkdir(parents=True, exist_ok=True)

@@ -34,24 +34,14 @@ NO_METADATA: Final[dict[str, Any]] = dict.fromkeys(("Date", "Creator", "Format",
 @final
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A figure with a name and a caption.
+    """A figure with a name and a caption."""
 
-    Attributes:
-        name: of its file, without the suffix.
-        caption: what it shows, in a sentence.
-        figure: the drawing.
-    """
-
-    name: str
+    name: str  # of its file, without the suffix
     caption: str
     figure: Figure
 
     def save(self, directory: Path) -> Path:
-        """Write it as a PNG file on white.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write it as a PNG file on white."""
         path = directory / f"{self.name}.png"
         self.figure.savefig(path, dpi=DPI)
         return path
@@ -101,13 +91,7 @@ def legend(axes: Axes) -> None:
 
 
 def thinned(steps: NDArray[Any], columns: Sequence[NDArray[Any]], most: int) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """Leave out points of long lines, evenly, but never the last.
-
-    Args:
-        steps: along the line.
-        columns: at the steps.
-        most: how many points remain.
-    """
+    """Leave out points of long lines, evenly, but never the last."""
     every = max(1, -(-len(steps) // most))
     keep = slice(len(steps) - 1 - (len(steps) - 1) // every * every, None, every)
     return steps[keep], [column[keep] for column in columns]

@@ -21,13 +21,7 @@ MEASURES: Final = {"max": "largest error", "rmse": "root mean square error"}
 
 
 def learning_curve_plot(curves: Mapping[str, Mapping[str, Curve]], *, measure: str, seeds: int) -> Plot:
-    """Plot a panel for each tensor: medians over the seeds as lines, from the smallest to the largest as bands.
-
-    Args:
-        curves: by tensor and loss; points without a finite error are left out.
-        measure: which error they are, ``"max"`` or ``"rmse"``.
-        seeds: how many fits each point stands for.
-    """
+    """Plot a panel for each tensor, from curves by tensor and loss: medians as lines, ranges of the seeds as bands."""
     shown = list(curves.items())[:MOST_PANELS]
     across, down = min(len(shown), ACROSS), -(-len(shown) // ACROSS)
     figure, grid = panels(down, across, size=(PANEL[0] * across, PANEL[1] * down))
