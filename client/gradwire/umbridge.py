@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, final
 
 import numpy as np
@@ -101,25 +102,19 @@ def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class 
             return bridge.has_second_derivatives
 
         def __call__(self, parameters: Any, _config: Any = None) -> Any:
-            def compute() -> Any:
+            with _protocol_errors(um):
                 f = bridge.value(*_point(bridge, parameters))
                 return [_numbers(part) for part in unravel(f, bridge.outputs)]
 
-            return _respond(um, compute)
-
         def gradient(self, out_wrt: int, in_wrt: int, parameters: Any, sens: Any, _config: Any = None) -> Any:
-            def compute() -> Any:
+            with _protocol_errors(um):
                 _, df = bridge.value_and_jacobian(*_point(bridge, parameters))
                 return _numbers(np.asarray(sens) @ df[_place(bridge.outputs, out_wrt), _place_in_x(bridge, in_wrt)])
 
-            return _respond(um, compute)
-
         def apply_jacobian(self, out_wrt: int, in_wrt: int, parameters: Any, vec: Any, _config: Any = None) -> Any:
-            def compute() -> Any:
+            with _protocol_errors(um):
                 _, df = bridge.value_and_jacobian(*_point(bridge, parameters))
                 return _numbers(df[_place(bridge.outputs, out_wrt), _place_in_x(bridge, in_wrt)] @ np.asarray(vec))
-
-            return _respond(um, compute)
 
         def apply_hessian(
             self,
@@ -131,7 +126,7 @@ def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class 
             vec: Any,
             _config: Any = None,
         ) -> Any:
-            def compute() -> Any:
+            with _protocol_errors(um):
                 x, *more = _point(bridge, parameters)
                 along = np.zeros_like(x, bridge.dtype)
                 along[_place_in_x(bridge, in_wrt2)] = vec
@@ -140,15 +135,14 @@ def _served(um: Any, bridge: Bridge, name: str) -> Any:  # noqa: C901 - a class 
                     np.asarray(sens) @ df_dot[_place(bridge.outputs, out_wrt), _place_in_x(bridge, in_wrt1)]
                 )
 
-            return _respond(um, compute)
-
     return Served(name)
 
 
-def _respond(um: Any, compute: Callable[[], Any]) -> Any:
-    """Return the response, or raise what aiohttp turns into the protocol's error."""
+@contextmanager
+def _protocol_errors(um: Any) -> Generator[None]:
+    """Raise errors as what aiohttp turns into the protocol's error."""
     try:
-        return compute()
+        yield
     except (GradwireError, ValueError) as error:  # a ValueError is a vector of another length
         kind = "InvalidInput" if isinstance(error, ValueError) else type(error).__name__
         text = json.dumps({"error": {"type": kind, "message": str(error)}})

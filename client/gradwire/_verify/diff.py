@@ -148,13 +148,17 @@ def _card_differences(cards: tuple[Card, Card], models: tuple[Model, Model]) -> 
             yield from _unless_same(f"{role[:-1]} {name}", _shape(a), _shape(b), matters=True)
             yield from _unless_same(f"unit of {name}", a.unit, b.unit, matters=True)
             yield from _unless_same(f"domain of {name}", _domain(a), _domain(b), matters=True)
-    yield from _unless_same("derivatives", *map(_derivatives, cards), matters=True)
+    derivatives = [
+        [f"{output} wrt {wrt}" for output, by_wrt in card.derivatives.items() for wrt in by_wrt] for card in cards
+    ]
+    yield from _unless_same("derivatives", *derivatives, matters=True)
     for what in ("errors", "trained", "versions"):
         yield from _entries(what, *(getattr(card, what) for card in cards))
 
 
 def _unless_same(what: str, a: Any, b: Any, *, matters: bool) -> Iterator[CardDifference]:
-    if _key(a) != _key(b):
+    left, right = (json.dumps(value, sort_keys=True, default=str) for value in (a, b))
+    if left != right:
         yield CardDifference(what, a, b, matters)
 
 
@@ -169,20 +173,12 @@ def _entries(what: str, a: Any, b: Any) -> Iterator[CardDifference]:
         yield from _entries(f"{what}: {key}", left.get(key), right.get(key))
 
 
-def _key(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
 def _shape(tensor: CardTensor | None) -> str | None:
     return None if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
 
 
 def _domain(tensor: CardTensor) -> list[Any] | None:
     return None if tensor.domain is None else [tensor.domain.lower, tensor.domain.upper]
-
-
-def _derivatives(card: Card) -> list[str]:
-    return [f"{output} wrt {wrt}" for output, by_input in card.derivatives.items() for wrt in by_input]
 
 
 def _unlike(cards: tuple[Card, Card]) -> str:

@@ -99,12 +99,10 @@ def _finite(evaluations: SignatureEvaluations, name: str, outputs: dict[str, Flo
         each.output.name
         for each in evaluations.probe.derivatives()
         if each.input.name == name
-        and (np.isfinite(outputs[each.output.name]).any(axis=0) & _depends(evaluations.jacobian(each))).any()
+        and (
+            np.isfinite(outputs[each.output.name]).any(axis=0) & (evaluations.jacobian(each) != 0).any(axis=(0, 2))
+        ).any()
     ]
-
-
-def _depends(jacobian: Floats) -> NDArray[np.bool_]:
-    return (jacobian != 0).any(axis=(0, 2))
 
 
 def _varying(evaluations: SignatureEvaluations, name: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +16,6 @@ from gradwire._wire import Call
 
 Floats = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
-
-_TIMEOUT: Final = 60.0  # seconds, for no rows
 
 
 @final
@@ -134,4 +132,4 @@ def run_no_rows(model: Model, signature: str, rows: Arrays) -> dict[str, NDArray
     transport = model._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - below what Model offers, on purpose
     if not transport.can_run_empty:
         return None
-    return dict(transport.predict(Call(model.signatures[signature], rows), timeout=_TIMEOUT))
+    return dict(transport.predict(Call(model.signatures[signature], rows), timeout=60.0))
