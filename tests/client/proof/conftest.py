@@ -181,7 +181,7 @@ def make(
     """A fake of the network.
 
     A fault is called with a signature's right function and its inputs, and answers in its place. ``keep`` names the
-    signatures that it has, ``reference`` whether its card has reference points; ``relu`` gives it kinks and a zero Hessian.
+    signatures that it has, ``reference`` whether its card has reference points; ``relu`` gives it kinks.
     """
     made = functions(Network(dtype, relu=relu))
     for name, fault in (faults or {}).items():

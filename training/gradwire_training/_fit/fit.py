@@ -18,7 +18,7 @@ from gradwire_training._fit.evaluation import EvaluationSet, compare
 from gradwire_training._fit.record import read
 from gradwire_training._fit.request import Request, digest_of, run_fingerprint
 from gradwire_training._fit.result import Result
-from gradwire_training._models import IoBinding, with_dtype
+from gradwire_training._models import IoBinding, array_of, with_dtype
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Checkpoint, Monitor
 from gradwire_training.optimizers import Optimizer
@@ -113,7 +113,7 @@ def fit(
         model=fitted,
         request=request,
         binding=binding,
-        start=[keras.ops.convert_to_numpy(weight) for weight in model.weights],
+        start=[array_of(weight) for weight in model.weights],
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradwire._errors import DataError, UsageError
 from gradwire_training import optimizers
 from gradwire_training._data import Samples, Stream
-from gradwire_training._models import DTYPES
+from gradwire_training._models import DTYPES, array_of
 from gradwire_training._objective import Loss
 from gradwire_training.optimizers import Optimizer
 
@@ -100,7 +100,7 @@ def run_fingerprint(request: Request, model: keras.Model) -> dict[str, str]:
         "loss": json.dumps(request.loss.settings(), default=str)
         + (f", pins {digest_of(pins.arrays())}" if pins else ""),
         "network": json.dumps(layers, default=str),
-        "initial weights": digest_of((str(i), keras.ops.convert_to_numpy(w)) for i, w in enumerate(model.weights)),
+        "initial weights": digest_of((str(i), array_of(w)) for i, w in enumerate(model.weights)),
         "optimizer": json.dumps([request.optimizer.name, request.optimizer.settings()], default=str),
         "steps": str(request.steps),
         "seed": str(request.seed),

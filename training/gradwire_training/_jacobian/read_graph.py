@@ -19,6 +19,7 @@ from gradwire_training._jacobian.dense_network import (
     Sum,
     Weight,
 )
+from gradwire_training._models import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ class _Reader:
         return Linear(kernel, bias[0] if bias else None)
 
     def _weight(self, variable: Any) -> Weight:
-        return Weight(self._first.get(id(variable)), keras.ops.convert_to_numpy(variable).astype(np.float64))
+        return Weight(self._first.get(id(variable)), array_of(variable).astype(np.float64))
 
     def _activation(self, function: Any) -> list[Node]:
         known = find(function)

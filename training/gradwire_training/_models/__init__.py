@@ -2,7 +2,7 @@
 
 from gradwire_training._models.io_binding import BoundTensor, IoBinding
 from gradwire_training._models.mlp import mlp
-from gradwire_training._models.precision import DTYPES, with_dtype
+from gradwire_training._models.precision import DTYPES, array_of, with_dtype
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "BoundTensor",
     "IoBinding",
     "Units",
+    "array_of",
     "input_scales",
     "mlp",
     "output_scales",

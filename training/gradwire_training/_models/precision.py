@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
 
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
 
 DTYPES: Final = ("float32", "float64")  # what fits compute in, and packages too
 FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_bfloat16", "mixed_float16"})
+
+
+def array_of(variable: Any) -> NDArray[Any]:
+    """Return a copy of a variable's value.
+
+    Not ``np.array(variable)``: where a Ctrl-C comes within NumPy's fallback for the old ``__array__`` of Keras, that
+    raises TypeError in its place.
+    """
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def with_dtype(model: keras.Model, dtype: str) -> keras.Model:

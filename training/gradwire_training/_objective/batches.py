@@ -166,8 +166,8 @@ class FromStream(Batches):
         here = (self._epoch, self._index)
         block = self._blocks[self._index]
         if self._loaded != here:
-            is_ahead = self._ahead is not None and self._ahead[0] == here
-            self.data.fill(self._ahead[1].result() if is_ahead else self._read(block))
+            ahead, self._ahead = self._ahead, None
+            self.data.fill(ahead[1].result() if ahead is not None and ahead[0] == here else self._read(block))
             self._loaded = here
             epoch, index, blocks = self._after()
             self._ahead = (epoch, index), self._reader.submit(self._read, blocks[index])

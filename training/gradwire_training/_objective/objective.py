@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import UsageError
 from gradwire_export import row_derivatives
-from gradwire_training._models import units_of
+from gradwire_training._models import array_of, units_of
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
 from gradwire_training._objective.rows import FittedRows
 from gradwire_training._objective.tensors import Data, mean_absolute_error
@@ -187,8 +186,7 @@ class Objective:
 
     def snapshot(self) -> Weights:
         """Return a copy of every weight, trainable or not."""
-        # Not np.array: where a Ctrl-C comes within its fallback for the old `__array__` of Keras, it raises TypeError.
-        return [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
+        return [array_of(weight) for weight in self.model.weights]
 
     def restore(self, weights: Iterable[NDArray[Any]]) -> None:
         """Assign the weights of a snapshot."""

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import PackageError, UsageError
+from gradwire_training._models import array_of
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -63,7 +63,7 @@ class Checkpoint:
         """Write the file beside its place, and rename it when it is complete and on the disk."""
         began = time.monotonic()
         arrays: Arrays = {FINGERPRINT: np.array(json.dumps({"format": FORMAT, **self._fingerprint}))}
-        arrays |= {f"{VARIABLE}{i}": keras.ops.convert_to_numpy(variable) for i, variable in enumerate(self._variables)}
+        arrays |= {f"{VARIABLE}{i}": array_of(variable) for i, variable in enumerate(self._variables)}
         arrays |= {HISTORY + name: array for name, array in history.items()}
         arrays |= {OPTIMIZER + name: array for name, array in optimizer.items()}
         try:

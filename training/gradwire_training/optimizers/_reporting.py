@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, final
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from gradwire_training._models import array_of
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Arrays, Monitor
 
@@ -60,9 +60,7 @@ class Reporter:
 
     def start(self) -> Array:
         """Return the trainable weights as one vector."""
-        return np.concatenate(
-            [part.ravel() for part in map(keras.ops.convert_to_numpy, self._objective.trainable)], dtype=np.float64
-        )
+        return np.concatenate([part.ravel() for part in map(array_of, self._objective.trainable)], dtype=np.float64)
 
     def step(self, point: Array, loss: float, mae: float, *, xla: bool) -> bool:
         """Record a step, report several times a second, and return whether to go on."""
