@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Options, model_of
+from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Model, Options, model_of
 from gradwire._package import check_digest, find_package
 from gradwire._transports import GrpcTransport, InProcessTransport
-from gradwire._wire import Address, as_target
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
-
-    from gradwire._model import Casting, Extrapolation, Model
-    from gradwire._wire import TLS
+from gradwire._wire import TLS, Address, as_target
 
 
 def connect(

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
-from gradwire._grpc.chunking import RowRange, split
-from gradwire._wire import Prediction, predict_request, read_prediction
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire._grpc.chunking import MessageLimits
-    from gradwire._grpc.status import RpcStatus
-    from gradwire._wire import Address, Call
+from gradwire._grpc.chunking import MessageLimits, RowRange, split
+from gradwire._grpc.status import RpcStatus
+from gradwire._wire import Address, Call, Prediction, predict_request, read_prediction
 
 
 @final

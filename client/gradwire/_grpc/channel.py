@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Callable
+from typing import Any, Final, final
 
 import grpc
 
 from gradwire._errors import UsageError
-from gradwire._wire import TLS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gradwire._wire import Address
+from gradwire._wire import TLS, Address
 
 # gRPC itself resends a message whose server was gone, with jitter, up to so often; beyond that `CallScheduler`
 # continues until the deadline. That a server is full is left to `CallScheduler` as well, which sends fewer at a time;

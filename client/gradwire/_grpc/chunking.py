@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from gradwire._package import BY_NAME
-
-if TYPE_CHECKING:
-    from gradwire._wire import Call
+from gradwire._wire import Call
 
 # gRPC refuses to receive more than 4 MiB unless told otherwise, and proxies in between keep that default. The slack is
 # for names, shapes and lengths.

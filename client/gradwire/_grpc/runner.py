@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, final
 
 import grpc
 
+from gradwire._grpc.call import Chunk
+from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import RpcStatus
+from gradwire._wire import Call, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gradwire._grpc.call import Chunk
-    from gradwire._grpc.scheduler import CallScheduler
-    from gradwire._wire import Call, Prediction
-
     _Send = Callable[[bytes, float], grpc.Future[bytes]]
     _Pending = dict[Chunk, grpc.Future[bytes]]
 

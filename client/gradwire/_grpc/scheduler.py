@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import grpc
 
+from gradwire._errors import GradwireError
 from gradwire._grpc.call import Chunk, ChunkedCall, Outgoing
+from gradwire._grpc.chunking import MessageLimits
+from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.status import RpcStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from gradwire._errors import GradwireError
-    from gradwire._grpc.chunking import MessageLimits
-    from gradwire._grpc.limiter import AimdLimiter
-    from gradwire._wire import Address, Call, Prediction
+from gradwire._wire import Address, Call, Prediction
 
 # Two chunks keep the connection and the server busy at once, a third covers the time between; a stock Serving runs no
 # more than 4 calls a core, for all of its callers.

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable
+from typing import Any, final
+
+import grpc
 
 from gradwire._grpc.channel import open_channel
 from gradwire._grpc.chunking import MessageLimits
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import status_of
-from gradwire._wire import predict_request, proto, read_prediction
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import grpc
-
-    from gradwire._wire import Address, Call, Prediction
+from gradwire._wire import Address, Call, Prediction, predict_request, proto, read_prediction
 
 
 @final

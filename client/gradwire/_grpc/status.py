@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import grpc
 
@@ -15,9 +15,7 @@ from gradwire._errors import (
     ServerUnreachable,
     SignatureNotFound,
 )
-
-if TYPE_CHECKING:
-    from gradwire._wire import Address
+from gradwire._wire import Address
 
 _FULL_POOL: Final = "Server Threadpool Exhausted"
 _FULL_QUEUE: Final = "batch scheduling queue"  # a server that responds, but has too many requests waiting

@@ -5,17 +5,13 @@ Tensors are looked up in the card and never by their names; only tangents and co
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from gradwire._errors import PackageError, ShapeError
-from gradwire._package import SIGNATURES, VALUE, Part, cotangent_name, tangent_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from gradwire._model.info import PackageInfo
-    from gradwire._package import Card, Signature
+from gradwire._model.info import PackageInfo
+from gradwire._package import SIGNATURES, VALUE, Card, Part, Signature, cotangent_name, tangent_name
 
 
 @final

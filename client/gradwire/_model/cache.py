@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Hashable, Mapping
+from typing import Any, final
 
+from numpy.typing import NDArray
+
+from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._wire import Prediction
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._model.request import Arrays, PreparedRequest
 
 
 @final

@@ -10,15 +10,13 @@ stays.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import DTypeError, ShapeError
 from gradwire._package import BFLOAT16, BY_NAME, STRING
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Casting: TypeAlias = Literal["exact", "round", "allow"]
 CASTINGS: Final = ("exact", "round", "allow")

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
-from gradwire._package import BY_NAME, Box
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._model.info import PackageInfo
-    from gradwire._package import CardTensor
+from gradwire._model.info import PackageInfo
+from gradwire._package import BY_NAME, Box, CardTensor
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")

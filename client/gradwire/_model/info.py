@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import SignatureNotFound
-from gradwire._package import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE, Card
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
+from gradwire._package import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE, Card, Signature
 
 CARD_ROWS: Final[Mapping[str, NDArray[Any]]] = {CARD_QUERY: np.zeros(1, np.int32)}  # one row is enough
 

@@ -5,28 +5,23 @@ Nothing here sends or waits: ``Model`` and its asynchronous twin carry the reque
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast, final, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final, get_args
 
 from gradwire._errors import InputNameError, UsageError
 from gradwire._model import unpack
 from gradwire._model.binding import SignatureBinding, bind_signature
 from gradwire._model.extrapolation import ExtrapolationPolicy
-from gradwire._model.points import bind, read_points, read_rows
-from gradwire._model.request import PreparedRequest
+from gradwire._model.info import PackageInfo
+from gradwire._model.options import Options
+from gradwire._model.points import Points, bind, read_points, read_rows
+from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.tangents import DirectionSpec, read_directions
 from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, VALUE, VJP, Part
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gradwire._model.info import PackageInfo
-    from gradwire._model.options import Options
-    from gradwire._model.points import Points
-    from gradwire._model.request import Arrays
-
-    Args = Sequence[Any]
-    Inputs = Mapping[str, Any]
+Args = Sequence[Any]
+Inputs = Mapping[str, Any]
 
 Method: TypeAlias = Literal["value", "grad", "value_and_grad", "jacobian", "jvp", "vjp", "hvp", "hessian"]
 

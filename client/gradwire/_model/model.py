@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, final
+from types import TracebackType
+from typing import Any, Self, final
+
+from numpy.typing import NDArray
 
 from gradwire._model.cache import ResponseCache
-from gradwire._model.cast import DEFAULT_CASTING
+from gradwire._model.cast import DEFAULT_CASTING, Casting
+from gradwire._model.extrapolation import Extrapolation
 from gradwire._model.info import CARD_ROWS, PackageInfo, read_card
-from gradwire._model.methods import RequestBuilder
+from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
-from gradwire._package import CARD
-from gradwire._wire import Call
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
-
-    from numpy.typing import NDArray
-
-    from gradwire._model.cast import Casting
-    from gradwire._model.extrapolation import Extrapolation
-    from gradwire._model.methods import Method
-    from gradwire._model.request import PreparedRequest
-    from gradwire._package import Card, Signature
-    from gradwire._transports import Transport
-    from gradwire._wire import VersionStatus
+from gradwire._model.request import PreparedRequest
+from gradwire._package import CARD, Card, Signature
+from gradwire._transports import Transport
+from gradwire._wire import Call, VersionStatus
 
 
 @final

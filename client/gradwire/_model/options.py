@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from gradwire._errors import UsageError
-from gradwire._model.cast import CASTINGS, DEFAULT_CASTING
-from gradwire._model.extrapolation import EXTRAPOLATIONS
-
-if TYPE_CHECKING:
-    from gradwire._model.cast import Casting
-    from gradwire._model.extrapolation import Extrapolation
+from gradwire._model.cast import CASTINGS, DEFAULT_CASTING, Casting
+from gradwire._model.extrapolation import EXTRAPOLATIONS, Extrapolation
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits forever; a million rows take a few
 

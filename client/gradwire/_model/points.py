@@ -8,22 +8,16 @@ comes back has the form of what was given. ``read_rows`` is for raw calls, whose
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import InputNameError, ShapeError
-from gradwire._model.cast import DEFAULT_CASTING, cast
-from gradwire._package import name_mismatch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model.cast import Casting
-    from gradwire._package import Signature, TensorSpec
+from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
+from gradwire._package import Signature, TensorSpec, name_mismatch
 
 
 @dataclass(frozen=True, slots=True)

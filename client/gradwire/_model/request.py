@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import ServerError, ShapeError
 from gradwire._model.points import fits, show_shape
-from gradwire._package import BY_NAME
+from gradwire._package import BY_NAME, Signature
 from gradwire._wire import Call
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
 
 Arrays = dict[str, "NDArray[Any]"]
 

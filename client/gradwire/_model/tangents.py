@@ -7,22 +7,16 @@ scalar is used everywhere; one that is left out is zero.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import InputNameError, ShapeError
-from gradwire._model.cast import cast
-from gradwire._model.points import fits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._model.cast import Casting
-    from gradwire._model.points import Points
-    from gradwire._package import TensorSpec
+from gradwire._model.cast import Casting, cast
+from gradwire._model.points import Points, fits
+from gradwire._package import TensorSpec
 
 
 class DirectionSpec(NamedTuple):

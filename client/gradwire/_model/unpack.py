@@ -5,20 +5,17 @@ Each function takes the binding of the method, the tensors of one part of it, th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from gradwire._model.binding import SignatureBinding
+from gradwire._model.points import Points
 
-    from numpy.typing import NDArray
-
-    from gradwire._model.binding import SignatureBinding
-    from gradwire._model.points import Points
-
-    Arrays = Mapping[str, NDArray[Any]]
-    Unpack = Callable[[SignatureBinding, Mapping[str, Any], Points, Arrays], Any]
+Arrays = Mapping[str, NDArray[Any]]
+Unpack = Callable[[SignatureBinding, Mapping[str, Any], Points, Arrays], Any]
 
 
 def values(binding: SignatureBinding, tensors: Mapping[str, str], points: Points, arrays: Arrays) -> Any:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, final
+from types import TracebackType
+from typing import Final, Self, final
 
 from gradwire._errors import PackageError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _PREFIX: Final = ".writing-"  # no server takes such a name for a version
 # Temporary files and directories are private; a result is for its owner's colleagues and for a container, too.

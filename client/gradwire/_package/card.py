@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gradwire._errors import PackageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CARD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 

@@ -6,15 +6,12 @@ A signature's tensors are named here and nowhere else. Names are for people: pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 CARD_QUERY: Final = "query"  # input of the signature `card`; its values are ignored
 CARD_ANSWER: Final = "card"  # output of the signature `card`

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import InputNameError, UsageError
-from gradwire._package.card import Domain
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from gradwire._package.card import Card, CardTensor
+from gradwire._package.card import Card, CardTensor, Domain
 
 UNKNOWN_BOUNDS: Final = (-1.0, 1.0)  # where inputs are taken to lie when neither the card nor the caller says
 UNKNOWN_INTEGERS: Final = (0.0, 1.0)  # integers are counts and positions in a table: -1 may be none

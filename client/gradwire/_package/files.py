@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gradwire._errors import PackageError
 from gradwire._package.card import Card
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Paths within a version directory; TensorFlow Serving knows them all but the card.
 GRAPH_FILE: Final = Path("saved_model.pb")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
+from gradwire._package.card import Card, CardTensor
 from gradwire._package.contract import (
     CARD_ANSWER,
     CARD_QUERY,
@@ -18,12 +20,7 @@ from gradwire._package.contract import (
 )
 from gradwire._package.dtypes import STRING, name_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from gradwire._package.card import Card, CardTensor
-
-    Specs = dict[str, TensorSpec]
+Specs = dict[str, TensorSpec]
 
 _PRIVATE: Final = "__saved_model"  # pseudo-signatures that TensorFlow keeps for itself; calling one fails
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from numpy.typing import NDArray
 
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
-    from gradwire._wire import Call, VersionStatus
+from gradwire._package import Signature
+from gradwire._wire import Call, VersionStatus
 
 
 class Transport(ABC):

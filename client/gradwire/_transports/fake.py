@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._package import CARD, CARD_ANSWER, signatures_of
+from gradwire._package import CARD, CARD_ANSWER, Card, Signature, signatures_of
 from gradwire._transports.base import Transport
-from gradwire._wire import VersionStatus
+from gradwire._wire import Call, VersionStatus
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Card, Signature
-    from gradwire._wire import Call
-
-    Compute = Callable[..., Mapping[str, NDArray[Any]]]
+Compute = Callable[..., Mapping[str, NDArray[Any]]]
 
 
 @final

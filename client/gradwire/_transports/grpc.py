@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, Events, GrpcSession, check_fork, run_calls
+from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, DirectCall, Events, GrpcSession, check_fork, run_calls
+from gradwire._package import Signature
 from gradwire._transports.base import Transport
-from gradwire._wire import metadata_request, read_metadata, read_status, status_request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from gradwire._grpc import DirectCall
-    from gradwire._package import Signature
-    from gradwire._wire import Address, Call, Prediction, VersionStatus
+from gradwire._wire import (
+    Address,
+    Call,
+    Prediction,
+    VersionStatus,
+    metadata_request,
+    read_metadata,
+    read_status,
+    status_request,
+)
 
 
 @final

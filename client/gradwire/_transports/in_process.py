@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire._errors import DeadlineExceeded, ServerError, UsageError
 from gradwire._extras import import_extra
-from gradwire._package import BFLOAT16, read_signatures, version_number
+from gradwire._package import BFLOAT16, Signature, read_signatures, version_number
 from gradwire._transports.base import Transport
-from gradwire._wire import VersionStatus, proto
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
-    from gradwire._wire import Call
+from gradwire._wire import Call, VersionStatus, proto
 
 _ONLY_VERSION: Final = 1  # what a package outside a numbered directory counts as
 

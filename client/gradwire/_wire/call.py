@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from numpy.typing import NDArray
 
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
+from gradwire._package import Signature
 
 
 class VersionStatus(NamedTuple):

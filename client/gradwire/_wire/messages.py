@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from gradwire._errors import ServerError
-from gradwire._package import read_signatures
+from gradwire._package import Signature, read_signatures
 from gradwire._wire import proto
-from gradwire._wire.call import Prediction, VersionStatus
+from gradwire._wire.address import Address
+from gradwire._wire.call import Call, Prediction, VersionStatus
 from gradwire._wire.tensor import decode, encode
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gradwire._package import Signature
-    from gradwire._wire.address import Address
-    from gradwire._wire.call import Call
 
 _STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 _CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}

@@ -8,18 +8,14 @@ last one repeats; none, and the tensor is zero. Whatever else does not fit the s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from google.protobuf.unknown_fields import UnknownFieldSet
+from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
-from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, STRING
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire._package import DType
+from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
 
 _BFLOAT16_SHIFT: Final = 16  # a bfloat16 is the upper half of a float32
 _VALUE_FIELDS: Final = frozenset(dtype.field for dtype in BY_NAME.values())

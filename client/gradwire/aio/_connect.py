@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Options
+from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Options
 from gradwire._package import check_digest, find_package
 from gradwire._transports import InProcessTransport
-from gradwire._wire import Address, as_target
+from gradwire._wire import TLS, Address, as_target
 from gradwire.aio._grpc import GrpcTransport
 from gradwire.aio._model import Model
 from gradwire.aio._transport import InThreads
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
-
-    from gradwire._model import Casting, Extrapolation
-    from gradwire._wire import TLS
 
 
 async def connect(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, final
 
 import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
 from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, GrpcSession
-from gradwire._wire import metadata_request, read_metadata, read_status, status_request
+from gradwire._package import Signature
+from gradwire._wire import (
+    Address,
+    Call,
+    Prediction,
+    VersionStatus,
+    metadata_request,
+    read_metadata,
+    read_status,
+    status_request,
+)
 from gradwire.aio._runner import Runner
 from gradwire.aio._transport import Transport
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-
-    from gradwire._package import Signature
-    from gradwire._wire import Address, Call, Prediction, VersionStatus
 
 
 @final

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self, final
+from types import TracebackType
+from typing import Any, Self, final
 
-from gradwire._model import CARD_ROWS, Options, PackageInfo, RequestBuilder, ResponseCache, read_card
-from gradwire._package import CARD
-from gradwire._wire import Call
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-    from types import TracebackType
-
-    from numpy.typing import NDArray
-
-    from gradwire._model import Method, PreparedRequest
-    from gradwire._package import Card, Signature
-    from gradwire._wire import VersionStatus
-    from gradwire.aio._transport import Transport
+from gradwire._model import (
+    CARD_ROWS,
+    Method,
+    Options,
+    PackageInfo,
+    PreparedRequest,
+    RequestBuilder,
+    ResponseCache,
+    read_card,
+)
+from gradwire._package import CARD, Card, Signature
+from gradwire._wire import Call, VersionStatus
+from gradwire.aio._transport import Transport
 
 
 @final

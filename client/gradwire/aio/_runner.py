@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, TypeAlias, final
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeAlias, final
 
 import grpc
 
-from gradwire._grpc import RpcStatus, status_of
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
-
-    from gradwire._grpc import CallScheduler, Chunk, GrpcSession
-    from gradwire._wire import Call, Prediction
+from gradwire._grpc import CallScheduler, Chunk, GrpcSession, RpcStatus, status_of
+from gradwire._wire import Call, Prediction
 
 _Event: TypeAlias = "asyncio.Future[Call | None] | tuple[Chunk, bytes | RpcStatus] | None"
 

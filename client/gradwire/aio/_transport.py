@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, final
 
+from numpy.typing import NDArray
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire._package import Signature
-    from gradwire._transports import base
-    from gradwire._wire import Call, VersionStatus
+from gradwire._package import Signature
+from gradwire._transports import base
+from gradwire._wire import Call, VersionStatus
 
 
 class Transport(ABC):

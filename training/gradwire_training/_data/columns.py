@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, final, get_args
+from typing import Final, Literal, TypeAlias, cast, final, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import DataError
 from gradwire._package import derivative_shape
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shape)
 Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 GRIDS: Final = ("linear", "log", "chebyshev")  # the same coordinates along every axis
 CLOUDS: Final = ("random", "sobol")  # of any count in any number of dimensions

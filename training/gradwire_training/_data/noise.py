@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
 from gradwire_training._data.columns import mean_and_deviation
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data.samples import Samples
+from gradwire_training._data.samples import Samples
 
 NOISE_SEED: Final = 7_351  # beside the caller's: noise must not draw the numbers that placed the points
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
 from gradwire_training._data.columns import NUMBER_KINDS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import ArrayLike, NDArray
 
 EXTRA: Final = "train"
 SEPARATORS: Final = {".csv": ",;\t", ".tsv": "\t"}  # tried in this order: the first that the header has

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import DataError
 from gradwire._package import check_names, derivative_name, derivative_shape, tangent_name
 from gradwire_training._data.columns import NUMBER_KINDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._data.read import LazyTable
+from gradwire_training._data.read import LazyTable
 
 ELEMENT: Final = re.compile(r"(?P<base>[^\[\]]+)\[(?P<index>\d+(?:\s*,\s*\d+)*)\]")  # x[0], df_dx[1,0]
 SHOWN: Final = 12  # columns in a message or a note

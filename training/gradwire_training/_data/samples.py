@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import DataError, UsageError
 from gradwire._package import check_names, derivative_name, tangent_name
 from gradwire_training._data.columns import (
     ColumnKey,
+    Derivatives,
+    Role,
+    Table,
     check_rows,
     read_derivatives,
     read_table,
@@ -21,14 +26,7 @@ from gradwire_training._data.columns import (
 from gradwire_training._data.read import read_columns
 from gradwire_training._data.replicates import replicates_note
 from gradwire_training._data.roles import Roles
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from gradwire_training._data.columns import Derivatives, Role, Table
-    from gradwire_training._data.truth import Truth
+from gradwire_training._data.truth import Truth
 
 LONE_INPUT: Final = "x"  # the name of an input that comes as a plain array
 LONE_OUTPUT: Final = "f"  # the name of an output that comes as a plain array

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from gradwire._errors import DataError, UsageError
-from gradwire_training._data.columns import rows_with_labels
+from gradwire_training._data.columns import Role, rows_with_labels
 from gradwire_training._data.replicates import number_points
-
-if TYPE_CHECKING:
-    from gradwire_training._data.columns import Role
-    from gradwire_training._data.samples import Samples
+from gradwire_training._data.samples import Samples
 
 SHARE: Final = 0.2  # enough to measure by, and four fifths of the labels are left to learn from
 LEAST: Final = 20  # rows: of fewer, each is worth more to the fit than to its measurement

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
 from gradwire._extras import import_extra
-from gradwire_training._data.read import PARQUET_FILES, arrow_table, reading
+from gradwire_training._data.read import PARQUET_FILES, LazyTable, arrow_table, reading
 from gradwire_training._data.roles import Roles
 from gradwire_training._data.samples import Samples
 from gradwire_training._data.split import SHARE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._data.read import LazyTable
 
 EXTRA: Final = "train"
 BLOCK_ROWS: Final = 262_144  # of the log problem: 6 MB; of 20 columns: 42 MB in float64

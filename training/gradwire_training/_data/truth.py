@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
+from gradwire_training._data.columns import Derivatives, Table
 from gradwire_training._data.designs import GRIDS, check_spacing, cloud, grid
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data.columns import Derivatives, Table
 
 TRUTH_SEED: Final = (
     20_261_101  # of the points on which functions of several inputs are evaluated: the same for every fit

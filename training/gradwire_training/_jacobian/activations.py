@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import erfc, expit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[np.float64]"
 ActivationFunction: TypeAlias = "Callable[[Array], tuple[Array, Array, Array]]"  # z -> value, first, second derivative

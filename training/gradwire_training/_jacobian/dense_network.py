@@ -20,18 +20,15 @@ and the derivatives with respect to the kernel are :math:`a \otimes \delta` for 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire_training._jacobian.activations import ActivationFunction
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[np.float64]"
 

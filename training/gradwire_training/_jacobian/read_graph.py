@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Sequence
+from typing import Any, Final, final
 
 import keras
 import numpy as np
@@ -20,9 +21,6 @@ from gradwire_training._jacobian.dense_network import (
     Weight,
 )
 from gradwire_training._models import array_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # They leave the elements of a row in their order, and the graph has flat rows.
 SHAPES: Final = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)

@@ -8,24 +8,18 @@ Both come in the same order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from typing_extensions import override
 
-from gradwire_training._jacobian.dense_network import Jacobian, Signal
+from gradwire_training._jacobian.dense_network import Graph, Jacobian, Signal
 from gradwire_training._jacobian.read_graph import read_graph
-from gradwire_training._objective import Compiled, Layout
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._jacobian.dense_network import Graph
-    from gradwire_training._objective import Objective, Term
+from gradwire_training._objective import Compiled, Layout, Objective, Term
 
 Array: TypeAlias = "NDArray[np.float64]"
 ResidualBlock: TypeAlias = "tuple[Array, Array]"  # residuals, and their Jacobian (residuals, weights)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import keras
 
 from gradwire._errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from gradwire_training._data import Samples
+from gradwire_training._data import Samples
 
 Row: TypeAlias = "tuple[int, ...]"
 

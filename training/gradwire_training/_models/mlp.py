@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import keras
 import numpy as np
 
 from gradwire._errors import DataError, UsageError
 from gradwire._package import check_names
+from gradwire_training._data import Samples
 from gradwire_training._models.scaling import SCALED, Scale, input_scales, output_scales
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gradwire_training._data import Samples
 
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
 Rows: TypeAlias = "Mapping[str, tuple[int, ...]]"  # by name

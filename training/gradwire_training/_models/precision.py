@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DTYPES: Final = ("float32", "float64")  # what fits compute in, and packages too
 FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_bfloat16", "mixed_float16"})

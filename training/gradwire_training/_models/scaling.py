@@ -11,18 +11,14 @@ section 2.3, scale data outside the model instead).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire_training._data import mean_and_deviation
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Samples, Table
-    from gradwire_training._models.io_binding import IoBinding
+from gradwire_training._data import Samples, Table, mean_and_deviation
+from gradwire_training._models.io_binding import IoBinding
 
 
 @final

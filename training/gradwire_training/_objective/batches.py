@@ -7,22 +7,18 @@ A fit that is resumed sees the same rows as one that was never killed, with noth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Block, Samples, Stream
-    from gradwire_training._objective.tensors import Data
+from gradwire_training._data import Block, Samples, Stream
+from gradwire_training._objective.tensors import Data
 
 BATCH: Final = 1_024  # of a stream; smaller ones take hardly less time a step
 RANDOM_STREAM: Final = 3  # of random numbers, apart from those behind points, weights and held-out rows

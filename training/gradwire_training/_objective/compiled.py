@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable
+from typing import Any, final
 
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @final

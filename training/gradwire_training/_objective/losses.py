@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, final
 
 from typing_extensions import override
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training._data import Samples
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 WEIGHT: Final = 1.0
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from collections.abc import Iterable
+from typing import Any, TypeAlias, final
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
 from gradwire_export import row_derivatives
-from gradwire_training._models import array_of, units_of
+from gradwire_training._data import Samples, Stream, Table
+from gradwire_training._models import IoBinding, array_of, units_of
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
+from gradwire_training._objective.losses import Loss
 from gradwire_training._objective.rows import FittedRows
-from gradwire_training._objective.tensors import Data, mean_absolute_error
-from gradwire_training._objective.terms import terms_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import keras
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Samples, Stream, Table
-    from gradwire_training._models import IoBinding
-    from gradwire_training._objective.losses import Loss
-    from gradwire_training._objective.tensors import Labels
-    from gradwire_training._objective.terms import Term
+from gradwire_training._objective.tensors import Data, Labels, mean_absolute_error
+from gradwire_training._objective.terms import Term, terms_of
 
 Weights: TypeAlias = "list[NDArray[Any]]"
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradwire._errors import DataError
-from gradwire_training._data import ColumnKey
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Samples, Table
-    from gradwire_training._objective.losses import Loss
+from gradwire_training._data import ColumnKey, Samples, Table
+from gradwire_training._objective.losses import Loss
 
 
 @final

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._models import IoBinding
-    from gradwire_training._objective.rows import FittedRows
-    from gradwire_training._objective.terms import Term
+from gradwire_training._models import IoBinding
+from gradwire_training._objective.rows import FittedRows
+from gradwire_training._objective.terms import Term
 
 
 @final

@@ -7,27 +7,22 @@ lies among the elements of a row. The labels themselves are held once, as tensor
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire._errors import DataError
 from gradwire._package import derivative_shape
-from gradwire_training._data import ColumnKey
+from gradwire_training._data import ColumnKey, Samples
+from gradwire_training._models import IoBinding, Units
+from gradwire_training._objective.losses import Loss
+from gradwire_training._objective.rows import FittedRows
 from gradwire_training._objective.weighting import Weighting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import Samples
-    from gradwire_training._models import IoBinding, Units
-    from gradwire_training._objective.losses import Loss
-    from gradwire_training._objective.rows import FittedRows
 
 Array: TypeAlias = "NDArray[np.float64]"
 

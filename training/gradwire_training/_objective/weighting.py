@@ -16,19 +16,15 @@ up to one factor for all labels of an output. Unbalanced, they count in the mode
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradwire_training._models import input_scales, output_scales
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gradwire_training._data import ColumnKey, Samples, Table
-    from gradwire_training._models import Units
-    from gradwire_training._objective.losses import Loss
-    from gradwire_training._objective.rows import FittedRows
+from gradwire_training._data import ColumnKey, Samples, Table
+from gradwire_training._models import Units, input_scales, output_scales
+from gradwire_training._objective.losses import Loss
+from gradwire_training._objective.rows import FittedRows
 
 Array: TypeAlias = "NDArray[np.float64]"
 Weights: TypeAlias = "tuple[Array, float]"  # a term's factor, and its scale
