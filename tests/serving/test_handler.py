@@ -13,7 +13,7 @@ import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from gradwire_serving import ModelConfig, Servable
-from gradwire_serving._core import Manager, ModelRef, PredictHandler, Resolver, StatusError, invalid_argument
+from gradwire_serving._core import Manager, ModelRef, Resolver, StatusError, invalid_argument, predict
 
 M = ModelRef("m")
 X = {"x": np.ones(1)}
@@ -63,30 +63,30 @@ def session() -> RecordingSession:
 
 
 @pytest.fixture
-def handler(session: Any) -> Iterator[PredictHandler]:
-    """A handler of model m, versions 1 (stable) and 2."""
+def resolver(session: Any) -> Iterator[Resolver]:
+    """A resolver of model m, versions 1 (stable) and 2."""
     manager = Manager(lambda _: Servable(session), max_retries=0, retry_interval=0.0)
     manager.aspire("m", {1: Path("/m/1"), 2: Path("/m/2")})
     manager.wait_until_settled(["m"])
-    yield PredictHandler(Resolver(manager, [ModelConfig("m", Path("/m"), labels={"stable": 1})]))
+    yield Resolver(manager, [ModelConfig("m", Path("/m"), labels={"stable": 1})])
     manager.stop()
 
 
 @pytest.mark.parametrize(
     ("model", "version"), [(M, 2), (ModelRef("m", version=1), 1), (ModelRef("m", label="stable"), 1)]
 )
-def test_a_model_is_named_by_version_label_or_neither(handler: PredictHandler, model: ModelRef, version: int):
+def test_a_model_is_named_by_version_label_or_neither(resolver: Resolver, model: ModelRef, version: int):
     """The version that ran comes back with the arrays; with neither it is the latest."""
-    ran, arrays = handler.predict(model, "", X)
+    ran, arrays = predict(resolver, model, "", X)
     assert ran == version
     assert {name: array.tolist() for name, array in arrays.items()} == {"y": [2.0]}
 
 
-def test_the_deadline_is_the_sessions_timeout(handler: PredictHandler, session: RecordingSession):
+def test_the_deadline_is_the_sessions_timeout(resolver: Resolver, session: RecordingSession):
     """What is left of the time is passed on; no deadline is no timeout, and one in the past is not 'no limit'."""
-    handler.predict(M, "", X)
-    handler.predict(M, "", X, deadline=time.monotonic() + 1000)
-    handler.predict(M, "", X, deadline=time.monotonic() - 1)
+    predict(resolver, M, "", X)
+    predict(resolver, M, "", X, deadline=time.monotonic() + 1000)
+    predict(resolver, M, "", X, deadline=time.monotonic() - 1)
     unlimited, left, late = session.timeouts
     assert unlimited is None
     assert left is not None
@@ -108,7 +108,7 @@ def test_the_deadline_is_the_sessions_timeout(handler: PredictHandler, session: 
     ],
 )
 def test_checks_come_in_servings_order(
-    handler: PredictHandler,
+    resolver: Resolver,
     model: ModelRef,
     signature: str,
     names: str,
@@ -117,5 +117,5 @@ def test_checks_come_in_servings_order(
 ):
     """Each call is wrong in everything that comes later too: model, signature, names, tensors, output filter."""
     with pytest.raises(StatusError) as caught:
-        handler.predict(model, signature, Undecodable(*names), output_filter)
+        predict(resolver, model, signature, Undecodable(*names), output_filter)
     assert str(caught.value).startswith(message)

@@ -29,17 +29,12 @@ CUSTOM_GRADIENT: Final = "CustomGradient"
 
 @dataclass(frozen=True)
 class Obstacle:
-    """An operation on the way from an input to an output whose gradient is not its derivative.
+    """An operation on the way from an input to an output whose gradient is not its derivative."""
 
-    Attributes:
-        kind: ``"step"``, it jumps and its derivative is zero in between; ``"straight-through"``, it jumps and its
-            gradient is another function's; ``"missing"``, it has a derivative and TensorFlow has no gradient for it.
-        operation: its type, such as ``Floor``.
-        name: its name in the graph.
-    """
-
+    # A step jumps, and its derivative is zero in between; straight-through, it jumps and its gradient is another
+    # function's; missing, it has a derivative and TensorFlow has no gradient for it.
     kind: Literal["step", "straight-through", "missing"]
-    operation: str
+    operation: str  # such as Floor
     name: str
 
 
@@ -48,11 +43,7 @@ Dependence: TypeAlias = frozenset[Obstacle] | None
 
 
 def operations_of(graph: tf.Graph) -> Iterator[tf.Operation]:
-    """Yield every operation of a graph and of the functions that it calls.
-
-    Args:
-        graph: of a traced function.
-    """
+    """Yield every operation of a graph and of the functions that it calls."""
     yield from graph.get_operations()
     for definition in graph.as_graph_def().library.function:
         yield from function_def_to_graph(definition).get_operations()
@@ -69,15 +60,9 @@ class DependenceAnalysis:
         self._bodies: dict[str, Any] = {}
 
     def obstacles(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[frozenset[Obstacle]]:
-        """Return the obstacles on the paths from some tensors to others.
+        """Return, for each output, the obstacles on any path from any input.
 
-        Args:
-            inputs: tensors of the graph.
-            outputs: tensors of the graph.
-
-        Returns:
-            For each output, the obstacles on any path from any input; those inside a ``custom_gradient``, which are
-            deliberate, are left out.
+        Those inside a ``custom_gradient``, which are deliberate, are left out.
         """
         dependences = self._propagate(self._graph, {tensor.name: frozenset() for tensor in inputs})
         return [dependences.get(tensor.name) or frozenset() for tensor in outputs]

@@ -9,19 +9,8 @@ import tensorflow as tf
 # Their derivative is zero wherever there is one, and they jump; TensorFlow's gradient is None or zeros.
 STEPS: Final = frozenset(
     (
-        "Floor",
-        "Ceil",
-        "Round",
-        "Rint",
-        "Sign",
-        "FloorDiv",
-        "TruncateDiv",
-        "FloorMod",
-        "TruncateMod",
-        "Mod",
-        "Bucketize",
-        "ArgMax",
-        "ArgMin",
+        *("Floor", "Ceil", "Round", "Rint", "Sign", "Bucketize", "ArgMax", "ArgMin"),
+        *("FloorDiv", "TruncateDiv", "FloorMod", "TruncateMod", "Mod"),
     )
 )
 # They jump, and their gradient in TensorFlow is that of the identity, so that networks can be trained through them.
@@ -31,22 +20,9 @@ STRAIGHT_THROUGH: Final = frozenset(
 # Their result does not depend on the values of their inputs, or was declared not to.
 CONSTANTS: Final = frozenset(
     (
-        "Shape",
-        "ShapeN",
-        "Size",
-        "Rank",
-        "ZerosLike",
-        "OnesLike",
-        "StopGradient",
-        "PreventGradient",
-        "BroadcastGradientArgs",
-        "ConcatOffset",
-        "TensorListLength",
-        "TensorListElementShape",
-        "TensorArraySizeV3",
-        "InvertPermutation",
-        "Assert",
-        "NoOp",
+        *("Shape", "ShapeN", "Size", "Rank", "TensorListLength", "TensorListElementShape", "TensorArraySizeV3"),
+        *("ZerosLike", "OnesLike", "StopGradient", "PreventGradient", "BroadcastGradientArgs", "ConcatOffset"),
+        *("InvertPermutation", "Assert", "NoOp"),
     )
 )
 SELECTS: Final = frozenset(("Select", "SelectV2"))  # which side is taken is a kink or a jump, as in any branch
@@ -57,36 +33,24 @@ LOOPS: Final = frozenset(("While", "StatelessWhile"))
 _PYTHON: Final = frozenset(("PyFunc", "PyFuncStateless", "EagerPyFunc"))
 _RANDOM: Final = frozenset(
     (
-        "RandomUniform",
-        "RandomUniformInt",
-        "RandomStandardNormal",
-        "TruncatedNormal",
-        "ParameterizedTruncatedNormal",
-        "RandomGamma",
-        "RandomPoisson",
-        "RandomPoissonV2",
-        "RandomShuffle",
-        "Multinomial",
-        "StatefulUniform",
-        "StatefulUniformInt",
-        "StatefulUniformFullInt",
-        "StatefulStandardNormal",
-        "StatefulStandardNormalV2",
-        "StatefulTruncatedNormal",
-        "StatefulRandomBinomial",
-        "RngSkip",
-        "RngReadAndSkip",
+        *(
+            "RandomUniform",
+            "RandomUniformInt",
+            "RandomStandardNormal",
+            "RandomGamma",
+            "RandomPoisson",
+            "RandomPoissonV2",
+        ),
+        *("TruncatedNormal", "ParameterizedTruncatedNormal", "RandomShuffle", "Multinomial", "StatefulRandomBinomial"),
+        *("StatefulUniform", "StatefulUniformInt", "StatefulUniformFullInt", "StatefulTruncatedNormal"),
+        *("StatefulStandardNormal", "StatefulStandardNormalV2", "RngSkip", "RngReadAndSkip"),
     )
 )
 _WRITES: Final = ("Assign", "ResourceScatter", "ResourceApply", "ResourceSparseApply")
 
 
 def why_forbidden(operation: tf.Operation) -> str | None:
-    """Return why a package may not hold an operation, or None.
-
-    Args:
-        operation: of a traced function.
-    """
+    """Return why a package may not hold an operation, or None."""
     if operation.type in _PYTHON:
         return "runs Python, which no server has: write it in TensorFlow"
     if operation.type in _RANDOM:
@@ -105,12 +69,7 @@ class GradientProbe:
         self._passes: dict[tuple[str, bytes, int], bool] = {}
 
     def passes(self, operation: tf.Operation, index: int) -> bool:
-        """Return whether the operation, alone, has a gradient with respect to one of its inputs.
-
-        Args:
-            operation: any but a call, a branch or a loop.
-            index: of the input.
-        """
+        """Return whether the operation, alone, has a gradient with respect to one of its inputs."""
         attributes = operation.node_def.attr
         key = (
             operation.type,

@@ -27,38 +27,18 @@ class DerivativeWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Support:
-    """The derivatives that a function's operations allow.
+    """The derivatives that a function's operations allow."""
 
-    Attributes:
-        warnings: what the first derivatives omit, a sentence each.
-        two_sweeps: whether the gradient operations have gradients with respect to their cotangents, so that a JVP is
-            two reverse sweeps.
-        without_second: operations whose gradients have no gradient with respect to the inputs, which rules out second
-            derivatives.
-        loops: whether there are loops.
-    """
-
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # what the first derivatives omit, a sentence each
+    # Gradient operations have gradients with respect to their cotangents, so that a JVP is two reverse sweeps.
     two_sweeps: bool
+    # Operations whose gradients have no gradient with respect to the inputs, which rules out second derivatives.
     without_second: tuple[str, ...]
     loops: bool
 
 
 def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
-    """Raise if a function lacks a first derivative, naming the output and the input.
-
-    Args:
-        function: the batched function.
-        zeros: pairs (output, input) that may be disconnected.
-
-    Returns:
-        What its operations allow beyond that.
-
-    Raises:
-        ConversionError: an input or output is not of a real floating-point dtype, TensorFlow has no gradient for a pair
-            or for an operation on its way, or an operation may not be in a package.
-        UsageError: ``zeros`` names a pair that does not exist, or that is connected.
-    """
+    """Raise if a function lacks a first derivative that ``zeros`` does not declare; return what it supports beyond."""
     _require_floats(function)
     _require_known_pairs(function, zeros)
     swept = _sweep(function)

@@ -22,12 +22,7 @@ from gradwire_export._package import PackageSpec
 
 @final
 class EagerReference:
-    """What each signature of a package must return, on the CPU.
-
-    Args:
-        spec: what the package holds.
-        rows: inputs, tangents and cotangents by name, ``(rows, *row)``.
-    """
+    """What each signature of a package must return, on the CPU, of rows ``(rows, *row)`` by name."""
 
     def __init__(self, spec: PackageSpec, rows: Arrays) -> None:
         self._spec = spec

@@ -33,15 +33,10 @@ NOT_CONVERGED: Final = 1e-4  # of the largest derivative: a smaller error is no 
 
 @dataclass(frozen=True)
 class DirectionalDerivative:
-    """A directional derivative of one output at some points.
+    """A directional derivative of one output at some points."""
 
-    Attributes:
-        value: ``(points, elements)``.
-        error: its estimated error, of the same shape.
-    """
-
-    value: np.ndarray
-    error: np.ndarray
+    value: np.ndarray  # (points, elements)
+    error: np.ndarray  # its estimated error, of the same shape
 
     @property
     def near_kink(self) -> np.ndarray:
@@ -54,18 +49,7 @@ class DirectionalDerivative:
 def directional_derivatives(
     run: Run, x: Mapping[str, np.ndarray], v: Mapping[str, np.ndarray], boxes: Mapping[str, Box], eps: float
 ) -> dict[str, DirectionalDerivative]:
-    """Differentiate every output along a direction.
-
-    Args:
-        run: returns outputs, ``(rows, …)`` by name, of inputs.
-        x: points, ``(points, *row)`` by input.
-        v: directions of the inputs that move.
-        boxes: bounds of the inputs; no step leaves them.
-        eps: of the dtype that ``run`` computes in.
-
-    Returns:
-        Directional derivatives by output.
-    """
+    """Differentiate every output of ``run``, which computes with ``eps``, along v; no step leaves the boxes."""
     room = np.min([reach(x[name], v[name], boxes[name], LONGEST) for name in v], axis=0)
     longest = 2.0 ** np.floor(np.log2(room)) / GRID[-1]
     h = longest[:, None] * 0.5 ** np.arange(HALVINGS)

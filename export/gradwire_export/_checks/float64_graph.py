@@ -43,15 +43,7 @@ class NoFloat64Graph(Exception):  # noqa: N818 - it names a state, and never lea
 
 
 class Float64Graph:
-    """A package in float64.
-
-    Args:
-        package: a version directory.
-        signatures: names of those to run.
-
-    Raises:
-        NoFloat64Graph: the graph holds something that has no meaning, or no kernel, in float64.
-    """
+    """Some signatures of a package in float64; NoFloat64Graph where that has no meaning, or an op has no kernel."""
 
     def __init__(self, package: Path, signatures: Collection[str]) -> None:
         meta_graph = _meta_graph(package)
@@ -67,18 +59,7 @@ class Float64Graph:
         self._session = _session(graph_def, values)
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Run a signature.
-
-        Args:
-            signature: its name.
-            inputs: by name, ``(batch, …)``; floats in float64.
-
-        Returns:
-            Outputs by name; floats in float64.
-
-        Raises:
-            NoFloat64Graph: an op has no float64 kernel, or fails in it.
-        """
+        """Run a signature; floats go in and come out in float64."""
         definition = self._signatures[signature]
         feed = {}
         for name, info in definition.inputs.items():

@@ -25,12 +25,7 @@ FAILURE: Final = "!"  # key of the text of a request that failed; no output can 
 
 @dataclass(frozen=True)
 class Request:
-    """One run of one signature.
-
-    Attributes:
-        signature: its name.
-        inputs: arrays by input name.
-    """
+    """One run of one signature."""
 
     signature: str
     inputs: Arrays
@@ -38,30 +33,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """The result of a request.
-
-    Attributes:
-        outputs: arrays by output name; strings as NumPy bytes. Empty when it failed.
-        failure: the reason, or None.
-    """
+    """The result of a request: its outputs, strings as NumPy bytes, or the reason why it failed."""
 
     outputs: Arrays
     failure: str | None
 
 
 def run_fresh(package: Path, requests: Sequence[Request]) -> list[Response]:
-    """Load a package in a fresh process and run it.
-
-    Args:
-        package: a version directory.
-        requests: what to run, in order.
-
-    Returns:
-        A response for each request.
-
-    Raises:
-        PackageError: the package does not load.
-    """
+    """Load a package in a fresh process and run it; PackageError where it does not load."""
     with tempfile.TemporaryDirectory(prefix="gradwire-check-") as directory:
         request_file, response_file = Path(directory, "requests.npz"), Path(directory, "responses.npz")
         write_requests(request_file, requests)
@@ -75,12 +54,7 @@ def run_fresh(package: Path, requests: Sequence[Request]) -> list[Response]:
 
 
 def write_requests(path: Path, requests: Sequence[Request]) -> None:
-    """Write a file of requests for ``main``.
-
-    Args:
-        path: .npz to write, of ``index/signature/input`` arrays.
-        requests: in order.
-    """
+    """Write a .npz file of requests for ``main``, of ``index/signature/input`` arrays."""
     arrays = {
         f"{index}/{request.signature}/{name}": array
         for index, request in enumerate(requests)
@@ -90,12 +64,7 @@ def write_requests(path: Path, requests: Sequence[Request]) -> None:
 
 
 def read_responses(path: Path, count: int) -> list[Response]:
-    """Read the responses that ``main`` wrote.
-
-    Args:
-        path: .npz of ``index/output`` arrays, or ``index/failure`` texts.
-        count: number of requests.
-    """
+    """Read the responses that ``main`` wrote: ``index/output`` arrays, or ``index/!`` with the reason of a failure."""
     by_request: list[Arrays] = [{} for _ in range(count)]
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
@@ -107,13 +76,7 @@ def read_responses(path: Path, count: int) -> list[Response]:
 
 
 def main(package: Path, request_file: Path, response_file: Path) -> None:
-    """Run every request of a file and write the responses.
-
-    Args:
-        package: a version directory.
-        request_file: as ``write_requests`` writes it.
-        response_file: .npz to write, for ``read_responses``.
-    """
+    """Run every request of a file and write the responses."""
     from gradwire_serving import Servable
 
     requests: dict[int, Request] = {}

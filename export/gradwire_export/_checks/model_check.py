@@ -1,4 +1,4 @@
-"""Checks a written package against the model that it was made from.
+"""Checks a written package against the model that it was made from, and completes its card with the results.
 
 A package counts as working only when it was loaded as Serving loads it: into a Session, in a fresh process. Its outputs
 are compared with the model run eagerly, which differentiates in another way than the package (``eager_reference``).
@@ -7,17 +7,32 @@ are compared with the model run eagerly, which differentiates in another way tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 
+from gradwire import load, verify
 from gradwire._errors import CheckFailed
-from gradwire._numerics import ALLOWED_EPS, compare
-from gradwire._package import CARD, CARD_ANSWER, CARD_FILE, CARD_QUERY, SERVING_DEFAULT
+from gradwire._numerics import ALLOWED_EPS, compare, sample_points, signed_eighths
+from gradwire._package import (
+    BY_NAME,
+    CARD,
+    CARD_ANSWER,
+    CARD_FILE,
+    CARD_QUERY,
+    SERVING_DEFAULT,
+    Box,
+    Card,
+    Part,
+    file_digests,
+    joined_digest,
+)
 from gradwire_export._checks.eager_reference import EagerReference
 from gradwire_export._checks.fresh_process import Arrays, Request, Response, run_fresh
+from gradwire_export._checks.reference_points import reference_points
 from gradwire_export._checks.row_independence import BESIDE_NAN, independence_batches, require_independence
 from gradwire_export._package import PackageSpec
 from gradwire_export._sources import Function, row_shape
@@ -26,21 +41,29 @@ NO_ROWS: Final = " of no rows"  # a call that the model itself may refuse (Keras
 CHECK_POINTS: Final = 64  # rows; enough to see a wrong component, few enough to run eagerly
 
 
+def draw_points(
+    specs: Mapping[str, tf.TensorSpec], boxes: Mapping[str, Box], count: int, rng: np.random.Generator
+) -> Arrays:
+    """Draw uniform points from the domain."""
+    return {
+        name: sample_points(boxes[name], count, BY_NAME[spec.dtype.name].numpy, rng) for name, spec in specs.items()
+    }
+
+
+def draw_directions(spec: PackageSpec, count: int, rng: np.random.Generator) -> Arrays:
+    """Draw tangents of the differentiated inputs and cotangents of the outputs, of magnitudes from 1/2 to 1."""
+    specs = spec.directions(Part.TANGENTS) | spec.directions(Part.COTANGENTS)
+    return {
+        name: signed_eighths((count, *row_shape(tensor)), rng).astype(tensor.dtype.as_numpy_dtype)
+        for name, tensor in specs.items()
+    }
+
+
 def check_package(package: Path, spec: PackageSpec, *, rows: Arrays, neighbours: Arrays) -> dict[str, Any]:
-    """Run every signature in a fresh process and compare.
+    """Run every signature on some rows in a fresh process, compare, and return the results for the card.
 
-    Args:
-        package: a version directory.
-        spec: what it holds.
-        rows: where to compare, of inputs, tangents and cotangents by name.
-        neighbours: as many other rows of the inputs, put beside the same first rows to see whether they matter.
-
-    Returns:
-        The results, for the card.
-
-    Raises:
-        CheckFailed: the package's outputs are not the model's.
-        ConversionError: a row's result depends on its neighbours.
+    ``neighbours`` are as many other rows of the inputs, put beside the same first rows to see whether they matter: a
+    ConversionError where they do, a CheckFailed where the outputs are not the model's.
     """
     batches = independence_batches({name: rows[name] for name in spec.function.inputs}, neighbours)
     requests = _requests(spec, rows) | {batch.label: Request(SERVING_DEFAULT, batch.rows) for batch in batches}
@@ -134,3 +157,30 @@ def _card(response: Response, package: Path) -> bool:
     if [bytes(row) for row in response.outputs[CARD_ANSWER]] != [text, text]:
         raise CheckFailed("the signature 'card' does not return the package's card")
     return True
+
+
+def complete_card(package: Path, card: Card, checks: dict[str, Any]) -> Card:
+    """Complete a package's card; the graph that the checks run on is not touched.
+
+    A check of derivatives against values that fails is recorded, not raised: a model may deliberately have a gradient
+    (a straight-through estimator, a clipped one) that is not the derivative. That the package returns what TensorFlow
+    differentiates was checked before, and would have raised.
+    """
+    with load(package) as model:
+        card = replace(card, reference=reference_points(package, card, model))
+        _write(package, card)  # verify reads it through the model
+        verification = verify(model)
+    proof = {"passed": verification.passed, "points": verification.points, "seed": verification.seed}
+    files = file_digests(package)
+    card = replace(
+        card,
+        checks=checks | verification.to_dict() | {"proof": proof},
+        digest=joined_digest(files),
+        files=files,
+    )
+    _write(package, card)
+    return card
+
+
+def _write(package: Path, card: Card) -> None:
+    (package / CARD_FILE).write_text(card.to_json())

@@ -37,21 +37,13 @@ EPS64: Final = float(np.finfo(np.float64).eps)
 @final
 @dataclass(frozen=True)
 class _Sample:
-    """Where the reference is taken.
-
-    Attributes:
-        card: the package's.
-        boxes: bounds of the inputs.
-        x: points by input.
-        v: directions by differentiated input.
-        second: whether second derivatives are part of the reference.
-    """
+    """Where the reference is taken."""
 
     card: Card
     boxes: Mapping[str, Box]
-    x: Arrays
-    v: Arrays
-    second: bool
+    x: Arrays  # points by input
+    v: Arrays  # directions by differentiated input
+    second: bool  # whether second derivatives are part of the reference
 
     @property
     def count(self) -> int:
@@ -69,18 +61,9 @@ class _Sample:
 
 
 def reference_points(package: Path, card: Card, model: Model) -> dict[str, Any]:
-    """Compute a package's reference points.
+    """Compute a package's reference points for its card, which is not complete yet: it is not read from ``model``.
 
-    Args:
-        package: a version directory.
-        card: its card, without reference.
-        model: the package, loaded. Its card is not read, for it is not complete yet.
-
-    Returns:
-        For the card: ``method``; ``points``, their number; ``x`` and ``tensors``, elements by name as text, row by row;
-        ``uncertainty`` by tensor where it is not zero; ``differences``, how far the derivatives are from differences of
-        f; ``discarded``, how many points near kinks are left out of that; ``no_twin``, why there is no float64 graph,
-        where there is none.
+    ``no_twin`` in the result says why there is no float64 graph, where there is none (docs/contract.md has the rest).
     """
     sample = _draw(card)
     try:

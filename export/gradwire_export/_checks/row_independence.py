@@ -16,12 +16,7 @@ ALONE: Final = "alone"
 
 
 def independence_batches(points: Arrays, neighbours: Arrays) -> list[Batch]:
-    """Return the batches that show whether rows depend on one another.
-
-    Args:
-        points: rows, ``{input: (rows, *input)}``.
-        neighbours: as many other rows, put beside the same first rows.
-    """
+    """Return the batches that show whether rows depend on one another: the first few among others, and alone."""
     origins = range(COMPARED_ROWS)
     return [
         Batch.beside(BESIDE_OTHERS, points, origins, neighbours),
@@ -31,18 +26,9 @@ def independence_batches(points: Arrays, neighbours: Arrays) -> list[Batch]:
 
 
 def require_independence(whole: Arrays, batches: list[Batch], responses: Mapping[str, Response]) -> dict[str, Any]:
-    """Compare the outputs of ``independence_batches`` with those of all rows.
+    """Compare the outputs of ``independence_batches`` with those of all rows, and return the card's entry.
 
-    Args:
-        whole: outputs of all rows, by name.
-        batches: that were run.
-        responses: by the batch's label; only that beside NaN may have failed.
-
-    Returns:
-        The card's entry.
-
-    Raises:
-        ConversionError: a row's result depends on its neighbours.
+    Only the batch beside NaN may have failed. A ConversionError where a row's result depends on its neighbours.
     """
     run = [batch for batch in batches if responses[batch.label].failure is None]
     worst = 0.0

@@ -3,7 +3,14 @@
 from gradwire_export._derivatives.products import row_jvp, row_jvp_by_contraction, row_vjp
 from gradwire_export._derivatives.repeated_rows import RepeatedRows, row_derivatives
 from gradwire_export._derivatives.separate_sweeps import SeparateSweeps
-from gradwire_export._derivatives.strategy import Differentiable, Gradients, Strategy, TensorFunction, Tensors
+from gradwire_export._derivatives.strategy import (
+    Differentiable,
+    Gradients,
+    Strategy,
+    TensorFunction,
+    Tensors,
+    row_count,
+)
 
 __all__ = [
     "Differentiable",
@@ -13,6 +20,7 @@ __all__ = [
     "Strategy",
     "TensorFunction",
     "Tensors",
+    "row_count",
     "row_derivatives",
     "row_jvp",
     "row_jvp_by_contraction",

@@ -14,76 +14,39 @@ import math
 import tensorflow as tf
 
 from gradwire_export._derivatives.repeated_rows import RepeatedRows
-from gradwire_export._derivatives.strategy import Differentiable, Tensors, row_of
+from gradwire_export._derivatives.strategy import Differentiable, Tensors, row_of, sweep_back
 
 
 def row_vjp(function: Differentiable, x: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
-    """Evaluate a function, and pull cotangents of its outputs back to its inputs.
-
-    Args:
-        function: what to differentiate.
-        x: the inputs, ``(batch, *input)``.
-        cotangents: of every differentiated output, ``(batch, *output)``.
-
-    Returns:
-        The outputs, and input -> cotangent ``(batch, *input)``.
-    """
+    """Evaluate a function, and pull cotangents of its outputs, ``(batch, *output)``, back to its inputs."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([x[wrt] for wrt in function.wrt])
         values = function.call(x)
-    pulled_back = tape.gradient(
-        [values[output] for output in function.differentiated],
-        {wrt: x[wrt] for wrt in function.wrt},
-        output_gradients=[cotangents[output] for output in function.differentiated],
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
-    return values, {wrt: tf.convert_to_tensor(pulled_back[wrt]) for wrt in function.wrt}
+    outputs = [values[output] for output in function.differentiated]
+    duals = [cotangents[output] for output in function.differentiated]
+    return values, sweep_back(tape, outputs, {wrt: x[wrt] for wrt in function.wrt}, duals)
 
 
 def row_jvp(function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:
-    """Evaluate a function, and push tangents of its inputs forward, by two reverse sweeps.
-
-    Args:
-        function: what to differentiate.
-        x: the inputs, ``(batch, *input)``.
-        tangents: of every input in ``function.wrt``, ``(batch, *input)``.
-
-    Returns:
-        The outputs, and differentiated output -> tangent ``(batch, *output)``.
-    """
-    outputs = list(function.differentiated)
+    """Evaluate a function, and push tangents of its inputs, ``(batch, *input)``, forward, by two reverse sweeps."""
     with tf.GradientTape(watch_accessed_variables=False) as inner:
         inner.watch([x[wrt] for wrt in function.wrt])
         values = function.call(x)
     with tf.GradientTape(watch_accessed_variables=False) as outer:
-        dual = [tf.zeros_like(values[output]) for output in outputs]  # any values do: the sweep is linear in them
-        outer.watch(dual)
+        # Any values do: the sweep is linear in them.
+        dual = {output: tf.zeros_like(values[output]) for output in function.differentiated}
+        outer.watch(list(dual.values()))
         swept = inner.gradient(
-            [values[output] for output in outputs], [x[wrt] for wrt in function.wrt], output_gradients=dual
+            [values[output] for output in dual], [x[wrt] for wrt in function.wrt], output_gradients=list(dual.values())
         )
         pulled_back = {
             wrt: tf.convert_to_tensor(part) for wrt, part in zip(function.wrt, swept, strict=True) if part is not None
         }
-    pushed_forward = outer.gradient(
-        list(pulled_back.values()),
-        dual,
-        output_gradients=[tangents[wrt] for wrt in pulled_back],
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
-    return values, {output: tf.convert_to_tensor(part) for output, part in zip(outputs, pushed_forward, strict=True)}
+    return values, sweep_back(outer, list(pulled_back.values()), dual, [tangents[wrt] for wrt in pulled_back])
 
 
 def row_jvp_by_contraction(function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:
-    """Do what ``row_jvp`` does, from the whole Jacobian: no gradient of a gradient is needed.
-
-    Args:
-        function: what to differentiate.
-        x: the inputs, ``(batch, *input)``.
-        tangents: of every input in ``function.wrt``, ``(batch, *input)``.
-
-    Returns:
-        The outputs, and differentiated output -> tangent ``(batch, *output)``.
-    """
+    """Do what ``row_jvp`` does, from the whole Jacobian: no gradient of a gradient is needed."""
     values, gradients = RepeatedRows().gradients(function, x)
     pushed_forward = {}
     for output, by_input in gradients.items():

@@ -28,7 +28,9 @@ from gradwire_export._derivatives.strategy import (
     Strategy,
     TensorFunction,
     Tensors,
+    row_count,
     row_of,
+    sweep_back,
 )
 
 
@@ -67,7 +69,7 @@ class RepeatedRows(Strategy):
     def gradients(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients]:
         if not function.differentiated:
             return function.call(x), {}
-        rows = _n_rows(x)
+        rows = row_count(x)
         outputs, swept = _sweep(function, _repeat(x, function.size), rows, unconnected=tf.UnconnectedGradients.NONE)
         if missing := [wrt for wrt, gradient in swept.items() if gradient is None]:
             raise ConversionError(
@@ -78,13 +80,15 @@ class RepeatedRows(Strategy):
 
     @override
     def hvp(self, function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Gradients, Gradients]:
-        n_copies, rows = function.size, _n_rows(x)
+        n_copies, rows = function.size, row_count(x)
         repeated = _repeat(x, n_copies)
         directions = _repeat({wrt: tangents[wrt] for wrt in function.wrt}, n_copies)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([repeated[wrt] for wrt in function.wrt])
             outputs, first = _first_sweep(function, repeated, rows)
-        second = _second_sweep(tape, first, repeated, [directions[wrt] for wrt in first])
+        second = sweep_back(
+            tape, list(first.values()), {wrt: repeated[wrt] for wrt in first}, [directions[wrt] for wrt in first]
+        )
         return (
             _first_copy(outputs, n_copies, rows),
             _split_copies(function, first, rows),
@@ -95,22 +99,20 @@ class RepeatedRows(Strategy):
     def hessian(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients, SecondDerivatives]:
         sizes = {wrt: math.prod(row_of(x[wrt])) for wrt in x if wrt in function.wrt}
         n_copies, n_inner = function.size, sum(sizes.values())
-        rows = _n_rows(x)
+        rows = row_count(x)
         repeated = _repeat(x, n_copies * n_inner)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([repeated[wrt] for wrt in sizes])
             outputs, first = _first_sweep(function, repeated, n_inner * rows)
         picked = _pick_inputs(first, sizes, rows, n_copies)
-        second = _second_sweep(tape, first, repeated, [picked[wrt] for wrt in first])
+        second = sweep_back(
+            tape, list(first.values()), {wrt: repeated[wrt] for wrt in first}, [picked[wrt] for wrt in first]
+        )
         return (
             {name: output[:rows] for name, output in outputs.items()},
             _split_copies(function, _first_inner_copy(first, n_copies, n_inner, rows), rows),
             _split_input_pairs(function, second, rows, sizes),
         )
-
-
-def _n_rows(x: Tensors) -> Any:
-    return tf.shape(next(iter(x.values())))[0]
 
 
 def _repeat(x: Tensors, n_copies: int) -> Tensors:
@@ -127,17 +129,7 @@ def _first_copy(outputs: Tensors, n_copies: int, rows: Any) -> Tensors:
 def _sweep(
     function: Differentiable, repeated: Tensors, rows: Any, *, unconnected: tf.UnconnectedGradients
 ) -> tuple[Tensors, Tensors]:
-    """Evaluate repeated rows, and sweep back from output element k in copy k.
-
-    Args:
-        function: what to differentiate.
-        repeated: the inputs, ``(copies * rows, *input)``, a copy for each output element.
-        rows: how many rows a copy has.
-        unconnected: what the sweep returns for an input that no differentiated output depends on.
-
-    Returns:
-        The outputs of the repeated rows, and the gradient by input, ``(copies * rows, *input)``.
-    """
+    """Evaluate repeated rows, ``rows`` a copy, and sweep back from output element k in copy k."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([repeated[wrt] for wrt in function.wrt])
         outputs = function.call(repeated)
@@ -164,16 +156,6 @@ def _pick_outputs(outputs: Tensors, sizes: Mapping[str, int], rows: Any) -> list
 def _first_sweep(function: Differentiable, repeated: Tensors, rows: Any) -> tuple[Tensors, Tensors]:
     outputs, swept = _sweep(function, repeated, rows, unconnected=tf.UnconnectedGradients.ZERO)
     return outputs, {wrt: tf.convert_to_tensor(gradient) for wrt, gradient in swept.items()}
-
-
-def _second_sweep(tape: tf.GradientTape, first: Tensors, repeated: Tensors, cotangents: list[Any]) -> Tensors:
-    swept = tape.gradient(
-        list(first.values()),
-        {wrt: repeated[wrt] for wrt in first},
-        output_gradients=cotangents,
-        unconnected_gradients=tf.UnconnectedGradients.ZERO,
-    )
-    return {wrt: tf.convert_to_tensor(swept[wrt]) for wrt in first}
 
 
 def _pick_inputs(first: Tensors, sizes: Mapping[str, int], rows: Any, n_copies: int) -> Tensors:

@@ -23,9 +23,9 @@ from gradwire_export._derivatives.strategy import (
     Strategy,
     Tensors,
     row_of,
+    sweep_back,
 )
 
-_ZERO = tf.UnconnectedGradients.ZERO
 _Sweeps: TypeAlias = dict[str, list[Tensors]]  # output -> for each of its elements, input -> gradient
 
 
@@ -49,13 +49,11 @@ class SeparateSweeps(Strategy):
             values, first = _first_sweeps(function, x)
         second = {
             output: [
-                _dense(
-                    tape.gradient(
-                        list(gradients.values()),
-                        {wrt: x[wrt] for wrt in gradients},
-                        output_gradients=[tangents[wrt] for wrt in gradients],
-                        unconnected_gradients=_ZERO,
-                    )
+                sweep_back(
+                    tape,
+                    list(gradients.values()),
+                    {wrt: x[wrt] for wrt in gradients},
+                    [tangents[wrt] for wrt in gradients],
                 )
                 for gradients in by_element
             ]
@@ -91,13 +89,11 @@ def _first_sweeps(function: Differentiable, x: Tensors) -> tuple[Tensors, _Sweep
         values = function.call(x)
     return values, {
         output: [
-            _dense(
-                tape.gradient(
-                    values[output],
-                    {wrt: x[wrt] for wrt in inputs},
-                    output_gradients=_pick(values[output], function.shapes[output], element),
-                    unconnected_gradients=_ZERO,
-                )
+            sweep_back(
+                tape,
+                values[output],
+                {wrt: x[wrt] for wrt in inputs},
+                _pick(values[output], function.shapes[output], element),
             )
             for element in range(function.sizes[output])
         ]
@@ -108,12 +104,7 @@ def _first_sweeps(function: Differentiable, x: Tensors) -> tuple[Tensors, _Sweep
 def _derivatives_of_gradient(tape: tf.GradientTape, gradient: Any, wrt: Tensors) -> Tensors:
     """Sweep back from each element of a gradient: by input, ``(batch, elements, *input)``."""
     row = row_of(gradient)
-    parts = [
-        _dense(
-            tape.gradient(gradient, wrt, output_gradients=_pick(gradient, row, element), unconnected_gradients=_ZERO)
-        )
-        for element in range(math.prod(row))
-    ]
+    parts = [sweep_back(tape, gradient, wrt, _pick(gradient, row, element)) for element in range(math.prod(row))]
     return {name: tf.stack([part[name] for part in parts], axis=1) for name in wrt}
 
 
@@ -138,7 +129,3 @@ def _stacked(function: Differentiable, sweeps: _Sweeps, x: Tensors) -> Gradients
 
 def _shaped(tensor: Any, row: Sequence[int]) -> Any:
     return tf.reshape(tensor, [tf.shape(tensor)[0], *row])
-
-
-def _dense(gradients: Tensors) -> Tensors:
-    return {wrt: tf.convert_to_tensor(gradient) for wrt, gradient in gradients.items()}

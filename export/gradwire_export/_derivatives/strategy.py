@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
+import tensorflow as tf
+
 Tensors: TypeAlias = dict[str, Any]  # tf.Tensor; TensorFlow types what a tape returns as a wider union
 Gradients: TypeAlias = dict[str, Tensors]  # output -> input -> first derivative
 SecondDerivatives: TypeAlias = dict[str, Gradients]  # output -> first input -> second input -> second derivative
@@ -17,17 +19,12 @@ TensorFunction: TypeAlias = Callable[[Tensors], Tensors]
 @final
 @dataclass(frozen=True)
 class Differentiable:
-    """A batched function of independent rows, and which of its derivatives are computed.
+    """A batched function of independent rows, and which of its derivatives are computed."""
 
-    Attributes:
-        call: ``{input: tensor}`` in, ``{output: tensor}`` out, each ``(batch, *row)``.
-        differentiated: output -> the inputs that it is differentiated with respect to, at least one for each output.
-        shapes: row shape of every differentiated output.
-    """
-
-    call: TensorFunction
+    call: TensorFunction  # {input: tensor} in, {output: tensor} out, each (batch, *row)
+    # output -> the inputs that it is differentiated with respect to, at least one for each output
     differentiated: Mapping[str, Sequence[str]]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, tuple[int, ...]]  # row shape of every differentiated output
 
     @property
     def wrt(self) -> list[str]:
@@ -46,7 +43,10 @@ class Differentiable:
 
 
 class Strategy(ABC):
-    """A way to take a reverse sweep from each of several elements."""
+    """A way to take a reverse sweep from each of several elements.
+
+    Inputs and tangents are ``(batch, *input)``; derivatives are ``(batch, *shape)`` with the shapes of the contract.
+    """
 
     @abstractmethod
     def n_repeats(self, n_sweeps: int) -> int:
@@ -54,45 +54,30 @@ class Strategy(ABC):
 
     @abstractmethod
     def gradients(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients]:
-        """Evaluate a function and its first derivatives.
-
-        Args:
-            function: what to differentiate.
-            x: the inputs, ``(batch, *input)``.
-
-        Returns:
-            The outputs, and output -> input -> derivative ``(batch, *shape)`` with the shapes of the contract.
-        """
+        """Evaluate a function and its first derivatives."""
 
     @abstractmethod
     def hvp(self, function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Gradients, Gradients]:
-        """Evaluate a function, its first derivatives, and their derivatives along a tangent.
-
-        Args:
-            function: what to differentiate.
-            x: the inputs, ``(batch, *input)``.
-            tangents: of every input in ``function.wrt``, ``(batch, *input)``.
-
-        Returns:
-            The outputs, output -> input -> derivative, and output -> input -> its derivative along the tangents, both
-            ``(batch, *shape)`` with the shapes of the contract.
-        """
+        """Evaluate a function, its first derivatives, and their derivatives along tangents of all inputs in ``wrt``."""
 
     @abstractmethod
     def hessian(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients, SecondDerivatives]:
-        """Evaluate a function, its first derivatives and its Hessians.
+        """Evaluate a function, its first derivatives and its Hessians, each pair of inputs once in the order of x.
 
         A second sweep that finds no path returns zeros: a function that is linear in its inputs has that Hessian. That
         the path is not merely hidden by an operation without a gradient is what ``_analysis`` ensures.
-
-        Args:
-            function: what to differentiate.
-            x: the inputs, ``(batch, *input)``.
-
-        Returns:
-            The outputs, output -> input -> derivative, and output -> first input -> second input -> second derivative,
-            each pair once in the order of ``x``; all ``(batch, *shape)`` with the shapes of the contract.
         """
+
+
+def sweep_back(tape: tf.GradientTape, targets: Any, wrt: Tensors, cotangents: Any) -> Tensors:
+    """Return the gradients of a tape by name: zeros where no path leads, and nothing sparse."""
+    swept = tape.gradient(targets, wrt, output_gradients=cotangents, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return {name: tf.convert_to_tensor(gradient) for name, gradient in swept.items()}
+
+
+def row_count(tensors: Tensors) -> Any:
+    """Return the size of the batch, as a tensor."""
+    return tf.shape(next(iter(tensors.values())))[0]
 
 
 def row_of(tensor: Any) -> list[int]:

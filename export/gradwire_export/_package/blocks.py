@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from gradwire_export._derivatives import TensorFunction, Tensors
+from gradwire_export._derivatives import TensorFunction, Tensors, row_count
 
 # Of the widest layer's result: 64k rows of 20 float32, 8k of 128, the best that were measured.
 BLOCK_BYTES: Final = 1 << 22
@@ -28,15 +28,8 @@ IN_FLIGHT: Final = 2  # blocks that may run in parallel: the second fills what o
 def in_blocks(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_repeats: int = 1) -> TensorFunction:
     """Wrap a function of independent rows so that it takes large calls in blocks of nearly equal size.
 
-    Smaller calls, zero rows included, run as they are. The function is traced once, here.
-
-    Args:
-        call: from ``{input: tensor}`` to ``{output: tensor}``, each with the batch first.
-        specs: of its inputs, by name, batch axis None.
-        n_repeats: how often the function repeats its rows inside.
-
-    Returns:
-        A function of the same tensors. It is the outermost: do not differentiate through it.
+    Smaller calls, zero rows included, run as they are. The function is traced once, here; do not differentiate
+    through the result.
     """
     traced = trace(call, specs)
     graph = traced.graph.as_graph_def(add_shapes=True)
@@ -49,13 +42,7 @@ def in_blocks(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_rep
 
 
 def trace(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], **options: Any) -> Any:
-    """Trace a function of named tensors into a concrete function that takes them by name.
-
-    Args:
-        call: the function.
-        specs: of its inputs, by name.
-        **options: for ``tf.function``.
-    """
+    """Trace a function of named tensors into a concrete function that takes them by name."""
 
     def positional(*tensors: tf.Tensor) -> Tensors:
         return call(dict(zip(specs, tensors, strict=True)))
@@ -67,9 +54,7 @@ def trace(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], **options: A
 def block_rows(graph: Any, n_repeats: int = 1) -> int:
     """Choose a block: a power of two, such that the widest intermediate result fills ``BLOCK_BYTES``.
 
-    Args:
-        graph: the function's GraphDef, with shapes.
-        n_repeats: how often it repeats its rows inside.
+    The graph is a GraphDef with shapes, whose function repeats its rows ``n_repeats`` times.
     """
     widest = max((_row_bytes(node) for node in _nodes(graph)), default=1)
     power = round(math.log2(BLOCK_BYTES / (widest * max(n_repeats, 1))))
@@ -81,16 +66,12 @@ def split(
 ) -> TensorFunction:
     """Wrap a function so that calls of more than a block of rows run block by block.
 
-    Args:
-        call: takes up to ``block`` rows.
-        outputs: its outputs by name, for shapes and dtypes.
-        block: rows of a block.
-        even: cut into nearly equal blocks instead of full ones and a tail.
-        shortcut: let calls of one block bypass the loop, which puts the function into the graph twice.
+    ``even`` cuts nearly equal blocks instead of full ones and a tail; ``shortcut`` lets calls of one block bypass the
+    loop, which puts the function into the graph twice. The outputs are needed for their shapes and dtypes.
     """
 
     def looped(tensors: Tensors) -> Tensors:
-        rows = _rows(tensors)
+        rows = row_count(tensors)
         count = tf.maximum(-(-rows // block), 1)
         size = -(-rows // count) if even else tf.constant(block)
 
@@ -108,13 +89,9 @@ def split(
         return {name: array.concat() for name, array in zip(outputs, done, strict=True)}
 
     def shortened(tensors: Tensors) -> Tensors:
-        return tf.cond(_rows(tensors) <= block, lambda: call(tensors), lambda: looped(tensors))
+        return tf.cond(row_count(tensors) <= block, lambda: call(tensors), lambda: looped(tensors))
 
     return shortened if shortcut else looped
-
-
-def _rows(tensors: Tensors) -> Any:
-    return tf.shape(next(iter(tensors.values())))[0]
 
 
 def _nodes(graph: Any) -> list[Any]:

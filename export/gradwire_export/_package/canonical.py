@@ -29,11 +29,7 @@ Rename = Callable[[str], str]
 
 
 def make_canonical(package: Path) -> None:
-    """Rename what TensorFlow numbered in a package's graph, and sort its functions.
-
-    Args:
-        package: a version directory; its saved_model.pb is rewritten.
-    """
+    """Rename what TensorFlow numbered in a package's graph, and sort its functions."""
     file = package / GRAPH_FILE
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for meta_graph in saved.meta_graphs:
@@ -86,11 +82,10 @@ def _rename(content: Any, rename: Rename) -> None:
             if field.message_type is not None:
                 _rename(value, rename)
             elif field.type == field.TYPE_STRING or (field.type == field.TYPE_BYTES and field.name == "s"):
-                renamed = _renamed_list(value, rename) if field.is_repeated else _renamed(value, rename)
                 if field.is_repeated:
-                    value[:] = renamed
+                    value[:] = [_renamed(text, rename) for text in value]
                 else:
-                    setattr(content, field.name, renamed)
+                    setattr(content, field.name, _renamed(value, rename))
 
 
 def _rename_map(entries: Any, rename: Rename) -> None:
@@ -109,10 +104,6 @@ def _rename_map(entries: Any, rename: Rename) -> None:
             del entries[key]
         elif not is_message:
             entries[key] = content
-
-
-def _renamed_list(values: Iterable[str | bytes], rename: Rename) -> list[Any]:
-    return [_renamed(value, rename) for value in values]
 
 
 def _renamed(value: Any, rename: Rename) -> Any:

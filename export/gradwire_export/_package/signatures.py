@@ -37,7 +37,7 @@ from gradwire_export._derivatives import (
     row_jvp_by_contraction,
     row_vjp,
 )
-from gradwire_export._package.blocks import in_blocks
+from gradwire_export._package.blocks import in_blocks, trace
 from gradwire_export._package.spec import PackageSpec
 from gradwire_export._package.xla import compiled
 from gradwire_export._sources import Function
@@ -52,7 +52,7 @@ class PackageModule(tf.Module):
     """
 
     def __init__(self, function: Function, card: Path) -> None:
-        """Args: the function, and the card's file, which is copied into the package's assets."""
+        """Take the function, and the card's file, which is copied into the package's assets."""
         super().__init__(name="gradwire")
         self.held = list(function.variables)
         self.holder = function.resources
@@ -60,15 +60,7 @@ class PackageModule(tf.Module):
 
 
 def trace_signatures(spec: PackageSpec, module: PackageModule) -> dict[str, Any]:
-    """Trace every signature of a package.
-
-    Args:
-        spec: what the package holds.
-        module: holds the card's asset.
-
-    Returns:
-        Concrete functions by signature name, as ``tf.saved_model.save`` takes them.
-    """
+    """Trace every signature of a package into concrete functions by name, as ``tf.saved_model.save`` takes them."""
 
     def card(tensors: Tensors) -> Tensors:
         rows = tf.shape(tensors[CARD_QUERY])[0]
@@ -87,12 +79,7 @@ def _in_blocks(spec: PackageSpec, name: str) -> TensorFunction:
 
 
 def signature_body(spec: PackageSpec, name: str) -> TensorFunction:
-    """Return what a signature of the contract computes, any but the card.
-
-    Args:
-        spec: what the package holds.
-        name: the signature's name.
-    """
+    """Return what a signature of the contract computes, any but the card."""
 
     def body(tensors: Tensors) -> Tensors:
         x = {wrt: tensors[wrt] for wrt in spec.function.inputs}
@@ -151,20 +138,12 @@ def _tangents(spec: PackageSpec, tensors: Tensors) -> Tensors:
     return {wrt: tensors[tangent_name(wrt)] for wrt in spec.function.wrt}
 
 
-def _outputs(_: PackageSpec, __: Tensors, values: Tensors) -> Tensors:
-    return values
-
-
 def _derivatives(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors:
     return {
         name: _zeros(spec, x, output, wrt) if (output, wrt) in spec.zeros else gradients[output][wrt]
         for output, by_input in spec.derivatives.items()
         for wrt, name in by_input.items()
     }
-
-
-def _derivative_tangents(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors:
-    return {tangent_name(name): along for name, along in _derivatives(spec, x, gradients).items()}
 
 
 def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradients]) -> Tensors:
@@ -177,22 +156,16 @@ def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradien
     return tensors
 
 
-def _output_tangents(spec: PackageSpec, _: Tensors, tangents: Tensors) -> Tensors:
-    return {tangent_name(output): tangents[output] for output in spec.function.outputs}
-
-
-def _input_cotangents(spec: PackageSpec, _: Tensors, cotangents: Tensors) -> Tensors:
-    return {cotangent_name(wrt): cotangents[wrt] for wrt in spec.function.wrt}
-
-
 # How the tensors of a part are named, with zeros for the derivatives that were declared so.
 _NAMED: Final[Mapping[Part, Callable[[PackageSpec, Tensors, Any], Tensors]]] = {
-    Part.OUTPUTS: _outputs,
+    Part.OUTPUTS: lambda _spec, _x, values: values,
     Part.DERIVATIVES: _derivatives,
     Part.SECOND_DERIVATIVES: _second_derivatives,
-    Part.OUTPUT_TANGENTS: _output_tangents,
-    Part.INPUT_COTANGENTS: _input_cotangents,
-    Part.DERIVATIVE_TANGENTS: _derivative_tangents,
+    Part.OUTPUT_TANGENTS: lambda spec, _x, tangents: {tangent_name(f): tangents[f] for f in spec.function.outputs},
+    Part.INPUT_COTANGENTS: lambda spec, _x, cotangents: {cotangent_name(x): cotangents[x] for x in spec.function.wrt},
+    Part.DERIVATIVE_TANGENTS: lambda spec, x, along: {
+        tangent_name(name): tangent for name, tangent in _derivatives(spec, x, along).items()
+    },
 }
 
 
@@ -203,9 +176,5 @@ def _zeros(spec: PackageSpec, x: Tensors, output: str, *inputs: str) -> Any:
 
 
 def _concrete(body: TensorFunction, specs: Mapping[str, tf.TensorSpec]) -> Any:
-    def positional(*tensors: tf.Tensor) -> Tensors:
-        responses = body(dict(zip(specs, tensors, strict=True)))
-        # A signature may not hand back its own input, or Serving would answer under the input's name.
-        return {name: tf.identity(response) for name, response in responses.items()}
-
-    return tf.function(positional).get_concrete_function(*specs.values())
+    # A signature may not hand back its own input, or Serving would answer under the input's name.
+    return trace(lambda tensors: {name: tf.identity(output) for name, output in body(tensors).items()}, specs)

@@ -24,25 +24,14 @@ MAX_SWEEPS: Final = 32
 
 @dataclass(frozen=True)
 class PackageSpec:
-    """What a package holds.
+    """What a package holds."""
 
-    Attributes:
-        function: what it computes; its rows must be independent.
-        derivatives: ``{output: {input: name of the first derivative}}``, declared zeros too.
-        zeros: pairs (output, input) that are not connected and declared to be zero.
-        signatures: their names, in the order of the contract's table.
-        warnings: what its user must know, a line each.
-        two_sweeps: whether one reverse sweep can be taken over another.
-        loops: whether the function holds loops.
-        xla: whether the signatures are compiled by XLA.
-    """
-
-    function: Function
-    derivatives: dict[str, dict[str, str]]
-    zeros: frozenset[Pair]
-    signatures: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
-    two_sweeps: bool = True
+    function: Function  # its rows must be independent
+    derivatives: dict[str, dict[str, str]]  # {output: {input: name of the first derivative}}, declared zeros too
+    zeros: frozenset[Pair]  # pairs (output, input) that are not connected and declared to be zero
+    signatures: tuple[str, ...]  # their names, in the order of the contract's table
+    warnings: tuple[str, ...] = ()  # what its user must know, a line each
+    two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
     xla: bool = False
 
@@ -122,18 +111,10 @@ class PackageSpec:
 
 
 def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterable[str] | None = None) -> PackageSpec:
-    """Decide what the package of a function holds.
+    """Decide what the package of a function holds, of the optional signatures these.
 
-    Args:
-        function: what it computes.
-        zeros: pairs (output, input) that are declared to be zero.
-        signatures: which of the optional ones; the others are always there. By default all, but `hessian` only where
-            the differentiated inputs have ``MAX_HESSIAN_INPUT`` elements or fewer, and second derivatives only where
-            TensorFlow has them.
-
-    Raises:
-        ConversionError: a derivative is missing; see ``require_derivatives``.
-        UsageError: names collide, a signature is unknown, or ``zeros`` does not fit.
+    By default all, but `hessian` only where the differentiated inputs have ``MAX_HESSIAN_INPUT`` elements or fewer, and
+    second derivatives only where TensorFlow has them. Raises what ``require_derivatives`` does.
     """
     derivatives = check_names(function.inputs, function.outputs, function.wrt)
     chosen = _by_default(function) if signatures is None else set(signatures)

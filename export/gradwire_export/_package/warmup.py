@@ -17,15 +17,7 @@ MAX_RECORD: Final = 1 << 20  # bytes; sizes whose rows take more are left to the
 
 
 def warmup_requests(spec: PackageSpec, rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Return a request of one row for every signature.
-
-    Args:
-        spec: what the package holds.
-        rows: that the package has been run on, of inputs, tangents and cotangents by name.
-
-    Returns:
-        Inputs by signature name.
-    """
+    """Return a request of one row for every signature, from rows that the package has been run on."""
     requests = {name: {key: rows[key][:1] for key in spec.inputs(name)} for name in spec.row_signatures}
     return requests | {CARD: {CARD_QUERY: np.zeros(1, np.int32)}}
 
@@ -34,11 +26,6 @@ def write_warmup(package: Path, requests: Mapping[str, Mapping[str, np.ndarray]]
     """Write the records that Serving runs while it loads the package.
 
     One record that fails makes Serving refuse the whole model, so pass only inputs that have been run.
-
-    Args:
-        package: a version directory.
-        requests: inputs of one row by signature name.
-        sizes: batch sizes to repeat that row to, where each is compiled; `card` has one record.
     """
     path = package / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

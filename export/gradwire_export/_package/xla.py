@@ -14,7 +14,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from gradwire._errors import ConversionError
-from gradwire_export._derivatives import TensorFunction, Tensors
+from gradwire_export._derivatives import TensorFunction, Tensors, row_count
 from gradwire_export._package.blocks import block_rows, split, trace
 
 XLA: Final = "xla"
@@ -29,24 +29,14 @@ MAX_REQUEST: Final = 1 << 20  # rows; more than one message of the client carrie
 def compiled(
     name: str, call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_repeats: int = 1
 ) -> TensorFunction:
-    """Wrap a function of independent rows so that XLA runs it, in a few sizes, large calls in blocks.
-
-    Args:
-        name: the signature's, for messages.
-        call: from ``{input: tensor}`` to ``{output: tensor}``, each with the batch first.
-        specs: of its inputs, by name, batch axis None.
-        n_repeats: how often the function repeats its rows inside.
-
-    Raises:
-        ConversionError: XLA cannot compile it.
-    """
+    """Wrap a function of independent rows so that XLA runs it, in a few sizes, large calls in blocks."""
     jitted = trace(call, specs, jit_compile=True)
     _require_compilable(name, jitted, specs)
     block = block_rows(jitted.graph.as_graph_def(add_shapes=True), n_repeats)
     sizes = tf.constant(batch_sizes(block))
 
     def padded(tensors: Tensors) -> Tensors:
-        rows = tf.shape(next(iter(tensors.values())))[0]
+        rows = row_count(tensors)
         size = tf.gather(sizes, tf.searchsorted(sizes, rows[None])[0])
         outputs = jitted(**{name: _pad(column, size - rows) for name, column in tensors.items()})
         return {name: output[:rows] for name, output in outputs.items()}
@@ -55,23 +45,13 @@ def compiled(
 
 
 def compiled_entry(call: TensorFunction, specs: Mapping[str, tf.TensorSpec], *, n_repeats: int = 1) -> dict[str, Any]:
-    """Return the card's entry of a compiled package.
-
-    Args:
-        call: what `serving_default` computes.
-        specs: of its inputs.
-        n_repeats: how often it repeats its rows inside.
-    """
+    """Return the card's entry of a compiled package, whose `serving_default` computes ``call``."""
     graph = trace(call, specs).graph.as_graph_def(add_shapes=True)
     return {"by": XLA, "batch_sizes": batch_sizes(block_rows(graph, n_repeats)), "needs": SERVER_FLAG}
 
 
 def batch_sizes(block: int) -> list[int]:
-    """Return the batch sizes that are compiled: a few small ones, then doubling up to a block.
-
-    Args:
-        block: the largest.
-    """
+    """Return the batch sizes that are compiled: a few small ones, then doubling up to a block."""
     doubling = [1 << power for power in range(SMALL_SIZES[-1].bit_length(), block.bit_length())]
     return sorted({block, *(size for size in (*SMALL_SIZES, *doubling) if size <= block)})
 
@@ -81,9 +61,6 @@ def batching_text(sizes: Sequence[int]) -> str:
 
     The sizes continue in whole blocks up to the largest request, instead of splitting: Serving requires the last one to
     be ``max_batch_size``, and the graph itself runs in blocks.
-
-    Args:
-        sizes: from ``batch_sizes``.
     """
     whole = range(2 * sizes[-1], MAX_REQUEST + 1, max(sizes[-1], MAX_REQUEST // 16))
     allowed = sorted({*sizes, *whole, MAX_REQUEST})

@@ -22,49 +22,28 @@ GENERATED_NAMES: Final = ("keras_tensor", "input_layer", "input_")  # Keras's na
 
 @dataclass(frozen=True)
 class Function:
-    """A function of named tensors with the batch as their first axis.
-
-    Attributes:
-        call: from ``{input: tensor}`` to ``{output: tensor}``, traceable by ``tf.function``.
-        inputs: specs by name, in the model's order, batch axis None.
-        outputs: specs by name, in the model's order, batch axis None.
-        wrt: names of the inputs that it is differentiated with respect to, in the model's order; the others are
-            parameters.
-        variables: that the function reads, sorted by name.
-        resources: an object that owns further resources (tables), or None.
-    """
+    """A function of named tensors with the batch as their first axis."""
 
     call: TensorFunction
-    inputs: dict[str, tf.TensorSpec]
-    outputs: dict[str, tf.TensorSpec]
+    inputs: dict[str, tf.TensorSpec]  # in the model's order, batch axis None
+    outputs: dict[str, tf.TensorSpec]  # in the model's order, batch axis None
+    # The inputs that it is differentiated with respect to, in the model's order; the others are parameters.
     wrt: tuple[str, ...]
-    variables: tuple[tf.Variable, ...]
-    resources: tf.Module | None = None
+    variables: tuple[tf.Variable, ...]  # that the function reads, sorted by name
+    resources: tf.Module | None = None  # an object that owns further resources (tables), or None
 
 
 @dataclass(frozen=True)
 class OutputNames:
-    """The names of a source's outputs, and which of them a package has.
+    """The names of a source's outputs, and which of them a package has."""
 
-    Attributes:
-        own: the source's names for a sequence, or None.
-        requested: the caller's: some of the source's names; where it has none, or they are generated, new ones for all.
-        generated: Keras derived the source's names from its layers'.
-    """
-
-    own: Sequence[str] | None
+    own: Sequence[str] | None  # the source's names for a sequence, or None
+    # The caller's: some of the source's names; where it has none, or they are generated, new ones for all.
     requested: Sequence[str] | None
-    generated: bool = False
+    generated: bool = False  # Keras derived the source's names from its layers'
 
     def label(self, result: Any) -> Tensors:
-        """Name what a function returned, without the outputs that are not requested.
-
-        Args:
-            result: a tensor, a sequence or a dict of tensors.
-
-        Raises:
-            UsageError: the names do not fit.
-        """
+        """Name what a function returned (a tensor, sequence or dict), without the outputs that are not requested."""
         if isinstance(result, Mapping):
             return self._select({str(name): tensor for name, tensor in result.items()})
         tensors = list(result) if isinstance(result, (list, tuple)) else [result]
@@ -101,25 +80,14 @@ def function_of(
     wrt: Sequence[str] | None = None,
     named: Sequence[str] | None = None,
 ) -> Function:
-    """Return the Function of a Keras model or of any callable that TensorFlow can trace.
+    """Return the Function of a Keras model, or of a callable of one tensor for each input, in order.
 
-    Args:
-        source: a Keras model with known inputs; or a callable of one tensor for each input, in order, that returns a
-            tensor, a sequence of tensors, or a dict of tensors.
-        inputs: specs by name (needed for plain callables), or for a Keras model its own names in the order
-            of the package (a single input may be renamed).
-        outputs: names for the outputs where the source has none, one each (a single one is ``f`` by default); where
-            the source names them, those to export, in its order.
-        wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters.
-        named: the source's names for outputs that it returns as a sequence, where they are known.
-
-    Raises:
-        UsageError: inputs are missing or not batched, or names do not fit.
-        ConversionError: the callable cannot be traced, or an output is not batched.
+    The arguments are those of ``export``; ``named`` has the names of outputs that the source returns as a sequence.
     """
     if isinstance(source, keras.Model) and source.inputs and not isinstance(inputs, Mapping):
         called, specs = _keras_function(source, inputs)
-        names = OutputNames(named or _keras_outputs(source), outputs, generated=named is None)
+        own = named or (list(source.output_names) if len(source.outputs) > 1 else None)
+        names = OutputNames(own, outputs, generated=named is None)
     elif isinstance(inputs, Mapping):
         specs = _callable_specs(inputs)
         called = source
@@ -225,10 +193,6 @@ def _keras_names(own: list[str], names: Sequence[str] | None) -> list[str]:
             "be renamed"
         )
     return list(names)
-
-
-def _keras_outputs(model: keras.Model) -> list[str] | None:
-    return list(model.output_names) if len(model.outputs) > 1 else None
 
 
 def _output_spec(name: str, tensor: tf.Tensor) -> tf.TensorSpec:

@@ -21,11 +21,7 @@ class JaxFunction:
         self._function = function
 
     def __call__(self, *tensors: Any) -> Any:
-        """Insert the function into the TensorFlow graph.
-
-        Raises:
-            UsageError: a tensor is float64, and JAX would compute in float32.
-        """
+        """Insert the function into the TensorFlow graph."""
         jax, jax2tf = import_extra("jax", EXTRA), import_extra("jax.experimental.jax2tf", EXTRA)
         if any(tensor.dtype == tf.float64 for tensor in tensors) and not jax.config.read("jax_enable_x64"):
             raise UsageError(

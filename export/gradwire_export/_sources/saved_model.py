@@ -22,17 +22,6 @@ class SavedFunction(tf.Module):
     Where its loops read variables it is frozen first, the variables turned into constants: a loop that was loaded does
     not find them again when it is differentiated ("variable without handle data", a Keras GRU). The names of its
     attributes are saved with a package: other names are another digest.
-
-    Args:
-        path: the SavedModel's directory.
-        signature: the signature's name.
-
-    Attributes:
-        specs: of its inputs, by name.
-
-    Raises:
-        PackageError: the SavedModel cannot be loaded.
-        UsageError: it has no such signature.
     """
 
     def __init__(self, path: Path, signature: str) -> None:

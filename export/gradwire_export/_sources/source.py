@@ -22,41 +22,21 @@ RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wron
 
 @dataclass(frozen=True)
 class Source:
-    """A model to export, and what is known about it.
+    """A model to export, and what is known about it."""
 
-    Attributes:
-        model: a Keras model, or a callable of one tensor for each input.
-        name: the model's name, or None.
-        inputs: names, in the model's order, or None for the model's own; specs by name for a callable.
-        outputs: names, in the model's order, or None for the model's own.
-        domain: by input name.
-        units: by input or output name.
-        trained: how it was fitted, or None.
-        errors: of the trained function against the truth, or None.
-    """
-
-    model: Callable[..., Any]
+    model: Callable[..., Any]  # a Keras model, or a callable of one tensor for each input
     name: str | None = None
+    # Names in the model's order, or None for the model's own; specs by name for a callable.
     inputs: Sequence[str] | Mapping[str, tf.TensorSpec] | None = None
-    outputs: list[str] | None = None
-    domain: Mapping[str, Domain] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    trained: Mapping[str, Any] | None = None
-    errors: Mapping[str, Any] | None = None
+    outputs: list[str] | None = None  # as for the inputs
+    domain: Mapping[str, Domain] = field(default_factory=dict)  # by input name
+    units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
+    trained: Mapping[str, Any] | None = None  # how it was fitted
+    errors: Mapping[str, Any] | None = None  # of the trained function against the truth
 
 
 def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool = False) -> Source:
-    """Read a training result's directory, a .keras file, or a SavedModel's directory.
-
-    Args:
-        path: a directory with model.keras and fit.json, a file ending in .keras, or a directory with saved_model.pb.
-        signature: of a SavedModel, which one; ``serving_default`` by default.
-        unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers).
-
-    Raises:
-        PackageError: it is none of these, or cannot be read.
-        UsageError: a signature is named that does not exist, or for something other than a SavedModel.
-    """
+    """Read a training result's directory, a .keras file, or a SavedModel's directory."""
     if (path / GRAPH_FILE).is_file():
         saved = SavedFunction(path, signature or SERVING_DEFAULT)
         return Source(saved, inputs=saved.specs)

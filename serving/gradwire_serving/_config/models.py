@@ -42,14 +42,7 @@ def models_of(options: ServerOptions) -> list[ModelConfig]:
 
 
 def models_below(directory: Path) -> list[ModelConfig]:
-    """Return every model below a directory: each subdirectory that holds numbered versions.
-
-    Args:
-        directory: such as ``models``.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return every model below a directory such as ``models``: each subdirectory that holds numbered versions."""
     root = directory.absolute()
     try:
         children = sorted(child for child in root.iterdir() if child.is_dir())

@@ -96,14 +96,7 @@ _NOT_FLAGS: Final = ("directory", "host", "port")  # passed in other ways, or al
 
 
 def flags(options: ServerOptions) -> list[str]:
-    """Return options as TensorFlow Serving's flags: the port, and every one that is not the default.
-
-    Args:
-        options: what the server is started with.
-
-    Returns:
-        Such as ``["--port=8500", "--enable_batching=true"]``, in the order of ``ServerOptions``.
-    """
+    """Return options as TensorFlow Serving's flags: the port, and every one that is not the default."""
     changed = [
         f"--{option.name}={_text(value)}"
         for option in fields(ServerOptions)

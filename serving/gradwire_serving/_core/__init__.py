@@ -1,11 +1,10 @@
 """The server's core: sources, versions, servables and the handler of calls. It knows no wire, neither gRPC nor REST."""
 
 from gradwire_serving._core.concurrency_limit import ConcurrencyLimit
-from gradwire_serving._core.handler import ModelRef, PredictHandler, Resolver
+from gradwire_serving._core.handler import ModelRef, Resolver, predict
 from gradwire_serving._core.manager import SIGNAL_INTERVAL, Manager, State, Version
-from gradwire_serving._core.models import ModelConfig, VersionPolicy
 from gradwire_serving._core.servable import Servable, load_version
-from gradwire_serving._core.source import Source
+from gradwire_serving._core.source import ModelConfig, Source, VersionPolicy
 from gradwire_serving._core.status import Code, Status, StatusError, invalid_argument, status_of
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "Manager",
     "ModelConfig",
     "ModelRef",
-    "PredictHandler",
     "Resolver",
     "Servable",
     "Source",
@@ -26,5 +24,6 @@ __all__ = [
     "VersionPolicy",
     "invalid_argument",
     "load_version",
+    "predict",
     "status_of",
 ]

@@ -15,11 +15,7 @@ STOPPING: Final = "the server is stopping"
 
 @final
 class ConcurrencyLimit:
-    """Admits calls up to a limit, and lets the running ones end before a stop.
-
-    Args:
-        limit: how many calls run at once; one more is refused at once.
-    """
+    """Admits calls up to a limit, refuses one more at once, and lets the running ones end before a stop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -29,11 +25,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold one of the slots for the length of a call.
-
-        Raises:
-            StatusError: RESOURCE_EXHAUSTED, all slots are taken; UNAVAILABLE, the limit is closed.
-        """
+        """Hold a slot for the length of a call: RESOURCE_EXHAUSTED where all are taken, UNAVAILABLE once closed."""
         with self._changed:
             if self._closed:
                 raise StatusError(Code.UNAVAILABLE, STOPPING)
@@ -48,11 +40,7 @@ class ConcurrencyLimit:
                 self._changed.notify_all()
 
     def close(self, grace: float) -> None:
-        """Admit no further call, and wait for the running ones.
-
-        Args:
-            grace: the most seconds to wait.
-        """
+        """Admit no further call, and wait at most ``grace`` seconds for the running ones."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: not self._running, grace)

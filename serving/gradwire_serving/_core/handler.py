@@ -11,45 +11,30 @@ from typing import final
 import numpy as np
 
 from gradwire_serving._core.manager import Manager
-from gradwire_serving._core.models import ModelConfig
 from gradwire_serving._core.servable import Servable
+from gradwire_serving._core.source import ModelConfig
 from gradwire_serving._core.status import invalid_argument
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model as a request names it.
-
-    Attributes:
-        name: the model.
-        version: its version; None for the one with ``label``, or without that for the latest.
-        label: a label from the server's config.
-    """
+    """A model as a request names it."""
 
     name: str
-    version: int | None = None
-    label: str | None = None
+    version: int | None = None  # None for the one with the label, or without a label for the latest
+    label: str | None = None  # a label from the server's config
 
 
 @final
 class Resolver:
-    """Finds the servable that a ``ModelRef`` stands for.
-
-    Args:
-        manager: holds the servables.
-        models: their configs, which have the labels.
-    """
+    """Finds the servable that a ``ModelRef`` stands for."""
 
     def __init__(self, manager: Manager, models: Iterable[ModelConfig]) -> None:
         self._manager = manager
         self._labels = {model.name: model.labels for model in models}
 
     def use(self, model: ModelRef) -> AbstractContextManager[tuple[int, Servable]]:
-        """Hand out the version for one call; see ``Manager.use``.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT, no name or an unknown label; NOT_FOUND, the version is not available.
-        """
+        """Hand out the version for one call; see ``Manager.use``."""
         if not model.name:
             raise invalid_argument("ModelSpec has no name specified.")
         version = model.version
@@ -60,41 +45,19 @@ class Resolver:
         return self._manager.use(model.name, version)
 
 
-@final
-class PredictHandler:
-    """Runs signatures of served models.
+def predict(
+    resolver: Resolver,
+    model: ModelRef,
+    signature: str,
+    inputs: Mapping[str, np.ndarray],
+    output_filter: Sequence[str] = (),
+    deadline: float | None = None,
+) -> tuple[int, dict[str, np.ndarray]]:
+    """Run a signature, stopped at an instant of ``time.monotonic``; return the version that ran, and its outputs.
 
-    Args:
-        resolver: finds the servables.
+    The names are checked before an array is read, so a mapping may decode as it is read, and a call to a model that
+    does not exist costs no decoding.
     """
-
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-
-    def predict(
-        self,
-        model: ModelRef,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        output_filter: Sequence[str] = (),
-        deadline: float | None = None,
-    ) -> tuple[int, dict[str, np.ndarray]]:
-        """Run one signature.
-
-        Args:
-            model: which model and version.
-            signature: its name; empty for ``serving_default``.
-            inputs: arrays by input name. The names are checked before an array is read, so a mapping may decode as it
-                is read, and a call to a model that does not exist costs no decoding.
-            output_filter: names of the outputs to compute; empty for all.
-            deadline: instant of ``time.monotonic`` at which the computation is stopped; None for no limit.
-
-        Returns:
-            The version that ran, and its arrays by output name.
-
-        Raises:
-            StatusError: with the code and the text that TensorFlow Serving responds with.
-        """
-        with self._resolver.use(model) as (version, servable):
-            timeout = None if deadline is None else deadline - time.monotonic()
-            return version, servable.run(signature, inputs, output_filter, timeout)
+    with resolver.use(model) as (version, servable):
+        timeout = None if deadline is None else deadline - time.monotonic()
+        return version, servable.run(signature, inputs, output_filter, timeout)

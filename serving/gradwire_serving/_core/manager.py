@@ -38,25 +38,15 @@ class State(enum.IntEnum):
 @final
 @dataclass(slots=True, eq=False)
 class Version:
-    """One version of a model, from the moment it was first aspired.
-
-    Attributes:
-        number: its number.
-        path: its directory.
-        state: where in its life it is.
-        failure: why it could not be loaded, if so.
-        servable: what runs its calls while it is available or drains.
-        uses: calls that run on it now.
-        replaceable: it has ended, and is loaded anew when it is aspired again; a failed one is not as long as it stays
-            aspired.
-    """
+    """One version of a model, from the moment it was first aspired."""
 
     number: int
     path: Path
     state: State = State.START
-    failure: Status | None = None
-    servable: Servable | None = None
-    uses: int = 0
+    failure: Status | None = None  # why it could not be loaded, if so
+    servable: Servable | None = None  # what runs its calls while it is available or drains
+    uses: int = 0  # calls that run on it now
+    # it has ended, and is loaded anew when it is aspired again; a failed one is not as long as it stays aspired
     replaceable: bool = False
 
 
@@ -82,11 +72,6 @@ class Manager:
 
     A new version is available before an old one is drained; a version that cannot be loaded ends, and the old one
     stays; a version is unloaded when its last call has ended.
-
-    Args:
-        load: loads a version's directory, or raises.
-        max_retries: further attempts after a failed load.
-        retry_interval: seconds between attempts.
     """
 
     def __init__(self, load: Loader, *, max_retries: int, retry_interval: float) -> None:
@@ -99,12 +84,7 @@ class Manager:
         self._workers = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="gradwire-load")
 
     def aspire(self, name: str, versions: Mapping[int, Path]) -> None:
-        """Set which versions of a model should be loaded, and begin to load and unload.
-
-        Args:
-            name: the model.
-            versions: directories by version number.
-        """
+        """Set which versions of a model should be loaded, by number, and begin to load and unload."""
         with self._changed:
             if self._stopping:
                 return
@@ -124,18 +104,7 @@ class Manager:
 
     @contextmanager
     def use(self, name: str, number: int | None = None) -> Iterator[tuple[int, Servable]]:
-        """Hand out a version for one call, and keep it alive until the call has ended.
-
-        Args:
-            name: the model.
-            number: its version; None for the latest that is available.
-
-        Yields:
-            The version's number and its servable.
-
-        Raises:
-            StatusError: NOT_FOUND, no such version is available.
-        """
+        """Hand out a version (None: the latest available), and keep it alive until the call has ended; or NOT_FOUND."""
         with self._changed:
             version, servable = self._find(name, number)
             version.uses += 1
@@ -156,14 +125,10 @@ class Manager:
             return [versions[number] for number in sorted(versions, reverse=True)]
 
     def wait_until_settled(self, names: Sequence[str]) -> list[tuple[str, Version]]:
-        """Wait, forever if need be, until every model has loaded its aspired versions, or has failed to.
-
-        Returns:
-            The versions that failed, each with its model; empty when all are available.
-        """
+        """Wait, forever if need be, until all aspired versions are loaded or have failed; return those that failed."""
         with self._changed:
-            while not self._changed.wait_for(lambda: self._stopping or self._all_settled(names), SIGNAL_INTERVAL):
-                pass
+            while not (self._stopping or all(name in self._models and self._models[name].settled for name in names)):
+                self._changed.wait(SIGNAL_INTERVAL)
             aspired = [(model.name, model.versions[n]) for model in self._models.values() for n in model.aspired]
             return [(name, version) for name, version in aspired if version.failure]
 
@@ -177,9 +142,6 @@ class Manager:
             for version in model.versions.values():
                 if version.servable is not None:
                     self._end(version)
-
-    def _all_settled(self, names: Sequence[str]) -> bool:
-        return all(name in self._models and self._models[name].settled for name in names)
 
     def _find(self, name: str, number: int | None) -> tuple[Version, Servable]:
         model = self._models.get(name)

@@ -95,15 +95,7 @@ class Servable:
 
 
 def load_version(path: Path, warm_up: Callable[[Servable, Path], None] | None = None) -> Servable:
-    """Load a version's directory for service.
-
-    Args:
-        path: the directory.
-        warm_up: runs its warm-up requests; None for none.
-
-    Raises:
-        StatusError: as TensorFlow Serving reports a version that cannot be loaded, or what ``warm_up`` raised.
-    """
+    """Load a version's directory, and warm it up; a StatusError is in TensorFlow Serving's words."""
     try:
         servable = Servable(LoadedSession(path))
     except Exception as error:  # TensorFlow's loader raises whatever a bad graph leads it to

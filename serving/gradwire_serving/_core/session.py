@@ -30,13 +30,7 @@ _load: Final = tf.compat.v1.saved_model.load.__wrapped__
 class LoadedSession:
     """A SavedModel in a Session of its own, as TensorFlow Serving holds one.
 
-    Args:
-        path: directory of one version.
-
-    Raises:
-        OSError: there is no SavedModel, or it cannot be parsed.
-        RuntimeError: it has no graph tagged ``serve``.
-        tf.errors.OpError: TensorFlow could not restore it.
+    Where it cannot be loaded, that is an OSError, a RuntimeError (no graph tagged ``serve``) or TensorFlow's OpError.
     """
 
     __slots__ = ("_session", "meta_graph")
@@ -55,11 +49,7 @@ class LoadedSession:
             raise
 
     def output(self, tensor_name: str) -> Any:
-        """Return the handle of a tensor by its name in the graph, such as ``"x:0"`` (or ``"NoOp"``: its output 0).
-
-        Raises:
-            KeyError: the graph has no such operation.
-        """
+        """Return the handle of a tensor by its name in the graph, such as ``"x:0"`` (or ``"NoOp"``: its output 0)."""
         operation_name, _, index = tensor_name.partition(":")
         handle = c_api.TF_Output()
         handle.oper = self._session.graph.get_operation_by_name(operation_name)._c_op  # noqa: SLF001 - the C handle
@@ -69,18 +59,9 @@ class LoadedSession:
     def run(
         self, feeds: dict[Any, np.ndarray], fetches: Sequence[Any], timeout: float | None = None
     ) -> list[np.ndarray]:
-        """Run the graph on raw arrays; safe to call from many threads at once.
+        """Run the graph on raw arrays, neither cast nor checked; safe to call from many threads at once.
 
-        Args:
-            feeds: handles and their arrays, neither cast nor checked.
-            fetches: handles to compute.
-            timeout: seconds after which the computation is stopped; None for no limit.
-
-        Returns:
-            One array for each fetch; strings as object arrays of bytes.
-
-        Raises:
-            tf.errors.OpError: as the runtime words it.
+        Strings are object arrays of bytes. The computation is stopped after ``timeout`` seconds.
         """
         session = self._session._session  # noqa: SLF001 - the C session
         if timeout is None:
@@ -99,9 +80,8 @@ class LoadedSession:
 
 
 def _arrays(results: list[Any]) -> list[np.ndarray]:
-    return [result if isinstance(result, np.ndarray) else _scalar(result) for result in results]
-
-
-def _scalar(result: Any) -> np.ndarray:
     # A result of rank 0 comes as a NumPy scalar, a string as bytes, whose own dtype would drop trailing zero bytes.
-    return np.array(result, dtype=object if isinstance(result, bytes) else None)
+    return [
+        result if isinstance(result, np.ndarray) else np.array(result, object if isinstance(result, bytes) else None)
+        for result in results
+    ]

@@ -21,15 +21,7 @@ DEADLINE_EXCEEDED: Final = "Deadline Exceeded"
 
 @final
 class BoundSignature:
-    """A signature bound to its session.
-
-    Args:
-        signature: its definition.
-        session: where it runs.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, a tensor of the signature is not in the graph.
-    """
+    """A signature bound to its session."""
 
     __slots__ = ("_defaults", "_fetches", "_inputs", "_names", "_session")
 
@@ -43,11 +35,7 @@ class BoundSignature:
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None, timeout: float | None
     ) -> dict[str, np.ndarray]:
-        """Check a call as TensorFlow Serving does, in its order, and compute it; see ``Servable.run``.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT, names are missing, unknown or given twice; or what the runtime reports.
-        """
+        """Check a call as TensorFlow Serving does, in its order, and compute it; see ``Servable.run``."""
         self._check_inputs(inputs)
         arrays = self._defaults | dict(inputs)  # decodes, where the mapping does
         return self._compute(arrays, self._select_outputs(outputs), timeout)

@@ -1,19 +1,53 @@
-"""The Source: watches base paths, and reports which versions should be loaded."""
+"""The Source: watches the models' base paths, and reports which of their versions should be loaded."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
 from gradwire._package import version_number
-from gradwire_serving._core.models import ModelConfig
 
 log: Final = logging.getLogger("gradwire_serving")
 
 Sink: TypeAlias = "Callable[[str, Mapping[int, Path]], None]"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """Which versions of a model are served."""
+
+    latest: int = 1  # how many of the highest, unless one of the others is set
+    specific: tuple[int, ...] | None = None  # these numbers, where they exist
+    every: bool = False  # all there are
+
+    def select(self, versions: Mapping[int, Path]) -> dict[int, Path]:
+        """Return the versions to serve of those below a base path."""
+        if self.every:
+            return dict(versions)
+        if self.specific is not None:
+            return {number: versions[number] for number in self.specific if number in versions}
+        return {number: versions[number] for number in sorted(versions)[-self.latest :]}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model.
+
+    Attributes:
+        name: what callers address.
+        base_path: absolute directory of its numbered versions.
+        policy: which of them are served; by default the latest.
+        labels: versions by label.
+    """
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = field(default_factory=VersionPolicy)
+    labels: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @final
@@ -21,11 +55,6 @@ class Source:
     """Polls every model's base path, and passes on the versions that should be loaded.
 
     A base path that cannot be listed changes nothing: what is served stays. One that holds no version aspires to none.
-
-    Args:
-        models: what to watch.
-        sink: receives a model's name and its aspired versions after every poll.
-        interval: seconds between polls; 0 polls once.
     """
 
     def __init__(self, models: Sequence[ModelConfig], sink: Sink, interval: float) -> None:

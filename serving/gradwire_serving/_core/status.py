@@ -47,9 +47,6 @@ class StatusError(ServerError):
     """Ends a call or a load with a status.
 
     A ``gradwire.ServerError``, which is what callers of a ``Servable`` in their own process expect.
-
-    Attributes:
-        status: what a front end reports.
     """
 
     def __init__(self, code: Code, message: str) -> None:

@@ -21,12 +21,7 @@ LONGEST_TIMEOUT: Final = 10**9  # seconds; gRPC reports infinity for a call with
 
 
 def unary(method: Method, limit: ConcurrencyLimit) -> grpc.RpcMethodHandler:
-    """Return the gRPC handler of a method.
-
-    Args:
-        method: computes the response; a StatusError becomes the call's status.
-        limit: admits the calls; one that it refuses ends at once.
-    """
+    """Return the gRPC handler of a method; a StatusError, of the limit too, becomes the call's status."""
 
     def behaviour(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
@@ -40,11 +35,7 @@ def unary(method: Method, limit: ConcurrencyLimit) -> grpc.RpcMethodHandler:
 
 @final
 class Methods(grpc.GenericRpcHandler):
-    """A server's methods by their full name; all others are UNIMPLEMENTED with an empty text.
-
-    Args:
-        handlers: such as ``{"/tensorflow.serving.PredictionService/Predict": …}``.
-    """
+    """A server's methods by their full name; all others are UNIMPLEMENTED with an empty text."""
 
     def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
         self._handlers = handlers

@@ -11,7 +11,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from gradwire._package import SERVING_DEFAULT
-from gradwire_serving._core import Code, Manager, ModelRef, PredictHandler, Resolver, StatusError, invalid_argument
+from gradwire_serving._core import Code, Manager, ModelRef, Resolver, StatusError, invalid_argument, predict
 from gradwire_serving._grpc.methods import Method
 from gradwire_serving._wire import Part, TensorMap, encode, field
 
@@ -28,17 +28,10 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 @final
 class PredictionService:
-    """Runs signatures and describes them.
+    """Runs signatures and describes them."""
 
-    Args:
-        resolver: finds the servable to describe.
-        handler: runs signatures.
-        as_content: respond in ``tensor_content`` instead of the typed fields.
-    """
-
-    def __init__(self, resolver: Resolver, handler: PredictHandler, *, as_content: bool) -> None:
+    def __init__(self, resolver: Resolver, *, as_content: bool) -> None:
         self._resolver = resolver
-        self._handler = handler
         self._as_content = as_content
 
     @property
@@ -50,26 +43,18 @@ class PredictionService:
         }
 
     def predict(self, data: bytes, deadline: float | None) -> bytes:
-        """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out.
-
-        Raises:
-            StatusError: in TensorFlow Serving's words.
-        """
+        """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out."""
         request = parse(predict_pb2.PredictRequest, data)
         model, signature = _model_ref(request), request.model_spec.signature_name
         inputs = TensorMap(request.inputs)
-        version, outputs = self._handler.predict(model, signature, inputs, request.output_filter, deadline)
+        version, outputs = predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
         spec = model_pb2.ModelSpec(
             name=model.name, version=Int64Value(value=version), signature_name=signature or SERVING_DEFAULT
         )
         return self._response(outputs, spec)
 
     def get_model_metadata(self, data: bytes, _deadline: float | None) -> bytes:
-        """Return a model's signatures: a ``GetModelMetadataRequest`` in, its response out.
-
-        Raises:
-            StatusError: in TensorFlow Serving's words.
-        """
+        """Return a model's signatures: a ``GetModelMetadataRequest`` in, its response out."""
         request = parse(get_model_metadata_pb2.GetModelMetadataRequest, data)
         model = _model_ref(request)
         _check_fields(request.metadata_field)
@@ -91,11 +76,7 @@ class PredictionService:
 
 @final
 class ModelService:
-    """Reports which versions there are or were, and their states.
-
-    Args:
-        manager: knows them.
-    """
+    """Reports which versions there are or were, and their states."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
@@ -106,11 +87,7 @@ class ModelService:
         return {"/tensorflow.serving.ModelService/GetModelStatus": self.get_model_status}
 
     def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
-        """Return the states of a model's versions, highest first; a label in the request is ignored.
-
-        Raises:
-            StatusError: in TensorFlow Serving's words.
-        """
+        """Return the states of a model's versions, highest first; a label in the request is ignored."""
         model = _model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
         versions = self._manager.versions(model.name)
         if model.version is not None:
@@ -130,11 +107,7 @@ class ModelService:
 
 
 def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
-    """Parse a request.
-
-    Raises:
-        StatusError: INTERNAL with an empty text, it does not parse.
-    """
+    """Parse a request; INTERNAL with an empty text where that fails, as in TensorFlow Serving."""
     try:
         return message.FromString(request)
     except DecodeError as error:
@@ -142,11 +115,7 @@ def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
 
 
 def _model_ref(request: Any) -> ModelRef:
-    """Return the model that a request names in its ModelSpec.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it has no ModelSpec.
-    """
+    """Return the model that a request names in its ModelSpec."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec

@@ -78,7 +78,9 @@ def plan(engine: str, options: ServerOptions) -> Plan:
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}; expected {', '.join(ENGINES)}")
     if engine == EMBEDDED:
-        return _plan_embedded(options)
+        models = [] if options.directory is None else [str(options.directory)]
+        argv = ("gradwire", "serve", *models, "--engine=embedded", f"--host={options.host}", *flags(options))
+        return Plan(EMBEDDED, argv)
     if not options.port:
         raise UsageError(f"--port is 0, which only the embedded server takes for any free port; give {engine} a number")
     options = _with_xla(options)
@@ -105,12 +107,6 @@ def _is_compiled(version: Path) -> bool:
         return Card.from_json((version / CARD_FILE).read_bytes()).compiled is not None
     except (OSError, PackageError):  # a SavedModel of another origin, or a card of a newer format
         return False
-
-
-def _plan_embedded(options: ServerOptions) -> Plan:
-    what = [] if options.directory is None else [str(options.directory)]
-    argv = ["gradwire", "serve", *what, "--engine=embedded", f"--host={options.host}", *flags(options)]
-    return Plan(EMBEDDED, tuple(argv))
 
 
 def _plan_model_server(options: ServerOptions) -> Plan:

@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
 from gradwire._errors import UsageError
 from gradwire_serving._config import ServerOptions
@@ -43,11 +42,7 @@ def launch(
     """
     if engine == EMBEDDED:
         _serve(EmbeddedServer(options), say, ready, grace)
-    else:
-        _become(engine, options, say)
-
-
-def _become(engine: str, options: ServerOptions, say: Callable[[str], None]) -> NoReturn:
+        return
     planned = plan(engine, options)
     planned.write_config()
     if planned.notice:

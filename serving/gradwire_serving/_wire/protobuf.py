@@ -26,14 +26,7 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, start: int) -> tuple[int, int]:
-    """Decode an integer.
-
-    Returns:
-        The integer, and the position after it.
-
-    Raises:
-        IndexError: the data ends within it.
-    """
+    """Decode an integer, and return it with the position after it; an IndexError where the data ends within it."""
     value, shift = 0, 0
     while True:
         byte = data[start]
@@ -44,11 +37,6 @@ def read_varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def field(number: int, *content: Part) -> list[Part]:
-    """Frame content as a length-delimited field: a string, a message, or a packed repeated field.
-
-    Args:
-        number: the field's number.
-        *content: its parts, in order.
-    """
+    """Frame content as a length-delimited field: a string, a message, or a packed repeated field."""
     tag = varint(number << 3 | _LENGTH_DELIMITED)
     return [tag + varint(sum(len(part) for part in content)), *content]

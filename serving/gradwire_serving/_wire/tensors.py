@@ -39,19 +39,12 @@ RESOURCE_MESSAGE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How one dtype travels in its typed field.
+    """How one dtype travels in its typed field."""
 
-    Attributes:
-        field: the field of TensorProto that carries it.
-        array: NumPy's dtype of a tensor.
-        item: NumPy's dtype of the field's values: of a half, its bits; of a complex number, its parts.
-        packed: the field's number where its wire form is the array's own bytes, else None.
-    """
-
-    field: str
-    array: np.dtype[Any]
-    item: np.dtype[Any]
-    packed: int | None = None
+    field: str  # the field of TensorProto that carries it
+    array: np.dtype[Any]  # NumPy's dtype of a tensor
+    item: np.dtype[Any]  # NumPy's dtype of the field's values: of a half, its bits; of a complex number, its parts
+    packed: int | None = None  # the field's number where its wire form is the array's own bytes, else None
 
 
 # Where an item of the field is not an element: a half travels as its bits, a complex number as its two parts.
@@ -72,9 +65,6 @@ class TensorMap(Mapping[str, np.ndarray]):
     """A request's inputs as arrays, each decoded when it is read.
 
     TensorFlow Serving finds the model and checks the names before it parses a tensor, and reports errors in that order.
-
-    Args:
-        tensors: the request's map.
     """
 
     __slots__ = ("_tensors",)
@@ -98,18 +88,7 @@ class TensorMap(Mapping[str, np.ndarray]):
 
 
 def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
-    """Decode a tensor of a request.
-
-    Args:
-        tensor: as it was sent.
-        alias: the input's name, for the message.
-
-    Returns:
-        The array, read-only where it shares the request's memory; strings as an object array of bytes.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, the tensor is malformed or larger than the memory.
-    """
+    """Decode a tensor, read-only where it shares the request's memory; strings as an object array of bytes."""
     if tensor.dtype == tf.resource.as_datatype_enum:
         raise invalid_argument(RESOURCE_MESSAGE)
     try:
@@ -126,12 +105,7 @@ def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
 
 
 def encode(array: np.ndarray, *, as_content: bool = False) -> list[Part]:
-    """Encode a tensor of a response in the wire form of TensorProto.
-
-    Args:
-        array: a result; strings as an object array of bytes.
-        as_content: into ``tensor_content`` (``--enable_serialization_as_tensor_content``), not the typed field.
-    """
+    """Encode an array in the wire form of TensorProto, into its typed field or into ``tensor_content``."""
     number = _dtype_number(array.dtype)
     kind = _KINDS[number]
     tensor = tensor_pb2.TensorProto(dtype=number)

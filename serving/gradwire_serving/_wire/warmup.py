@@ -20,15 +20,7 @@ _EAGER_MARKS: Final = re.compile(r"^\{\{.*?\}\} | \[Op:.*$")  # what eager execu
 
 
 def warm_up(servable: Servable, path: Path) -> None:
-    """Run a package's recorded requests.
-
-    Args:
-        servable: the loaded package.
-        path: its directory; nothing is done where it has no warm-up file.
-
-    Raises:
-        StatusError: a record is damaged, fails, or is one too many, so the package must not serve.
-    """
+    """Run a package's recorded requests, if any; a record that is damaged, fails, or is one too many raises."""
     file = path / WARMUP_FILE
     if not file.exists():
         return
