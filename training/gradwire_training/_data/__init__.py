@@ -2,9 +2,8 @@
 
 from gradwire_training._data.columns import ColumnKey, Derivatives, Table, mean_and_deviation
 from gradwire_training._data.designs import SPACINGS
-from gradwire_training._data.noise import with_noise
 from gradwire_training._data.replicates import shows_noise
-from gradwire_training._data.samples import Provenance, Samples
+from gradwire_training._data.samples import Provenance, Samples, with_noise
 from gradwire_training._data.split import hold_out, split_pins
 from gradwire_training._data.stream import Block, Stream
 from gradwire_training._data.truth import Quantity, SamplingDistribution, Truth

@@ -23,17 +23,11 @@ ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 @final
 @dataclass(frozen=True, slots=True)
 class ColumnKey:
-    """What a column of samples is.
+    """What a column of samples is."""
 
-    Attributes:
-        role: input, output, partial derivative, direction, or derivative along the direction.
-        output: name of the output; empty for inputs and directions.
-        input: name of the input; empty for outputs and derivatives along a direction.
-    """
-
-    role: Role
-    output: str = ""
-    input: str = ""
+    role: Role  # input, output, partial derivative, direction, or derivative along the direction
+    output: str = ""  # empty for inputs and directions
+    input: str = ""  # empty for outputs and derivatives along a direction
 
     @property
     def is_label(self) -> bool:
@@ -65,19 +59,7 @@ class ColumnKey:
 
 
 def read_table(role: Role, arrays: Mapping[str, ArrayLike] | ArrayLike, lone: str) -> Table:
-    """Return columns by name as float64.
-
-    Args:
-        role: for messages.
-        arrays: name -> array ``(rows, *row shape)``, or one array.
-        lone: the name of a plain array.
-
-    Returns:
-        name -> float64 array; rows of one element as ``(rows, 1)``.
-
-    Raises:
-        DataError: no column, no rows, or no real numbers.
-    """
+    """Return columns by name as float64, ``(rows,)`` as ``(rows, 1)``; ``lone`` is the name of a plain array."""
     named = arrays if isinstance(arrays, Mapping) else {lone: arrays}
     if not named:
         raise DataError(f"{role} has no columns: give at least one, name -> array")
@@ -85,16 +67,7 @@ def read_table(role: Role, arrays: Mapping[str, ArrayLike] | ArrayLike, lone: st
 
 
 def read_tangents(role: Role, arrays: Mapping[str, ArrayLike] | ArrayLike | None, table: Table) -> Table:
-    """Return directions, or derivatives along them: columns with the shapes of the inputs or outputs.
-
-    Args:
-        role: ``"x_dot"`` or ``"y_dot"``, for messages.
-        arrays: name -> array; a plain array where the table has one column; None for none.
-        table: the inputs or outputs.
-
-    Raises:
-        DataError: an unknown name, or another shape.
-    """
+    """Return directions, or derivatives along them: columns with the shapes of the inputs or outputs in ``table``."""
     if arrays is None:
         return {}
     if not isinstance(arrays, Mapping) and len(table) > 1:
@@ -112,11 +85,7 @@ def read_tangents(role: Role, arrays: Mapping[str, ArrayLike] | ArrayLike | None
 def read_derivatives(
     arrays: Mapping[str, Mapping[str, ArrayLike]] | ArrayLike | None, x: Table, y: Table
 ) -> Derivatives:
-    """Return partial derivatives, output -> input -> array; pairs may be left out.
-
-    Raises:
-        DataError: an unknown name, or a shape that is not the contract's.
-    """
+    """Return partial derivatives, output -> input -> array; pairs may be left out."""
     match arrays:
         case None:
             return {}
@@ -133,28 +102,14 @@ def read_derivatives(
 
 
 def check_rows(label: str, column: NDArray[np.float64], rows: int) -> None:
-    """Raise if a column has another length, or an infinity in it.
-
-    Raises:
-        DataError: names the column and the rows.
-    """
+    """Raise if a column has another length, or an infinity in it."""
     if len(column) != rows:
         raise DataError(f"{label} has {len(column)} rows, the first input has {rows}: give one row a sample")
     refuse(label, np.isinf(column), "infinity", "drop the row, or write NaN for a label that is missing")
 
 
 def refuse(label: str, bad: NDArray[np.bool_], what: str, advice: str) -> None:
-    """Raise if a column has bad elements.
-
-    Args:
-        label: of the column.
-        bad: where they are, ``(rows, ...)``.
-        what: they are, such as ``"NaN"``.
-        advice: what to do.
-
-    Raises:
-        DataError: names the rows.
-    """
+    """Raise if a column has bad elements, ``(rows, ...)``: the message says what they are ("NaN"), and in which row."""
     rows = np.unique(np.nonzero(bad)[0])
     if rows.size:
         shown = ", ".join(map(str, rows[:ROWS_SHOWN]))

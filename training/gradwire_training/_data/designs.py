@@ -17,48 +17,28 @@ CLOUDS: Final = ("random", "sobol")  # of any count in any number of dimensions
 SPACINGS: Final = ("linear", "log", "random", "sobol", "chebyshev")
 
 
-def check_spacing(spacing: str) -> None:
-    """Raise if a spacing is unknown.
-
-    Raises:
-        UsageError: it is not one of ``SPACINGS``.
-    """
-    if spacing not in SPACINGS:
-        raise UsageError(f"spacing {spacing!r}, expected one of {', '.join(SPACINGS)}")
-
-
 def grid(bounds: Sequence[tuple[float, float]], count: int, spacing: str) -> NDArray[np.float64]:
-    """Return a product grid over a box: the same number of points along every axis, the last axis fastest.
+    """Return a product grid over a box, ``(count, axes)``: as many points along every axis, the last axis fastest.
 
-    Args:
-        bounds: lowest and highest value of each axis.
-        count: of points in all: a whole power of the number of axes.
-        spacing: ``"linear"`` or ``"log"`` (evenly, both ends included), or ``"chebyshev"`` (the roots of the
-            Chebyshev polynomial, cos((2k + 1) pi / 2n), denser towards the ends, ends not included).
-
-    Returns:
-        ``(count, axes)``.
-
-    Raises:
-        UsageError: a count that no such grid has, or ``"log"`` over an axis that is not above 0.
+    The ends are included, but by ``"chebyshev"``: the roots of the Chebyshev polynomial, cos((2k + 1) pi / 2n).
     """
-    side = _side(count, len(bounds), spacing)
+    axes_count = len(bounds)
+    side = round(count ** (1 / axes_count))
+    if side**axes_count != count:
+        below = math.floor(count ** (1 / axes_count))
+        raise UsageError(
+            f"spacing {spacing!r} lays a grid of k points along each of {axes_count} axes: {count} is none, "
+            f"{below**axes_count} and {(below + 1) ** axes_count} are; or use 'sobol', which has any count"
+        )
     axes = [_axis(lower, upper, side, spacing) for lower, upper in bounds]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(count, len(bounds))
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(count, axes_count)
 
 
 def cloud(dimensions: int, count: int, spacing: str, *, seed: int) -> NDArray[np.float64]:
-    """Return points scattered over the unit cube.
+    """Return points scattered over the unit cube, ``(count, dimensions)``, each in [0, 1).
 
-    Args:
-        dimensions: of the cube.
-        count: of points.
-        spacing: ``"random"`` (independent, uniform), or ``"sobol"`` (the first points of a Sobol sequence with
-            Owen's scrambling: each uniform, together far more even. Owen, J. Complexity 14, 1998; by SciPy).
-        seed: of the random numbers, or of the scrambling.
-
-    Returns:
-        ``(count, dimensions)``, each in [0, 1).
+    ``"sobol"`` takes the first points of a Sobol sequence with Owen's scrambling (J. Complexity 14, 1998; by SciPy):
+    each is uniform, together they are far more even than independent ones.
     """
     generator = np.random.default_rng(seed)
     if spacing == "random":
@@ -80,15 +60,3 @@ def _axis(lower: float, upper: float, count: int, spacing: str) -> NDArray[np.fl
         case _:
             angles = (2 * np.arange(count)[::-1] + 1) * np.pi / (2 * count)
             return (lower + upper) / 2 + (upper - lower) / 2 * np.cos(angles)
-
-
-def _side(count: int, axes: int, spacing: str) -> int:
-    """Return the number of points along an axis."""
-    side = round(count ** (1 / axes))
-    if side**axes == count:
-        return side
-    below = math.floor(count ** (1 / axes))
-    raise UsageError(
-        f"spacing {spacing!r} lays a grid of k points along each of {axes} axes: {count} is none, "
-        f"{below**axes} and {(below + 1) ** axes} are; or use 'sobol', which has any count"
-    )

@@ -27,29 +27,15 @@ SHOWN: Final = 30  # characters of a text that is not a number
 @final
 @dataclass(frozen=True, slots=True)
 class LazyTable:
-    """A table whose columns are read on demand: columns that nobody reads may hold anything.
+    """A table whose columns are read on demand: columns that nobody reads may hold anything."""
 
-    Attributes:
-        what: the table, for messages, such as ``"data.parquet"``.
-        names: of its columns, in order, each once.
-        read: name -> array ``(rows, *row shape)``, NaN where nothing is known.
-    """
-
-    what: str
-    names: tuple[str, ...]
-    read: Callable[[str], ArrayLike]
+    what: str  # the table, for messages, such as "data.parquet"
+    names: tuple[str, ...]  # of its columns, in order, each once
+    read: Callable[[str], ArrayLike]  # name -> array (rows, *row shape), NaN where nothing is known
 
 
 def read_columns(source: Any) -> LazyTable:
-    """Open a table.
-
-    Args:
-        source: see ``Samples.read``.
-
-    Raises:
-        DataError: it cannot be read, or has two columns of one name.
-        MissingExtra: pandas or pyarrow is not installed.
-    """
+    """Open a table from what ``Samples.read`` takes."""
     match source:
         case str() | Path():
             return _file_table(Path(source))
@@ -68,15 +54,7 @@ def arrow_table(table: Any, what: str) -> LazyTable:
 
 @contextmanager
 def reading(path: Path, failure: str = "cannot read") -> Iterator[None]:
-    """Raise what goes wrong inside with the file's name.
-
-    Args:
-        path: of the file.
-        failure: how the message begins.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
+    """Raise what goes wrong inside as a DataError that names the file."""
     pa = import_extra("pyarrow", EXTRA)
     try:
         yield
@@ -84,20 +62,14 @@ def reading(path: Path, failure: str = "cannot read") -> Iterator[None]:
         raise DataError(f"{failure} {path}: {' '.join(str(error).split())}") from error
 
 
+def open_parquet(path: Path) -> Any:
+    """Open a Parquet file: its metadata; no row is read."""
+    with reading(path):
+        return import_extra("pyarrow.parquet", EXTRA).ParquetFile(path)
+
+
 def numbers_of(column: Any, name: str, *, first_row: int = 0) -> NDArray[np.float64]:
-    """Return a pyarrow column as float64; nulls become NaN.
-
-    Args:
-        column: a pyarrow Array or ChunkedArray of numbers, or of lists of them.
-        name: for messages.
-        first_row: number of its first row in the table, for messages.
-
-    Returns:
-        ``(rows, *row shape)``; lists of one length each make an axis.
-
-    Raises:
-        DataError: text or something else that is not a number, or lists of different lengths; names the row.
-    """
+    """Return a pyarrow Array or ChunkedArray as float64 ``(rows, *row shape)``, NaN for nulls; lists make an axis."""
     pa = import_extra("pyarrow", EXTRA)
     kind, types = column.type, pa.types
     if isinstance(column, pa.ChunkedArray):
@@ -118,11 +90,7 @@ def numbers_of(column: Any, name: str, *, first_row: int = 0) -> NDArray[np.floa
 
 
 def numbers_of_objects(values: list[Any], name: str, *, first_row: int = 0) -> NDArray[np.float64]:
-    """Return a list of numbers, of None, or of rows of numbers as float64.
-
-    Raises:
-        DataError: something else, or rows of different lengths; names the row.
-    """
+    """Return a list of numbers, of None, or of rows of numbers as float64."""
     bad = [index for index, value in enumerate(values) if isinstance(value, str | bytes | bool)]
     # '2.5' is text as well, but hardly what went wrong where there is worse.
     bad = [index for index in bad if _array(values[index]) is None] or bad
@@ -194,7 +162,7 @@ def _file_table(path: Path) -> LazyTable:
 
 def _parquet_table(path: Path) -> LazyTable:
     """Open a Parquet file whose columns are read one by one: others may be large."""
-    file = import_extra("pyarrow.parquet", EXTRA).ParquetFile(path)
+    file = open_parquet(path)
 
     def read(name: str) -> ArrayLike:
         with reading(path):

@@ -25,57 +25,35 @@ Elements = dict[tuple[int, ...], str]  # index -> column
 @final
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The roles of a table's columns.
-
-    Attributes:
-        inputs: names.
-        outputs: names.
-        bases: name -> its columns: one, with the index (), or one an element.
-        notes: which column has which role, and which are left out.
-    """
+    """The roles of a table's columns."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    bases: Mapping[str, Elements]
-    notes: tuple[str, ...]
+    bases: Mapping[str, Elements]  # name -> its columns: one, with the index (), or one an element
+    notes: tuple[str, ...]  # which column has which role, and which are left out
 
     @classmethod
     def of(cls, table: LazyTable, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Roles:
-        """Assign the columns their roles.
-
-        Args:
-            table: with the columns.
-            inputs: names, or None to infer them from the names of derivatives.
-            outputs: names, or None.
-
-        Raises:
-            DataError: a name without a column, or nothing that tells inputs from outputs.
-            UsageError: names that a package cannot have.
-        """
+        """Assign the columns their roles; inputs or outputs that are None are inferred from the derivatives' names."""
         bases = _bases(table)
         if inputs is None or outputs is None:
             inputs, outputs = _inferred(list(bases), inputs, outputs, table.what)
         for name in (*inputs, *outputs):
             if name not in bases:
-                raise DataError(_no_column(name, list(bases), table.what))
+                close = difflib.get_close_matches(name, bases, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ": use one of those"
+                raise DataError(f"{table.what} has no column {name!r}, it has {_listed(list(bases))}{hint}")
         check_names(inputs, outputs)
         return cls(tuple(inputs), tuple(outputs), bases, tuple(_notes(bases, inputs, outputs)))
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read, as the table calls them."""
-        inputs, outputs = self.inputs, self.outputs
-        derivatives = [derivative_name(output, wrt) for output in outputs for wrt in inputs]
-        tangents = [tangent_name(name) for name in (*inputs, *outputs)]
-        used = [name for name in (*inputs, *outputs, *derivatives, *tangents) if name in self.bases]
+        used = (*self.inputs, *self.outputs, *_derivatives_and_tangents(self.bases, self.inputs, self.outputs))
         return [column for name in used for column in self.bases[name].values()]
 
     def arrays(self, table: LazyTable) -> dict[str, Any]:
-        """Read the columns, as the arguments of ``Samples``.
-
-        Raises:
-            DataError: a column holds something that is not a number; names the row.
-        """
+        """Read the columns, as the arguments of ``Samples``."""
         x = {name: self._read(table, name) for name in self.inputs}
         y = {name: self._read(table, name) for name in self.outputs}
         dydx = {
@@ -95,9 +73,8 @@ class Roles:
         }
 
     def _tangents(self, table: LazyTable, names: Iterable[str]) -> dict[str, Any] | None:
-        return {
-            name: self._read(table, tangent_name(name)) for name in names if tangent_name(name) in self.bases
-        } or None
+        tangents = {name: tangent_name(name) for name in names if tangent_name(name) in self.bases}
+        return {name: self._read(table, column) for name, column in tangents.items()} or None
 
     def _read(self, table: LazyTable, base: str, shape: tuple[int, ...] | None = None) -> Any:
         """Read a column, or one column an element; elements that a derivative lacks are missing labels."""
@@ -109,10 +86,9 @@ class Roles:
         if shape is None or len(shape) != len(next(iter(elements))):
             shape = tuple(max(sizes) + 1 for sizes in zip(*elements, strict=True))
             if missing := [index for index in np.ndindex(*shape) if index not in elements]:
-                raise DataError(
-                    f"column {_element(base, missing[0])!r} is missing: {list(elements.values())} are there"
-                )
-        if outside := [column for index, column in elements.items() if not _within(index, shape)]:
+                element = f"{base}[{','.join(map(str, missing[0]))}]"
+                raise DataError(f"column {element!r} is missing: {list(elements.values())} are there")
+        if outside := [column for index, column in elements.items() if any(np.greater_equal(index, shape))]:
             raise DataError(f"column {outside[0]!r} is one too many: a row of {base!r} has shape {shape}")
         read = {index: np.asarray(table.read(column)) for index, column in elements.items()}
         joined = np.full((len(next(iter(read.values()))), *shape), np.nan)
@@ -156,16 +132,16 @@ def _inferred(
     return list(inputs), list(outputs)
 
 
-def _no_column(name: str, names: list[str], what: str) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ": use one of those"
-    return f"{what} has no column {name!r}, it has {_listed(names)}{hint}"
+def _derivatives_and_tangents(
+    bases: Mapping[str, Elements], inputs: Sequence[str], outputs: Sequence[str]
+) -> list[str]:
+    derivatives = [derivative_name(output, wrt) for output in outputs for wrt in inputs]
+    tangents = [tangent_name(name) for name in (*inputs, *outputs)]
+    return [name for name in (*derivatives, *tangents) if name in bases]
 
 
 def _notes(bases: Mapping[str, Elements], inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
-    derivatives = [derivative_name(output, wrt) for output in outputs for wrt in inputs]
-    tangents = [tangent_name(name) for name in (*inputs, *outputs)]
-    labels = [name for name in (*derivatives, *tangents) if name in bases]
+    labels = _derivatives_and_tangents(bases, inputs, outputs)
     used = {*inputs, *outputs, *labels}
     notes = [f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}; derivatives {', '.join(labels) or 'none'}"]
     if unused := [name for name in bases if name not in used]:
@@ -178,18 +154,10 @@ def _derivative_shape(output: Any, wrt: Any) -> tuple[int, ...]:
     return derivative_shape(*rows)
 
 
-def _within(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return all(i < size for i, size in zip(index, shape, strict=True))
-
-
 def _flat(column: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim != 1 or array.dtype.kind not in NUMBER_KINDS:
         raise DataError(f"column {column!r} holds {array.dtype} of shape {array.shape}, expected one number a row")
     return array
-
-
-def _element(base: str, index: tuple[int, ...]) -> str:
-    return f"{base}[{','.join(map(str, index))}]"
 
 
 def _listed(names: Sequence[str]) -> str:

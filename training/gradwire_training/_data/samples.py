@@ -1,7 +1,8 @@
-"""Samples of a function and of its derivatives, checked once, when they are made."""
+"""Samples of a function and of its derivatives, checked once, when they are made; and noise added to their labels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -17,6 +18,7 @@ from gradwire_training._data.columns import (
     Role,
     Table,
     check_rows,
+    mean_and_deviation,
     read_derivatives,
     read_table,
     read_tangents,
@@ -30,24 +32,18 @@ from gradwire_training._data.truth import Truth
 
 LONE_INPUT: Final = "x"  # the name of an input that comes as a plain array
 LONE_OUTPUT: Final = "f"  # the name of an output that comes as a plain array
+NOISE_SEED: Final = 7_351  # beside the caller's: noise must not draw the numbers that placed the points
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where samples come from, when the function behind them is known.
-
-    Attributes:
-        truth: the function behind them, with its units.
-        spacing: how the points lie in the domain.
-        seed: of randomly placed points.
-        simulated: whether the labels are unbiased estimates by a simulation, not the truth.
-    """
+    """Where samples come from, when the function behind them is known."""
 
     truth: Truth
-    spacing: str
-    seed: int
-    simulated: bool = False
+    spacing: str  # of the points in the domain
+    seed: int  # of randomly placed points
+    simulated: bool = False  # whether the labels are unbiased estimates by a simulation, not the truth
 
 
 @final
@@ -232,11 +228,7 @@ class Samples:
         return {
             **{ColumnKey("x", input=name): column for name, column in self.x.items()},
             **{ColumnKey("y", name): column for name, column in self.y.items()},
-            **{
-                ColumnKey("dydx", output, wrt): c
-                for output, by_input in self.dydx.items()
-                for wrt, c in by_input.items()
-            },
+            **{ColumnKey("dydx", f, x): column for f, by_input in self.dydx.items() for x, column in by_input.items()},
             **{ColumnKey("x_dot", input=name): column for name, column in self.x_dot.items()},
             **{ColumnKey("y_dot", name): column for name, column in self.y_dot.items()},
         }
@@ -289,6 +281,33 @@ class Samples:
 
     def _with(self, columns: Mapping[ColumnKey, NDArray[np.float64]], notes: Sequence[str]) -> Samples:
         return Samples.from_columns(columns, units=self.units, provenance=self.provenance, notes=notes)
+
+
+def with_noise(samples: Samples, fraction: float, *, seed: int = 0) -> Samples:
+    """Return samples with Gaussian noise on every label.
+
+    Each element of ``y``, ``dydx`` and ``y_dot`` gets noise whose standard deviation is a fraction of that element's
+    own standard deviation over the rows. The provenance stays, so that errors are measured against the truth.
+
+    Args:
+        samples: with labels that vary; they are left as they are.
+        fraction: of the standard deviation, 0 or more; 0 returns the samples themselves.
+        seed: the same seed gives the same noise.
+
+    Raises:
+        UsageError: a negative fraction, or one that is not finite.
+    """
+    if not (math.isfinite(fraction) and fraction >= 0):
+        raise UsageError(f"noise is {fraction}, expected a finite number of 0 or more, such as 0.01")
+    if not fraction:
+        return samples
+    generator = np.random.default_rng((NOISE_SEED, seed))
+
+    def noisy(column: NDArray[np.float64]) -> NDArray[np.float64]:
+        _, deviation = mean_and_deviation(column)
+        return column + fraction * deviation * generator.standard_normal(column.shape)
+
+    return samples.map_labels(noisy, note=f"noise of {fraction:g} standard deviations was added to every label")
 
 
 def _units(units: Mapping[str, str] | None, samples: Samples) -> dict[str, str]:

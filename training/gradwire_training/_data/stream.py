@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
-from gradwire._extras import import_extra
-from gradwire_training._data.read import PARQUET_FILES, LazyTable, arrow_table, reading
+from gradwire_training._data.read import PARQUET_FILES, LazyTable, arrow_table, open_parquet, reading
 from gradwire_training._data.roles import Roles
 from gradwire_training._data.samples import Samples
 from gradwire_training._data.split import SHARE
 
-EXTRA: Final = "train"
 BLOCK_ROWS: Final = 262_144  # of the log problem: 6 MB; of 20 columns: 42 MB in float64
 SEEN_ROWS: Final = 20_000  # enough for means and spreads to three digits, and for errors
 LARGE: Final = 512 * 2**20  # bytes, uncompressed: in memory, all of it takes some three times as much
@@ -28,15 +26,10 @@ ORDER: Final = 5
 @final
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Row groups that are held in memory together.
+    """Row groups that are held in memory together."""
 
-    Attributes:
-        groups: numbers of the row groups.
-        rows: how many of their rows are fitted.
-    """
-
-    groups: tuple[int, ...]
-    rows: int
+    groups: tuple[int, ...]  # their numbers
+    rows: int  # how many of theirs are fitted
 
 
 @final
@@ -106,10 +99,7 @@ class Stream:
         self._held_out = min(holdout, SEEN_ROWS / total)
         self._holdout = holdout
         self._survey(min(1.0, SEEN_ROWS / total))
-        self.notes = (
-            *self._roles.notes,
-            f"{len(self._groups):,} row groups are read in turn, not all at once",
-        )
+        self.notes = (*self._roles.notes, f"{len(self._groups):,} row groups are read in turn, not all at once")
 
     @classmethod
     def suits(cls, path: str | Path) -> bool:
@@ -123,7 +113,7 @@ class Stream:
             return True
         if path.suffix.lower() not in PARQUET_FILES:
             return False
-        metadata = _open(path).metadata
+        metadata = open_parquet(path).metadata
         return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)) > LARGE
 
     def settings(self) -> dict[str, Any]:
@@ -212,7 +202,7 @@ def _groups_of(path: Path) -> list[_Group]:
             raise DataError(f"{path} holds no Parquet file: give one, or a directory with some")
     groups: list[_Group] = []
     for file in files:
-        opened, first = _open(file), 0
+        opened, first = open_parquet(file), 0
         for index in range(opened.num_row_groups):
             rows = opened.metadata.row_group(index).num_rows
             if rows:
@@ -223,14 +213,9 @@ def _groups_of(path: Path) -> list[_Group]:
     return groups
 
 
-def _open(path: Path) -> Any:
-    with reading(path):
-        return import_extra("pyarrow.parquet", EXTRA).ParquetFile(path)
-
-
 def _read_group(group: _Group, columns: Sequence[str] | None = None) -> LazyTable:
     """Read some columns of a row group; None reads all."""
-    file = _open(group.path)
+    file = open_parquet(group.path)
     if missing := [name for name in columns or () if name not in file.schema_arrow.names]:
         raise DataError(f"{group.path} has no column {missing[0]!r}, other files beside it have")
     with reading(group.path, "cannot read on in"):

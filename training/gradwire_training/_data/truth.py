@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
 from gradwire_training._data.columns import Derivatives, Table
-from gradwire_training._data.designs import GRIDS, check_spacing, cloud, grid
+from gradwire_training._data.designs import GRIDS, SPACINGS, cloud, grid
 
-TRUTH_SEED: Final = (
-    20_261_101  # of the points on which functions of several inputs are evaluated: the same for every fit
-)
+TRUTH_SEED: Final = 20_261_101  # of the test points of functions of several inputs: the same for every fit
 EDGE: Final = 2.0**-31  # uniform numbers stay as far from 0 and 1: Sobol's have 30 bits, and may be 0
 
 
@@ -95,7 +93,8 @@ class Truth:
         """
         if count < 1:
             raise UsageError(f"{count} points, expected 1 or more")
-        check_spacing(spacing)
+        if spacing not in SPACINGS:
+            raise UsageError(f"spacing {spacing!r}, expected one of {', '.join(SPACINGS)}")
         if spacing in GRIDS:
             if self.distribution is not None:
                 raise UsageError(

@@ -19,14 +19,7 @@ ROOT_HALF: Final = float(np.float32(math.sqrt(0.5)))
 
 
 def find(function: Any) -> ActivationFunction | None:
-    """Return a Keras activation in NumPy.
-
-    Args:
-        function: as a layer holds it.
-
-    Returns:
-        None for one that is not known here, such as a custom function.
-    """
+    """Return a layer's activation in NumPy; None for one that is not known here, such as a custom function."""
     return next((known for name, known in KNOWN.items() if keras.activations.get(name) is function), None)
 
 

@@ -40,24 +40,14 @@ def _empty() -> Array:
 @final
 @dataclass(slots=True)
 class Signal:
-    """A value in the graph with its tangents, and the adjoints that the outputs send back to it.
+    """A value in the graph with its tangents, and the adjoints that the outputs send back to it."""
 
-    Attributes:
-        value: ``(rows, width)``.
-        tangents: ``(rows, input elements, width)``.
-        d1: first derivative of the activation that made it, if one did: ``(rows, width)``.
-        d2: its second derivative, likewise.
-        adjoint: ``(rows, output elements, width)``: of every output; empty until one of its readers sends some.
-        tangent_adjoint: ``(rows, output elements, input elements, width)``: of every derivative, q in the module's
-            formulae; None stands for zero.
-    """
-
-    value: Array
-    tangents: Array
-    d1: Array = field(default_factory=_empty)
-    d2: Array = field(default_factory=_empty)
-    adjoint: Array = field(default_factory=_empty)
-    tangent_adjoint: Array | None = None
+    value: Array  # (rows, width)
+    tangents: Array  # (rows, input elements, width)
+    d1: Array = field(default_factory=_empty)  # first derivative of the activation that made it, (rows, width)
+    d2: Array = field(default_factory=_empty)  # second derivative
+    adjoint: Array = field(default_factory=_empty)  # (rows, output elements, width); empty until a reader sends some
+    tangent_adjoint: Array | None = None  # q above, (rows, output elements, input elements, width); None is zero
 
     def receive(self, adjoint: Array, tangent_adjoint: Array | None) -> None:
         """Add the adjoints that one of its readers sends back."""
@@ -70,15 +60,10 @@ class Signal:
 @final
 @dataclass(frozen=True, slots=True)
 class Jacobian:
-    """The Jacobian under construction, of the values and of the derivatives.
+    """The Jacobian under construction, of the values and of the derivatives."""
 
-    Attributes:
-        values: ``(rows, output elements, weights)``.
-        derivatives: ``(rows, output elements, input elements, weights)``.
-    """
-
-    values: Array
-    derivatives: Array
+    values: Array  # (rows, output elements, weights)
+    derivatives: Array  # (rows, output elements, input elements, weights)
 
 
 class Node(ABC):
@@ -100,15 +85,10 @@ class Node(ABC):
 @final
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A kernel or a bias: a part of the vector of all weights, or a constant where it is not trained.
+    """A kernel or a bias: a part of the vector of all weights, or a constant where it is not trained."""
 
-    Attributes:
-        first: where it begins in that vector; None for a constant.
-        start: its elements when the graph was made, and its shape.
-    """
-
-    first: int | None
-    start: Array
+    first: int | None  # where it begins in that vector; None for a constant
+    start: Array  # its elements when the graph was made, and its shape
 
     @property
     def part(self) -> slice:
@@ -124,15 +104,10 @@ class Weight:
 @final
 @dataclass(frozen=True, slots=True)
 class Linear(Node):
-    """A dense layer before its activation: a W + c.
+    """A dense layer before its activation: a W + c."""
 
-    Attributes:
-        kernel: ``(width in, width out)``.
-        bias: ``(width out,)``; None for a layer without one.
-    """
-
-    kernel: Weight
-    bias: Weight | None
+    kernel: Weight  # (width in, width out)
+    bias: Weight | None  # (width out,)
 
     @override
     def forward(self, point: Array, inputs: Sequence[Signal]) -> Signal:
@@ -194,14 +169,9 @@ class Activation(Node):
 @final
 @dataclass(frozen=True, slots=True)
 class Affine(Node):
-    """A constant factor and offset for each element: a scaling layer.
+    """A constant factor and offset for each element: a scaling layer."""
 
-    Attributes:
-        factor: ``(width,)``.
-        offset: ``(width,)``.
-    """
-
-    factor: Array
+    factor: Array  # (width,)
     offset: Array
 
     @override
@@ -267,41 +237,21 @@ class Step:
 @final
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A network of dense layers.
+    """A network of dense layers."""
 
-    Attributes:
-        steps: in an order in which every signal is made before it is read; the first signals are the inputs.
-        outputs: the place of each output's signal.
-        weights: how many weights are trained.
-    """
-
-    steps: tuple[Step, ...]
-    outputs: tuple[int, ...]
-    weights: int
+    steps: tuple[Step, ...]  # every signal is made before it is read; the first signals are the inputs
+    outputs: tuple[int, ...]  # the place of each output's signal
+    weights: int  # how many are trained
 
     def forward(self, point: Array, inputs: Sequence[Signal]) -> list[Signal]:
-        """Compute every signal.
-
-        Args:
-            point: all weights, in the order of the model's trainable variables.
-            inputs: with their tangents.
-
-        Returns:
-            The inputs, and the signal of every step.
-        """
+        """Return the inputs, and the signal of every step; ``point`` holds the trainable variables in order."""
         signals = list(inputs)
         for step in self.steps:
             signals.append(step.node.forward(point, [signals[i] for i in step.reads]))
         return signals
 
     def backward(self, point: Array, signals: Sequence[Signal], jacobian: Jacobian) -> None:
-        """Fill in the Jacobian.
-
-        Args:
-            point: as in ``forward``.
-            signals: the return value of ``forward``; used up.
-            jacobian: to be filled in; output elements in the order of the outputs.
-        """
+        """Fill in the Jacobian; the signals, as ``forward`` returned them, are used up."""
         widths = [signals[place].value.shape[-1] for place in self.outputs]
         first = 0
         for place, width in zip(self.outputs, widths, strict=True):

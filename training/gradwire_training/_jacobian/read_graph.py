@@ -27,14 +27,9 @@ SHAPES: Final = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identi
 
 
 def read_graph(model: keras.Model, trainable: Sequence[Any]) -> Graph | None:
-    """Return a model's graph.
+    """Return a float64 model's graph; ``trainable`` are the variables of the vector of all weights, in its order.
 
-    Args:
-        model: Functional or Sequential, float64.
-        trainable: the variables whose values make up the vector of all weights, in its order.
-
-    Returns:
-        None if some layer is not a dense, scaling, activation, joining, adding or reshaping one, or is used twice.
+    None if some layer is not a dense, scaling, activation, joining, adding or reshaping one, or is used twice.
     """
     reader = _Reader(model, trainable)
     try:
@@ -103,33 +98,25 @@ class _Reader:
         if kind in SHAPES:
             return []
         if kind is keras.layers.Dense and len(rows[0]) == 1:
-            return [self._linear(layer), *self._activation(layer.activation)]
+            kernel, *bias = [
+                Weight(self._first.get(id(variable)), array_of(variable).astype(np.float64))
+                for variable in layer.weights
+            ]
+            return [Linear(kernel, bias[0] if bias else None), *_activation(layer.activation)]
         if kind is keras.layers.Activation:
-            return self._activation(layer.activation)
+            return _activation(layer.activation)
         if kind is keras.layers.Rescaling:
-            return [_affine(layer, rows[0])]
+            scaling = (np.asarray(part, np.float64) for part in (layer.scale, layer.offset))
+            return [Affine(*(np.broadcast_to(part, rows[0]).ravel() for part in scaling))]
         if kind is keras.layers.Concatenate and all(len(row) == 1 for row in rows):
             return [Concatenation()]
         if kind is keras.layers.Add and len(set(rows)) == 1:
             return [Sum()]
         raise _UnknownLayer(layer.name)
 
-    def _linear(self, layer: Any) -> Node:
-        kernel, *bias = [self._weight(variable) for variable in layer.weights]
-        return Linear(kernel, bias[0] if bias else None)
 
-    def _weight(self, variable: Any) -> Weight:
-        return Weight(self._first.get(id(variable)), array_of(variable).astype(np.float64))
-
-    def _activation(self, function: Any) -> list[Node]:
-        known = find(function)
-        if known is None:
-            raise _UnknownLayer(function)
-        return [] if function is keras.activations.linear else [Activation(known)]
-
-
-def _affine(layer: Any, row: tuple[int, ...]) -> Affine:
-    factor, offset = (
-        np.broadcast_to(np.asarray(part, np.float64), row).ravel() for part in (layer.scale, layer.offset)
-    )
-    return Affine(factor, offset)
+def _activation(function: Any) -> list[Node]:
+    known = find(function)
+    if known is None:
+        raise _UnknownLayer(function)
+    return [] if function is keras.activations.linear else [Activation(known)]

@@ -28,15 +28,10 @@ BLOCK_BYTES: Final = 64 * 2**20  # of a Jacobian: larger ones are made in blocks
 
 
 class Residuals(ABC):
-    """Residuals as a function of all weights in one vector.
+    """Residuals as a function of all weights in one vector."""
 
-    Attributes:
-        count: how many residuals there are.
-        weights: how many weights.
-    """
-
-    count: int
-    weights: int
+    count: int  # of residuals
+    weights: int  # how many there are
 
     @property
     def xla(self) -> bool:
@@ -53,11 +48,7 @@ class Residuals(ABC):
 
 
 def residuals_of(objective: Objective) -> Residuals:
-    """Choose how an objective's residuals are computed.
-
-    Args:
-        objective: in float64; its model's layers add no loss.
-    """
+    """Choose how the residuals of an objective in float64 are computed; its model's layers must add no loss."""
     graph = read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
     return Taped(objective) if graph is None else Swept(objective, graph)
 
@@ -65,19 +56,12 @@ def residuals_of(objective: Objective) -> Residuals:
 @final
 @dataclass(frozen=True, slots=True)
 class ResidualTerm:
-    """One term's residuals, out of all predictions.
-
-    Attributes:
-        term: of the loss.
-        target: its labels, ``(rows, elements)``, zero where unknown.
-        present: bool, the same shape.
-        factor: ``(elements,)``.
-    """
+    """One term's residuals, out of all predictions."""
 
     term: Term
-    target: Array
-    present: NDArray[np.bool_]
-    factor: Array
+    target: Array  # its labels, (rows, elements), zero where unknown
+    present: NDArray[np.bool_]  # the same shape
+    factor: Array  # (elements,)
 
     def residuals(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
         """Return the residuals of some rows, those whose label is known (see ``Term.select``)."""
@@ -95,13 +79,7 @@ class ResidualTerm:
 
 @final
 class Swept(Residuals):
-    """Residuals of a network of dense layers, in NumPy.
-
-    Args:
-        objective: whose terms and rows are taken.
-        graph: its model's.
-        block_bytes: of the Jacobian of values and derivatives that is made at once.
-    """
+    """Residuals of a network of dense layers, in NumPy; ``block_bytes`` of the Jacobian are made at once."""
 
     def __init__(self, objective: Objective, graph: Graph, *, block_bytes: int = BLOCK_BYTES) -> None:
         binding = objective.binding
@@ -179,11 +157,7 @@ class Swept(Residuals):
 
 @final
 class Taped(Residuals):
-    """Residuals of any model, by TensorFlow.
-
-    Args:
-        objective: in float64.
-    """
+    """Residuals of any model, by TensorFlow."""
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 import keras
 
 from gradwire._errors import DataError, UsageError
-from gradwire_training._data import Samples
+from gradwire_training._data import Samples, Table
 
 Row: TypeAlias = "tuple[int, ...]"
 
@@ -17,19 +17,12 @@ Row: TypeAlias = "tuple[int, ...]"
 @final
 @dataclass(frozen=True, slots=True)
 class BoundTensor:
-    """One input or output of a model, bound to a column of samples.
+    """One input or output of a model, bound to a column of samples."""
 
-    Attributes:
-        name: in the samples.
-        key: in the model.
-        shape: row shape, as the samples fill it.
-        dtype: Keras's name of the dtype.
-    """
-
-    name: str
-    key: str
-    shape: Row
-    dtype: str
+    name: str  # in the samples
+    key: str  # in the model
+    shape: Row  # of a row, as the samples fill it
+    dtype: str  # Keras's name of it
 
     @property
     def is_floating(self) -> bool:
@@ -44,44 +37,23 @@ class IoBinding:
 
     A model's names are the keys of its dicts of inputs and outputs; else those of its input tensors, and of the layers
     that make its outputs. A single input, or output, has the samples' name whatever the model calls it.
-
-    Attributes:
-        inputs: in the order of the model's ``inputs``, which for a dict is that of its sorted keys.
-        outputs: likewise.
     """
 
-    inputs: tuple[BoundTensor, ...]
+    inputs: tuple[BoundTensor, ...]  # in the order of the model's, which for a dict is that of its sorted keys
     outputs: tuple[BoundTensor, ...]
 
     @classmethod
     def of(cls, model: keras.Model, samples: Samples) -> IoBinding:
-        """Match samples to a model.
-
-        Args:
-            model: Functional or Sequential, built.
-            samples: with a column for every input and output.
-
-        Raises:
-            UsageError: another kind of model.
-            DataError: names or row shapes that do not match.
-        """
-        inputs, outputs = _tensors(model)
+        """Match samples to a Functional or Sequential model that is built."""
+        inputs, outputs = _structures(model)
+        layers = [model.layers[-1].name] if isinstance(model, keras.Sequential) else model.output_names
         return cls(
-            inputs=_match("x", {name: column.shape[1:] for name, column in samples.x.items()}, inputs),
-            outputs=_match("y", {name: column.shape[1:] for name, column in samples.y.items()}, outputs),
+            inputs=_match("x", samples.x, _by_key(inputs, [tensor.name for tensor in _flat(inputs)])),
+            outputs=_match("y", samples.y, _by_key(outputs, layers)),
         )
 
     def call(self, model: keras.Model, x: Mapping[str, Any], *, training: bool) -> dict[str, Any]:
-        """Call the model, or a copy of it, by the samples' names.
-
-        Args:
-            model: the model that was matched, in any precision.
-            x: name -> tensor ``(batch, *row shape)``.
-            training: whether layers such as dropout are active.
-
-        Returns:
-            name -> tensor ``(batch, *row shape)``.
-        """
+        """Call the matched model, or a copy of it, on tensors ``(batch, *row shape)`` by the samples' names."""
         structure, _ = _structures(model)
         inputs = _like(structure, {tensor.key: x[tensor.name] for tensor in self.inputs})
         outputs = _by_key(model(inputs, training=training), [tensor.key for tensor in self.outputs])
@@ -98,12 +70,6 @@ def _structures(model: keras.Model) -> tuple[Any, Any]:
             f"the model {model.name!r} does not tell its inputs: make it a built Functional or Sequential model, "
             "as in keras.Model(inputs, model(inputs)) or with keras.Input first"
         ) from error
-
-
-def _tensors(model: keras.Model) -> tuple[dict[str, Any], dict[str, Any]]:
-    inputs, outputs = _structures(model)
-    layers = [model.layers[-1].name] if isinstance(model, keras.Sequential) else model.output_names
-    return _by_key(inputs, [tensor.name for tensor in _flat(inputs)]), _by_key(outputs, layers)
 
 
 def _flat(structure: Any) -> list[Any]:
@@ -127,12 +93,12 @@ def _like(structure: Any, by_key: dict[str, Any]) -> Any:
             return alone
 
 
-def _match(role: str, columns: Mapping[str, Row], tensors: Mapping[str, Any]) -> tuple[BoundTensor, ...]:
+def _match(role: str, columns: Table, tensors: Mapping[str, Any]) -> tuple[BoundTensor, ...]:
     names = dict(zip(tensors, columns, strict=True)) if len(tensors) == len(columns) == 1 else {n: n for n in tensors}
     if set(names.values()) != set(columns):
         extra, missing = sorted(set(columns) - set(tensors)), sorted(set(tensors) - set(columns))
         raise DataError(f"{role} does not match the model: sent extra: {extra}; missing but required: {missing}")
-    return tuple(_bound(role, name, columns[name], key, tensors[key]) for key, name in names.items())
+    return tuple(_bound(role, name, columns[name].shape[1:], key, tensors[key]) for key, name in names.items())
 
 
 def _bound(role: str, name: str, columns: Row, key: str, tensor: Any) -> BoundTensor:

@@ -64,22 +64,22 @@ def mlp(
         )
         for width in widths
     ]
-    scales = None if scale is None else _scales(scale, rows_in, rows_out)
+    scales = {} if scale is None else _scales(scale, rows_in, rows_out)
     heads = {
         name: keras.layers.Dense(
             math.prod(row),
             kernel_initializer=next(initializers),
-            name=name if scales is None else name + SCALED,
+            name=name + SCALED if scales else name,
         )
         for name, row in rows_out.items()
     }
     tensors = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):
-        inward = [] if scales is None else [scales[name].inward(name) for name in rows_in]
-        outward = [] if scales is None else [scales[name].outward(name) for name in rows_out]
+        inward = [scales[name].inward(name) for name in rows_in if scales]
+        outward = [scales[name].outward(name) for name in rows_out if scales]
         return keras.Sequential([*tensors.values(), *inward, *hidden, *heads.values(), *outward])
-    return _functional(tensors, hidden, heads, rows_out, scales or {})
+    return _functional(tensors, hidden, heads, rows_out, scales)
 
 
 def _scales(samples: Samples, inputs: Rows, outputs: Rows) -> dict[str, Scale]:

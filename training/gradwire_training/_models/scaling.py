@@ -24,15 +24,10 @@ from gradwire_training._models.io_binding import IoBinding
 @final
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of a model's scaled variables.
+    """The units of a model's scaled variables, by name: arrays that broadcast with a row."""
 
-    Attributes:
-        inputs: name -> an array that broadcasts with a row: what its first scaling layer divides by, else 1.
-        outputs: name -> likewise: what its last scaling layer multiplies by, else 1.
-    """
-
-    inputs: Table
-    outputs: Table
+    inputs: Table  # what the first scaling layer divides by, else 1
+    outputs: Table  # what the last scaling layer multiplies by, else 1
 
 
 SCALED: Final = "_scaled"  # ends the name of a layer on the scaled side
@@ -42,15 +37,10 @@ ROUNDING: Final = 1e-12  # of the mean: a smaller deviation is rounding
 @final
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Centre and spread of one column, each of its row's shape.
+    """Centre and spread of one column, each of its row's shape."""
 
-    Attributes:
-        centre: the mean; 0 where nothing is known.
-        spread: the standard deviation; 1 where the column does not vary.
-    """
-
-    centre: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    centre: NDArray[np.float64]  # the mean; 0 where nothing is known
+    spread: NDArray[np.float64]  # the standard deviation; 1 where the column does not vary
 
     def inward(self, name: str) -> keras.Layer:
         """Build the layer from physical to scaled values."""
@@ -62,28 +52,15 @@ class Scale:
 
 
 def input_scales(samples: Samples) -> dict[str, Scale]:
-    """Return centre and spread of every input element over the samples.
-
-    Args:
-        samples: at least one row.
-
-    Returns:
-        A scale by input name.
-    """
+    """Return centre and spread of every input element over the samples, by name."""
     return {name: _of(column) for name, column in samples.x.items()}
 
 
 def output_scales(samples: Samples) -> dict[str, Scale]:
-    """Return centre and spread of every output element over the known labels.
+    """Return centre and spread of every output element over the known labels, by name.
 
     Where fewer than two different values are known, as with derivatives alone, the spread follows from the derivatives
     and the inputs' spreads: the root of the sum of mean (dy/dx_j s_j)^2 over the inputs j.
-
-    Args:
-        samples: at least one row.
-
-    Returns:
-        A scale by output name.
     """
     scales: dict[str, Scale] = {}
     for name, column in samples.y.items():
@@ -93,30 +70,20 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
 
 
 def units_of(model: keras.Model, binding: IoBinding) -> Units:
-    """Return the units of a model: those of its first and last scaling layers.
-
-    Args:
-        model: Functional or Sequential.
-        binding: how its names and the samples' match.
-    """
-    inputs, outputs = model.inputs, model.outputs
+    """Return the units of a model: those of its first and last scaling layers."""
+    inputs, outputs = zip(binding.inputs, model.inputs, strict=True), zip(binding.outputs, model.outputs, strict=True)
     return Units(
-        inputs={tensor.name: _divisor(model, inputs[i]) for i, tensor in enumerate(binding.inputs)},
-        outputs={tensor.name: _factor(model, outputs[i]) for i, tensor in enumerate(binding.outputs)},
+        inputs={bound.name: 1 / _factor(model, tensor, "input") for bound, tensor in inputs},
+        outputs={bound.name: _factor(model, tensor, "output") for bound, tensor in outputs},
     )
 
 
-def _divisor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
+def _factor(model: keras.Model, tensor: Any, end: str) -> NDArray[np.float64]:
+    """Return the factor of the scaling layer that has a tensor at one end, ``"input"`` or ``"output"``; else 1."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(tensor is end for end in _ends(layer, "input")):
-            return 1 / _scale(layer)
-    return np.ones(())
-
-
-def _factor(model: keras.Model, tensor: Any) -> NDArray[np.float64]:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(tensor is end for end in _ends(layer, "output")):
-            return _scale(layer)
+        if isinstance(layer, keras.layers.Rescaling) and any(tensor is other for other in _ends(layer, end)):
+            scale = np.abs(np.asarray(layer.scale, np.float64))
+            return np.where(scale > 0, scale, 1.0)
     return np.ones(())
 
 
@@ -125,11 +92,6 @@ def _ends(layer: keras.Layer, end: str) -> list[Any]:
         return keras.tree.flatten(getattr(layer, end))
     except (AttributeError, ValueError):  # called more than once, or never: Keras does not tell which is meant
         return []
-
-
-def _scale(layer: keras.layers.Rescaling) -> NDArray[np.float64]:
-    scale = np.abs(np.asarray(layer.scale, np.float64))
-    return np.where(scale > 0, scale, 1.0)
 
 
 def _rescaling(scale: NDArray[np.float64], offset: NDArray[np.float64], name: str) -> keras.Layer:

@@ -25,28 +25,14 @@ RANDOM_STREAM: Final = 3  # of random numbers, apart from those behind points, w
 
 
 class Batches(ABC):
-    """Rows for steps, batch after batch.
+    """Rows for steps, batch after batch; anchors, the last rows of the data, are part of every batch."""
 
-    Attributes:
-        data: the rows that batches are taken from; anchors behind them.
-        counts: for how many rows each row of a batch stands: all rows over the batch's, and 1 for anchors, which are
-            part of every batch.
-    """
-
-    data: Data
-    counts: Any
+    data: Data  # the rows that batches are taken from
+    counts: Any  # for how many rows each row of a batch stands: all rows over the batch's, and 1 for anchors
 
     @abstractmethod
     def order(self, step: int, most: int) -> NDArray[np.int32]:
-        """Return which rows the next steps look at; load them into ``data`` first where they are not there yet.
-
-        Args:
-            step: how many steps are done.
-            most: of how many steps at most.
-
-        Returns:
-            Row numbers ``(steps, batch)``, of at least one step.
-        """
+        """Load the rows that the steps after ``step`` look at, and return their numbers, ``(1 to most, batch)``."""
 
     @abstractmethod
     def close(self) -> None:
@@ -55,14 +41,7 @@ class Batches(ABC):
 
 @final
 class InMemory(Batches):
-    """Batches of rows that are all in memory: a new random order every epoch, a last batch that is not full left out.
-
-    Args:
-        data: all rows, anchors behind them.
-        size: of a batch.
-        anchors: how many of the rows are anchors.
-        seed: of the order.
-    """
+    """Batches of rows in memory: a new random order every epoch, a last batch that is not full left out."""
 
     def __init__(self, data: Data, size: int, *, anchors: int, seed: int) -> None:
         self._rows = _rows_of(data) - anchors
@@ -93,16 +72,7 @@ class InMemory(Batches):
 class FromStream(Batches):
     """Batches of rows in files: blocks of them in a random order, shuffled within; one block is read ahead.
 
-    Args:
-        stream: all rows.
-        make_data: makes tensors of a block's rows, anchors behind them.
-        data: some of the rows, anchors behind them: the loss's factors are theirs.
-        size: of a batch; None for 1,024, or fewer where there are fewer.
-        anchors: how many anchors there are.
-        seed: of the order.
-
-    Raises:
-        UsageError: a batch is larger than a block.
+    ``data`` holds some of the rows, of which the loss's factors are; a ``size`` of None is 1,024, or a whole block.
     """
 
     def __init__(

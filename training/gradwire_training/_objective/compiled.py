@@ -14,18 +14,12 @@ class Compiled:
 
     XLA fuses the small operations of small networks: the log problem takes 7 µs a step with it, 90 without. It does
     not know every operation (text, Python callbacks); a function with such an operation runs as a plain graph.
-
-    Args:
-        function: of tensors and variables; traced once for each shape of its arguments.
-
-    Attributes:
-        xla: whether XLA compiles it, as far as known.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._graph = tf.function(function, jit_compile=True, autograph=False)
-        self.xla = True
+        self.xla = True  # as far as known
         self._proven = False
 
     def __call__(self, *arguments: Any) -> Any:
@@ -36,8 +30,7 @@ class Compiled:
         try:
             return self._graph(*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-            # XLA refuses before anything has run, so that no variable has moved; any other fault is raised again
-            # below.
+            # XLA refuses before anything has run, so that no variable has moved; other faults are raised again below.
             self._graph = tf.function(self._function, autograph=False)
             self.xla = False
             return self._graph(*arguments)

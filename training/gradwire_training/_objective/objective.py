@@ -25,28 +25,9 @@ Weights: TypeAlias = "list[NDArray[Any]]"
 
 @final
 class Objective:
-    """Loss and metric of a model, with their gradient; the model's variables are the state.
+    """Loss and metric of a model in the precision ``dtype``, with their gradient; its variables are the state.
 
-    Args:
-        model: in the precision in which it is to be trained.
-        binding: how its names and the samples' match.
-        samples: what is fitted.
-        loss: how.
-        dtype: the precision, ``"float32"`` or ``"float64"``.
-        seed: of the order of mini-batches.
-        stream: all rows, where ``samples`` are some of them.
-
-    Attributes:
-        model: see the argument, as for ``binding``, ``loss`` and ``dtype``.
-        terms: what the loss sums (see ``weighting.py``).
-        data: every row, the loss's pins last: the labels, held once.
-        anchors: how many of the rows are pins.
-        trainable: the variables that optimisers move, in Keras's order.
-
-    Raises:
-        DataError: the loss needs labels that are not there, or a derivative with respect to an
-            integer input.
-        UsageError: the model has no trainable weight.
+    ``stream`` holds all rows, where ``samples`` are some of them; the seed is that of the order of mini-batches.
     """
 
     def __init__(
@@ -63,13 +44,13 @@ class Objective:
         loss.check(samples)
         self.model = model
         self.dtype = dtype
-        self.trainable: list[Any] = list(model.trainable_variables)
+        self.trainable: list[Any] = list(model.trainable_variables)  # what optimisers move
         if not self.trainable:
             raise UsageError(f"the model {model.name!r} has no trainable weight: set trainable on some layer")
         self.binding = binding
         self.loss, self._seed, self._stream = loss, seed, stream
         rows = FittedRows.of(samples, loss)
-        self.anchors = rows.anchors
+        self.anchors = rows.anchors  # how many of the rows, the last ones, are the loss's pins
         self.terms = terms_of(rows, samples, loss, units_of(model, binding))
         self.data = Data.of(rows, self.terms, binding, dtype=dtype)
         self._shapes = {tensor.name: tensor.shape for tensor in (*binding.inputs, *binding.outputs)}
@@ -109,11 +90,7 @@ class Objective:
         return int(next(iter(self.data.x.values())).shape[0]) - self.anchors
 
     def data_of(self, samples: Samples) -> Data:
-        """Return other samples of the same function, such as the next part of a file, with the pins behind them.
-
-        Raises:
-            DataError: their columns are others.
-        """
+        """Return other samples of the same function, such as the next part of a file, with the pins behind them."""
         return Data.of(FittedRows.of(samples, self.loss), self.terms, self.binding, dtype=self.dtype)
 
     @property
@@ -122,14 +99,7 @@ class Objective:
         return self.count if self._stream is None else self._stream.count
 
     def batches(self, size: int | None) -> Batches | None:
-        """Return mini-batches; None where every step takes all rows.
-
-        Args:
-            size: rows of a batch; None for all, or of a stream, for 1,024.
-
-        Raises:
-            UsageError: a batch of a stream is larger than the part of it that is held at a time.
-        """
+        """Return mini-batches, None where every step takes all rows; a size of None is all, or 1,024 of a stream."""
         if self._stream is not None:
             return FromStream(self._stream, self.data_of, self.data, size, anchors=self.anchors, seed=self._seed)
         if size is None or size >= self.count:
@@ -137,17 +107,9 @@ class Objective:
         return InMemory(self.data, size, anchors=self.anchors, seed=self._seed)
 
     def loss_and_mae(self, batch: Data | None = None, counts: Any = None) -> tuple[Any, Any]:
-        """Compute the loss, and the mean absolute error of every value that is known.
+        """Compute the loss, with what the model's layers add to it, and the mean absolute error of the known values.
 
-        Losses that the model's layers add, such as regularisers, are part of the loss, as in Keras.
-
-        Args:
-            batch: rows to compute it on; by default all of them.
-            counts: of a mini-batch, for how many rows each row stands, ``(rows,)``: the loss is then that of all
-                rows on average.
-
-        Returns:
-            Two scalars; the second is zero where no value is known.
+        With ``counts`` of a mini-batch, for how many rows each row stands, the loss is that of all rows on average.
         """
         data = self.data if batch is None else batch
         residuals, values = self._residuals(data)
@@ -157,11 +119,9 @@ class Objective:
         return loss, mean_absolute_error(data.known, values)
 
     def residuals(self) -> tuple[Any, Any]:
-        """Compute the residuals whose squares sum to the loss, but for what the model's layers add.
+        """Compute the residuals whose squares sum to the loss, but for what the model's layers add, and the metric.
 
-        Returns:
-            One vector: term after term, and in a term row after row, those whose label is present; and the mean
-            absolute error, as ``loss_and_mae`` has it.
+        They are one vector: term after term, and in a term row after row, those whose label is present.
         """
         residuals, values = self._residuals(self.data)
         present = [

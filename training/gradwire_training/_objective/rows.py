@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -16,29 +16,17 @@ from gradwire_training._objective.losses import Loss
 @final
 @dataclass(frozen=True, slots=True)
 class FittedRows:
-    """The rows that a loss looks at: the samples, and after them the loss's pins.
-
-    Attributes:
-        x: inputs by name.
-        known: outputs by name, NaN where unknown: what the metric is taken over.
-        labels: what the loss fits, NaN where a label is missing or not fitted; columns without any are left out.
-        directions: directions by input, zero where nothing moves; empty where there are none.
-        anchors: how many of the rows, the last ones, are pins.
-    """
+    """The rows that a loss looks at: the samples, and after them the loss's pins."""
 
     x: Table
-    known: Table
-    labels: dict[ColumnKey, NDArray[np.float64]]
-    directions: Table = field(default_factory=dict)
-    anchors: int = 0
+    known: Table  # the outputs, NaN where unknown: what the metric is taken over
+    labels: dict[ColumnKey, NDArray[np.float64]]  # what is fitted, else NaN; columns without any are left out
+    directions: Table  # by input, zero where nothing moves; empty where there are none
+    anchors: int = 0  # how many of the rows, the last ones, are pins
 
     @classmethod
     def of(cls, samples: Samples, loss: Loss) -> FittedRows:
-        """Append the pins to the samples, and drop the labels that the loss does not fit.
-
-        Raises:
-            DataError: the pins' columns are not the samples'.
-        """
+        """Append the pins to the samples, and drop the labels that the loss does not fit."""
         columns = {
             key: column
             for key, column in samples.columns().items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -18,21 +18,16 @@ from gradwire_training._objective.terms import Term
 @final
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What a tensor should be, where that is known.
+    """What a tensor should be, where that is known."""
 
-    Attributes:
-        target: ``(rows, *shape)``, zero where it is not known.
-        present: bool, the same shape.
-        count: how many elements are known; a tensor in a mini-batch.
-    """
-
-    target: Any
-    present: Any
-    count: Any
+    target: Any  # (rows, *shape), zero where it is not known
+    present: Any  # bool, the same shape
+    count: Any  # how many elements are known; a tensor in a mini-batch
 
     @classmethod
-    def of(cls, column: NDArray[np.float64], dtype: str) -> Labels:
-        """Build labels from a column in which NaN means that an element is not known."""
+    def of(cls, column: NDArray[np.float64], shape: tuple[int, ...], dtype: str) -> Labels:
+        """Build labels with rows of a shape from a column in which NaN means that an element is not known."""
+        column = column.reshape(-1, *shape)
         present = np.isfinite(column)
         target = tf.constant(np.where(present, column, 0.0), dtype)
         return cls(target=target, present=tf.constant(present), count=int(present.sum()))
@@ -55,34 +50,16 @@ class Labels:
 @final
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Rows of inputs and of labels; row i of every tensor belongs to row i of the others.
+    """Rows of inputs and of labels; row i of every tensor belongs to row i of the others."""
 
-    Attributes:
-        x: inputs by name, in the model's precision or its integers.
-        directions: directions by input, ``(rows, elements)``, zero where nothing moves; empty where no derivative
-            along them is fitted.
-        known: outputs by name, as far as known: what the metric is taken over.
-        labels: of every term of the loss.
-    """
-
-    x: dict[str, Any]
-    directions: dict[str, Any]
-    known: dict[str, Labels]
-    labels: list[Labels]
+    x: dict[str, Any]  # in the model's precision or its integers
+    directions: dict[str, Any]  # by input, (rows, elements), zero where nothing moves; those that a term needs
+    known: dict[str, Labels]  # by output: what the metric is taken over
+    labels: list[Labels]  # of every term of the loss
 
     @classmethod
     def of(cls, rows: FittedRows, terms: Sequence[Term], binding: IoBinding, *, dtype: str) -> Data:
-        """Build tensors of rows.
-
-        Args:
-            rows: with every column that the model takes; labels of a term that they lack are missing ones.
-            terms: of the loss.
-            binding: how names and shapes of model and samples match.
-            dtype: of floats.
-
-        Raises:
-            DataError: a term needs the derivative with respect to an integer input.
-        """
+        """Build tensors of rows; labels of a term that they lack altogether are missing ones."""
         shapes = {tensor.name: tensor.shape for tensor in binding.outputs}
         directions = dict.fromkeys(name for term in terms for name in term.directions)
         return cls(
@@ -96,16 +73,12 @@ class Data:
                 name: tf.constant(rows.directions[name].reshape(len(rows.directions[name]), -1), dtype)
                 for name in directions
             },
-            known={name: _labels(column, shapes[name], dtype) for name, column in rows.known.items()},
-            labels=[_labels(_column(rows, term), term.row_shape(binding), dtype) for term in terms],
+            known={name: Labels.of(column, shapes[name], dtype) for name, column in rows.known.items()},
+            labels=[Labels.of(_column(rows, term), term.row_shape(binding), dtype) for term in terms],
         )
 
     def take(self, rows: Any) -> Data:
-        """Return some of the rows.
-
-        Args:
-            rows: integer tensor of row numbers.
-        """
+        """Return some of the rows, by an integer tensor of row numbers."""
         return self._map(lambda column: tf.gather(column, rows), lambda labels: labels.take(rows))
 
     def buffers(self, capacity: int) -> Data:
@@ -136,18 +109,9 @@ class Data:
 
 
 def mean_absolute_error(known: Mapping[str, Labels], values: Mapping[str, Any]) -> Any:
-    """Return the mean absolute error over every known element of all outputs together.
-
-    Args:
-        known: labels by output; at least one output.
-        values: the model's, by output.
-
-    Returns:
-        A scalar; zero where no element is known.
-    """
-    pairs: Iterable[tuple[Labels, Any]] = [(labels, values[name]) for name, labels in known.items()]
-    total = tf.add_n([tf.reduce_sum(tf.abs(labels.errors(value))) for labels, value in pairs])
-    count = tf.add_n([tf.cast(labels.count, total.dtype) for labels, _ in pairs])
+    """Return the mean absolute error over every known element of all outputs together; zero where none is known."""
+    total = tf.add_n([tf.reduce_sum(tf.abs(labels.errors(values[name]))) for name, labels in known.items()])
+    count = tf.add_n([tf.cast(labels.count, total.dtype) for labels in known.values()])
     return total / tf.maximum(count, 1)
 
 
@@ -155,7 +119,3 @@ def _column(rows: FittedRows, term: Term) -> NDArray[np.float64]:
     """Return a term's labels among the rows, which may be others than those that the term was made of."""
     column = rows.labels.get(term.key)
     return np.full((len(next(iter(rows.x.values()))), *term.factor.shape), np.nan) if column is None else column
-
-
-def _labels(column: NDArray[np.float64], shape: tuple[int, ...], dtype: str) -> Labels:
-    return Labels.of(column.reshape(-1, *shape), dtype)

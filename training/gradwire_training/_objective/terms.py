@@ -30,36 +30,25 @@ Array: TypeAlias = "NDArray[np.float64]"
 @final
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where outputs and inputs lie among the elements of a row.
-
-    Attributes:
-        outputs: output -> its elements among those of all outputs.
-        inputs: input -> its elements among those of the inputs that some term differentiates with respect to.
-        directions: ``(rows, input elements)``, zero where nothing moves.
-    """
+    """Where outputs and inputs lie among the elements of a row."""
 
     outputs: Mapping[str, slice]
-    inputs: Mapping[str, slice]
-    directions: Array
+    inputs: Mapping[str, slice]  # those that some term differentiates with respect to, among themselves
+    directions: Array  # (rows, input elements), zero where nothing moves
 
 
+@dataclass(frozen=True, slots=True)
 class Term(ABC):
-    """One kind of labels of one output, and what an error of each counts.
+    """One kind of labels of one output, and what an error of each counts."""
 
-    Attributes:
-        output: name of the output.
-        factor: what errors are multiplied by before they are squared and summed, of the shape of a row of labels.
-        scale: the part of it that is no unit: the root of the term's weight over the number of labels.
-    """
-
-    output: str
-    factor: Array
-    scale: float
+    key: ColumnKey  # of the column that holds its labels
+    factor: Array  # what errors are multiplied by before they are squared and summed, of the shape of a row of labels
+    scale: float  # the part of it that is no unit: the root of the term's weight over the number of labels
 
     @property
-    @abstractmethod
-    def key(self) -> ColumnKey:
-        """The column that holds its labels."""
+    def output(self) -> str:
+        """The name of the output."""
+        return self.key.output
 
     @property
     def wrt(self) -> tuple[str, ...]:
@@ -73,34 +62,18 @@ class Term(ABC):
 
     @abstractmethod
     def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
-        """Return the model's prediction, a tensor ``(rows, *row shape)``.
-
-        Args:
-            values: by output.
-            derivatives: by output and input.
-            directions: by input, ``(rows, elements)``.
-        """
+        """Return the model's prediction, a tensor ``(rows, *row shape)``; directions are ``(rows, elements)``."""
 
     @abstractmethod
     def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
-        """Return the term's part of all predictions, or of their Jacobian with respect to the weights.
+        """Return the term's part of all predictions, ``(rows, elements of a label)``.
 
-        Args:
-            values: ``(rows, output elements)``, or with an axis of weights behind them.
-            derivatives: ``(rows, output elements, input elements)``, likewise.
-            layout: where the elements lie.
-            rows: which of all rows these are.
-
-        Returns:
-            ``(rows, elements of a label)``, with the axis of weights where there is one.
+        Values are ``(rows, output elements)``, derivatives ``(rows, output elements, input elements)``; all may have
+        an axis of weights behind them, as their Jacobian has.
         """
 
     def row_shape(self, binding: IoBinding) -> tuple[int, ...]:
-        """Return the shape of a row of labels as the model has it.
-
-        Raises:
-            DataError: the term differentiates with respect to an integer input.
-        """
+        """Return the shape of a row of labels as the model has it; raise where an input has no derivative."""
         inputs = {tensor.name: tensor for tensor in binding.inputs}
         for name in self.wrt:
             if not inputs[name].is_floating:
@@ -119,15 +92,6 @@ class Term(ABC):
 class ValueTerm(Term):
     """The values of an output."""
 
-    output: str
-    factor: Array
-    scale: float
-
-    @property
-    @override
-    def key(self) -> ColumnKey:
-        return ColumnKey("y", self.output)
-
     @override
     def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
         return values[self.output]
@@ -142,33 +106,23 @@ class ValueTerm(Term):
 class PartialTerm(Term):
     """The partial derivatives of an output with respect to an input."""
 
-    output: str
-    input: str
-    factor: Array
-    scale: float
-
-    @property
-    @override
-    def key(self) -> ColumnKey:
-        return ColumnKey("dydx", self.output, self.input)
-
     @property
     @override
     def wrt(self) -> tuple[str, ...]:
-        return (self.input,)
+        return (self.key.input,)
 
     @override
     def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
-        return derivatives[self.output][self.input]
+        return derivatives[self.output][self.key.input]
 
     @override
     def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
-        part = derivatives[:, layout.outputs[self.output], layout.inputs[self.input]]
+        part = derivatives[:, layout.outputs[self.output], layout.inputs[self.key.input]]
         return part.reshape(len(part), -1, *part.shape[3:])
 
     @override
     def _label_shape(self, output: tuple[int, ...], inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-        return derivative_shape(output, inputs[self.input])
+        return derivative_shape(output, inputs[self.key.input])
 
 
 @final
@@ -176,15 +130,7 @@ class PartialTerm(Term):
 class DirectionalTerm(Term):
     """The derivatives of an output along a direction a row: the sum of dy/dx x_dot over the inputs."""
 
-    output: str
     inputs: tuple[str, ...]
-    factor: Array
-    scale: float
-
-    @property
-    @override
-    def key(self) -> ColumnKey:
-        return ColumnKey("y_dot", self.output)
 
     @property
     @override
@@ -212,23 +158,16 @@ class DirectionalTerm(Term):
 
 
 def terms_of(rows: FittedRows, samples: Samples, loss: Loss, units: Units) -> list[Term]:
-    """Return the terms of a loss: values in the samples' order, then partial derivatives, then directional ones.
-
-    Args:
-        rows: the rows that the loss looks at, pins included.
-        samples: those whose spreads are the units.
-        loss: the weights, and whether it is balanced.
-        units: the model's.
-    """
+    """Return the terms of a loss: values in the samples' order, then partial derivatives, then directional ones."""
     weighting = Weighting(rows, samples, loss, units)
     terms: list[Term] = []
     for key, column in rows.labels.items():
         match key.role:
             case "y":
-                terms.append(ValueTerm(key.output, *weighting.value(key.output)))
+                terms.append(ValueTerm(key, *weighting.value(key.output)))
             case "dydx":
-                terms.append(PartialTerm(key.output, key.input, *weighting.partial(key, column)))
+                terms.append(PartialTerm(key, *weighting.partial(key, column)))
             case _:
                 weights = weighting.directional(key, column, rows.directions)
-                terms.append(DirectionalTerm(key.output, tuple(rows.directions), *weights))
+                terms.append(DirectionalTerm(key, *weights, tuple(rows.directions)))
     return terms

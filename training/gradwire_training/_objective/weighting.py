@@ -36,14 +36,7 @@ SMALLEST: Final = 1e-3
 
 @final
 class Weighting:
-    """The factors of a loss's terms.
-
-    Args:
-        rows: the rows that the loss looks at, pins included: their labels are counted.
-        samples: those whose spreads are the units.
-        loss: the weights, and whether it is balanced.
-        units: the model's.
-    """
+    """The factors of a loss's terms: the labels of all rows are counted, the samples' spreads are the units."""
 
     def __init__(self, rows: FittedRows, samples: Samples, loss: Loss, units: Units) -> None:
         counts = [
@@ -64,12 +57,7 @@ class Weighting:
         return np.broadcast_to(scale / self._units.outputs[output], self._shape(output)), scale
 
     def partial(self, key: ColumnKey, column: Array) -> Weights:
-        """Return factor and scale of a partial derivative.
-
-        Args:
-            key: of the derivative.
-            column: its labels, ``(rows, *shape)``.
-        """
+        """Return factor and scale of a partial derivative with these labels, ``(rows, *shape)``."""
         shape, input_shape = self._shape(key.output), self._samples.x[key.input].shape[1:]
         unit = np.broadcast_to(self._units.outputs[key.output], shape).ravel()
         if self._balanced:
@@ -81,13 +69,7 @@ class Weighting:
         return self._derivative_scale * factor.reshape(column.shape[1:]), self._derivative_scale
 
     def directional(self, key: ColumnKey, column: Array, directions: Table) -> Weights:
-        """Return factor and scale of the derivative along directions.
-
-        Args:
-            key: of the derivative.
-            column: its labels, ``(rows, *shape)``.
-            directions: by input, ``(rows, *shape)``.
-        """
+        """Return factor and scale of the derivative along directions with these labels, ``(rows, *shape)``."""
         unit = self._units.outputs[key.output]
         if self._balanced:
             spread = self._outputs[key.output].spread
