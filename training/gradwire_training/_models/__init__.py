@@ -1,5 +1,6 @@
 """Keras models: networks, scaling layers, named inputs and outputs, precision."""
 
+from gradwire_training._models.atoms import atoms
 from gradwire_training._models.io_binding import BoundTensor, IoBinding
 from gradwire_training._models.mlp import mlp
 from gradwire_training._models.precision import DTYPES, array_of, with_dtype
@@ -11,6 +12,7 @@ __all__ = [
     "IoBinding",
     "Units",
     "array_of",
+    "atoms",
     "input_scales",
     "mlp",
     "output_scales",
