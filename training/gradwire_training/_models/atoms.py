@@ -47,8 +47,8 @@ def atoms(
     The exponents p_k are learned, as the factors a_k are, for each pair of species. Sums of powers are dense in the
     continuous functions of a distance (Müntz), decay, and go on sensibly at distances shorter than any sample's. D_i
     describes the neighbourhood of atom i by the sums over j of each power and by the squares of such sums of functions
-    g(r_ij), themselves sums of the powers, times the direction u_ij and times u_ij u_ij, in which the angles between two
-    neighbours are: the contracted moments of Shapeev (Multiscale Modeling and Simulation 14, 2016), up to the second.
+    g(r_ij), themselves sums of the powers, times the direction u_ij and times u_ij u_ij, which hold the angles between
+    two neighbours: the contracted moments of Shapeev (Multiscale Modeling and Simulation 14, 2016), up to the second.
     So three atoms may have any smooth energy; of more atoms, energies whose dependence on directions is in the moments
     up to the second. A sum over pairs is learned as one.
 
@@ -94,7 +94,7 @@ def atoms(
     directions = moves * keras.ops.rsqrt(squares)
     described: Any = [neighbours, *_squared_moments(pairs, dense(ANGULAR, use_bias=False)(features), directions)]
     if len(set(kinds)) > 1:
-        described.append(_one_hot(kinds)(neighbours[..., :1]))
+        described.append(_one_hot(kinds, neighbours))
     described = keras.ops.concatenate(described, axis=-1)
     for width in widths:
         described = dense(size_of(f"width {width!r}", width), hidden)(described)
@@ -160,18 +160,20 @@ def _by_species(powers: Any, pairs: _Pairs, kinds: Sequence[str]) -> Any:
     if len(names) == 1:
         return powers
     mask = np.array([[[pair == name for name in names] for pair in row] for row in pairs.of(kinds)])
-    split = _affine(mask[:, :, None, :], 0.0)(keras.ops.expand_dims(powers, -1))
+    split = keras.ops.repeat(keras.ops.expand_dims(powers, -1), len(names), axis=-1)
+    split = _affine(mask[:, :, None, :], 0.0)(split)
     return keras.layers.Reshape((*mask.shape[:2], -1))(split)
 
 
-def _one_hot(kinds: Sequence[str]) -> keras.Layer:
-    """Return a layer that ignores its input of one element: the species of each atom, ``(atoms, species)``."""
+def _one_hot(kinds: Sequence[str], features: Any) -> Any:
+    """Return the species of each atom, ``(batch, atoms, species)``, beside features that tell the batch."""
     names = sorted(set(kinds))
-    return _affine(np.zeros(len(names)), [[kind == name for name in names] for kind in kinds])
+    constant = _affine(np.zeros(len(names)), [[kind == name for name in names] for kind in kinds])
+    return constant(keras.ops.repeat(features[..., :1], len(names), axis=-1))
 
 
 def _affine(scale: Any, offset: Any) -> keras.Layer:
-    # A constant beside a tensor, without a layer of our own that a .keras file could not be read without.
+    # Constants in a layer of Keras's own: a .keras file with one of ours could not be read without our code.
     arrays: list[Any] = [np.asarray(part, np.float32).astype(np.float64) for part in (scale, offset)]
     return keras.layers.Rescaling(*arrays)
 
@@ -192,14 +194,19 @@ def _squares(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 def _columns(samples: Samples) -> tuple[str, NDArray[np.float64], str]:
     """Return the names of input and output, and the positions."""
     inputs, outputs = ({name: column.shape[1:] for name, column in side.items()} for side in (samples.x, samples.y))
-    is_atoms = len(inputs) == 1 and all(len(row) == 2 and row[0] > 1 and row[1] == SPACE for row in inputs.values())
-    if not is_atoms or list(outputs.values()) != [(1,)]:
+    is_atoms = [is_of_atoms(row) for row in inputs.values()]
+    if is_atoms != [True] or list(outputs.values()) != [(1,)]:
         raise DataError(
             f"the samples have inputs of rows {inputs} and outputs {outputs}, a network of atoms takes one input of rows "
             "(atoms, 3), two atoms or more, and one scalar output: leave the others out, or take networks.mlp"
         )
     ((name, positions),), (energy,) = samples.x.items(), samples.y
     return name, positions, energy
+
+
+def is_of_atoms(row: Sequence[int]) -> bool:
+    """Whether a row may be the positions of atoms, ``(atoms, 3)``."""
+    return tuple(row[1:]) == (SPACE,) and row[0] > 1
 
 
 def _kinds(species: Sequence[str] | None, count: int) -> list[str]:
