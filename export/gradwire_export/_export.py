@@ -29,6 +29,7 @@ from gradwire._package import (
 )
 from gradwire_export._analysis import DerivativeWarning
 from gradwire_export._checks import CHECK_POINTS, check_package, complete_card, draw_directions, draw_points
+from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
     PackageModule,
@@ -63,6 +64,7 @@ class Exported:
     card: Card
 
 
+@right_gradients()
 def export(
     source: Callable[..., Any] | str | Path,
     *,
@@ -125,7 +127,7 @@ def export(
     function = function_of(read.model, inputs=inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs)
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=2)
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
     known_units = {**read.units, **(units or {})}
     card = Card(
