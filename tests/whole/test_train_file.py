@@ -62,7 +62,7 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     assert "data.parquet: 60 rows with 60 values and 111 derivatives; fitting values and derivatives" in shown.err
     assert "columns left out: day" in shown.err
     assert "fitting 48 rows; 12 rows are held out to measure errors on" in shown.err
-    assert "12 rows that were held out of the fit" in shown.out
+    assert "12 held-out rows" in shown.out
     gradwire_export.export(place / "build" / "price", to=place / "models" / "price")
     card = json.loads((place / "models/price/1/assets/card.json").read_text())
     assert [(entry["name"], entry["unit"]) for entry in card["inputs"]] == [("spot", "USD"), ("vol", "1")]
@@ -71,7 +71,7 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     domain = card["inputs"][0]["domain"]
     assert spot.min() <= domain["lower"][0] < domain["upper"][0] <= spot.max()
     assert {"price", "dprice_dspot", "dprice_dvol"} <= set(card["errors"])
-    assert card["errors"]["against"] == "12 rows that were held out of the fit"
+    assert card["errors"]["against"] == "12 held-out rows"
     assert card["errors"]["price"]["max"] < 0.1
     assert not (place / "build/price.checkpoint").exists()
 
