@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -110,6 +111,46 @@ def read_names(option: str, text: str | None) -> list[str] | None:
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(f"--{option} {text!r}: expected distinct names separated by commas, such as spot,vol")
     return names
+
+
+def read_columns(option: str, text: str | None) -> dict[str, str] | None:
+    """Read an option that names columns or tensors, ``spot,mach=Mach number``; None stays None.
+
+    Args:
+        option: its name, for messages.
+        text: its value; quotes hold names with commas: ``slope='dy,dx'``.
+
+    Returns:
+        ``{name in the package: the column's or tensor's own}``, in the order of the option.
+
+    Raises:
+        UsageError: a name is empty or repeated, or a quote is not closed.
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in split_quoted(option, text)]
+    columns = {name.strip(): (own if equals else name).strip() for name, equals, own in pairs}
+    if not all(columns) or len(columns) < len(pairs) or len(set(columns.values())) < len(pairs):
+        raise UsageError(
+            f"--{option} {text!r}: expected distinct names separated by commas, such as spot,vol or mach='Mach number'"
+        )
+    return columns
+
+
+def split_quoted(option: str, text: str) -> list[str]:
+    """Split an option at its commas, but for those in quotes, which are removed.
+
+    Raises:
+        UsageError: a quote is not closed.
+    """
+    reader = shlex.shlex(text, posix=True)
+    reader.whitespace, reader.whitespace_split, reader.commenters, reader.escape = ",", True, "", ""
+    try:
+        return [part.strip() for part in reader]
+    except ValueError as error:
+        raise UsageError(
+            f"--{option} {text!r}: a quote is not closed; quote a name that holds one in the other kind"
+        ) from error
 
 
 def read_counts(option: str, text: str) -> list[int]:
