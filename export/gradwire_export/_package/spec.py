@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -35,6 +35,10 @@ class PackageSpec:
     two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
     xla: bool = False
+
+    def without(self, unproven: Collection[str]) -> PackageSpec:
+        """Return what is left without some optional signatures."""
+        return replace(self, signatures=tuple(name for name in self.signatures if name not in unproven))
 
     @property
     def row_signatures(self) -> list[str]:
