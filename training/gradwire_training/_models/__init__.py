@@ -8,7 +8,7 @@ from gradwire_training._models.features import (
     is_non_negative,
     require_no_own_training,
 )
-from gradwire_training._models.io_binding import BoundTensor, IoBinding
+from gradwire_training._models.io_binding import BoundTensor, IoBinding, ordered_tensors
 from gradwire_training._models.mlp import mlp
 from gradwire_training._models.precision import DTYPES, array_of, replaced_policies, with_dtype
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
@@ -28,6 +28,7 @@ __all__ = [
     "input_scales",
     "is_non_negative",
     "mlp",
+    "ordered_tensors",
     "output_scales",
     "replaced_policies",
     "require_no_own_training",
