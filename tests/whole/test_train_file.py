@@ -83,7 +83,7 @@ BAD = {
     "names not given": (GOOD, {}, "name them: inputs and outputs"),
     "text in a number": (GOOD + "1,x,3\n", NAMED, "column 'vol' holds 'x' in row 3"),
     "infinity": (GOOD + "1,0.2,inf\n", NAMED, "y 'price' holds infinity at row 3"),
-    "no rows": ("spot,vol,price\n", NAMED, "x 'spot' is empty"),
+    "no rows": ("spot,vol,price\n", NAMED, "has no rows, only the columns spot, vol, price"),
     "all labels missing": ("spot,vol,price\n1,0.2,\n2,0.2,\n", NAMED, "the samples hold no value"),
     "no derivative": (GOOD, {**NAMED, "loss": "sobolev"}, "the samples hold no derivative"),
     "no pin": ("x,f,df_dx\n1,2,3\n", {"loss": "derivative"}, "no row has a value alone"),

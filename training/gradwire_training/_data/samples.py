@@ -127,6 +127,7 @@ class Samples:
         derivatives: Mapping[str, Sequence[str]] | None = None,
         ignore: Collection[str] = (),
         units: Mapping[str, str] | None = None,
+        decimal: str = ".",
     ) -> Samples:
         """Read samples from a table whose columns have the contract's names, or are mapped to them.
 
@@ -136,7 +137,7 @@ class Samples:
         they are named in ``ignore``; those that hold none are left out.
 
         Args:
-            source: a path (``.parquet``, ``.csv``, ``.tsv``, ``.arrow``, ``.feather``), a pandas DataFrame, a
+            source: a path (Parquet, Arrow, CSV, TSV, JSON, NPZ, extended XYZ: see docs/data.md), a pandas DataFrame, a
                 pyarrow Table (or anything that it takes), or a mapping: column -> array.
             inputs: columns, in the model's order, or ``{name in the model: column}``, such as ``{"mach": "Mach
                 number"}``; both left out, names of derivatives tell which they are.
@@ -146,13 +147,14 @@ class Samples:
                 They become the aliases of the samples; a third entry names the column, if it is another.
             ignore: columns to leave out.
             units: input or output -> unit.
+            decimal: the decimal mark of a CSV or TSV file, a point or a comma.
 
         Raises:
             DataError: the file cannot be read, has no such column, or a column of numbers without a role, or holds
                 something that is not a number; names the column and the row, counted from 0.
             MissingExtra: pandas or pyarrow is not installed.
         """
-        table = read_columns(source)
+        table = read_columns(source, decimal=decimal)
         roles = Roles.of(table, inputs, outputs, derivatives, ignore)
         return cls(**roles.arrays(table), units=units, notes=roles.notes)
 
@@ -221,7 +223,8 @@ class Samples:
         """Concatenate rows; a derivative that only some parts have is missing in the others.
 
         Args:
-            parts: samples with the same inputs and outputs; at least one. Units, aliases and provenance are the first's.
+            parts: samples with the same inputs and outputs; at least one. Units, aliases and provenance are those of
+                the first.
         """
         tables = [part.columns() for part in parts]
         shapes = {key: column.shape[1:] for table in tables for key, column in table.items()}

@@ -15,21 +15,18 @@ from gradwire._cli.io.points import (
     read_units,
     split_quoted,
 )
-from gradwire._cli.io.printers import Printer, labels, points_table, printer
-from gradwire._cli.io.tables import STDIN, is_table, open_table, read_blocks
+from gradwire._cli.io.printers import Printer, points_table, printer
+from gradwire._cli.io.tables import is_table, read_blocks
 
 __all__ = [
     "BLOCK",
-    "STDIN",
     "CardView",
     "Printer",
     "TextTable",
     "card_page",
     "error_table",
     "is_table",
-    "labels",
     "open_model",
-    "open_table",
     "points_table",
     "printer",
     "read_blocks",

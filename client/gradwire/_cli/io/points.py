@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._cli.io.tables import FROM_FILE, open_table, read_blocks
+from gradwire._cli.io.tables import FROM_FILE, read_blocks
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect, load
 from gradwire._errors import DataError, InputNameError, ShapeError, UsageError
@@ -42,13 +42,16 @@ def open_model(target: str, name: str | None, *, timeout: float | None = None) -
     return connect(target, name) if timeout is None else connect(target, name, timeout=timeout)
 
 
-def read_points(texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: str) -> dict[str, NDArray[np.float64]]:
+def read_points(
+    texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: str, *, decimal: str = "."
+) -> dict[str, NDArray[np.float64]]:
     """Read points such as ``x=0.5; 1.0; 1.5``, with ';' between points and ',' within one, or ``x=@points.csv``.
 
     Args:
         texts: the values of an option.
         specs: the inputs that it may name.
         taker: what takes them, for the message.
+        decimal: the decimal mark of files.
 
     Returns:
         ``{input: (points, *row)}`` of the inputs that it names.
@@ -61,7 +64,7 @@ def read_points(texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: st
     values = dict(_split(text) for text in texts)
     if mismatch := name_mismatch(values, specs, optional=specs):
         raise InputNameError(f"{mismatch}; {taker} takes {list(specs)}")
-    return {name: _read(value, specs[name]) for name, value in values.items()}
+    return {name: _read(value, specs[name], decimal) for name, value in values.items()}
 
 
 def read_domain(texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
@@ -225,13 +228,11 @@ def _split(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _read(value: str, spec: TensorSpec) -> NDArray[np.float64]:
+def _read(value: str, spec: TensorSpec, decimal: str) -> NDArray[np.float64]:
     if not value.startswith(FROM_FILE):
         return _from_text(value, spec)
-    with open_table(value) as lines:
-        name = value.removeprefix(FROM_FILE)
-        blocks = read_blocks(lines, {spec.name: spec}, [spec.name], BLOCK, table=name, header_optional=True)
-        return np.concatenate([block[spec.name] for block in blocks])
+    blocks = read_blocks(value, {spec.name: spec}, [spec.name], BLOCK, decimal=decimal, header_optional=True)
+    return np.concatenate([block[spec.name] for block in blocks])
 
 
 def _from_text(value: str, spec: TensorSpec) -> NDArray[np.float64]:

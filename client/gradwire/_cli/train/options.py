@@ -77,6 +77,7 @@ class TrainOptions:
         _of_file("NAME=OUTPUT:INPUT,…: columns of derivatives, such as delta=px:S0, forces=-energy:positions."),
     ] = None
     ignore: Annotated[str | None, _of_file("Columns to leave out, such as run,weight.")] = None
+    decimal: Annotated[str, _of_file("Decimal mark of CSV, '.' or ','.")] = "."
     units: Annotated[list[str] | None, _of_file("NAME=UNIT for the card, such as spot=USD,vol=1.")] = None
     holdout: Annotated[float, _of_file("Fraction of the rows to hold out, to measure errors on.", min=0, max=0.9)] = (
         HOLDOUT
