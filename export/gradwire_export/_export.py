@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-import numpy as np
 import tensorflow as tf
 
-from gradwire._errors import PackageError, UsageError
+from gradwire._errors import CheckFailed, PackageError, UsageError
 from gradwire._package import (
     CARD_FILE,
     SERVING_DEFAULT,
+    SIGNATURES,
     Box,
     Card,
     CardTensor,
@@ -28,7 +29,8 @@ from gradwire._package import (
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
-from gradwire_export._checks import CHECK_POINTS, check_package, complete_card, draw_directions, draw_points
+from gradwire_export._checks import CheckRows, check_package, complete_card
+from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
     PackageModule,
@@ -42,9 +44,8 @@ from gradwire_export._package import (
     write_batching,
     write_warmup,
 )
-from gradwire_export._sources import JaxFunction, Pair, Source, function_of, read_source, row_shape
+from gradwire_export._sources import JaxFunction, Names, Pair, Source, function_of, has_specs, read_source, row_shape
 
-CHECK_SEED: Final = 0
 # The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
 WITHOUT_GRADIENTS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy")
@@ -57,18 +58,22 @@ class Exported:
     Attributes:
         path: its version directory.
         card: its card.
+        left_out: the signatures that the package would have, and does not have because their proof failed, with the
+            reason.
     """
 
     path: Path
     card: Card
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
+@right_gradients()
 def export(
     source: Callable[..., Any] | str | Path,
     *,
     to: str | Path,
-    inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    inputs: Mapping[str, tf.TensorSpec] | Names | None = None,
+    outputs: Names | None = None,
     wrt: Sequence[str] | None = None,
     signatures: Sequence[str] | None = None,
     name: str | None = None,
@@ -78,21 +83,24 @@ def export(
     signature: str | None = None,
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
+    keep_unproven: bool = False,
     version: int | None = None,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
 
     The package is written beside its final place, loaded the way Serving loads it in a fresh process, compared with the
-    model in every signature, and only then renamed to its version. After an error nothing is left.
+    model in every signature, proved (its derivatives are those of its values), and only then renamed to its version. An
+    optional signature whose proof fails other than at a kink is left out. After an error nothing is left.
 
     Args:
         source: a training result's directory, a .keras file, a SavedModel's directory, a Keras model, or a callable of
             one tensor for each input that returns a tensor, a sequence, or a dict of tensors.
         to: the model's directory, such as ``models/log``; the package becomes ``models/log/1``, then 2, ….
-        inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for Keras models their own
-            names in the order of the package (a single input may be renamed).
+        inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for models on disk and Keras models their
+            own names in the order of the package, or ``{name in the package: own name}`` to rename them, such as
+            ``{"mach": "Mach number"}`` (a single input may be renamed by a list, too).
         outputs: names for the outputs where the source has none, one each (a single one is ``f``); where it names them,
-            those to export.
+            those to export, in the package's order; or ``{name in the package: own name}``.
         wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters, which may
             be integers.
         signatures: which of ``jvp``, ``vjp``, ``hvp`` and ``hessian`` the package has besides ``serving_default``,
@@ -106,26 +114,33 @@ def export(
         unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers): only if you trust its author.
         compile: ``"xla"`` compiles the signatures with XLA. Faster for large calls; a CPU server then needs
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
+        keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
+            so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
         version: number of the version; one more than the highest by default.
 
     Returns:
-        Where the package is, and its card.
+        Where the package is, its card, and which signatures were left out because their proof failed.
 
     Warns:
-        DerivativeWarning: derivatives omit the jumps of an operation, or a signature had to be left out.
+        DerivativeWarning: derivatives omit the jumps of an operation, a signature had to be left out, or one that is
+            not proved was kept.
 
     Raises:
         ConversionError: a derivative is missing, an output is not batched, rows depend on one another, or XLA cannot
             compile a signature.
-        CheckFailed: the package's outputs are not the model's.
+        CheckFailed: the package's outputs are not the model's, or its first derivatives are not those of its values.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
         UsageError: inputs, names, domain or units do not fit the model.
     """
     read = _read(source, signature, unsafe_lambda=unsafe_lambda)
-    function = function_of(read.model, inputs=inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs)
+    names = None if has_specs(inputs) else cast("Names | None", inputs)
+    read = read.renamed(names or None, outputs)
+    function = function_of(
+        read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
+    )
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=2)
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
     known_units = {**read.units, **(units or {})}
     card = Card(
@@ -144,8 +159,12 @@ def export(
     _require_known_units(card, units or {})
     target = _version_directory(Path(to), version)
     with StagedPath(target, is_directory=True) as staged:
-        card = _write(staged.path, spec, card)
-    return Exported(target, card)
+        card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
+    for each, reason in left_out.items():
+        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+    for each, reason in _unproven(card).items():
+        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+    return Exported(target, card, left_out)
 
 
 def _read(source: Callable[..., Any] | str | Path, signature: str | None, *, unsafe_lambda: bool) -> Source:
@@ -187,14 +206,45 @@ def _compiled(spec: PackageSpec) -> dict[str, Any] | None:
     return compiled_entry(body, inputs, n_repeats=spec.n_repeats(SERVING_DEFAULT))
 
 
-def _write(directory: Path, spec: PackageSpec, card: Card) -> Card:
-    boxes, rng = boxes_of(card, None), np.random.default_rng(CHECK_SEED)
-    points, neighbours = (draw_points(spec.function.inputs, boxes, CHECK_POINTS, rng) for _ in range(2))
-    rows = points | draw_directions(spec, CHECK_POINTS, rng)
+def _write_proved(
+    directory: Path, spec: PackageSpec, card: Card, *, keep_unproven: bool
+) -> tuple[Card, dict[str, str]]:
+    """Write a package of the signatures that can be proved; return its card, and what was left out and why."""
+    left_out: dict[str, str] = {}
+    while True:
+        written = _write(directory, spec, card, left_out)
+        unproven = _unproven(written)
+        if keep_unproven or not unproven:
+            return written, left_out
+        if needed := [name for name in unproven if not SIGNATURES[name].optional]:
+            raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec))
+        left_out |= unproven
+        spec = spec.without(unproven)
+        card = replace(card, signatures=spec.signatures, second_derivatives=spec.second_derivatives)
+        for path in directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _unproven(card: Card) -> dict[str, str]:
+    """Return the signatures of a written card whose proof failed, with the reason."""
+    return dict(card.checks.get("proof", {}).get("unproven", {}))
+
+
+def _unproven_text(signature: str, reason: str, spec: PackageSpec) -> str:
+    known = "".join(f"{text}; " for text in spec.warnings)
+    return (
+        f"the derivatives of {signature} are not those of its values: {reason}; {known}write the function in other "
+        "operations, or restrict the domain to where it is smooth. If its gradient is so on purpose (a straight-through "
+        "estimator, a stop_gradient), export it with --keep-unproven (keep_unproven=True)"
+    )
+
+
+def _write(directory: Path, spec: PackageSpec, card: Card, left_out: Mapping[str, str]) -> Card:
+    rows = CheckRows.draw(spec, boxes_of(card, None))
     _save(directory, spec, card)
-    checks = check_package(directory, spec, rows=rows, neighbours=neighbours)
+    checks = check_package(directory, spec, rows) | {"left_out": dict(left_out)}
     sizes = card.compiled["batch_sizes"] if card.compiled else [1]
-    write_warmup(directory, warmup_requests(spec, rows), sizes)
+    write_warmup(directory, warmup_requests(spec, rows.at), sizes)
     if card.compiled:
         write_batching(directory, sizes)
     return complete_card(directory, card, checks)

@@ -58,15 +58,20 @@ def test_the_card_says_that_it_is_compiled(package):
     }
 
 
-def test_the_warm_up_compiles_every_size(package):
-    """A record of each size for each signature, so that no caller waits for a compilation; one for the card."""
+def test_no_warm_up_record_is_above_what_a_batching_server_takes(package):
+    """A record of each size for each signature, 1,000 rows in place of 1,024 and none above; one for the card.
+
+    With plain --enable_batching a server takes 1,000 rows at most and refuses a package whose warm-up has more.
+    """
     file = package.path / "assets.extra" / "tf_serving_warmup_requests"
     asked: dict[str, list[int]] = {}
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         rows = {proto.tensor_shape.dim[0].size for proto in request.inputs.values()}
         asked.setdefault(request.model_spec.signature_name, []).extend(rows)
-    assert asked == {"serving_default": SIZES, "value": SIZES, "jvp": SIZES, "card": [1]}
+    assert SIZES[-2:] == [1024, 2048]
+    counts = [*SIZES[:-2], 1000]  # padded to 1,024
+    assert asked == {"serving_default": counts, "value": counts, "jvp": counts, "card": [1]}
 
 
 def test_the_embedded_server_loads_it_with_its_warm_up(package):

@@ -14,6 +14,8 @@ from gradwire._package import CARD, CARD_QUERY, WARMUP_FILE
 from gradwire_export._package.spec import PackageSpec
 
 MAX_RECORD: Final = 1 << 20  # bytes; sizes whose rows take more are left to the first caller, or packages would swell
+# Serving with plain --enable_batching refuses larger requests, its own warm-up included, and then the whole model.
+MAX_ROWS: Final = 1000
 
 
 def warmup_requests(spec: PackageSpec, rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -25,13 +27,16 @@ def warmup_requests(spec: PackageSpec, rows: Mapping[str, np.ndarray]) -> dict[s
 def write_warmup(package: Path, requests: Mapping[str, Mapping[str, np.ndarray]], sizes: Sequence[int] = (1,)) -> None:
     """Write the records that Serving runs while it loads the package.
 
-    One record that fails makes Serving refuse the whole model, so pass only inputs that have been run.
+    One record that fails makes Serving refuse the whole model, so pass only inputs that have been run. Of the sizes that
+    are compiled, those above ``MAX_ROWS`` are left to their first caller, except the next one: a record of ``MAX_ROWS`` is
+    filled up to it.
     """
     path = package / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
+    counts = sorted({min(size, MAX_ROWS) for size in sizes})
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():
-            for size in sizes if signature != CARD else (1,):
+            for size in counts if signature != CARD else (1,):
                 record = _record(signature, {name: np.repeat(row, size, axis=0) for name, row in inputs.items()})
                 if len(record) <= MAX_RECORD or size == 1:
                     writer.write(record)

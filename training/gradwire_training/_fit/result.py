@@ -44,6 +44,7 @@ class Result:
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
+        notes: what was done about layers that compute one thing in training and another when exported, a line each.
     """
 
     status: Status
@@ -59,12 +60,19 @@ class Result:
     start: Weights
     xla: bool
     selection_reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, Any]:
-        """Errors of the model's values and derivatives, ``{tensor: {"max", "rmse"}, "points", "against"}``.
+        """Errors of the model's values and derivatives on held-out rows, or against the problem's truth.
 
-        An error is None where a prediction is not finite, or where the model has no such derivative.
+        ``{tensor: {"max", "rmse", "training_rmse", "labels"}, "points", "against", "second_derivatives"}``: the
+        ``training_rmse`` is over the labels that were fitted, at most 10,000 rows of them, so that overfitting shows;
+        ``labels`` tells whether the tensor's were ``"fitted"``, known ``"along directions"`` alone, ``"not fitted"``
+        (measured alone), or the tensor was ``"never labelled"``: no error of it is known, as of second derivatives.
+
+        An error is None where no label is known, where a prediction is not finite, or where the model has no such
+        derivative.
         """
         return self.comparison.errors()
 
@@ -139,6 +147,7 @@ def _trained(result: Result) -> dict[str, Any]:
         "steps_asked": request.most_steps,
         "seconds_asked": request.seconds,
         "story": result.selection_reason,
+        "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
         "final_loss": result.loss,
         "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training._data import Samples
-from gradwire_training._models.layers import check_activation, initializers, size_of
+from gradwire_training._models.dense_layers import check_activation, initializers, size_of
 from gradwire_training._models.scaling import output_scales
 
 SPACE: Final = 3  # coordinates of an atom

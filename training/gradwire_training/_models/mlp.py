@@ -11,7 +11,7 @@ import keras
 from gradwire._errors import DataError
 from gradwire._package import check_names
 from gradwire_training._data import Samples
-from gradwire_training._models.layers import check_activation, initializers, size_of
+from gradwire_training._models.dense_layers import check_activation, initializers, size_of
 from gradwire_training._models.scaling import SCALED, Scale, input_scales, output_scales
 
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
