@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from gradwire._bridges import Bridge, sizes
 from gradwire._connect import connect, load
@@ -33,17 +32,17 @@ _SPACE: Final = 3  # coordinates of an atom
 # How many Å and eV, which ASE computes in, a unit of the card is.
 _LENGTHS: Final[Mapping[str, float]] = {
     **dict.fromkeys(("Å", "angstrom", "Angstrom", "Ang", "A"), 1.0),
-    **dict.fromkeys(("bohr", "Bohr", "a0", "a_0"), _units.Bohr),
-    "nm": _units.nm,
-    "pm": _units.nm / 1000,
+    **dict.fromkeys(("bohr", "Bohr", "a0", "a_0"), float(_units.Bohr)),
+    "nm": 10.0,
+    "pm": 0.01,
 }
 _ENERGIES: Final[Mapping[str, float]] = {
     "eV": 1.0,
     "meV": 1e-3,
-    **dict.fromkeys(("hartree", "Hartree", "Ha", "Eh", "E_h"), _units.Hartree),
-    **dict.fromkeys(("rydberg", "Rydberg", "Ry"), _units.Rydberg),
-    "kcal/mol": _units.kcal / _units.mol,
-    "kJ/mol": _units.kJ / _units.mol,
+    **dict.fromkeys(("hartree", "Hartree", "Ha", "Eh", "E_h"), float(_units.Hartree)),
+    **dict.fromkeys(("rydberg", "Rydberg", "Ry"), float(_units.Rydberg)),
+    "kcal/mol": float(_units.kcal / _units.mol),
+    "kJ/mol": float(_units.kJ / _units.mol),
 }
 
 
@@ -87,7 +86,7 @@ class Calculator(_ase.Calculator):
         length_unit: str | None = None,
         energy_unit: str | None = None,
     ) -> None:
-        super().__init__()
+        _ase.Calculator.__init__(self)
         self._bridge = Bridge(_opened(model, name))
         self._positions = _positions(self._bridge)
         self._energy, self._index = _energy(self._bridge, output)
@@ -95,7 +94,6 @@ class Calculator(_ase.Calculator):
         self._scale = _factor(self._energy, energy_unit, "energy_unit", _ENERGIES)
         self.parameters = {"model": repr(self._bridge.model)}  # what a trajectory says of it
 
-    @override
     def calculate(
         self,
         atoms: Any = None,
@@ -114,7 +112,7 @@ class Calculator(_ase.Calculator):
             UsageError: species that differ from the card's, or a periodic cell.
             GradwireError: the call failed.
         """
-        super().calculate(atoms, properties, system_changes)
+        _ase.Calculator.calculate(self, atoms, properties, system_changes)
         value, jacobian = self._bridge.value_and_jacobian(self._row(self.atoms))
         energy = float(value[self._index]) * self._scale
         gradient = np.asarray(jacobian[self._index], np.float64).reshape(-1, _SPACE)

@@ -78,7 +78,7 @@ def atoms(
     count = positions.shape[1]
     kinds = _kinds(species, count)
     starts, hidden = initializers(seed), check_activation(activation)
-    exponents = keras.initializers.RandomUniform(*EXPONENTS, seed=next(starts).seed)
+    exponents: Any = keras.initializers.RandomUniform(*EXPONENTS, seed=next(starts).seed)
     by_power = keras.layers.Dense(size_of("powers", powers), "exponential", kernel_initializer=exponents)
 
     def dense(units: int, activation: str | None = None, *, use_bias: bool = True) -> Any:
