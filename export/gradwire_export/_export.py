@@ -36,6 +36,7 @@ from gradwire_export._package import (
     compiled_entry,
     make_canonical,
     package_spec,
+    require_same_contract,
     signature_body,
     trace_signatures,
     warmup_requests,
@@ -79,6 +80,7 @@ def export(
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     version: int | None = None,
+    replace_contract: bool = False,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
 
@@ -107,6 +109,8 @@ def export(
         compile: ``"xla"`` compiles the signatures with XLA. Faster for large calls; a CPU server then needs
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         version: number of the version; one more than the highest by default.
+        replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
+            ``to``, whose callers a server would give the new version unasked.
 
     Returns:
         Where the package is, and its card.
@@ -119,7 +123,8 @@ def export(
             compile a signature.
         CheckFailed: the package's outputs are not the model's.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
-        UsageError: inputs, names, domain or units do not fit the model.
+        UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
+            contract.
     """
     read = _read(source, signature, unsafe_lambda=unsafe_lambda)
     function = function_of(read.model, inputs=inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs)
@@ -143,6 +148,8 @@ def export(
     )
     _require_known_units(card, units or {})
     target = _version_directory(Path(to), version)
+    if not replace_contract:
+        require_same_contract(Path(to), card)
     with StagedPath(target, is_directory=True) as staged:
         card = _write(staged.path, spec, card)
     return Exported(target, card)

@@ -50,6 +50,13 @@ def command(
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
+    replace_contract: Annotated[
+        bool,
+        typer.Option(
+            "--replace-contract",
+            help="Allow other inputs, outputs, shapes, dtypes or derivatives than the latest version has.",
+        ),
+    ] = False,
 ) -> None:
     """Export a package that returns values and derivatives, and check it as a server will load it.
 
@@ -70,6 +77,7 @@ def command(
             signature=signature,
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
+            replace_contract=replace_contract,
         )
     _show_checks(exported.card.checks)
     say(str(exported.path))
