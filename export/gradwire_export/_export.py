@@ -43,6 +43,7 @@ from gradwire_export._package import (
     write_batching,
     write_warmup,
 )
+from gradwire_export._reasons import refused
 from gradwire_export._sources import JaxFunction, Pair, Source, function_of, read_source, row_shape
 
 CHECK_SEED: Final = 0
@@ -212,12 +213,12 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
         file = Path(scratch, CARD_FILE.name)  # SavedModel copies the asset and keeps its name
         file.write_text(card.to_json())
         module = PackageModule(spec.function, file)
-        try:
-            tf.saved_model.save(
-                module, str(directory), signatures=trace_signatures(spec, module), options=WITHOUT_GRADIENTS
-            )
-        except (tf.errors.OpError, OSError) as error:
-            raise PackageError(f"cannot write the package: {error}; choose another directory") from error
+        traced = trace_signatures(spec, module)
+        with refused("the function cannot be saved"):
+            try:
+                tf.saved_model.save(module, str(directory), signatures=traced, options=WITHOUT_GRADIENTS)
+            except (tf.errors.OpError, OSError) as error:
+                raise PackageError(f"cannot write the package: {error}; choose another directory") from error
     make_canonical(directory)
 
 

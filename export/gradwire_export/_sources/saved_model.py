@@ -12,6 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from gradwire._errors import PackageError, UsageError
 from gradwire_export._derivatives import Tensors
+from gradwire_export._reasons import reason
 
 CONTROL_FLOW: Final = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 
@@ -47,8 +48,7 @@ def _load(path: Path) -> Any:
     try:
         return tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow's loader raises all kinds of errors for a bad graph
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PackageError(f"cannot load {path} as a SavedModel: {reason}") from error
+        raise PackageError(f"cannot load {path} as a SavedModel: {reason(error)}") from error
 
 
 def _frozen(function: Any) -> Callable[..., Tensors]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Domain
+from gradwire_export._reasons import reason
 from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
@@ -85,13 +86,18 @@ def _record(path: Path) -> dict[str, Any]:
 def _load(path: Path, *, unsafe_lambda: bool) -> keras.Model:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=not unsafe_lambda)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # Keras's loader, and the layers' own code, raise all kinds of errors
         if "ambda" in str(error) and not unsafe_lambda:
             raise PackageError(
                 f"{path} holds a Lambda layer, which is Python code of whoever wrote the file: if you trust it, run it "
                 "with --unsafe-lambda (unsafe_lambda=True)"
             ) from error
-        raise PackageError(f"cannot load {path} as a Keras model: {error}") from error
+        hint = (
+            "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)"
+            if "Could not locate" in str(error)
+            else ""
+        )
+        raise PackageError(f"cannot load {path} as a Keras model: {reason(error)}{hint}") from error
     if not isinstance(model, keras.Model):
         raise PackageError(f"{path} holds a {type(model).__name__}, expected a Keras model")
     return model
