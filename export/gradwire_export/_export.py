@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +44,7 @@ from gradwire_export._package import (
     write_warmup,
 )
 from gradwire_export._reasons import refused
-from gradwire_export._sources import JaxFunction, Pair, Source, function_of, read_source, row_shape
+from gradwire_export._sources import JaxFunction, Names, Pair, Source, function_of, has_specs, read_source, row_shape
 
 CHECK_SEED: Final = 0
 # The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
@@ -69,8 +69,8 @@ def export(
     source: Callable[..., Any] | str | Path,
     *,
     to: str | Path,
-    inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    inputs: Mapping[str, tf.TensorSpec] | Names | None = None,
+    outputs: Names | None = None,
     wrt: Sequence[str] | None = None,
     signatures: Sequence[str] | None = None,
     name: str | None = None,
@@ -92,10 +92,11 @@ def export(
         source: a training result's directory, a .keras file, a SavedModel's directory, a Keras model, or a callable of
             one tensor for each input that returns a tensor, a sequence, or a dict of tensors.
         to: the model's directory, such as ``models/log``; the package becomes ``models/log/1``, then 2, ….
-        inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for Keras models their own
-            names in the order of the package (a single input may be renamed).
+        inputs: ``{name: tf.TensorSpec((None, …), dtype)}`` for callables; for models on disk and Keras models their
+            own names in the order of the package, or ``{name in the package: own name}`` to rename them, such as
+            ``{"mach": "Mach number"}`` (a single input may be renamed by a list, too).
         outputs: names for the outputs where the source has none, one each (a single one is ``f``); where it names them,
-            those to export.
+            those to export, in the package's order; or ``{name in the package: own name}``.
         wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters, which may
             be integers.
         signatures: which of ``jvp``, ``vjp``, ``hvp`` and ``hessian`` the package has besides ``serving_default``,
@@ -128,7 +129,11 @@ def export(
             contract.
     """
     read = _read(source, signature, unsafe_lambda=unsafe_lambda)
-    function = function_of(read.model, inputs=inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs)
+    names = None if has_specs(inputs) else cast("Names | None", inputs)
+    read = read.renamed(names or None, outputs)
+    function = function_of(
+        read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
+    )
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     for text in spec.warnings:
         warnings.warn(text, DerivativeWarning, stacklevel=2)

@@ -30,7 +30,14 @@ _DESERIALIZED: Final = "Exception encountered: "  # Keras, of an object in a fil
 _BOLD: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MARKS: Final = re.compile(r"\{\{\w+ [^}]*\}\}|\[Op:\w+\](?: name: *\S*)?|\(defined at [^)]*\)|\[\[|\]\]")
 _OPERATION: Final = re.compile(r"\[Op:(?!__)(\w+)\]|Op<name=(\w+);")
-_HEADINGS: Final = ("Graph execution error", "Detected at node", "Original stack trace", "<stack", "Stack trace", "Node: ")
+_HEADINGS: Final = (
+    "Graph execution error",
+    "Detected at node",
+    "Original stack trace",
+    "<stack",
+    "Stack trace",
+    "Node: ",
+)
 _NOT_THE_USERS: Final = tuple(
     str(path)
     for path in (

@@ -89,12 +89,15 @@ def test_what_is_not_finite_and_integers_go_through(tmp_path):
 BAD = {
     "lists of another length": (
         {"v": [[1.0, 2.0, 3.0], [1.0, 2.0]], "t": [1.0, 2.0]},
-        "2 numbers in row 1, expected 3",
+        "a row of 2 in row 1 .*, a row of 3 before",
     ),
-    "no lists": ({"v": [1.0], "t": [1.0]}, "expected lists of 3"),
-    "null in a list": ({"v": [[1.0, None, 3.0]], "t": [1.0]}, "null in a list"),
+    "no lists": (
+        {"v": [1.0], "t": [1.0]},
+        r"holds numbers, expected rows of shape \(3,\): a column of lists, or columns v\[0\]",
+    ),
+    "null in the list of row 0": ({"v": [[1.0, None, 3.0]], "t": [1.0]}, "null in the list of row 0"),
     "null": ({"v": [[1.0, 2.0, 3.0]], "t": pa.array([None], pa.float64())}, "'t' has a null in row 0"),
-    "text": ({"v": [["a", "b", "c"]], "t": [1.0]}, "'v' holds string"),
+    "text": ({"v": [["a", "b", "c"]], "t": [1.0]}, "'v' holds 'a' in row 0"),
     "missing": ({"v": [[1.0, 2.0, 3.0]]}, r"missing columns \['t'\]"),
     "taken": ({"v": [[1.0, 2.0, 3.0]], "t": [1.0], "dg_dt": [0.0]}, r"\['dg_dt'\] already"),
 }
@@ -166,9 +169,9 @@ def test_the_suffix_names_the_format_and_parquet_is_the_default(model, points, t
         open_sink(tmp_path / "out")
 
 
-def test_a_new_format_is_one_module(monkeypatch, tmp_path):
+def test_a_new_format_of_results_is_one_module(monkeypatch, tmp_path):
     """A module beside parquet.py that is named by its suffix is found by it."""
-    (tmp_path / "rows.py").write_text("open_source = lambda path: ('source', path.name)\n")
+    (tmp_path / "rows.py").write_text("open_sink = lambda path, overwrite: ('sink', path.name)\n")
     monkeypatch.setattr(_formats, "__path__", [*_formats.__path__, str(tmp_path)])
     monkeypatch.setattr(_formats, "SUFFIXES", _formats.SUFFIXES | {"rows"})
-    assert open_source("points.rows") == ("source", "points.rows")
+    assert open_sink("points.rows") == ("sink", "points.rows")

@@ -87,6 +87,29 @@ def test_a_page_says_what_the_card_says(log: Model):
     assert verdicts == ["ok", "ok", "skipped", "ok", "ok", "ok"]
 
 
+def _labelled(log: Model, labels: str | None) -> str:
+    entry = {"max": None, "rmse": None, "labels": labels}
+    errors = {"against": "10 held-out rows", "f": {"max": 0.5, "rmse": 0.25, "labels": "fitted"}}
+    card = replace(proven(log), errors=errors | ({"df_dx": entry} if labels else {}), signatures=("value", "hvp"))
+    return Page(card_page(card)).text
+
+
+def test_a_derivative_that_was_never_labelled_is_marked(log: Model):
+    """On a fit of values alone the card says so, whatever the checks of consistency say; older cards lack the word."""
+    never = _labelled(log, "never labelled")
+    assert "df_dx - - never labelled" in never
+    assert "second derivatives - - never labelled" in never
+    assert "fitted to values alone" in never
+    assert "errors of the trained function against 10 held-out rows" in never
+    assert "fitted to values alone" in _labelled(log, "not fitted")
+    assert "fitted to values alone" not in _labelled(log, "fitted")
+    assert "fitted to values alone" not in _labelled(log, "along directions")
+    assert "df_dx - - no error known" in _labelled(log, None)
+    old = Page(card_page(proven(log))).text
+    assert "fitted to values alone" not in old
+    assert "df_dx 0.001 0.0001 -" in old
+
+
 def test_a_page_needs_nothing_else(log: Model):
     """No script, no link, no outside address; both colour schemes."""
     page = card_page(proven(log))

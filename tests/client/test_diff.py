@@ -50,6 +50,18 @@ def test_a_package_does_not_differ_from_itself(make_log: Callable[..., Model], m
     assert not gradwire.diff(same[0], same[2]).differs()  # another way to the same numbers
 
 
+def test_another_order_is_a_difference(make_multi: Callable[..., Model]):
+    """Callers by position would get other numbers; the points by name are the same."""
+    model = make_multi()
+    turned = replace(model.card, inputs=model.card.inputs[::-1])
+    functions = {name: function for name, function in model._transport._functions.items() if name != "card"}
+    difference = gradwire.diff(model, Model(FakeTransport(functions, card=turned)))
+    (entry,) = difference.card
+    names = [tensor.name for tensor in model.card.inputs]
+    assert (entry.what, entry.first, entry.second) == ("order of the inputs", names, names[::-1])
+    assert entry.matters
+
+
 def test_the_largest_difference_is_found_where_it_is(make_log: Callable[..., Model]):
     """Its size, in four measures, and its place."""
     shifted = logarithm(make_log, lambda f: f + 1e-6 * (f < -2))

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gradwire._cli.io.tables import read_blocks
 from gradwire._cli.main import app
 from gradwire._cli.query import watch
 from gradwire._package.contract import TensorSpec
+from gradwire._tables import read_lines
 
 GRADWIRE = Path(sys.executable).with_name("gradwire")
 POINT = ["--input", "x=1,2,0.5", "--input", "t=1.5"]
@@ -108,7 +108,7 @@ def test_a_pipe_is_read_no_further_than_it_is_answered():
         while True:
             yield "0.5\n"
 
-    blocks = read_blocks(endless(), {"x": TensorSpec("x", "float64", (None, 1))}, ["x"], 7)
+    blocks = read_lines(endless(), {"x": TensorSpec("x", "float64", (None, 1))}, ["x"], 7)
     assert [next(blocks)["x"].shape for _ in range(3)] == [(7, 1)] * 3
 
 

@@ -317,5 +317,7 @@ def test_an_exception_without_a_message_has_its_name():
     def silent(_):
         raise SilentError
 
-    with pytest.raises(ConversionError, match=r"float32: SilentError \(test_failures.py, line \d+: raise SilentError\)"):
+    with pytest.raises(
+        ConversionError, match=r"float32: SilentError \(test_failures.py, line \d+: raise SilentError\)"
+    ):
         export(silent, to="nowhere", inputs=X)

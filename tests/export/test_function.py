@@ -66,11 +66,11 @@ def test_variables_are_the_models_sorted():
 
 
 def test_outputs_select_where_there_are_names():
-    """Of the outputs that the source names, those that are requested stay, in the source's order."""
+    """Of the outputs that the source names, those that are requested stay, in the caller's order."""
     inputs = {"x": FLAT}
     by_dict = function_of(lambda x: {"f": x * 2, "g": x * 3, "h": x}, inputs=inputs, outputs=["h", "f"])
     by_sequence = function_of(lambda x: (x * 2, x * 3, x + 1), inputs=inputs, outputs=["h", "f"], named=["f", "g", "h"])
-    assert list(by_dict.outputs) == list(by_sequence.outputs) == ["f", "h"]
+    assert list(by_dict.outputs) == list(by_sequence.outputs) == ["h", "f"]
     assert by_sequence.call({"x": tf.constant([[2.0]])})["h"].numpy() == [[3.0]]
 
 
@@ -80,6 +80,18 @@ def test_outputs_rename_where_names_are_generated():
     model = keras.Model(x, [keras.layers.Dense(1)(x), keras.layers.Dense(2)(x)])
     assert list(function_of(model, outputs=["price", "risk"]).outputs) == ["price", "risk"]
     assert list(function_of(model, outputs=[model.output_names[1]]).outputs) == [model.output_names[1]]
+
+
+def test_inputs_and_outputs_can_be_renamed():
+    """A mapping gives a package's name for the model's own: layers' names, and dicts' keys, may be anything."""
+    a, b = keras.Input((1,), name="Mach number"), keras.Input((1,), name="alpha (deg)")
+    model = keras.Model({"Mach number": a, "alpha (deg)": b}, {"Lift coefficient": a / b, "other": b})
+    function = function_of(
+        model, inputs={"alpha": "alpha (deg)", "mach": "Mach number"}, outputs={"cl": "Lift coefficient"}
+    )
+    assert (list(function.inputs), list(function.outputs)) == (["alpha", "mach"], ["cl"])
+    outputs = function.call({"mach": tf.constant([[6.0]]), "alpha": tf.constant([[2.0]])})
+    assert outputs["cl"].numpy() == [[3.0]]
 
 
 def test_wrt_keeps_the_models_order():

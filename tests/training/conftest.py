@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradwire_training import Samples, fit, mlp, problems, with_dtype
-from gradwire_training._fit.evaluation import EvaluationSet, compare
+from gradwire_training._fit.evaluation import compare
 from gradwire_training._models.io_binding import IoBinding
 from gradwire_training._objective.objective import Objective
 
@@ -32,8 +32,7 @@ def changed():
 
     def change(result, **fields):
         result = replace(result, **fields)
-        rows = EvaluationSet.of(result.request.samples, result.request.validation)
-        return replace(result, comparison=compare(result.model, result.binding, rows))
+        return replace(result, comparison=compare(result.model, result.binding, result.request))
 
     return change
 

@@ -16,8 +16,12 @@ GOOD = {"spot": [1.0, 2.0], "vol": [0.1, 0.2], "price": [3.0, 4.0], "dprice_dspo
 # name: (text of a CSV file or a table, arguments, what the message must say)
 BAD = {
     "no such file": (None, NAMED, r"cannot read .*data.csv: .*No such file"),
-    "an empty file": ("", NAMED, r"cannot read .*data.csv: Empty CSV file"),
-    "no rows": ("spot,vol,price\n", NAMED, r"x 'spot' is empty, shape \(0,\): give at least one row"),
+    "an empty file": ("", NAMED, r"cannot read .*data.csv: it is empty, expected columns and rows"),
+    "no rows": (
+        "spot,vol,price\n",
+        NAMED,
+        r"data.csv has no rows, only the columns spot, vol, price: give at least one row",
+    ),
     "wrong column": (
         "spott,vol,price\n1,2,3\n",
         NAMED,

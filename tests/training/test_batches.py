@@ -148,7 +148,7 @@ def test_a_stream_is_fitted_saved_and_repeated(path, tmp_path, small):
     stream = Stream(path, units={"x": "m"}, block_rows=200)
     result = fit(small(), stream, steps=100)
     assert (result.request.optimizer.name, result.status) == ("adam", "completed")
-    assert result.errors["against"] == f"{stream.validation.count} rows that were held out of the fit"
+    assert result.errors["against"] == f"{stream.validation.count} held-out rows"
     assert result.loss < result.history["loss"][0]
     saved = result.save(tmp_path / "fit")
     assert repeat(saved).loss == result.loss

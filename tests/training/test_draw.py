@@ -140,7 +140,7 @@ def test_rows_held_out_are_drawn_as_points(quick, changed):
     curve = _Curve.of(result)
     assert not curve.is_truth
     np.testing.assert_array_equal(curve.x, x[1::2])
-    assert "the rows held out" in _plots(result)["value"].svg()
+    assert "the held-out rows" in _plots(result)["value"].svg()
 
 
 def test_a_fit_without_a_finite_value_is_drawn(log, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradwire._errors import DataError, UsageError
-from gradwire_training import Derivative, Samples, fit, hold_out, mlp, repeat, split_pins
+from gradwire_training import Derivative, Samples, Value, fit, hold_out, mlp, repeat, split_pins, summarize
 
 X = np.linspace(1, 2, 50)
 
@@ -55,7 +55,7 @@ def test_errors_are_those_of_the_rows_held_out(rows, tmp_path):
     result = fit(model, fitted, validation=held, steps=20, optimizer="adam")
     assert (result.errors["points"], result.errors["against"]) == (
         10,
-        "10 rows that were held out of the fit",
+        "10 held-out rows",
     )
     worst = np.abs(np.asarray(result.model(held.x["x"].astype(np.float32))) - held.y["f"]).max()
     assert result.errors["f"]["max"] == pytest.approx(worst, rel=1e-4)
@@ -66,6 +66,44 @@ def test_errors_are_those_of_the_rows_held_out(rows, tmp_path):
     again = repeat(tmp_path / "log")
     assert (again.errors, again.loss) == (result.errors, result.loss)
     assert again.request.samples.units == {"x": "m", "f": "1"}
+
+
+@pytest.mark.slow
+def test_what_was_never_labelled_says_so_and_overfitting_shows():
+    """Noisy values and a label of one slope alone: the errors of both are on fitted rows, too; the other has none."""
+    generator = np.random.default_rng(0)
+    x, t = generator.uniform(1, 2, (2, 30))
+    samples = Samples({"x": x, "t": t}, {"f": x * t + generator.normal(0, 0.1, 30)}, {"f": {"x": t}})
+    fitted, held = hold_out(samples)
+    result = fit(mlp(inputs={"x": 1, "t": 1}, outputs={"f": 1}, scale=fitted), fitted, validation=held, steps=60)
+    errors = result.errors
+    assert errors["df_dt"] == {"max": None, "rmse": None, "training_rmse": None, "labels": "never labelled"}
+    assert (errors["f"]["labels"], errors["df_dx"]["labels"]) == ("fitted", "fitted")
+    assert errors["second_derivatives"] == "never labelled"
+    names = [tensor.name for tensor in result.binding.inputs]
+    for rows, key in ((fitted, "training_rmse"), (held, "rmse")):
+        columns = {name: rows.x[name].astype(np.float32) for name in names}
+        by_hand = np.sqrt(np.mean((np.asarray(result.model(columns)["f"]) - rows.y["f"]) ** 2))
+        assert errors["f"][key] == pytest.approx(by_hand, rel=1e-3)
+    assert errors["f"]["rmse"] > 1.3 * errors["f"]["training_rmse"]
+    assert not result.comparison.is_of_values_alone
+
+
+@pytest.mark.slow
+def test_a_fit_of_values_alone_says_so():
+    """Slopes that nobody labelled are never labelled; those that were measured and not fitted are told apart."""
+    model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(4,))
+    for slopes, labels in ((None, "never labelled"), (1 / X, "not fitted")):
+        fitted, held = hold_out(Samples(X, np.log(X), slopes))
+        result = fit(model, fitted, loss=Value(), validation=held, steps=3, optimizer="sgd")
+        assert result.errors["df_dx"]["labels"] == labels
+        assert (result.errors["df_dx"]["rmse"] is None) == (slopes is None)
+        assert result.comparison.is_of_values_alone
+        assert any("fitted to values alone" in line for line in summarize(result).notes)
+    along = Samples(X, np.log(X), x_dot=np.full(50, 2.0), y_dot=2 / X)
+    result = fit(model, along, steps=3, optimizer="sgd")
+    assert result.errors["df_dx"]["labels"] == "along directions"
+    assert not result.comparison.is_of_values_alone
 
 
 def test_validation_with_other_columns_is_refused(rows):

@@ -149,7 +149,7 @@ def test_a_missing_library_is_named(monkeypatch, tmp_path):
     """Parquet without pyarrow says what to install, and arrays are read without it."""
     path = _written(tmp_path, "parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'gradwire\[train\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'gradwire\[batch\]'"):
         Samples.read(path)
     assert Samples.read({"x": [1.0], "f": [2.0]}).count == 1
 

@@ -62,7 +62,7 @@ TABLE = {
         2,
         "missing columns ['x']",
     ),
-    "batch: text column": ("batch text.parquet out.parquet --model models/log", 2, "holds string"),
+    "batch: text column": ("batch text.parquet out.parquet --model models/log", 2, "holds 'one' in row 0"),
     "batch: null": ("batch null.parquet out.parquet --model models/log", 2, "null in row 1"),
     "batch: column taken": ("batch taken.parquet out.parquet --model models/log", 2, "['f'] already"),
     "batch: no rows": ("batch empty.parquet out.parquet --model models/log", 2, "no rows"),

@@ -62,7 +62,7 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     assert "data.parquet: 60 rows with 60 values and 111 derivatives; fitting values and derivatives" in shown.err
     assert "columns left out: day" in shown.err
     assert "fitting 48 rows; 12 rows are held out to measure errors on" in shown.err
-    assert "12 rows that were held out of the fit" in shown.out
+    assert "12 held-out rows" in shown.out
     gradwire_export.export(place / "build" / "price", to=place / "models" / "price")
     card = json.loads((place / "models/price/1/assets/card.json").read_text())
     assert [(entry["name"], entry["unit"]) for entry in card["inputs"]] == [("spot", "USD"), ("vol", "1")]
@@ -71,7 +71,7 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     domain = card["inputs"][0]["domain"]
     assert spot.min() <= domain["lower"][0] < domain["upper"][0] <= spot.max()
     assert {"price", "dprice_dspot", "dprice_dvol"} <= set(card["errors"])
-    assert card["errors"]["against"] == "12 rows that were held out of the fit"
+    assert card["errors"]["against"] == "12 held-out rows"
     assert card["errors"]["price"]["max"] < 0.1
     assert not (place / "build/price.checkpoint").exists()
 
@@ -83,7 +83,7 @@ BAD = {
     "names not given": (GOOD, {}, "name them: inputs and outputs"),
     "text in a number": (GOOD + "1,x,3\n", NAMED, "column 'vol' holds 'x' in row 3"),
     "infinity": (GOOD + "1,0.2,inf\n", NAMED, "y 'price' holds infinity at row 3"),
-    "no rows": ("spot,vol,price\n", NAMED, "x 'spot' is empty"),
+    "no rows": ("spot,vol,price\n", NAMED, "has no rows, only the columns spot, vol, price"),
     "all labels missing": ("spot,vol,price\n1,0.2,\n2,0.2,\n", NAMED, "the samples hold no value"),
     "no derivative": (GOOD, {**NAMED, "loss": "sobolev"}, "the samples hold no derivative"),
     "no pin": ("x,f,df_dx\n1,2,3\n", {"loss": "derivative"}, "no row has a value alone"),

@@ -21,6 +21,7 @@ DomainOption = Annotated[
 ]
 ReportFormat = Annotated[Report, typer.Option(help="Output format.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random points.")]
+DecimalMark = Annotated[str, typer.Option("--decimal", help="Decimal mark of text, '.' or ','.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for a response.")]
 
 

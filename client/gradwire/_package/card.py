@@ -61,7 +61,8 @@ class Card:
         second_derivatives: ``{output: {first input: {second input: tensor name}}}``, each pair once, in the inputs'
             order; empty where there is no signature `hessian`.
         trained: how it was fitted (problem, loss, optimiser, samples, seed, seconds), or None.
-        errors: of the trained function against the truth, ``{tensor: {"max": …, "rmse": …}}`` and on what, or None.
+        errors: of the trained function by tensor, ``{tensor: {"max": …, "rmse": …, "training_rmse": …, "labels": …}}``,
+            and ``"against"`` what: held-out rows, or the truth of a built-in problem; or None.
         checks: the results of the checks at export.
         compiled: ``{"by": "xla", "batch_sizes": [rows, …], "needs": flag of a CPU server}``, or None.
         reference: points with the values and derivatives that a float64 run of the model gives there, or None.

@@ -6,6 +6,7 @@ A signature's tensors are named here and nowhere else. Names are for people: pro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -266,14 +267,19 @@ def check_names(
         cases: dict[str, str] = {}
         for name in names:
             if not (name.isidentifier() and name.isascii() and name[0] != "_"):
-                raise UsageError(f"{role} {name!r} is not a name: use letters, digits and underscores, a letter first")
+                raise UsageError(
+                    f"{role} {name!r} is not a name: use letters, digits and underscores, a letter first; "
+                    + _way_out(role, name)
+                )
             if cases.setdefault(name.lower(), name) != name:
                 raise UsageError(
                     f"{role}s {cases[name.lower()]!r} and {name!r} differ in case alone, and TensorFlow's graphs cannot "
                     "tell them apart: rename one of them"
                 )
             if name.endswith(RESERVED_SUFFIXES):
-                raise UsageError(f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents: rename it")
+                raise UsageError(
+                    f"{role} {name!r} ends in _dot or _bar, which name tangents and cotangents; " + _way_out(role, name)
+                )
             _claim(taken, name, f"{role} {name!r}")
     derivatives = {output: {name: derivative_name(output, name) for name in wrt} for output in outputs}
     seconds = second_derivative_names(outputs, wrt)
@@ -284,6 +290,15 @@ def check_names(
             for second, name in names.items():
                 _claim(taken, name, f"the derivative of {output!r} with respect to {first!r}, {second!r}")
     return derivatives
+
+
+def _way_out(role: str, name: str) -> str:
+    """Say how a column or a tensor of this name gets another one."""
+    joined = name.replace(TANGENT, TANGENT[1:]).replace(COTANGENT, COTANGENT[1:])
+    new = re.sub(r"\W+", "_", joined, flags=re.ASCII).strip("_")
+    new = new if new[:1].isalpha() else f"{role[0]}_{new}".rstrip("_")
+    own = f"'{name}'" if "," in name or " " in name else name
+    return f'rename it, or map it to a name: --{role}s "{new}={own}" ({role}s={{{new!r}: {name!r}}})'
 
 
 def _claim(taken: dict[str, str], name: str, owner: str) -> None:

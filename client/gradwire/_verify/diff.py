@@ -140,6 +140,8 @@ def _card_differences(cards: tuple[Card, Card], models: tuple[Model, Model]) -> 
         tensors: list[dict[str, CardTensor]] = [
             {tensor.name: tensor for tensor in getattr(card, role)} for card in cards
         ]
+        if tensors[0].keys() == tensors[1].keys():  # callers by position, and vectors, go by it
+            yield from _unless_same(f"order of the {role}", *(list(by_name) for by_name in tensors), matters=True)
         for name in dict.fromkeys([*tensors[0], *tensors[1]]):
             a, b = (by_name.get(name) for by_name in tensors)
             if a is None or b is None:

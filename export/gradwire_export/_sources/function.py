@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import keras
 import tensorflow as tf
@@ -13,8 +13,10 @@ from gradwire._errors import ConversionError, UsageError
 from gradwire._package import check_names
 from gradwire_export._derivatives import TensorFunction, Tensors
 from gradwire_export._reasons import refused
+from gradwire_export._sources.saved_model import SavedFunction
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
+Names: TypeAlias = "Sequence[str] | Mapping[str, str]"  # in the package's order; or name in the package -> own name
 
 DEFAULT_INPUT: Final = "x"
 DEFAULT_OUTPUT: Final = "f"
@@ -39,33 +41,57 @@ class OutputNames:
     """The names of a source's outputs, and which of them a package has."""
 
     own: Sequence[str] | None  # the source's names for a sequence, or None
-    # The caller's: some of the source's names; where it has none, or they are generated, new ones for all.
-    requested: Sequence[str] | None
+    # The caller's, in the package's order: some of the source's names, or a new name for each that is to be there;
+    # where the source has none, or they are generated, new ones for all.
+    requested: Names | None
     generated: bool = False  # Keras derived the source's names from its layers'
+    recorded: bool = False  # they are those of a fit, whose order is the package's
 
     def label(self, result: Any) -> Tensors:
         """Name what a function returned (a tensor, sequence or dict), without the outputs that are not requested."""
         if isinstance(result, Mapping):
-            return self._select({str(name): tensor for name, tensor in result.items()})
+            return self._select(self._recorded({str(name): tensor for name, tensor in result.items()}))
         tensors = list(result) if isinstance(result, (list, tuple)) else [result]
-        renames = (
-            self.requested and len(self.requested) == len(tensors) and not set(self.requested) & set(self.own or ())
-        )
-        if self.own and not (self.generated and renames):
-            return self._select(dict(zip(self.own, tensors, strict=True)))
-        names = self.requested or ([DEFAULT_OUTPUT] if len(tensors) == 1 else [])
+        own = list(self.own or ())
+        renames = isinstance(self.requested, Sequence) and not set(self.requested) & set(own)
+        if own and not (self.generated and (renames or (self.requested is None and len(tensors) == 1))):
+            return self._select(dict(zip(own, tensors, strict=True)))
+        if isinstance(self.requested, Mapping):
+            raise UsageError(
+                f"outputs is {dict(self.requested)}, and the function's outputs have no names: list new ones"
+            )
+        names = list(self.requested or ([DEFAULT_OUTPUT] if len(tensors) == 1 else []))
         if len(names) != len(tensors):
-            raise UsageError(f"the function has {len(tensors)} outputs and {len(names)} names {list(names)}: name each")
+            raise UsageError(f"the function has {len(tensors)} outputs and {len(names)} names {names}: name each")
         return dict(zip(names, tensors, strict=True))
+
+    def _recorded(self, named: Tensors) -> Tensors:
+        """Order a dict as the record does; a single output has the record's name whatever the model calls it."""
+        if not (self.recorded and self.own):
+            return named
+        if len(named) == len(self.own) == 1:
+            return dict(zip(self.own, named.values(), strict=True))
+        return {name: named[name] for name in self.own} if set(self.own) == set(named) else named
 
     def _select(self, named: Tensors) -> Tensors:
         if self.requested is None:
             return named
-        if not self.requested or set(self.requested) - set(named):
+        requested = own_names(self.requested)
+        if not requested or set(requested.values()) - set(named):
             raise UsageError(
-                f"outputs names {list(self.requested)}, and the function's own are {list(named)}: choose some of those"
+                f"outputs names {list(requested.values())}, and the function's own are {list(named)}: choose some of those"
             )
-        return {name: tensor for name, tensor in named.items() if name in self.requested}
+        return {name: named[own] for name, own in requested.items()}
+
+
+def has_specs(inputs: Mapping[str, Any] | Sequence[str] | None) -> bool:
+    """Whether the inputs that a caller gave are specs by name, and not names."""
+    return isinstance(inputs, Mapping) and any(not isinstance(own, str) for own in inputs.values())
+
+
+def own_names(names: Names) -> dict[str, str]:
+    """Return ``{name in the package: the source's own}`` for names that a caller gave in either form."""
+    return dict(names) if isinstance(names, Mapping) else {name: name for name in names}
 
 
 def row_shape(spec: tf.TensorSpec) -> tuple[int, ...]:
@@ -76,31 +102,37 @@ def row_shape(spec: tf.TensorSpec) -> tuple[int, ...]:
 def function_of(
     source: Callable[..., Any],
     *,
-    inputs: Mapping[str, tf.TensorSpec] | Sequence[str] | None = None,
-    outputs: Sequence[str] | None = None,
+    inputs: Mapping[str, tf.TensorSpec] | Names | None = None,
+    outputs: Names | None = None,
     wrt: Sequence[str] | None = None,
     named: Sequence[str] | None = None,
 ) -> Function:
-    """Return the Function of a Keras model, or of a callable of one tensor for each input, in order.
+    """Return the Function of a Keras model or a SavedModel, or of a callable of one tensor for each input, in order.
 
     The arguments are those of ``export``; ``named`` has the names of outputs that the source returns as a sequence.
     """
-    if isinstance(source, keras.Model) and source.inputs and not isinstance(inputs, Mapping):
-        called, specs = _keras_function(source, inputs)
-        own = named or (list(source.output_names) if len(source.outputs) > 1 else None)
-        names = OutputNames(own, outputs, generated=named is None)
+    if isinstance(source, keras.Model) and source.inputs and not has_specs(inputs):
+        called, specs = _keras_function(source, cast("Names | None", inputs))
+        names = OutputNames(named or _output_layers(source), outputs, generated=named is None, recorded=bool(named))
+    elif isinstance(source, SavedFunction) and not has_specs(inputs):
+        called, specs = _saved_function(source, cast("Names | None", inputs))
+        names = OutputNames(named, outputs)
     elif isinstance(inputs, Mapping):
-        specs = _callable_specs(inputs)
+        specs = _callable_specs(cast("Mapping[str, tf.TensorSpec]", inputs))
         called = source
         names = OutputNames(named, outputs)
     else:
         raise UsageError(
             f"export of {source!r} needs inputs, such as "
-            'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models know their own'
+            'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models and SavedModels know their own'
         )
     check_names(specs, ())
     resources = source if isinstance(source, tf.Module) else None
     return _trace(called, specs, names, _differentiated(specs, wrt), resources)
+
+
+def _output_layers(model: keras.Model) -> list[str]:
+    return [model.layers[-1].name] if isinstance(model, keras.Sequential) else list(model.output_names)
 
 
 def _differentiated(specs: Mapping[str, tf.TensorSpec], wrt: Sequence[str] | None) -> tuple[str, ...]:
@@ -147,24 +179,36 @@ def _callable_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorS
     return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
 
 
-def _keras_function(
-    model: keras.Model, names: Sequence[str] | None
+def _saved_function(
+    source: SavedFunction, requested: Names | None
 ) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
+    """Return a SavedModel's signature as a callable in the package's order, and its specs by the package's names."""
+    names = _input_names(list(source.specs), requested)
+
+    def call(*tensors: tf.Tensor) -> Any:
+        by_own = dict(zip(names.values(), tensors, strict=True))
+        return source(*(by_own[own] for own in source.specs))
+
+    return call, _callable_specs({name: source.specs[own] for name, own in names.items()})
+
+
+def _keras_function(model: keras.Model, requested: Names | None) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
     """Return the model as a callable of one tensor for each input, and the inputs' specs in the same order."""
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     own = _keras_inputs(structure)
-    names = _keras_names(list(own), names)
-    order = names if len(names) > 1 else list(own)  # the model's own names, in the package's order
+    if requested is None and len(own) == 1 and next(iter(own)).startswith(GENERATED_NAMES):
+        requested = [DEFAULT_INPUT]
+    names = _input_names(list(own), requested)
 
     def call(*tensors: tf.Tensor) -> Any:
-        by_own = dict(zip(order, tensors, strict=True))
+        by_own = dict(zip(names.values(), tensors, strict=True))
         if isinstance(structure, Mapping):
             return model(by_own, training=False)
         several = isinstance(structure, (list, tuple))
         return model([by_own[name] for name in own] if several else tensors[0], training=False)
 
     specs = {}
-    for name, key in zip(names, order, strict=True):
+    for name, key in names.items():
         shape = tf.TensorShape((None, *own[key].shape[1:]))
         _require_known_row("input", name, shape)
         specs[name] = tf.TensorSpec(shape, own[key].dtype, name=name)
@@ -179,18 +223,19 @@ def _keras_inputs(structure: Any) -> dict[str, Any]:
     return {tensor.name: tensor for tensor in tensors}
 
 
-def _keras_names(own: list[str], names: Sequence[str] | None) -> list[str]:
-    if len(own) == 1:
-        generated = own[0].startswith(GENERATED_NAMES)
-        names = names or ([DEFAULT_INPUT] if generated else own)
-    if names is None:
-        return own
-    if len(names) != len(own) or (len(own) > 1 and set(names) != set(own)):
+def _input_names(own: list[str], requested: Names | None) -> dict[str, str]:
+    """Return ``{name in the package: the source's own}`` in the package's order; a lone input may be renamed."""
+    if requested is None:
+        return {name: name for name in own}
+    names = own_names(requested)
+    if len(own) == len(names) == 1 and isinstance(requested, Sequence):
+        return dict(zip(names, own, strict=True))
+    if len(names) != len(own) or set(names.values()) != set(own):
         raise UsageError(
-            f"inputs names {list(names)}, and the model's own are {own}: name those, in any order; only a single input can "
-            "be renamed"
+            f"inputs names {list(names.values())}, and the model's own are {own}: name each of those once, in any order, "
+            'as {name in the package: the model\'s own} to rename them (--inputs "mach=Mach number")'
         )
-    return list(names)
+    return names
 
 
 def _output_spec(name: str, tensor: Any) -> tf.TensorSpec:

@@ -14,6 +14,7 @@ from gradwire._errors import PackageError, UsageError
 from gradwire_export._derivatives import Tensors
 from gradwire_export._reasons import reason
 
+CALLS: Final = ("PartitionedCall", "StatefulPartitionedCall")
 CONTROL_FLOW: Final = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 
 
@@ -32,8 +33,10 @@ class SavedFunction(tf.Module):
             raise UsageError(f"{path} has no signature {signature!r}, expected one of {sorted(loaded.signatures)}")
         function = loaded.signatures[signature]
         named = function.structured_input_signature[1]
-        self.specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in named.items()}
-        self._called = _frozen(function) if _loops_read_variables(function) else function.__call__
+        order = _input_order(function)
+        self.specs = {name: tf.TensorSpec(named[name].shape, named[name].dtype, name=name) for name in order}
+        called = _frozen(function) if _loops_read_variables(function) else function.__call__
+        self._called = _in_order(called, _output_order(function))
         # Attributes stay alive, and are saved: the variables; all of the model only where it has tables.
         self.read = list(function.graph.variables)
         handles = {id(variable.handle) for variable in self.read}
@@ -51,9 +54,61 @@ def _load(path: Path) -> Any:
         raise PackageError(f"cannot load {path} as a SavedModel: {reason(error)}") from error
 
 
+def _input_order(function: Any) -> list[str]:
+    """Name a signature's inputs in the order in which the function behind it takes them.
+
+    A signature itself has no order: TensorFlow stores its names in maps, which come back in another order in every
+    process. It calls one function, whose arguments have theirs; where it does not, names are sorted.
+    """
+    names = _placeholders(function)
+    call = _called_function(function)
+    taken = [names[tensor.op.name] for tensor in call.inputs if tensor.op.name in names] if call is not None else []
+    return taken if len(set(taken)) == len(taken) == len(names) else list(names.values())
+
+
+def _placeholders(function: Any) -> dict[str, str]:
+    """Return a signature's inputs by the operation that stands for each, which need not have its name."""
+    names = sorted(function.structured_input_signature[1])  # as TensorFlow flattens a dict
+    return {tensor.op.name: name for name, tensor in zip(names, function.inputs, strict=False)}
+
+
+def _output_order(function: Any) -> list[str]:
+    """Name a signature's outputs in the order in which the function behind it returns them, else sorted."""
+    names = sorted(function.structured_outputs)
+    call = _called_function(function)
+    if call is None:
+        return names
+    places = [(_place_in(call, tensor), name) for name, tensor in zip(names, function.outputs, strict=True)]
+    return [name for _, name in sorted(places)] if all(place >= 0 for place, _ in places) else names
+
+
+def _in_order(called: Callable[..., Tensors], names: list[str]) -> Callable[..., Tensors]:
+    def call(**tensors: Any) -> Tensors:
+        outputs = called(**tensors)
+        return {name: outputs[name] for name in names}
+
+    return call
+
+
+def _called_function(function: Any) -> Any:
+    """Return the one operation through which a signature calls the function that it was made of, or None."""
+    calls = [op for op in function.graph.get_operations() if op.type in CALLS]
+    return calls[0] if len(calls) == 1 else None
+
+
+def _place_in(call: Any, tensor: Any) -> int:
+    """Return which result of a call a tensor is, behind operations that hand it on; -1 for anything else."""
+    while tensor.op is not call:
+        if tensor.op.type != "Identity":
+            return -1
+        tensor = tensor.op.inputs[0]
+    return tensor.value_index
+
+
 def _frozen(function: Any) -> Callable[..., Tensors]:
     constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    inputs = [tensor.op.name for tensor in constant.inputs]
+    names = _placeholders(function)
+    inputs = [names[tensor.op.name] for tensor in constant.inputs]
     outputs = sorted(function.structured_outputs)  # as TensorFlow flattens a dict
 
     def call(**tensors: Any) -> Tensors:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import keras
-import tensorflow as tf
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Domain
+from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Domain, derivative_name, tangent_name
 from gradwire_export._reasons import reason
+from gradwire_export._sources.function import Names, own_names
 from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
@@ -27,20 +27,47 @@ class Source:
 
     model: Callable[..., Any]  # a Keras model, or a callable of one tensor for each input
     name: str | None = None
-    # Names in the model's order, or None for the model's own; specs by name for a callable.
-    inputs: Sequence[str] | Mapping[str, tf.TensorSpec] | None = None
-    outputs: list[str] | None = None  # as for the inputs
+    inputs: Names | None = None  # in the package's order, or None for the model's own
+    outputs: list[str] | None = None  # in the record's order, or None for the model's own
     domain: Mapping[str, Domain] = field(default_factory=dict)  # by input name
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
 
+    def renamed(self, inputs: Names | None, outputs: Names | None) -> Source:
+        """Return the source with what is known of it under the names that a package gives its inputs and outputs."""
+        if self.inputs is None or self.outputs is None:
+            return replace(self, inputs=inputs)
+        wrt = own_names(self.inputs if inputs is None else inputs)
+        if len(wrt) == len(self.inputs) == 1 and not isinstance(inputs, Mapping):
+            wrt = dict(zip(wrt, self.inputs, strict=True))  # a lone input may be renamed
+        if set(wrt.values()) != set(self.inputs):
+            raise UsageError(
+                f"inputs names {list(wrt.values())}, and the fit's are {self.inputs}: name each of those once"
+            )
+        tensors = _new_names(wrt, own_names(self.outputs if outputs is None else outputs))
+        return replace(
+            self,
+            inputs=list(wrt) if len(wrt) == 1 else wrt,  # the model may call a lone one by another name
+            domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
+            units={tensors.get(name, name): unit for name, unit in self.units.items()},
+            errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
+        )
+
+
+def _new_names(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return ``{name in the record: name in the package}`` of inputs, outputs, derivatives and tangents."""
+    tensors = {own: name for name, own in inputs.items()}
+    for name, own in outputs.items():
+        tensors |= {own: name, tangent_name(own): tangent_name(name)}
+        tensors |= {derivative_name(own, x): derivative_name(name, new) for new, x in inputs.items()}
+    return tensors
+
 
 def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool = False) -> Source:
     """Read a training result's directory, a .keras file, or a SavedModel's directory."""
     if (path / GRAPH_FILE).is_file():
-        saved = SavedFunction(path, signature or SERVING_DEFAULT)
-        return Source(saved, inputs=saved.specs)
+        return Source(SavedFunction(path, signature or SERVING_DEFAULT))
     if signature is not None:
         raise UsageError(f"signature names {signature!r}, and {path} is not a SavedModel: leave it out")
     if path.is_file() and path.suffix == ".keras":

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradwire._errors import DataError
 from gradwire._package import check_names, derivative_name, derivative_shape, tangent_name
-from gradwire_training._data.columns import NUMBER_KINDS
+from gradwire._tables import Elements, elements_of, join
 from gradwire_training._data.read import LazyTable
 
-ELEMENT: Final = re.compile(r"(?P<base>[^\[\]]+)\[(?P<index>\d+(?:\s*,\s*\d+)*)\]")  # x[0], df_dx[1,0]
 SHOWN: Final = 12  # columns in a message or a note
-
-Elements = dict[tuple[int, ...], str]  # index -> column
 
 
 @final
@@ -35,7 +30,7 @@ class Roles:
     @classmethod
     def of(cls, table: LazyTable, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Roles:
         """Assign the columns their roles; inputs or outputs that are None are inferred from the derivatives' names."""
-        bases = _bases(table)
+        bases = elements_of(table.names, table.what)
         if inputs is None or outputs is None:
             inputs, outputs = _inferred(list(bases), inputs, outputs, table.what)
         for name in (*inputs, *outputs):
@@ -78,39 +73,9 @@ class Roles:
 
     def _read(self, table: LazyTable, base: str, shape: tuple[int, ...] | None = None) -> Any:
         """Read a column, or one column an element; elements that a derivative lacks are missing labels."""
-        elements = self.bases[base]
-        if () in elements:
-            column = np.asarray(table.read(elements[()]))
-            unknown = shape is not None and column.ndim == 1 and column.dtype.kind == "f" and np.isnan(column).all()
-            return np.full((len(column), *shape), np.nan) if unknown and shape else column
-        if shape is None or len(shape) != len(next(iter(elements))):
-            shape = tuple(max(sizes) + 1 for sizes in zip(*elements, strict=True))
-            if missing := [index for index in np.ndindex(*shape) if index not in elements]:
-                element = f"{base}[{','.join(map(str, missing[0]))}]"
-                raise DataError(f"column {element!r} is missing: {list(elements.values())} are there")
-        if outside := [column for index, column in elements.items() if any(np.greater_equal(index, shape))]:
-            raise DataError(f"column {outside[0]!r} is one too many: a row of {base!r} has shape {shape}")
-        read = {index: np.asarray(table.read(column)) for index, column in elements.items()}
-        joined = np.full((len(next(iter(read.values()))), *shape), np.nan)
-        for index, array in read.items():
-            joined[(slice(None), *index)] = _flat(elements[index], array)
-        return joined
-
-
-def _bases(table: LazyTable) -> dict[str, Elements]:
-    bases: dict[str, Elements] = {}
-    for name in table.names:
-        match = ELEMENT.fullmatch(name)
-        base = match["base"].strip() if match else name.strip()
-        index = tuple(int(part) for part in match["index"].split(",")) if match else ()
-        elements = bases.setdefault(base, {})
-        if any(len(other) != len(index) or other == index for other in elements):
-            raise DataError(
-                f"{table.what} has columns {[*elements.values(), name]}, which do not fit together: "
-                f"give {base!r}, or {base}[0], {base}[1], …"
-            )
-        elements[index] = name
-    return bases
+        array = join(base, self.bases[base], table.read, shape)
+        unknown = shape is not None and array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).all()
+        return np.full((len(array), *shape), np.nan) if unknown and shape else array
 
 
 def _inferred(
@@ -152,12 +117,6 @@ def _notes(bases: Mapping[str, Elements], inputs: Sequence[str], outputs: Sequen
 def _derivative_shape(output: Any, wrt: Any) -> tuple[int, ...]:
     rows = (np.shape(output)[1:] or (1,), np.shape(wrt)[1:] or (1,))
     return derivative_shape(*rows)
-
-
-def _flat(column: str, array: NDArray[Any]) -> NDArray[Any]:
-    if array.ndim != 1 or array.dtype.kind not in NUMBER_KINDS:
-        raise DataError(f"column {column!r} holds {array.dtype} of shape {array.shape}, expected one number a row")
-    return array
 
 
 def _listed(names: Sequence[str]) -> str:

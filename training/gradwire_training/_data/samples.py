@@ -119,6 +119,7 @@ class Samples:
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         units: Mapping[str, str] | None = None,
+        decimal: str = ".",
     ) -> Samples:
         """Read samples from a table whose columns have the contract's names.
 
@@ -127,18 +128,19 @@ class Samples:
         ``f_dot``. Empty cells, nulls and NaN are missing labels; other columns are left out.
 
         Args:
-            source: a path (``.parquet``, ``.csv``, ``.tsv``, ``.arrow``, ``.feather``), a pandas DataFrame, a
+            source: a path (Parquet, Arrow, CSV, TSV, JSON, NPZ, extended XYZ: see docs/data.md), a pandas DataFrame, a
                 pyarrow Table (or anything that it takes), or a mapping: column -> array.
             inputs: names, in the model's order; both left out, names of derivatives tell which they are.
             outputs: names.
             units: input or output -> unit.
+            decimal: the decimal mark of a CSV or TSV file, a point or a comma.
 
         Raises:
             DataError: the file cannot be read, has no such column, or holds something that is not a number; names
                 the column and the row, counted from 0.
             MissingExtra: pandas or pyarrow is not installed.
         """
-        table = read_columns(source)
+        table = read_columns(source, decimal=decimal)
         roles = Roles.of(table, inputs, outputs)
         return cls(**roles.arrays(table), units=units, notes=roles.notes)
 

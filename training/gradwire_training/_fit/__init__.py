@@ -1,6 +1,6 @@
 """A fit: from samples to a result, its record, and its repetition."""
 
-from gradwire_training._fit.evaluation import POINTS, Comparison, TensorComparison, evaluate
+from gradwire_training._fit.evaluation import POINTS, Comparison, TensorComparison, Unmeasured, evaluate
 from gradwire_training._fit.fit import DTYPE, fit, repeat
 from gradwire_training._fit.record import require_target
 from gradwire_training._fit.request import Request
@@ -13,6 +13,7 @@ __all__ = [
     "Request",
     "Result",
     "TensorComparison",
+    "Unmeasured",
     "evaluate",
     "fit",
     "record_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, final
 
 import keras
@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from gradwire._errors import ConversionError
 from gradwire._package import derivative_name, tangent_name
 from gradwire_export import row_derivatives
-from gradwire_training._data import Derivatives, Samples, Table
+from gradwire_training._data import ColumnKey, Derivatives, Samples, Table
+from gradwire_training._fit.request import Request
 from gradwire_training._models import IoBinding
+from gradwire_training._objective import FittedRows
 
 POINTS: Final = 1_000  # of the domain: the targets are stated on as many
+FITTED_POINTS: Final = 10_000  # of the fitted rows, at random where there are more: enough for an rmse to a percent
+FITTED_STREAM: Final = 6  # of random numbers, apart from those behind points, weights and splits
 
 Kind: TypeAlias = "Literal['value', 'derivative', 'directional']"
+Reference: TypeAlias = "Literal['truth', 'held-out rows', 'fitted rows']"
+# What the labels of a tensor were for; those along directions tell a combination of partial derivatives.
+Labels: TypeAlias = "Literal['fitted', 'along directions', 'not fitted', 'never labelled']"
 
 
 @final
@@ -30,25 +37,45 @@ class EvaluationSet:
     x: Table
     y: Table
     dydx: Derivatives
-    directional: Samples  # compared along their own directions, where they have some
+    directions: tuple[Table, Table, Table]  # rows, their directions, and the derivatives along them
     units: Mapping[str, str]
     against: str
-    is_truth: bool = False  # known all over the domain, and not only at some rows
+    reference: Reference
 
     @classmethod
     def of(cls, samples: Samples, validation: Samples | None) -> EvaluationSet:
         """Choose the rows that were held out, the problem's truth, or the samples themselves."""
         rows = samples if validation is None else validation
+        directions = rows.x, rows.x_dot, rows.y_dot
         if validation is None and samples.provenance is not None:
             truth = samples.provenance.truth
             x = truth.test_points(POINTS)
             against = f"{truth.formula} on {POINTS} points of {truth.where}"
-            return cls(x, truth.f(x), truth.df(x), rows, samples.units, against, is_truth=True)
+            return cls(x, truth.f(x), truth.df(x), directions, samples.units, against, "truth")
         if validation is None:
-            against = f"the {rows.count} samples that it was fitted to (no other truth is known)"
+            against, reference = f"the {rows.count} samples that it was fitted to (none was held out)", "fitted rows"
         else:
-            against = f"{rows.count:,} rows that were held out of the fit"
-        return cls(rows.x, rows.y, rows.dydx, rows, samples.units, against)
+            against, reference = f"{rows.count:,} held-out rows", "held-out rows"
+        return cls(rows.x, rows.y, rows.dydx, directions, samples.units, against, reference)
+
+    @classmethod
+    def fitted(cls, fitted: FittedRows, units: Mapping[str, str]) -> EvaluationSet:
+        """Return the rows and the labels that the loss saw."""
+        count = len(next(iter(fitted.x.values())))
+        rows = np.arange(count)
+        if count > FITTED_POINTS:
+            generator = np.random.default_rng(np.random.SeedSequence((0, FITTED_STREAM)))
+            rows = np.sort(generator.choice(count, FITTED_POINTS, replace=False))
+        x, y = ({name: column[rows] for name, column in table.items()} for table in (fitted.x, fitted.known))
+        labels = {key: column[rows] for key, column in fitted.labels.items()}
+        y = {name: labels.get(ColumnKey("y", name), np.full_like(column, np.nan)) for name, column in y.items()}
+        dydx: Derivatives = {}
+        for key, column in labels.items():
+            if key.role == "dydx":
+                dydx.setdefault(key.output, {})[key.input] = column
+        along = {key.output: column for key, column in labels.items() if key.role == "y_dot"}
+        x_dot = {name: column[rows] for name, column in fitted.directions.items()} if along else {}
+        return cls(x, y, dydx, (x, x_dot, along), units, "the fitted rows", "fitted rows")
 
 
 @final
@@ -61,6 +88,8 @@ class TensorComparison:
     unit: str | None
     predicted: NDArray[np.float64]  # (rows, *shape); NaN where the model has no such derivative
     expected: NDArray[np.float64]  # the same shape; NaN where a label is missing
+    labels: Labels = "fitted"
+    training_rmse: float | None = None  # over the labels that were fitted; None if none was, or where rmse is that
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the predicted and the expected elements that have a label, flat."""
@@ -87,10 +116,21 @@ class TensorComparison:
 
     @property
     def relative(self) -> float | None:
-        """The rmse as a fraction of the truth's standard deviation: 1 is no better than its mean. None as above."""
+        """The rmse as a fraction of the labels' standard deviation: 1 is no better than its mean. None as above."""
         rmse = self.rmse
         spread = 0.0 if rmse is None else float(np.std(self.labelled()[1]))
         return rmse / spread if rmse is not None and spread > 0 else None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """A derivative that the model has, and of which the evaluation set has no label."""
+
+    name: str
+    unit: str | None
+    labels: Labels
+    training_rmse: float | None = None
 
 
 @final
@@ -100,23 +140,92 @@ class Comparison:
 
     x: Table  # the points
     tensors: tuple[TensorComparison, ...]  # outputs, then derivatives, then derivatives along directions
-    against: str  # what the truth is
-    is_truth: bool  # known all over the domain, and not only at some rows
+    against: str  # the rows, or the function
+    reference: Reference
+    unmeasured: tuple[Unmeasured, ...] = ()
+
+    @property
+    def is_truth(self) -> bool:
+        """Whether what is expected is known all over the domain, and not only at some rows."""
+        return self.reference == "truth"
 
     @property
     def points(self) -> int:
         """Number of points."""
         return len(next(iter(self.x.values())))
 
+    @property
+    def is_of_values_alone(self) -> bool:
+        """Whether no derivative was fitted."""
+        derivatives = [tensor for tensor in self.tensors if tensor.kind != "value"]
+        return all(tensor.labels in ("not fitted", "never labelled") for tensor in (*derivatives, *self.unmeasured))
+
     def errors(self) -> dict[str, Any]:
-        """Return ``{tensor: {"max": …, "rmse": …}, "points": …, "against": …}``, tensors named as in a package."""
-        tensors = {tensor.name: {"max": tensor.max, "rmse": tensor.rmse} for tensor in self.tensors}
-        return {**tensors, "points": self.points, "against": self.against}
+        """Return the errors by tensor, named as in a package, and what they were measured against.
+
+        ``{tensor: {"max", "rmse", "training_rmse", "labels"}, "points", "against", "second_derivatives"}``
+        """
+        measured = {tensor.name: _entry(tensor.max, tensor.rmse, tensor) for tensor in self.tensors}
+        unmeasured = {tensor.name: _entry(None, None, tensor) for tensor in self.unmeasured}
+        about = {"points": self.points, "against": self.against, "second_derivatives": "never labelled"}
+        return {**measured, **unmeasured, **about}
 
 
-def compare(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Comparison:
-    """Evaluate a model, once, on an evaluation set."""
-    return Comparison(rows.x, tuple(_tensors(model, binding, rows)), rows.against, rows.is_truth)
+def _entry(largest: float | None, rmse: float | None, tensor: TensorComparison | Unmeasured) -> dict[str, Any]:
+    return {"max": largest, "rmse": rmse, "training_rmse": tensor.training_rmse, "labels": tensor.labels}
+
+
+def compare(model: keras.Model, binding: IoBinding, request: Request) -> Comparison:
+    """Evaluate a fitted model, once, on its evaluation set, and on the rows that it was fitted to."""
+    rows = EvaluationSet.of(request.samples, request.validation)
+    fitted = FittedRows.of(request.samples, request.loss)
+    training: dict[str, float | None] = {}
+    if rows.reference != "fitted rows":
+        seen = EvaluationSet.fitted(fitted, rows.units)
+        training = {tensor.name: tensor.rmse for tensor in _tensors(model, binding, seen)}
+
+    compared: list[TensorComparison] = []
+    for tensor in _tensors(model, binding, rows):
+        labels = _labels(tensor.name, fitted, is_measured=bool(tensor.errors.size))
+        compared.append(replace(tensor, labels=labels, training_rmse=training.get(tensor.name)))
+    tensors = tuple(tensor for tensor in compared if tensor.kind == "value" or tensor.errors.size)
+    measured = {tensor.name for tensor in tensors}
+    unmeasured: list[Unmeasured] = []
+    for output in binding.outputs:
+        for wrt in binding.inputs:
+            name = derivative_name(output.name, wrt.name)
+            if wrt.is_floating and name not in measured:
+                unit = _ratio(rows.units.get(output.name), rows.units.get(wrt.name))
+                labels = _labels(name, fitted, is_measured=False)
+                unmeasured.append(Unmeasured(name, unit, labels, training.get(name)))
+    return Comparison(rows.x, tensors, rows.against, rows.reference, tuple(unmeasured))
+
+
+def _labels(name: str, fitted: FittedRows, *, is_measured: bool) -> Labels:
+    """Tell what the labels of a tensor were for."""
+    for key in fitted.labels:
+        if name == _name(key):
+            return "fitted"
+    if any(
+        name == derivative_name(key.output, wrt)
+        for key in fitted.labels
+        if key.role == "y_dot"
+        for wrt, directions in fitted.directions.items()
+        if directions.any()
+    ):
+        return "along directions"
+    return "not fitted" if is_measured else "never labelled"
+
+
+def _name(key: ColumnKey) -> str:
+    """Return the name of a column of labels in a package."""
+    match key.role:
+        case "dydx":
+            return derivative_name(key.output, key.input)
+        case "y_dot":
+            return tangent_name(key.output)
+        case _:
+            return key.output
 
 
 def _tensors(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Iterator[TensorComparison]:
@@ -129,14 +238,14 @@ def _tensors(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Ite
             predicted = derivatives.get(output, {}).get(wrt, np.full_like(expected, np.nan))
             unit = _ratio(units.get(output), units.get(wrt))
             yield _tensor(derivative_name(output, wrt), "derivative", unit, predicted, expected)
-    samples = rows.directional
-    if not samples.y_dot:
+    x, x_dot, y_dot = rows.directions
+    if not y_dot:
         return
-    _, derivatives = evaluate(model, binding, samples.x, dict.fromkeys(samples.y_dot, samples.x_dot))
-    for output, expected in samples.y_dot.items():
-        predicted = np.zeros((samples.count, expected[0].size))
-        for wrt, column in samples.x_dot.items():
-            direction = np.nan_to_num(column.reshape(samples.count, -1))
+    _, derivatives = evaluate(model, binding, x, dict.fromkeys(y_dot, x_dot))
+    for output, expected in y_dot.items():
+        predicted = np.zeros((len(expected), expected[0].size))
+        for wrt, column in x_dot.items():
+            direction = np.nan_to_num(column.reshape(len(expected), -1))
             shape = (*predicted.shape, direction.shape[1])
             jacobian = derivatives.get(output, {}).get(wrt, np.full(shape, np.nan)).reshape(shape)
             predicted += np.einsum("bof,bf->bo", jacobian, direction)

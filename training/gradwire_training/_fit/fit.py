@@ -14,7 +14,7 @@ import keras
 from gradwire._errors import DataError, UsageError
 from gradwire_training import optimizers
 from gradwire_training._data import Samples, Stream
-from gradwire_training._fit.evaluation import EvaluationSet, compare
+from gradwire_training._fit.evaluation import compare
 from gradwire_training._fit.record import read
 from gradwire_training._fit.request import Request, digest_of, run_fingerprint
 from gradwire_training._fit.result import Result
@@ -109,7 +109,7 @@ def fit(
         seconds=taken,
         loss=final_loss,
         history=monitor.history(),
-        comparison=compare(fitted, binding, EvaluationSet.of(request.samples, request.validation)),
+        comparison=compare(fitted, binding, request),
         model=fitted,
         request=request,
         binding=binding,

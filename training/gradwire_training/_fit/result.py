@@ -62,9 +62,15 @@ class Result:
 
     @property
     def errors(self) -> dict[str, Any]:
-        """Errors of the model's values and derivatives, ``{tensor: {"max", "rmse"}, "points", "against"}``.
+        """Errors of the model's values and derivatives on held-out rows, or against the problem's truth.
 
-        An error is None where a prediction is not finite, or where the model has no such derivative.
+        ``{tensor: {"max", "rmse", "training_rmse", "labels"}, "points", "against", "second_derivatives"}``: the
+        ``training_rmse`` is over the labels that were fitted, at most 10,000 rows of them, so that overfitting shows;
+        ``labels`` tells whether the tensor's were ``"fitted"``, known ``"along directions"`` alone, ``"not fitted"``
+        (measured alone), or the tensor was ``"never labelled"``: no error of it is known, as of second derivatives.
+
+        An error is None where no label is known, where a prediction is not finite, or where the model has no such
+        derivative.
         """
         return self.comparison.errors()
 

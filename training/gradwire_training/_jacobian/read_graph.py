@@ -20,7 +20,7 @@ from gradwire_training._jacobian.dense_network import (
     Sum,
     Weight,
 )
-from gradwire_training._models import array_of
+from gradwire_training._models import array_of, ordered_tensors
 
 # They leave the elements of a row in their order, and the graph has flat rows.
 SHAPES: Final = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
@@ -49,8 +49,9 @@ class _Reader:
         self._model = model
         self._first = dict(zip(map(id, trainable), np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self._weights = sum(sizes)
-        self._places = {id(tensor): place for place, tensor in enumerate(model.inputs)}
-        self._signals = len(model.inputs)
+        inputs, self._outputs = ordered_tensors(model)
+        self._places = {id(tensor): place for place, tensor in enumerate(inputs)}
+        self._signals = len(inputs)
         self._steps: list[Step] = []
 
     def read(self) -> Graph:
@@ -59,9 +60,9 @@ class _Reader:
         for layer in self._model.layers:
             if not isinstance(layer, keras.layers.InputLayer):
                 self._add(layer)
-        if missing := [tensor for tensor in self._model.outputs if id(tensor) not in self._places]:
+        if missing := [tensor for tensor in self._outputs if id(tensor) not in self._places]:
             raise _UnknownLayer(missing)
-        outputs = tuple(self._places[id(tensor)] for tensor in self._model.outputs)
+        outputs = tuple(self._places[id(tensor)] for tensor in self._outputs)
         return Graph(tuple(self._steps), outputs, self._weights)
 
     def _read_chain(self) -> Graph:

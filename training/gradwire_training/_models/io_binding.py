@@ -39,7 +39,7 @@ class IoBinding:
     that make its outputs. A single input, or output, has the samples' name whatever the model calls it.
     """
 
-    inputs: tuple[BoundTensor, ...]  # in the order of the model's, which for a dict is that of its sorted keys
+    inputs: tuple[BoundTensor, ...]  # in the order in which the model was given them, a list or a dict; as all else
     outputs: tuple[BoundTensor, ...]
 
     @classmethod
@@ -60,6 +60,15 @@ class IoBinding:
         return {tensor.name: outputs[tensor.key] for tensor in self.outputs}
 
 
+def ordered_tensors(model: keras.Model) -> tuple[list[Any], list[Any]]:
+    """Return a model's symbolic inputs and outputs in the order of its binding.
+
+    ``model.inputs`` and ``model.outputs`` are another order for dicts, whose keys Keras sorts there.
+    """
+    inputs, outputs = _structures(model)
+    return _flat(inputs), _flat(outputs)
+
+
 def _structures(model: keras.Model) -> tuple[Any, Any]:
     """Return the model's inputs and outputs: symbolic tensors in dicts, lists, or alone."""
     sequential = isinstance(model, keras.Sequential)
@@ -73,12 +82,18 @@ def _structures(model: keras.Model) -> tuple[Any, Any]:
 
 
 def _flat(structure: Any) -> list[Any]:
-    return list(structure) if isinstance(structure, list | tuple) else keras.tree.flatten(structure)
+    match structure:
+        case Mapping():
+            return list(structure.values())
+        case list() | tuple():
+            return list(structure)
+        case _:
+            return [structure]
 
 
 def _by_key(structure: Any, names: list[str]) -> dict[str, Any]:
     if isinstance(structure, Mapping):
-        return {key: structure[key] for key in keras.tree.flatten({key: key for key in structure})}
+        return dict(structure)
     return dict(zip(names, _flat(structure), strict=True))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire_training._data import Samples, Table, mean_and_deviation
-from gradwire_training._models.io_binding import IoBinding
+from gradwire_training._models.io_binding import IoBinding, ordered_tensors
 
 
 @final
@@ -71,10 +71,15 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
 
 def units_of(model: keras.Model, binding: IoBinding) -> Units:
     """Return the units of a model: those of its first and last scaling layers."""
-    inputs, outputs = zip(binding.inputs, model.inputs, strict=True), zip(binding.outputs, model.outputs, strict=True)
+    inputs, outputs = ordered_tensors(model)
     return Units(
-        inputs={bound.name: 1 / _factor(model, tensor, "input") for bound, tensor in inputs},
-        outputs={bound.name: _factor(model, tensor, "output") for bound, tensor in outputs},
+        inputs={
+            bound.name: 1 / _factor(model, tensor, "input")
+            for bound, tensor in zip(binding.inputs, inputs, strict=True)
+        },
+        outputs={
+            bound.name: _factor(model, tensor, "output") for bound, tensor in zip(binding.outputs, outputs, strict=True)
+        },
     )
 
 

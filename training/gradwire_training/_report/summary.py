@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
-from gradwire_training._fit import Result, TensorComparison
+from gradwire_training._fit import Comparison, Result, TensorComparison, Unmeasured
+
+SECOND: Final = "second derivatives: never labelled, no error of them is known"
+VALUES_ALONE: Final = (
+    "fitted to values alone: the derivatives are those of the fitted function, and no label of them was fitted"
+)
 
 
 @final
@@ -35,7 +40,10 @@ class Summary:
         seconds: that the fit took.
         against: what the errors are measured against, as text.
         points: on how many points.
-        errors: of outputs first, then of derivatives: each with ``name``, ``unit``, ``max``, ``rmse`` and ``relative``.
+        errors: of outputs first, then of derivatives: each with ``name``, ``unit``, ``max``, ``rmse``, ``relative``,
+            ``training_rmse`` and ``labels``.
+        unmeasured: derivatives that have no error, for no label of them is known there.
+        notes: what to bear in mind with the errors, a line each.
         phases: the optimisers that were at work, in order.
     """
 
@@ -45,6 +53,8 @@ class Summary:
     against: str
     points: int
     errors: tuple[TensorComparison, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    notes: tuple[str, ...]
     phases: tuple[Phase, ...]
 
 
@@ -62,8 +72,14 @@ def summarize(result: Result) -> Summary:
         against=comparison.against,
         points=comparison.points,
         errors=tuple(tensor for tensor in comparison.tensors if tensor.kind != "directional"),
+        unmeasured=comparison.unmeasured,
+        notes=_notes(comparison),
         phases=phases_of(result),
     )
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    return (VALUES_ALONE, SECOND) if comparison.is_of_values_alone else (SECOND,)
 
 
 def phases_of(result: Result) -> tuple[Phase, ...]:

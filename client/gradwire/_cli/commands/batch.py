@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from gradwire._cli.arguments import DecimalMark
 from gradwire._cli.console import note, say
 from gradwire._cli.io import open_model
 from gradwire._cli.progress import progress
@@ -16,11 +17,12 @@ NAME: Final = "batch"
 
 
 def command(
-    points: Annotated[Path, typer.Argument(help="File with a column per input, such as points.parquet.")],
-    to: Annotated[Path, typer.Argument(help="File to write: the same rows with columns f, df_dx, … added.")],
+    points: Annotated[Path, typer.Argument(help="File with a column per input, such as points.parquet or points.csv.")],
+    to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows with columns f, df_dx, … added.")],
     model: Annotated[str | None, typer.Option(help="Directory of a package, to run in this process.")] = None,
     server: Annotated[str | None, typer.Option(help="Server address, such as localhost:8500.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
+    decimal: DecimalMark = ".",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Compute values and derivatives for every row of a file.
@@ -31,7 +33,7 @@ def command(
         raise UsageError("where is the model? give --model models/log, or --server localhost:8500 --name log")
     from gradwire import batch
 
-    source = batch.open_source(points)
+    source = batch.open_source(points, decimal=decimal)
     with open_model(model or server or "", name) as opened:
         sink = batch.open_sink(to, overwrite=overwrite)
         with progress("rows") as report:

@@ -68,3 +68,5 @@ def show_errors(errors: TextTable | None) -> None:
         say("errors of the trained function: unknown")
     else:
         table(errors.title, errors.columns, errors.rows)
+        if errors.note:
+            say(errors.note)

@@ -10,7 +10,7 @@ import typer
 
 from gradwire._cli.choices import Compiler
 from gradwire._cli.console import note, say
-from gradwire._cli.io import read_domain, read_names, read_pairs, read_units
+from gradwire._cli.io import read_columns, read_domain, read_names, read_pairs, read_units
 from gradwire._cli.lazy_imports import import_heavy
 
 NAME: Final = "export"
@@ -23,9 +23,15 @@ def command(
         str | None,
         typer.Option(help="NAME,…: inputs to differentiate with respect to; the others are parameters. Default: all."),
     ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="NAME,… or NAME=OWN,…: the order of the inputs, and new names for the model's own."),
+    ] = None,
     outputs: Annotated[
         str | None,
-        typer.Option(help="NAME,…: outputs to keep; or names for all outputs of a model that has none."),
+        typer.Option(
+            help="NAME,… or NAME=OWN,…: outputs to keep, in this order; or names for all outputs of a model that has none."
+        ),
     ] = None,
     signatures: Annotated[
         str | None,
@@ -69,7 +75,8 @@ def command(
             source,
             to=to,
             wrt=read_names("wrt", wrt),
-            outputs=read_names("outputs", outputs),
+            inputs=_names("inputs", inputs),
+            outputs=_names("outputs", outputs),
             signatures=read_names("signatures", signatures),
             zeros=read_pairs("zeros", zeros),
             domain=read_domain(domain),
@@ -82,6 +89,12 @@ def command(
     _show_checks(exported.card.checks)
     say(str(exported.path))
     note(f"next: gradwire serve {to.parent}")
+
+
+def _names(option: str, text: str | None) -> dict[str, str] | list[str] | None:
+    """Read names, as a mapping where some are new: a list may also name what has no names of its own."""
+    columns = read_columns(option, text)
+    return list(columns) if columns and all(name == own for name, own in columns.items()) else columns
 
 
 def _show_checks(checks: dict[str, Any]) -> None:

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 import typer
 from numpy.typing import NDArray
 
-from gradwire._cli.arguments import DEFAULT_COMPUTE, ModelName, Target, Timeout, compute_option
+from gradwire._cli.arguments import DEFAULT_COMPUTE, DecimalMark, ModelName, Target, Timeout, compute_option
 from gradwire._cli.choices import Format
-from gradwire._cli.io import BLOCK, STDIN, is_table, open_model, open_table, printer, read_blocks, read_points
+from gradwire._cli.io import BLOCK, is_table, open_model, printer, read_blocks, read_points
 from gradwire._cli.query import DIRECTION_OPTIONS, Query, check_direction_options, resolve_query, watch_query
 from gradwire._errors import InputNameError, UsageError
 from gradwire._model import Model
@@ -33,7 +33,8 @@ def command(
         typer.Option(
             "--input",
             help="NAME=POINTS, with ';' between points and ',' within one, or NAME=@file.csv; or a table of all inputs, "
-            "@FILE or '-' for standard input: CSV with column names, or JSON lines.",
+            "@FILE or '-' for standard input: CSV with column names, or JSON lines; a file may be Parquet, Arrow, JSON, "
+            "NPZ or extended XYZ, too.",
         ),
     ] = None,
     compute: Annotated[
@@ -54,6 +55,7 @@ def command(
     block: Annotated[
         int, typer.Option(min=1, help="Rows of a table per call; 1 responds to a slow pipe line by line.")
     ] = BLOCK,
+    decimal: DecimalMark = ".",
     watch: Annotated[float | None, typer.Option(help="Repeat the query every so many seconds, until Ctrl-C.")] = None,
     timeout: Timeout = None,
 ) -> None:
@@ -76,14 +78,16 @@ def command(
     form = format or (Format.CSV if tables else Format.TABLE)
     with _closed_pipe(), open_model(target, name, timeout=timeout) as model:
         if watch is not None:
-            watch_query(model, lambda: _call(model, resolve_query(model, compute, signature), points), form, watch)
+            watch_query(
+                model, lambda: _call(model, resolve_query(model, compute, signature), points, decimal), form, watch
+            )
             return
         query = resolve_query(model, compute, signature)
         if tables:
-            _call_with_table(model, query, tables[0], points, form, block)
+            _call_with_table(model, query, tables[0], points, form, block, decimal)
         else:
             shown = printer(form)
-            shown.block(_call(model, query, points))
+            shown.block(_call(model, query, points, decimal))
             shown.end()
 
 
@@ -113,28 +117,26 @@ def _closed_pipe() -> Generator[None]:
         raise typer.Exit from None
 
 
-def _call(model: Model, query: Query, texts: Sequence[str]) -> Arrays:
+def _call(model: Model, query: Query, texts: Sequence[str], decimal: str) -> Arrays:
     if not texts:
         raise InputNameError(f"no points: give --input for {list(query.signature.inputs)}")
-    return query.call(model, _read(query, texts))
+    return query.call(model, _read(query, texts, decimal))
 
 
-def _call_with_table(model: Model, query: Query, table: str, texts: Sequence[str], form: Format, block: int) -> None:
-    constants = _read(query, texts)
+def _call_with_table(
+    model: Model, query: Query, table: str, texts: Sequence[str], form: Format, block: int, decimal: str
+) -> None:
+    constants = _read(query, texts, decimal)
     long = {name: len(rows) for name, rows in constants.items() if len(rows) > 1}
     if long:
         raise UsageError(f"beside a table other inputs have one point, for every row of it, and got {long}")
     specs = {name: spec for name, spec in query.signature.inputs.items() if name not in constants}
     required = [name for name in specs if name not in query.directions]
     shown = printer(form)
-    with open_table(table) as lines:
-        if table == STDIN and lines.isatty():
-            raise UsageError("--input - reads standard input, which is a terminal: pipe a table into it")
-        source = "standard input" if table == STDIN else table.removeprefix("@")
-        for points in read_blocks(lines, specs, required, block, table=source):
-            shown.block(query.call(model, points | constants))
+    for rows in read_blocks(table, specs, required, block, decimal=decimal):
+        shown.block(query.call(model, rows | constants))
     shown.end()
 
 
-def _read(query: Query, texts: Sequence[str]) -> Arrays:
-    return dict(read_points(texts, query.signature.inputs, f"the signature {query.signature.name!r}"))
+def _read(query: Query, texts: Sequence[str], decimal: str) -> Arrays:
+    return dict(read_points(texts, query.signature.inputs, f"the signature {query.signature.name!r}", decimal=decimal))

@@ -5,38 +5,39 @@ from gradwire._cli.io.card_view import CardView, TextTable, error_table, read_ch
 from gradwire._cli.io.points import (
     BLOCK,
     open_model,
+    read_columns,
     read_counts,
     read_domain,
     read_names,
     read_pairs,
     read_points,
     read_units,
+    split_quoted,
 )
-from gradwire._cli.io.printers import Printer, labels, points_table, printer
-from gradwire._cli.io.tables import STDIN, is_table, open_table, read_blocks
+from gradwire._cli.io.printers import Printer, points_table, printer
+from gradwire._cli.io.tables import is_table, read_blocks
 
 __all__ = [
     "BLOCK",
-    "STDIN",
     "CardView",
     "Printer",
     "TextTable",
     "card_page",
     "error_table",
     "is_table",
-    "labels",
     "open_model",
-    "open_table",
     "points_table",
     "printer",
     "read_blocks",
     "read_checks",
+    "read_columns",
     "read_counts",
     "read_domain",
     "read_names",
     "read_pairs",
     "read_points",
     "read_units",
+    "split_quoted",
     "verdict",
     "worst",
 ]

@@ -11,20 +11,27 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from gradwire._cli.console import number
-from gradwire._package import Card, CardTensor
+from gradwire._package import HESSIAN, HVP, Card, CardTensor
 from gradwire._verify import CHECKS, Check, Finding
 
+LABELS: Final = "labels"  # of an entry of a card's errors: whether labels of the tensor were fitted
+NEVER: Final = "never labelled"
+MEASURES: Final = {"training_rmse": "training rmse"}
+VALUES_ALONE: Final = (
+    "fitted to values alone: the derivatives are those of the fitted function, and no label of them was fitted"
+)
 _LONGEST: Final = 400  # characters of one entry: a card may be of any size
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table of text: its title, headings, and rows."""
+    """A table of text: its title, headings, and rows, and a remark below them."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @final
@@ -68,14 +75,26 @@ class CardView:
 
 
 def error_table(card: Card) -> TextTable | None:
-    """Return the errors of the trained function; None where the card has none."""
+    """Return the errors of the trained function, and the derivatives without one; None where the card has none."""
     tensors = {name: _dict(entry) for name, entry in (card.errors or {}).items() if isinstance(entry, dict)}
     if not tensors:
         return None
-    measures = list(dict.fromkeys(measure for entry in tensors.values() for measure in entry))
-    rows = ((name, *(_short(entry.get(measure)) for measure in measures)) for name, entry in tensors.items())
-    against = _short((card.errors or {}).get("against", "the truth"))
-    return TextTable(f"errors of the trained function against {against}", ("error of", *measures), tuple(rows))
+    derivatives = [name for by_input in card.derivatives.values() for name in by_input.values()]
+    measures = [m for m in dict.fromkeys(measure for entry in tensors.values() for measure in entry) if m != LABELS]
+    rows = [
+        (name, *(_short(entry.get(measure)) for measure in measures), _short(entry.get(LABELS, "-")))
+        for name, entry in tensors.items()
+    ]
+    dashes = ("-",) * len(measures)
+    rows += [(name, *dashes, "no error known") for name in derivatives if name not in tensors]
+    if not {HVP, HESSIAN}.isdisjoint(card.signatures):
+        rows.append(("second derivatives", *dashes, NEVER))
+    against = _short((card.errors or {}).get("against", "an unknown reference"))
+    columns = ("error of", *(MEASURES.get(measure, measure) for measure in measures), "labels")
+    fitted = any(tensors.get(name, {}).get(LABELS) not in (None, NEVER, "not fitted") for name in derivatives)
+    is_told = any(LABELS in entry for entry in tensors.values())
+    note = VALUES_ALONE if is_told and derivatives and not fitted else ""
+    return TextTable(f"errors of the trained function against {against}", columns, tuple(rows), note)
 
 
 def read_checks(checks: Any) -> tuple[Check, ...]:

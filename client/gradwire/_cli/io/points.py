@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._cli.io.tables import FROM_FILE, open_table, read_blocks
+from gradwire._cli.io.tables import FROM_FILE, read_blocks
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect, load
 from gradwire._errors import DataError, InputNameError, ShapeError, UsageError
@@ -41,13 +42,16 @@ def open_model(target: str, name: str | None, *, timeout: float | None = None) -
     return connect(target, name) if timeout is None else connect(target, name, timeout=timeout)
 
 
-def read_points(texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: str) -> dict[str, NDArray[np.float64]]:
+def read_points(
+    texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: str, *, decimal: str = "."
+) -> dict[str, NDArray[np.float64]]:
     """Read points such as ``x=0.5; 1.0; 1.5``, with ';' between points and ',' within one, or ``x=@points.csv``.
 
     Args:
         texts: the values of an option.
         specs: the inputs that it may name.
         taker: what takes them, for the message.
+        decimal: the decimal mark of files.
 
     Returns:
         ``{input: (points, *row)}`` of the inputs that it names.
@@ -60,7 +64,7 @@ def read_points(texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: st
     values = dict(_split(text) for text in texts)
     if mismatch := name_mismatch(values, specs, optional=specs):
         raise InputNameError(f"{mismatch}; {taker} takes {list(specs)}")
-    return {name: _read(value, specs[name]) for name, value in values.items()}
+    return {name: _read(value, specs[name], decimal) for name, value in values.items()}
 
 
 def read_domain(texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
@@ -109,6 +113,46 @@ def read_names(option: str, text: str | None) -> list[str] | None:
     return names
 
 
+def read_columns(option: str, text: str | None) -> dict[str, str] | None:
+    """Read an option that names columns or tensors, ``spot,mach=Mach number``; None stays None.
+
+    Args:
+        option: its name, for messages.
+        text: its value; quotes hold names with commas: ``slope='dy,dx'``.
+
+    Returns:
+        ``{name in the package: the column's or tensor's own}``, in the order of the option.
+
+    Raises:
+        UsageError: a name is empty or repeated, or a quote is not closed.
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in split_quoted(option, text)]
+    columns = {name.strip(): (own if equals else name).strip() for name, equals, own in pairs}
+    if not all(columns) or len(columns) < len(pairs) or len(set(columns.values())) < len(pairs):
+        raise UsageError(
+            f"--{option} {text!r}: expected distinct names separated by commas, such as spot,vol or mach='Mach number'"
+        )
+    return columns
+
+
+def split_quoted(option: str, text: str) -> list[str]:
+    """Split an option at its commas, but for those in quotes, which are removed.
+
+    Raises:
+        UsageError: a quote is not closed.
+    """
+    reader = shlex.shlex(text, posix=True)
+    reader.whitespace, reader.whitespace_split, reader.commenters, reader.escape = ",", True, "", ""
+    try:
+        return [part.strip() for part in reader]
+    except ValueError as error:
+        raise UsageError(
+            f"--{option} {text!r}: a quote is not closed; quote a name that holds one in the other kind"
+        ) from error
+
+
 def read_counts(option: str, text: str) -> list[int]:
     """Read an option that is a list of distinct positive integers, ``1,64,4096``.
 
@@ -149,13 +193,11 @@ def _split(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _read(value: str, spec: TensorSpec) -> NDArray[np.float64]:
+def _read(value: str, spec: TensorSpec, decimal: str) -> NDArray[np.float64]:
     if not value.startswith(FROM_FILE):
         return _from_text(value, spec)
-    with open_table(value) as lines:
-        name = value.removeprefix(FROM_FILE)
-        blocks = read_blocks(lines, {spec.name: spec}, [spec.name], BLOCK, table=name, header_optional=True)
-        return np.concatenate([block[spec.name] for block in blocks])
+    blocks = read_blocks(value, {spec.name: spec}, [spec.name], BLOCK, decimal=decimal, header_optional=True)
+    return np.concatenate([block[spec.name] for block in blocks])
 
 
 def _from_text(value: str, spec: TensorSpec) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gradwire._cli.choices import Format
 from gradwire._cli.console import out, plain, say
+from gradwire._tables import column_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +47,9 @@ class CsvPrinter(Printer):
     @override
     def block(self, arrays: Arrays) -> None:
         if not self._has_header:
-            self._writer.writerow([label for name, array in arrays.items() for label in labels(name, array.shape[1:])])
+            self._writer.writerow(
+                [label for name, array in arrays.items() for label in column_names(name, array.shape[1:])]
+            )
             self._has_header = True
         columns = [array.reshape(len(array), -1).astype(np.str_) for array in arrays.values()]
         self._writer.writerows(np.concatenate(columns, axis=1).tolist())
@@ -116,13 +119,6 @@ def points_table(arrays: Arrays, caption: str = "") -> Table:
     for row in range(len(next(iter(arrays.values())))):
         shown.add_row(*(plain(_cell(array[row])) for array in arrays.values()))
     return shown
-
-
-def labels(name: str, row_shape: Sequence[int]) -> list[str]:
-    """Name the columns of a tensor: ``x``; or ``x[0]``, ``x[1]`` and so on."""
-    if tuple(row_shape) in ((), (1,)):
-        return [name]
-    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*row_shape)]
 
 
 def squeeze(array: NDArray[Any]) -> NDArray[Any]:

@@ -10,10 +10,10 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._cli.io import labels
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, boxes_of
+from gradwire._tables import column_names
 
 MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
 
@@ -55,7 +55,7 @@ def coordinates(card: Card) -> dict[str, tuple[CardTensor, int]]:
         label: (tensor, place)
         for tensor in card.inputs
         if BY_NAME[tensor.dtype].numpy.kind == "f"
-        for place, label in enumerate(labels(tensor.name, _row(tensor)))
+        for place, label in enumerate(column_names(tensor.name, _row(tensor)))
     }
 
 
@@ -142,7 +142,7 @@ def _points(
 def _lines(name: str, arrays: Mapping[str, NDArray[np.float64]]) -> list[Line]:
     array = arrays[name]
     elements = array.reshape(len(array), -1)
-    return [Line(label, elements[:, i]) for i, label in enumerate(labels(name, array.shape[1:])[:MOST_LINES])]
+    return [Line(label, elements[:, i]) for i, label in enumerate(column_names(name, array.shape[1:])[:MOST_LINES])]
 
 
 def _derivatives(
@@ -154,7 +154,7 @@ def _derivatives(
         return []
     size = math.prod(_row(tensor))
     elements = arrays[name].reshape(len(arrays[name]), -1, size)[:, :MOST_LINES, place]
-    columns = labels(name, arrays[name].shape[1:])[place::size]
+    columns = column_names(name, arrays[name].shape[1:])[place::size]
     return [Line(label, elements[:, i]) for i, label in enumerate(columns[:MOST_LINES])]
 
 
@@ -163,7 +163,7 @@ def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
         f"{label} = {element:.4g}"
         for tensor in card.inputs
         for label, element in zip(
-            labels(tensor.name, _row(tensor)), middle[tensor.name].reshape(-1).tolist(), strict=True
+            column_names(tensor.name, _row(tensor)), middle[tensor.name].reshape(-1).tolist(), strict=True
         )
         if label != along
     ]

@@ -70,6 +70,7 @@ class TrainOptions:
     dtype: Annotated[DType, typer.Option(help="Dtype of the exported package.")] = DType.FLOAT32
     inputs: Annotated[str | None, _of_file("Columns that are inputs, such as spot,vol.")] = None
     outputs: Annotated[str | None, _of_file("Columns that are outputs, such as price.")] = None
+    decimal: Annotated[str, _of_file("Decimal mark of CSV, '.' or ','.")] = "."
     units: Annotated[list[str] | None, _of_file("NAME=UNIT for the card, such as spot=USD,vol=1.")] = None
     holdout: Annotated[float, _of_file("Fraction of the rows to hold out, to measure errors on.", min=0, max=0.9)] = (
         HOLDOUT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,15 @@ from gradwire._cli.console import note, number, say, table
 from gradwire._cli.lazy_imports import import_heavy
 
 PROBLEM_COLUMNS: Final = ("problem", "inputs -> outputs", "function", "samples", "source")
-ERROR_COLUMNS: Final = ("error of", "unit", "max", "rmse", "rmse / spread")
+ERROR_COLUMNS: Final = (
+    "error of",
+    "unit",
+    "max",
+    "rmse",
+    "rmse /\nspread",
+    "training\nrmse",
+    "labels",
+)  # 80 characters
 
 
 def show_problems(requested: bool) -> None:
@@ -59,9 +67,19 @@ def show_summary(report: Any, *, to: Path) -> None:
         note(f"  auto selected {summary.choice}")
     for phase in summary.phases:
         note(f"  {phase}")
-    rows = [
-        (row.name, row.unit or "-", number(row.max), number(row.rmse), number(row.relative)) for row in summary.errors
-    ]
-    table(f"errors against {summary.against}", ERROR_COLUMNS, rows)
+    rows, columns = list(_error_rows(summary)), ERROR_COLUMNS
+    if all(row[1] == "-" for row in rows):  # no unit is known
+        rows, columns = [(row[0], *row[2:]) for row in rows], (columns[0], *columns[2:])
+    table(f"errors against {summary.against}", columns, rows)
+    for line in summary.notes:
+        note(line)
     note(f"see {report.page}, {', '.join(path.name for path in report.pictures)}")
     say(str(to))
+
+
+def _error_rows(summary: Any) -> Iterator[tuple[str, ...]]:
+    for row in summary.errors:
+        errors = (row.max, row.rmse, row.relative, row.training_rmse)
+        yield row.name, row.unit or "-", *map(number, errors), row.labels
+    for row in summary.unmeasured:
+        yield row.name, row.unit or "-", "-", "-", "-", number(row.training_rmse), row.labels

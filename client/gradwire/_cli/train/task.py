@@ -98,7 +98,7 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
 
 def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
     """Read a file that fits into memory; return the samples, the rows held out, and the loss."""
-    table, pins = training.Samples.read(path, **columns), None
+    table, pins = training.Samples.read(path, **columns, decimal=options.decimal), None
     labels = f"{table.value_labels:,} values and {table.derivative_labels:,} derivatives"
     kind = _loss_kind(training, table, options)
     _note_rows(path, f"{table.count:,} rows with {labels}", kind, table.notes)

@@ -1,6 +1,6 @@
-"""File formats, one a module that is named by the suffix of its files: ``parquet.py`` reads and writes ``*.parquet``.
+"""Formats of results, one a module that is named by the suffix of its files: ``parquet.py`` writes ``*.parquet``.
 
-To add a format, add its module, with ``open_source`` and ``open_sink``.
+To add a format, add its module, with ``open_sink``.
 """
 
 from __future__ import annotations
@@ -10,29 +10,14 @@ import pkgutil
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from gradwire.batch._run import Sink, Source
+from gradwire.batch._run import Sink
 
 SUFFIXES: Final = frozenset(module.name for module in pkgutil.iter_modules(__path__))
 _DEFAULT: Final = "parquet"  # of files with any other suffix, or none
 
 
 class _Format(Protocol):
-    def open_source(self, path: Path) -> Source: ...
-
     def open_sink(self, path: Path, *, overwrite: bool = False) -> Sink: ...
-
-
-def open_source(path: str | Path) -> Source:
-    """Open a file of rows, in the format that its suffix names; Parquet for any other suffix.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        DataError: it does not exist, or is of another format.
-        MissingExtra: the format needs a package that is not installed.
-    """
-    return _format_of(path).open_source(Path(path))
 
 
 def open_sink(path: str | Path, *, overwrite: bool = False) -> Sink:
@@ -46,10 +31,7 @@ def open_sink(path: str | Path, *, overwrite: bool = False) -> Sink:
         PackageError: it exists, or its directory cannot be written.
         MissingExtra: the format needs a package that is not installed.
     """
-    return _format_of(path).open_sink(Path(path), overwrite=overwrite)
-
-
-def _format_of(path: str | Path) -> _Format:
     suffix = Path(path).suffix.removeprefix(".").lower()
     name = suffix if suffix in SUFFIXES else _DEFAULT
-    return cast("_Format", importlib.import_module(f"{__name__}.{name}"))
+    module = cast("_Format", importlib.import_module(f"{__name__}.{name}"))
+    return module.open_sink(Path(path), overwrite=overwrite)

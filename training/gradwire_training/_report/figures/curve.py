@@ -40,18 +40,20 @@ def curve_plots(result: Result) -> list[Plot]:
     curve = _Curve.of(result)
     value, derivative = curve.value, curve.derivative
     where = ", all over the domain. It dives where a curve crosses the truth." if curve.is_truth else "."
+    if np.isfinite([*derivative.expected, *derivative.samples]).any():
+        title, of = f"{derivative.name}: the fit's derivative and {derivative.formula}", "both"
+        caption = f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw."
+    else:
+        title, of = f"{derivative.name}: the fit's derivative, never labelled", "the value"
+        caption = "The derivative of the fit. No label of it is known, and so no error."
     return [
         Plot(
             "value",
             f"{value.name} as fitted (blue) over {value.formula} (grey), and the samples that the loss saw.",
             _draw_fit(curve, value, f"{value.name}({curve.wrt}): the fit and {value.formula}"),
         ),
-        Plot(
-            "derivative",
-            f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw.",
-            _draw_fit(curve, derivative, f"{derivative.name}: the fit's derivative and {derivative.formula}"),
-        ),
-        Plot("error", f"The error of both against {value.formula}{where}", _draw_errors(curve)),
+        Plot("derivative", caption, _draw_fit(curve, derivative, title)),
+        Plot("error", f"The error of {of} against {value.formula}{where}", _draw_errors(curve)),
     ]
 
 
@@ -61,7 +63,7 @@ class _Function:
     """The value of a curve, or its derivative; NaN where unknown."""
 
     name: str  # as in "f" or "df/dx"
-    formula: str  # of the truth, or "the rows held out" and the like
+    formula: str  # of the truth, or "the held-out rows" and the like
     color: str
     expected: Array  # at the curve's x
     predicted: Array  # likewise
@@ -128,7 +130,7 @@ def _flat(column: NDArray[Any] | None, x: Array) -> Array:
 def _formulas(result: Result) -> tuple[str, str]:
     provenance = result.request.samples.provenance
     if result.request.validation is not None:
-        return "the rows held out", "the rows held out"
+        return "the held-out rows", "the held-out rows"
     if provenance is None:
         return "the samples", "the samples"
     return provenance.truth.formula, provenance.truth.derivative_formula

@@ -16,10 +16,10 @@ from gradwire_training._report.figures.parity import parity_plots
 def draw(result: Result, *, to: str | Path) -> list[Path]:
     """Plot a fit.
 
-    A fit of a scalar function of a scalar gets ``value.png`` (fit against truth), ``derivative.png`` (the same of the
-    derivative) and ``error.png`` (the error of both, logarithmic); any other ``values.png`` and ``derivatives.png``
+    A fit of a scalar function of a scalar gets ``value.png`` (fit against reference), ``derivative.png`` (the same of
+    the derivative) and ``error.png`` (the error of both, logarithmic); any other ``values.png`` and ``derivatives.png``
     (predicted against expected, tensor by tensor, and the errors). Both get ``history.png`` (loss and mean absolute
-    error by step). The truth is the problem's, the rows that were held out, or the samples, as in ``Result.errors``.
+    error by step). The reference is the problem's truth, the held-out rows, or the samples, as in ``Result.errors``.
 
     Args:
         result: of a fit.

@@ -25,15 +25,17 @@ def parity_plots(comparison: Comparison) -> list[Plot]:
     values, derivatives = (
         [tensor for tensor in comparison.tensors if tensor.kind == kind] for kind in ("value", "derivative")
     )
-    caption = "{what} of the model against the truth; below, the errors. On the grey line both are equal."
-    plots = [Plot("values", caption.format(what="Values"), _draw(values, VALUE_COLOR))]
+    expected = "the truth" if comparison.is_truth else f"the labels of {comparison.reference}"
+    caption = f"{{what}} of the model against {expected}; below, the errors. On the grey line both are equal."
+    word = "truth" if comparison.is_truth else "label"
+    plots = [Plot("values", caption.format(what="Values"), _draw(values, VALUE_COLOR, word))]
     if derivatives:
-        figure = _draw(derivatives, DERIVATIVE_COLOR)
+        figure = _draw(derivatives, DERIVATIVE_COLOR, word)
         plots.append(Plot("derivatives", caption.format(what="Derivatives"), figure))
     return plots
 
 
-def _draw(tensors: Sequence[TensorComparison], color: str) -> Figure:
+def _draw(tensors: Sequence[TensorComparison], color: str, word: str) -> Figure:
     worst = sorted(range(len(tensors)), key=lambda index: -(tensors[index].relative or 0.0))[:MOST_PANELS]
     shown = [tensors[index] for index in sorted(worst)]
     across, down = min(len(shown), ACROSS), -(-len(shown) // ACROSS)
@@ -43,7 +45,7 @@ def _draw(tensors: Sequence[TensorComparison], color: str) -> Figure:
         row, column = 2 * (index // ACROSS), index % ACROSS
         upper, lower = grid[row, column], grid[row + 1, column]
         if index < len(shown):
-            _panel(upper, lower, shown[index], color)
+            _panel(upper, lower, shown[index], color, word)
         else:
             upper.remove()
             lower.remove()
@@ -52,13 +54,13 @@ def _draw(tensors: Sequence[TensorComparison], color: str) -> Figure:
     return figure
 
 
-def _panel(upper: Axes, lower: Axes, tensor: TensorComparison, color: str) -> None:
+def _panel(upper: Axes, lower: Axes, tensor: TensorComparison, color: str, word: str) -> None:
     expected, predicted, errors = _some(tensor)
     label = tensor.name if tensor.unit in (None, "1") else f"{tensor.name} [{tensor.unit}]"
     upper.set_title(label, loc="left", fontsize=10, color=INK, parse_math=False)
-    lower.set_xlabel("truth")
+    lower.set_xlabel(word)
     upper.set_ylabel("model")
-    lower.set_ylabel("model - truth")
+    lower.set_ylabel(f"model - {word}")
     if not expected.size:
         upper.annotate("no finite prediction", (0.5, 0.5), xycoords="axes fraction", ha="center", color=INK)
         return

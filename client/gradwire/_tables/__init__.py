@@ -1,0 +1,24 @@
+"""Tables in files as named columns of numbers; pyarrow is imported when a file is opened."""
+
+from gradwire._tables.lines import read_lines
+from gradwire._tables.numbers import numbers_of, numbers_of_objects
+from gradwire._tables.table import SUFFIXES, Table, check_decimal, is_columnar, open_table, reading, require_distinct
+from gradwire._tables.vectors import Elements, column_names, elements_of, join, joined
+
+__all__ = [
+    "SUFFIXES",
+    "Elements",
+    "Table",
+    "check_decimal",
+    "column_names",
+    "elements_of",
+    "is_columnar",
+    "join",
+    "joined",
+    "numbers_of",
+    "numbers_of_objects",
+    "open_table",
+    "read_lines",
+    "reading",
+    "require_distinct",
+]

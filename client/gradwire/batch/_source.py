@@ -1,0 +1,113 @@
+"""Rows of a file, whatever its format, a block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gradwire._errors import DataError
+from gradwire._package import BY_NAME, TensorSpec
+from gradwire._tables import SUFFIXES, elements_of, joined, numbers_of, open_table
+
+BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
+PARQUET: Final = "parquet"  # the format of files with any other suffix, or none
+
+
+class FileSource:
+    """Rows of a file.
+
+    Parquet and Arrow are read a block at a time; of other formats the whole file is in memory.
+    """
+
+    def __init__(
+        self, path: str | Path, *, decimal: str = ".", block_rows: int = BLOCK_ROWS, form: str | None = None
+    ) -> None:
+        """Open a file.
+
+        Args:
+            path: of the file, whose suffix names the format; Parquet for any other suffix.
+            decimal: the decimal mark of text, a point or a comma.
+            block_rows: rows of a block.
+            form: the format, whatever the suffix.
+
+        Raises:
+            DataError: it does not exist, is of another format, has two columns of one name, or no rows.
+            MissingExtra: the format needs a package that is not installed.
+        """
+        self.path = Path(path)
+        self.block_rows = block_rows
+        if form is None and self.path.suffix.lower() not in SUFFIXES:
+            form = PARQUET
+        self._table = open_table(self.path, decimal=decimal, form=form)
+        self._elements = elements_of(self._table.names, self._table.what)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns; ``x`` stands for ``x[0]``, ``x[1]`` and so on."""
+        return list(self._elements)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in all."""
+        return self._table.rows
+
+    def blocks(self) -> Iterator[Any]:
+        """Iterate over the rows, in order, a block at a time.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        return self._table.blocks(self.block_rows)
+
+    def read(self, block: Any, spec: TensorSpec, first_row: int) -> npt.NDArray[np.generic]:
+        """Return a block's column as the array ``(rows, *input)`` of an input.
+
+        Args:
+            block: from ``blocks``.
+            spec: of the input; rows of several elements are a column of lists, or a column for each element.
+            first_row: number of the block's first row in the file, for messages.
+
+        Raises:
+            DataError: the column holds nulls, text, truth values, or lists of another length; names column and row.
+        """
+
+        def read(column: str) -> npt.NDArray[Any]:
+            return numbers_of(block.column(column), column, first_row=first_row, missing=False)
+
+        row_shape = tuple(size or 1 for size in spec.row_shape)
+        array = joined(spec.name, self._elements[spec.name], read, row_shape)
+        if BY_NAME[spec.dtype].numpy.kind in "iu" and array.dtype.kind == "f":
+            return _whole(array, spec.name, first_row)
+        return array
+
+
+class ParquetSource(FileSource):
+    """Rows of a Parquet file, whatever its suffix."""
+
+    def __init__(self, path: str | Path, *, block_rows: int = BLOCK_ROWS) -> None:
+        """Open a file.
+
+        Args:
+            path: of the file.
+            block_rows: rows held in memory at a time.
+
+        Raises:
+            DataError: it does not exist, is not Parquet, has two columns of one name, or no rows.
+            MissingExtra: pyarrow is not installed.
+        """
+        super().__init__(path, block_rows=block_rows, form=PARQUET)
+
+
+def _whole(array: npt.NDArray[Any], name: str, first_row: int) -> npt.NDArray[Any]:
+    """Return the integers that text and JSON may give as floats."""
+    with np.errstate(invalid="ignore"):
+        integers = array.astype(np.int64)
+    bad = np.argwhere(integers != array)
+    if len(bad):
+        row = int(bad[0][0])
+        raise DataError(f"column {name!r} holds {array[tuple(bad[0])]} in row {first_row + row}: give integers")
+    return integers
