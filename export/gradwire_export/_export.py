@@ -78,6 +78,7 @@ def export(
     units: Mapping[str, str] | None = None,
     zeros: Collection[Pair] = (),
     signature: str | None = None,
+    tags: Sequence[str] | None = None,
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     version: int | None = None,
@@ -107,6 +108,7 @@ def export(
         units: ``{input or output: unit}``, where the source has none.
         zeros: pairs (output, input) that are not connected and whose derivative is truly zero.
         signature: of a SavedModel, the one to export; ``serving_default`` by default.
+        tags: of a SavedModel, those of the graph to export; by default its only one, or that with the tag ``serve``.
         unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers): only if you trust its author.
         compile: ``"xla"`` compiles the signatures with XLA. Faster for large calls; a CPU server then needs
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
@@ -128,7 +130,7 @@ def export(
         UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
             contract.
     """
-    read = _read(source, signature, unsafe_lambda=unsafe_lambda)
+    read = _read(source, signature, tags, unsafe_lambda=unsafe_lambda)
     names = None if has_specs(inputs) else cast("Names | None", inputs)
     read = read.renamed(names or None, outputs)
     function = function_of(
@@ -161,11 +163,18 @@ def export(
     return Exported(target, card)
 
 
-def _read(source: Callable[..., Any] | str | Path, signature: str | None, *, unsafe_lambda: bool) -> Source:
+def _read(
+    source: Callable[..., Any] | str | Path,
+    signature: str | None,
+    tags: Sequence[str] | None,
+    *,
+    unsafe_lambda: bool,
+) -> Source:
     if isinstance(source, (str, Path)):
-        return read_source(Path(source), signature=signature, unsafe_lambda=unsafe_lambda)
-    if signature is not None:
-        raise UsageError(f"signature names {signature!r}, and the source is not a SavedModel: leave it out")
+        return read_source(Path(source), signature=signature, tags=tags, unsafe_lambda=unsafe_lambda)
+    for option, value in (("signature", signature), ("tags", tags)):
+        if value is not None:
+            raise UsageError(f"{option} names {value!r}, and the source is not a SavedModel: leave it out")
     return Source(model=source)
 
 

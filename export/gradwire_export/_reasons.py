@@ -26,7 +26,7 @@ LONGEST: Final = 400  # characters of a message; TensorFlow's can list whole gra
 _TRANSLATED: Final = "in user code:"  # how AutoGraph begins
 _FRAME: Final = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+).*\n\s*(?P<code>.+)')
 _LAYER: Final = re.compile(r"Exception encountered when calling (?:layer )?(?P<layer>.+?)\.?\n+(?P<rest>.*)", re.DOTALL)
-_DESERIALIZED: Final = "Exception encountered: "  # Keras, of an object in a file
+_WITHIN: Final = re.compile(r"(?:Exception|Error) encountered:\s+")  # Keras, of an object in a file and of a layer
 _BOLD: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MARKS: Final = re.compile(r"\{\{\w+ [^}]*\}\}|\[Op:\w+\](?: name: *\S*)?|\(defined at [^)]*\)|\[\[|\]\]")
 _OPERATION: Final = re.compile(r"\[Op:(?!__)(\w+)\]|Op<name=(\w+);")
@@ -85,7 +85,7 @@ def _without_layers(message: str) -> tuple[str, str]:
     layer = ""
     while match := _LAYER.search(message):
         layer, message = match["layer"], match["rest"].split("\nArguments received by", 1)[0]
-    return layer, _BOLD.sub("", message.rpartition(_DESERIALIZED)[2])
+    return layer, _BOLD.sub("", _WITHIN.split(message)[-1])
 
 
 def _brief(message: str) -> str:

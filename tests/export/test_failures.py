@@ -274,11 +274,11 @@ FILES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     ),
     "a .keras file with a layer that fails": (
         _saved_keras(_Fussy),
-        ("as a Keras model", "ValueError: takes nothing", "raise ValueError("),
+        ("as a Keras model: in _Fussy.call(): ValueError: takes nothing",),
     ),
     "half a SavedModel": (
         _saved(lambda path: _cut(path / "saved_model.pb")),
-        ("saved as a SavedModel: OSError: Cannot parse file",),
+        ("saved as a SavedModel: DecodeError: ",),
     ),
     "an empty SavedModel": (
         _saved(lambda path: (path / "saved_model.pb").write_bytes(b"")),

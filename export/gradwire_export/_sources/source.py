@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -64,12 +64,15 @@ def _new_names(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[st
     return tensors
 
 
-def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool = False) -> Source:
+def read_source(
+    path: Path, *, signature: str | None = None, tags: Collection[str] | None = None, unsafe_lambda: bool = False
+) -> Source:
     """Read a training result's directory, a .keras file, or a SavedModel's directory."""
     if (path / GRAPH_FILE).is_file():
-        return Source(SavedFunction(path, signature or SERVING_DEFAULT))
-    if signature is not None:
-        raise UsageError(f"signature names {signature!r}, and {path} is not a SavedModel: leave it out")
+        return Source(SavedFunction(path, signature or SERVING_DEFAULT, tags))
+    for option, value in (("signature", signature), ("tags", tags)):
+        if value is not None:
+            raise UsageError(f"{option} names {value!r}, and {path} is not a SavedModel: leave it out")
     if path.is_file() and path.suffix == ".keras":
         return Source(_load(path, unsafe_lambda=unsafe_lambda))
     if not path.is_dir() or not (path / RECORD_FILE).is_file():

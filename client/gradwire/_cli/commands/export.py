@@ -49,6 +49,9 @@ def command(
     signature: Annotated[
         str | None, typer.Option(help="Signature of a SavedModel to export. Default: serving_default.")
     ] = None,
+    tags: Annotated[
+        str | None, typer.Option(help="TAG,…: of a SavedModel with several graphs, the one to export. Default: serve.")
+    ] = None,
     compiler: Annotated[
         Compiler | None,
         typer.Option("--compile", help="Compile the signatures: faster on large calls, slower to load."),
@@ -82,6 +85,7 @@ def command(
             domain=read_domain(domain),
             units=read_units(units),
             signature=signature,
+            tags=read_names("tags", tags),
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
             replace_contract=replace_contract,
