@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
 import tensorflow as tf
 
-from gradwire._errors import PackageError, UsageError
+from gradwire._errors import CheckFailed, PackageError, UsageError
 from gradwire._package import (
     CARD_FILE,
     SERVING_DEFAULT,
+    SIGNATURES,
     Box,
     Card,
     CardTensor,
@@ -28,7 +29,8 @@ from gradwire._package import (
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
-from gradwire_export._checks import CHECK_POINTS, check_package, complete_card, draw_directions, draw_points
+from gradwire_export._checks import CheckRows, check_package, complete_card
+from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
     PackageModule,
@@ -46,7 +48,6 @@ from gradwire_export._package import (
 from gradwire_export._reasons import refused
 from gradwire_export._sources import JaxFunction, Names, Pair, Source, function_of, has_specs, read_source, row_shape
 
-CHECK_SEED: Final = 0
 # The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
 WITHOUT_GRADIENTS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy")
@@ -59,12 +60,16 @@ class Exported:
     Attributes:
         path: its version directory.
         card: its card.
+        left_out: the signatures that the package would have, and does not have because their proof failed, with the
+            reason.
     """
 
     path: Path
     card: Card
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
+@right_gradients()
 def export(
     source: Callable[..., Any] | str | Path,
     *,
@@ -81,13 +86,15 @@ def export(
     tags: Sequence[str] | None = None,
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
+    keep_unproven: bool = False,
     version: int | None = None,
     replace_contract: bool = False,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
 
     The package is written beside its final place, loaded the way Serving loads it in a fresh process, compared with the
-    model in every signature, and only then renamed to its version. After an error nothing is left.
+    model in every signature, proved (its derivatives are those of its values), and only then renamed to its version. An
+    optional signature whose proof fails other than at a kink is left out. After an error nothing is left.
 
     Args:
         source: a training result's directory, a .keras file, a SavedModel's directory, a Keras model, or a callable of
@@ -112,20 +119,23 @@ def export(
         unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers): only if you trust its author.
         compile: ``"xla"`` compiles the signatures with XLA. Faster for large calls; a CPU server then needs
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
+        keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
+            so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
         version: number of the version; one more than the highest by default.
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
 
     Returns:
-        Where the package is, and its card.
+        Where the package is, its card, and which signatures were left out because their proof failed.
 
     Warns:
-        DerivativeWarning: derivatives omit the jumps of an operation, or a signature had to be left out.
+        DerivativeWarning: derivatives omit the jumps of an operation, a signature had to be left out, or one that is
+            not proved was kept.
 
     Raises:
         ConversionError: a derivative is missing, an output is not batched, rows depend on one another, or XLA cannot
             compile a signature.
-        CheckFailed: the package's outputs are not the model's.
+        CheckFailed: the package's outputs are not the model's, or its first derivatives are not those of its values.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
         UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
             contract.
@@ -138,7 +148,7 @@ def export(
     )
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=2)
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
     known_units = {**read.units, **(units or {})}
     card = Card(
@@ -159,8 +169,14 @@ def export(
     if not replace_contract:
         require_same_contract(Path(to), card)
     with StagedPath(target, is_directory=True) as staged:
-        card = _write(staged.path, spec, card)
-    return Exported(target, card)
+        card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
+        if left_out and not replace_contract:
+            require_same_contract(Path(to), card)
+    for each, reason in left_out.items():
+        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+    for each, reason in _unproven(card).items():
+        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+    return Exported(target, card, left_out)
 
 
 def _read(
@@ -209,14 +225,45 @@ def _compiled(spec: PackageSpec) -> dict[str, Any] | None:
     return compiled_entry(body, inputs, n_repeats=spec.n_repeats(SERVING_DEFAULT))
 
 
-def _write(directory: Path, spec: PackageSpec, card: Card) -> Card:
-    boxes, rng = boxes_of(card, None), np.random.default_rng(CHECK_SEED)
-    points, neighbours = (draw_points(spec.function.inputs, boxes, CHECK_POINTS, rng) for _ in range(2))
-    rows = points | draw_directions(spec, CHECK_POINTS, rng)
+def _write_proved(
+    directory: Path, spec: PackageSpec, card: Card, *, keep_unproven: bool
+) -> tuple[Card, dict[str, str]]:
+    """Write a package of the signatures that can be proved; return its card, and what was left out and why."""
+    left_out: dict[str, str] = {}
+    while True:
+        written = _write(directory, spec, card, left_out)
+        unproven = _unproven(written)
+        if keep_unproven or not unproven:
+            return written, left_out
+        if needed := [name for name in unproven if not SIGNATURES[name].optional]:
+            raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec))
+        left_out |= unproven
+        spec = spec.without(unproven)
+        card = replace(card, signatures=spec.signatures, second_derivatives=spec.second_derivatives)
+        for path in directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _unproven(card: Card) -> dict[str, str]:
+    """Return the signatures of a written card whose proof failed, with the reason."""
+    return dict(card.checks.get("proof", {}).get("unproven", {}))
+
+
+def _unproven_text(signature: str, reason: str, spec: PackageSpec) -> str:
+    known = "".join(f"{text}; " for text in spec.warnings)
+    return (
+        f"the derivatives of {signature} are not those of its values: {reason}; {known}write the function in other "
+        "operations, or restrict the domain to where it is smooth. If its gradient is so on purpose (a straight-through "
+        "estimator, a stop_gradient), export it with --keep-unproven (keep_unproven=True)"
+    )
+
+
+def _write(directory: Path, spec: PackageSpec, card: Card, left_out: Mapping[str, str]) -> Card:
+    rows = CheckRows.draw(spec, boxes_of(card, None))
     _save(directory, spec, card)
-    checks = check_package(directory, spec, rows=rows, neighbours=neighbours)
+    checks = check_package(directory, spec, rows) | {"left_out": dict(left_out)}
     sizes = card.compiled["batch_sizes"] if card.compiled else [1]
-    write_warmup(directory, warmup_requests(spec, rows), sizes)
+    write_warmup(directory, warmup_requests(spec, rows.at), sizes)
     if card.compiled:
         write_batching(directory, sizes)
     return complete_card(directory, card, checks)

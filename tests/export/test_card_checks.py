@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 import gradwire
-from gradwire_export import Exported, _export, export
+from gradwire._errors import CheckFailed
+from gradwire_export import DerivativeWarning, Exported, _export, export
 
 SPEC = {"x": tf.TensorSpec((None, 1), tf.float32)}
 CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks"]
@@ -33,8 +34,8 @@ def kinked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def test_the_card_carries_the_proof(kinked: Exported):
     """The checks of verify beside the earlier results, reference points in float64, and the digest of every file."""
     card = kinked.card
-    assert list(card.checks) == ["trained_model", *CHECKS, "proof"]
-    assert card.checks["proof"] == {"passed": True, "points": 64, "seed": 0}
+    assert list(card.checks) == ["trained_model", "left_out", *CHECKS, "proof"]
+    assert card.checks["proof"] == {"passed": True, "points": 64, "seed": 0, "unproven": {}}
     assert all(card.checks[name]["passed"] for name in CHECKS)
     assert "skipped" not in card.checks["reference"]
     assert card.reference is not None
@@ -60,15 +61,30 @@ def test_verify_repeats_the_results_on_the_card(kinked: Exported):
     assert json.loads(json.dumps(again)) == {name: kinked.card.checks[name] for name in CHECKS}
 
 
-def test_a_custom_gradient_is_recorded_and_not_refused(tmp_path: Path):
-    """A straight-through estimator is deliberately not the derivative: export writes it, and the card shows it."""
+@tf.custom_gradient
+def through(x: tf.Tensor):
+    """A sine whose gradient is made up, as a straight-through estimator's is."""
+    return tf.sin(3 * x), lambda upstream: upstream
 
-    @tf.custom_gradient
-    def through(x: tf.Tensor):
-        return tf.sin(3 * x), lambda upstream: upstream
 
-    exported = export(through, to=tmp_path / "m", inputs=SPEC, signatures=("jvp",))
+def test_a_made_up_gradient_is_refused(tmp_path: Path):
+    """Its first derivative is not that of its values: the message names it and the way out, and nothing is left."""
+    with pytest.raises(
+        CheckFailed, match=r"derivatives of serving_default are not those of its values: .*df_dx"
+    ) as error:
+        export(through, to=tmp_path / "m", inputs=SPEC, signatures=("jvp",))
+    assert "--keep-unproven (keep_unproven=True)" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_made_up_gradient_is_kept_on_request(tmp_path: Path):
+    """A straight-through estimator is deliberately not the derivative: a warning and the card say so."""
+    with pytest.warns(DerivativeWarning, match="kept serving_default, which is not proved: .*df_dx"):
+        exported = export(through, to=tmp_path / "m", inputs=SPEC, signatures=("jvp",), keep_unproven=True)
+    assert exported.left_out == {}
+    assert "jvp" in exported.card.signatures
     assert not exported.card.checks["proof"]["passed"]
+    assert set(exported.card.checks["proof"]["unproven"]) == {"serving_default"}
     assert not exported.card.checks["taylor"]["passed"]
     assert exported.card.checks["adjoint"]["passed"]  # its signatures agree with one another
     assert exported.card.reference is not None

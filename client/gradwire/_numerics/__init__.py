@@ -11,7 +11,7 @@ from gradwire._numerics.compare import (
     ulp_of,
     worst_ratio,
 )
-from gradwire._numerics.noise import CENTRE, GRID, Measured, measure
+from gradwire._numerics.noise import CENTRE, GRID, Measured, by_point, deviation, grid_around, measure
 from gradwire._numerics.points import (
     evaluate_along,
     points_along,
@@ -31,11 +31,14 @@ __all__ = [
     "Batch",
     "Measured",
     "Remainders",
+    "by_point",
     "compare",
+    "deviation",
     "distance",
     "eps_of",
     "evaluate_along",
     "flat_rows",
+    "grid_around",
     "largest",
     "measure",
     "multiples",

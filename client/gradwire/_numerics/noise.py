@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._numerics.compare import TINY, largest
-from gradwire._numerics.points import Arrays, Run, evaluate_along
+from gradwire._numerics.points import Arrays, Run, rows_along
 from gradwire._package import Box
 
 Floats = NDArray[np.float64]
@@ -44,13 +44,24 @@ def measure(run: Run, x: Arrays, v: Arrays, boxes: Mapping[str, Box], eps: float
 
     Inputs without a direction, such as tangents, stay. Noise is at least eps times a tensor's largest magnitude.
     """
-    count = len(next(iter(x.values())))
-    steps = np.max([np.zeros(count), *(spacing(x[name], v[name], eps) for name in v)], axis=0)
-    grids = evaluate_along(run, x, v, steps[:, None] * GRID, boxes)
+    outputs = run(grid_around(x, v, boxes, eps))
+    grids = {name: by_point(array) for name, array in outputs.items()}
     values = {name: grid[:, CENTRE] for name, grid in grids.items()}
     with np.errstate(all="ignore"):
         noise = {name: deviation(grid, eps * largest(values[name])) for name, grid in grids.items()}
     return Measured(values, noise)
+
+
+def grid_around(x: Arrays, v: Arrays, boxes: Mapping[str, Box], eps: float) -> dict[str, NDArray[Any]]:
+    """Return the rows of the fine grid along v, nine for each point, ``(points * 9, *row)``."""
+    count = len(next(iter(x.values())))
+    steps = np.max([np.zeros(count), *(spacing(x[name], v[name], eps) for name in v)], axis=0)
+    return rows_along(x, v, steps[:, None] * GRID, boxes)
+
+
+def by_point(outputs: NDArray[Any]) -> Floats:
+    """Return the outputs of the rows of ``grid_around`` as ``(points, 9, elements)``, in float64."""
+    return np.asarray(outputs, np.float64).reshape(len(outputs) // len(GRID), len(GRID), -1)
 
 
 def spacing(x: NDArray[Any], v: Floats, eps: float) -> Floats:

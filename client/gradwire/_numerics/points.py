@@ -73,11 +73,16 @@ def evaluate_along(run: Run, x: Arrays, v: Arrays, multiples: Floats, boxes: Map
 
     Inputs without a direction stay.
     """
+    rows = rows_along(x, v, multiples, boxes)
+    return {name: np.asarray(array, np.float64).reshape(*multiples.shape, -1) for name, array in run(rows).items()}
+
+
+def rows_along(x: Arrays, v: Arrays, multiples: Floats, boxes: Mapping[str, Box]) -> dict[str, NDArray[Any]]:
+    """Return the rows x + tv, ``(points * multiples, *row)``, a point's side by side; inputs without a v stay."""
     each = multiples.shape[1]
-    rows = {
+    return {
         name: points_along(array, v[name], multiples, boxes[name]).reshape(-1, *array.shape[1:])
         if name in v
         else np.repeat(array, each, axis=0)
         for name, array in x.items()
     }
-    return {name: np.asarray(array, np.float64).reshape(len(multiples), each, -1) for name, array in run(rows).items()}

@@ -65,7 +65,7 @@ def _same_tensors(evaluations: SignatureEvaluations) -> Iterator[Finding]:
         if worst and name != SERVING_DEFAULT:
             tensor = max(worst, key=lambda key: worst[key])
             text = f"{', '.join(worst)} of {name} against serving_default"
-            yield Finding(text, worst[tensor], tensor if worst[tensor] > 1 else "")
+            yield Finding(text, worst[tensor], tensor if worst[tensor] > 1 else "", signatures=(name,))
 
 
 def _jvp(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def _jvp(evaluations: SignatureEvaluations) -> Iterator[Finding]:
         ]
         if name in evaluations.by_signature[JVP].values:
             worst = _against_jacobian(evaluations, JVP, name, terms, "pmn,pn->pm")
-            yield Finding(f"{name} of jvp against df·v of serving_default", worst, name)
+            yield Finding(f"{name} of jvp against df·v of serving_default", worst, name, signatures=(JVP,))
 
 
 def _vjp(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def _vjp(evaluations: SignatureEvaluations) -> Iterator[Finding]:
         ]
         if name in evaluations.by_signature[VJP].values:
             worst = _against_jacobian(evaluations, VJP, name, terms, "pmn,pm->pn")
-            yield Finding(f"{name} of vjp against u·df of serving_default", worst, name)
+            yield Finding(f"{name} of vjp against u·df of serving_default", worst, name, signatures=(VJP,))
 
 
 def _against_jacobian(
@@ -142,7 +142,7 @@ def _dot_product(evaluations: SignatureEvaluations) -> Finding:
         name = cotangent_name(wrt)
         if name in vjp.values:
             right.add(evaluations.v(wrt), vjp.values[name], vjp.noise[name])
-    return Finding("⟨u, Jv⟩ of jvp = ⟨Jᵀu, v⟩ of vjp", left.compare(right))
+    return Finding("⟨u, Jv⟩ of jvp = ⟨Jᵀu, v⟩ of vjp", left.compare(right), signatures=(JVP, VJP))
 
 
 def _hvp_against_hessian(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -154,7 +154,7 @@ def _hvp_against_hessian(evaluations: SignatureEvaluations) -> Iterator[Finding]
         name = tangent_name(each.tensor)
         allowed = SAFETY * (hvp.noise[name] + evaluations.contract(each, rounding, sizes))
         worst = worst_ratio(hvp.values[name], expected[each.tensor], allowed)
-        yield Finding(f"{name} of hvp against the hessian times v", worst, name)
+        yield Finding(f"{name} of hvp against the hessian times v", worst, name, signatures=(HVP, HESSIAN))
 
 
 def _hvp_symmetric(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -172,7 +172,7 @@ def _hvp_symmetric(evaluations: SignatureEvaluations) -> Iterator[Finding]:
             left.add(flat_rows(w[wrt])[:, None], each.blocks(along_v.values[name]), each.blocks(along_v.noise[name]))
             right.add(evaluations.v(wrt)[:, None], each.blocks(along_w.values[name]), each.blocks(along_w.noise[name]))
         if derivatives:
-            yield Finding(f"⟨w, Hv⟩ = ⟨v, Hw⟩ of {output.name}, from hvp", left.compare(right))
+            yield Finding(f"⟨w, Hv⟩ = ⟨v, Hw⟩ of {output.name}, from hvp", left.compare(right), signatures=(HVP,))
 
 
 def _hessian_symmetric(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -185,4 +185,4 @@ def _hessian_symmetric(evaluations: SignatureEvaluations) -> Iterator[Finding]:
             continue
         h, s = (part[name].reshape(points, m, n, n) for part in (hessian.values, hessian.noise))
         worst = worst_ratio(h, h.swapaxes(2, 3), SAFETY * (s + s.swapaxes(2, 3)))
-        yield Finding(f"{name} against its transpose", worst, name)
+        yield Finding(f"{name} against its transpose", worst, name, signatures=(HESSIAN,))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
-from gradwire._numerics import ALLOWED_EPS, TINY, flat_rows, largest, worst_ratio
+from gradwire._numerics import ALLOWED_EPS, SAFETY, TINY, flat_rows, largest, worst_ratio
 from gradwire._package import SERVING_DEFAULT
 from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.probe import brief
@@ -70,16 +70,18 @@ def _same_afterwards(evaluations: SignatureEvaluations) -> Finding:
     """Run the same rows once more: nothing of the above may linger."""
     probe, before = evaluations.probe, evaluations.default.values
     worst = {
-        name: _change(evaluations, flat_rows(array), before[name])
+        name: _change(evaluations, name, flat_rows(array), before[name])
         for name, array in probe.run(SERVING_DEFAULT, probe.x).items()
     }
     tensor = max(worst, key=lambda key: worst[key])
-    return Finding("same outputs afterwards", worst[tensor], tensor if worst[tensor] > 1 else "")
+    failing = tensor if worst[tensor] > 1 else ""
+    return Finding("same outputs afterwards", worst[tensor], failing, signatures=(SERVING_DEFAULT,))
 
 
-def _change(evaluations: SignatureEvaluations, values: Floats, before: Floats) -> float:
-    allowed = ALLOWED_EPS * evaluations.probe.eps * np.maximum(largest(before), TINY)
-    return worst_ratio(values, before, allowed)
+def _change(evaluations: SignatureEvaluations, tensor: str, values: Floats, before: Floats) -> float:
+    """Compare a tensor with what it was: 32 eps of its scale, or its rounding where more was measured."""
+    least = ALLOWED_EPS * evaluations.probe.eps * np.maximum(largest(before), TINY)
+    return worst_ratio(values, before, np.maximum(least, 2 * SAFETY * evaluations.default.noise[tensor]))
 
 
 def _run_with(evaluations: SignatureEvaluations, name: str, value: float) -> dict[str, Floats] | str:
@@ -113,5 +115,6 @@ def _varying(evaluations: SignatureEvaluations, name: str) -> list[str]:
     return [
         each.tensor
         for each in probe.derivatives()
-        if _change(evaluations, flat_rows(outputs[each.tensor]), evaluations.default.values[each.tensor]) > 1
+        if _change(evaluations, each.tensor, flat_rows(outputs[each.tensor]), evaluations.default.values[each.tensor])
+        > 1
     ]

@@ -49,7 +49,8 @@ def against_reference(evaluations: SignatureEvaluations) -> Iterator[Finding]:
             expected = _read(remaining.pop(tensor), values.shape, tensor)
             allowed = SAFETY * served.noise[tensor] + _uncertainty(uncertainty, tensor)
             worst = worst_ratio(values, expected, allowed)
-            yield Finding(f"{tensor} of {kind.name}", worst, tensor, _ulps(values, expected, outputs[tensor].dtype))
+            note = _ulps(values, expected, outputs[tensor].dtype)
+            yield Finding(f"{tensor} of {kind.name}", worst, tensor, note, signatures=(kind.name,))
 
 
 def _ulps(values: Floats, expected: Floats, dtype: str) -> str:

@@ -57,6 +57,8 @@ class Finding:
         note: more as text: a slope, units in the last place, a count.
         failed: whether this fails although ``worst`` would pass.
         derivative: of the Taylor test of a first derivative, its remainders.
+        signatures: those that compute what was compared, without `serving_default` where another is compared with it;
+            empty where a failure is no evidence against what a signature computes.
     """
 
     subject: str
@@ -65,6 +67,7 @@ class Finding:
     note: str = ""
     failed: bool = False
     derivative: DerivativeCheck | None = None
+    signatures: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -74,7 +77,7 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain data, without empty entries."""
         fields = asdict(self) | {"passed": self.passed}
-        del fields["failed"], fields["derivative"]
+        del fields["failed"], fields["derivative"], fields["signatures"]
         if self.worst is not None and math.isfinite(self.worst):
             fields["worst"] = float(f"{self.worst:.3g}")
         return {key: value for key, value in fields.items() if value not in ("", None)}
@@ -141,6 +144,24 @@ class Verification:
             for finding in check.findings
             if not finding.passed
         )
+
+    def wrong_signatures(self, contradicted: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, tuple[str, ...]]:
+        """Return the signatures whose proof failed, each with the findings against it, as text with their notes.
+
+        Where two signatures contradict each other, the one is wrong that differences or the reference contradict too;
+        both are, where neither or both do.
+
+        Args:
+            contradicted: signatures that are known to be wrong from elsewhere, with the reasons.
+        """
+        failed = [(check, finding) for check in self.checks for finding in check.findings if not finding.passed]
+        wrong = dict(contradicted or {})
+        alone = {*wrong, *(finding.signatures[0] for _, finding in failed if len(finding.signatures) == 1)}
+        for check, finding in failed:
+            text = f"{check.name}: {finding.subject}" + (f" ({finding.note})" if finding.note else "")
+            for signature in alone.intersection(finding.signatures) or finding.signatures:
+                wrong[signature] = (*wrong.get(signature, ()), text)
+        return wrong
 
     @property
     def derivatives(self) -> tuple[DerivativeCheck, ...]:

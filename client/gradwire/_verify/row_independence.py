@@ -42,9 +42,9 @@ class _Worst(NamedTuple):
     tensor: str
     where: str
 
-    def finding(self, text: str) -> Finding:
+    def finding(self, text: str, signature: str) -> Finding:
         note = f"largest difference {self.eps:.2g} eps of {self.tensor}'s scale, {self.where}"
-        return Finding(text, self.ratio, self.tensor if self.ratio > 1 else "", note)
+        return Finding(text, self.ratio, self.tensor if self.ratio > 1 else "", note, signatures=(signature,))
 
 
 @final
@@ -99,7 +99,7 @@ def _in_other_batches(probe: Probe, whole: _Whole, sizes: list[int]) -> Finding:
     ]
     name = whole.signature.name
     worst = max(whole.compare(batch, probe.run(name, batch.rows)) for batch in batches)
-    return worst.finding(f"{name}: {', '.join(map(str, sizes))} rows, and another order")
+    return worst.finding(f"{name}: {', '.join(map(str, sizes))} rows, and another order", name)
 
 
 def _beside_nan(probe: Probe, whole: _Whole, count: int) -> Iterator[Finding]:
@@ -114,7 +114,7 @@ def _beside_nan(probe: Probe, whole: _Whole, count: int) -> Iterator[Finding]:
     except ServerError as error:
         yield Finding(text, note=f"the model refuses NaN: {brief(error)}")
         return
-    yield whole.compare(batch, outputs).finding(text)
+    yield whole.compare(batch, outputs).finding(text, whole.signature.name)
 
 
 def _draw(probe: Probe, signature: Signature, count: int) -> Arrays:
@@ -150,4 +150,4 @@ def _no_rows(evaluations: SignatureEvaluations) -> Iterator[Finding]:
             yield Finding("no rows", note="not sent to a server: one that batches would let them wait forever")
             return
         wrong = [key for key, spec in signature.outputs.items() if outputs[key].shape != (0, *spec.row_shape)]
-        yield Finding(f"{name}: no rows", math.inf if wrong else 0.0, ", ".join(wrong))
+        yield Finding(f"{name}: no rows", math.inf if wrong else 0.0, ", ".join(wrong), signatures=(name,))

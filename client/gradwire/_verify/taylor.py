@@ -98,7 +98,15 @@ def _first_order(probe: Probe, derivative: Derivative, outputs: Arrays) -> Findi
     names = derivative.output.name, derivative.input.name, derivative.tensor
     check = DerivativeCheck(*names, points, slope, worst, steps, r, kinks)
     note = _note(slope, 2, points, kinks)
-    return Finding(str(derivative), worst, derivative.tensor, note, failed=not check.passed, derivative=check)
+    return Finding(
+        str(derivative),
+        worst,
+        derivative.tensor,
+        note,
+        failed=not check.passed,
+        derivative=check,
+        signatures=(SERVING_DEFAULT,),
+    )
 
 
 def _judge(remainders: Remainders) -> tuple[float | None, float, int, int]:
@@ -156,12 +164,12 @@ def _gradient(probe: Probe, derivative: Derivative, values: Floats, hv: Floats, 
     takes_v = Part.DERIVATIVE_TANGENTS in SIGNATURES[source].gives
     tensor = tangent_name(derivative.tensor) if takes_v else derivative.tensor
     if not len(r) or not np.isfinite(r).all():
-        return Finding(text, math.inf, tensor, "not finite where the derivative is")
+        return Finding(text, math.inf, tensor, "not finite where the derivative is", signatures=(source,))
     rounding = probe.eps * np.abs(hv[usable])
     remainders = Remainders(r, steps.h[usable], probe.eps * largest(at_x[usable]), rounding)
     slope, worst, points, kinks = _judge(remainders)
     wrong = slope is not None and slope < LEAST_SLOPE
-    return Finding(text, worst, tensor, _note(slope, 2, points, kinks), failed=wrong)
+    return Finding(text, worst, tensor, _note(slope, 2, points, kinks), failed=wrong, signatures=(source,))
 
 
 def _third_order(
@@ -186,7 +194,7 @@ def _third_order(
     usable = np.isfinite(r).all(axis=(1, 2))
     text = f"{output.name} to third order, from {source}"
     if not usable.any():
-        return Finding(text, math.inf, note="finite nowhere")
+        return Finding(text, math.inf, note="finite nowhere", signatures=(source,))
     value_rounding, exact = probe.eps * largest(f[usable]), np.zeros_like(f[usable])
     remainders = Remainders(r[usable], steps.h[usable], value_rounding, exact)
     noise = remainders.noise()
@@ -201,7 +209,7 @@ def _third_order(
     note = _note(slope, 3, len(ratio) - left_out, left_out)
     # At a few points several kinks may conspire to look settled; a fault of the Hessian there is seen by ``_gradient``.
     worst = np.nanquantile(ratio, 1 - max(_CONSPIRING, left_out / len(ratio) / 2))
-    return Finding(text, float(worst), note=note, failed=wrong)
+    return Finding(text, float(worst), note=note, failed=wrong, signatures=(source,))
 
 
 def _note(slope: float | None, right: int, points: int, kinks: int) -> str:

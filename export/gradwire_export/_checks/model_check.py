@@ -6,79 +6,59 @@ are compared with the model run eagerly, which differentiates in another way tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from gradwire import load, verify
 from gradwire._errors import CheckFailed
-from gradwire._numerics import ALLOWED_EPS, compare, sample_points, signed_eighths
+from gradwire._numerics import CENTRE, GRID, SAFETY, TINY, by_point, compare, deviation, distance, eps_of, largest
 from gradwire._package import (
-    BY_NAME,
     CARD,
     CARD_ANSWER,
     CARD_FILE,
     CARD_QUERY,
     SERVING_DEFAULT,
-    Box,
     Card,
-    Part,
     file_digests,
     joined_digest,
 )
+from gradwire_export._checks.check_rows import CheckRows
 from gradwire_export._checks.eager_reference import EagerReference
 from gradwire_export._checks.fresh_process import Arrays, Request, Response, run_fresh
-from gradwire_export._checks.reference_points import reference_points
+from gradwire_export._checks.reference_points import contradictions, reference_points
 from gradwire_export._checks.row_independence import BESIDE_NAN, independence_batches, require_independence
 from gradwire_export._package import PackageSpec
 from gradwire_export._reasons import refused
 from gradwire_export._sources import Function, row_shape
 
 NO_ROWS: Final = " of no rows"  # a call that the model itself may refuse (Keras's Conv1D, on some processors)
-CHECK_POINTS: Final = 64  # rows; enough to see a wrong component, few enough to run eagerly
+STEP: Final = " at step "  # of the fine grid
 
 
-def draw_points(
-    specs: Mapping[str, tf.TensorSpec], boxes: Mapping[str, Box], count: int, rng: np.random.Generator
-) -> Arrays:
-    """Draw uniform points from the domain."""
-    return {
-        name: sample_points(boxes[name], count, BY_NAME[spec.dtype.name].numpy, rng) for name, spec in specs.items()
-    }
-
-
-def draw_directions(spec: PackageSpec, count: int, rng: np.random.Generator) -> Arrays:
-    """Draw tangents of the differentiated inputs and cotangents of the outputs, of magnitudes from 1/2 to 1."""
-    specs = spec.directions(Part.TANGENTS) | spec.directions(Part.COTANGENTS)
-    return {
-        name: signed_eighths((count, *row_shape(tensor)), rng).astype(tensor.dtype.as_numpy_dtype)
-        for name, tensor in specs.items()
-    }
-
-
-def check_package(package: Path, spec: PackageSpec, *, rows: Arrays, neighbours: Arrays) -> dict[str, Any]:
+def check_package(package: Path, spec: PackageSpec, rows: CheckRows) -> dict[str, Any]:
     """Run every signature on some rows in a fresh process, compare, and return the results for the card.
 
-    ``neighbours`` are as many other rows of the inputs, put beside the same first rows to see whether they matter: a
-    ConversionError where they do, a CheckFailed where the outputs are not the model's.
+    A ConversionError where a row depends on others, a CheckFailed where the outputs are not the model's.
     """
-    batches = independence_batches({name: rows[name] for name in spec.function.inputs}, neighbours)
+    batches = independence_batches({name: rows.at[name] for name in spec.function.inputs}, rows.neighbours)
     requests = _requests(spec, rows) | {batch.label: Request(SERVING_DEFAULT, batch.rows) for batch in batches}
     responses = dict(zip(requests, run_fresh(package, list(requests.values())), strict=True))
     for label, response in responses.items():
         if response.failure is not None and label != BESIDE_NAN and not label.endswith(NO_ROWS):
-            raise CheckFailed(f"the package fails when served ({label}): {response.failure}{_hint(rows)}")
+            raise CheckFailed(f"the package fails when served ({label}): {response.failure}{_hint(rows.at)}")
+    grids = {name: _on_grid(name, responses) for name in spec.row_signatures}
     # First, for derivatives mean nothing without it.
-    independence = require_independence(responses[SERVING_DEFAULT].outputs, batches, responses)
-    reference = EagerReference(spec, rows)
+    independence = require_independence(grids[SERVING_DEFAULT], batches, responses)
+    reference = EagerReference(spec, rows.grid)
     zero_rows = [_zero_rows(spec.function, name, responses) for name in spec.row_signatures]
     return {
         "row_independence": independence,
-        "trained_model": _against_model(spec, reference, responses),
+        "trained_model": _against_model(spec, reference, grids),
         "zero_rows": all(zero_rows),
         "card": _card(responses[CARD], package),
         "warnings": list(spec.warnings),
@@ -95,42 +75,91 @@ def _hint(rows: Arrays) -> str:
     return f"; {' and '.join(tried)}: give a domain that the model takes, such as n=0:9" if tried else ""
 
 
-def _requests(spec: PackageSpec, rows: Arrays) -> dict[str, Request]:
+def _requests(spec: PackageSpec, rows: CheckRows) -> dict[str, Request]:
     requests = {CARD: Request(CARD, {CARD_QUERY: np.zeros(2, np.int32)})}
     for name in spec.row_signatures:
-        inputs = {key: rows[key] for key in spec.inputs(name)}
+        inputs = {key: rows.at[key] for key in spec.inputs(name)}
         requests[name] = Request(name, inputs)
         requests[f"{name}{NO_ROWS}"] = Request(name, {key: array[:0] for key, array in inputs.items()})
+        for step, moved in rows.steps().items():
+            requests[f"{name}{STEP}{step}"] = Request(name, {key: moved[key] for key in inputs})
     return requests
 
 
-def _against_model(spec: PackageSpec, reference: EagerReference, responses: Mapping[str, Response]) -> dict[str, Any]:
+def _on_grid(signature: str, responses: Mapping[str, Response]) -> Arrays:
+    """Return a signature's outputs on the grid, in the order of its rows."""
+    labels = [signature if step == CENTRE else f"{signature}{STEP}{step}" for step in range(len(GRID))]
+    by_step = [responses[label].outputs for label in labels]
+    return {
+        name: np.stack([outputs[name] for outputs in by_step], axis=1).reshape(-1, *array.shape[1:])
+        for name, array in by_step[CENTRE].items()
+    }
+
+
+def _against_model(spec: PackageSpec, reference: EagerReference, grids: Mapping[str, Arrays]) -> dict[str, Any]:
     with refused("the function cannot be run eagerly, to compare the package with it"):
         outputs = reference.outputs(SERVING_DEFAULT)
     for name, array in outputs.items():
         if not np.isfinite(array).any():
             raise CheckFailed(f"{name!r} is finite at none of the points checked: give a domain, such as 'x=0.1:1.9'")
-    worst = {}
+    agreements: dict[str, dict[str, Agreement]] = {}
     for signature in spec.row_signatures:
         with refused("the function cannot be run eagerly, to compare the package with it"):
             expected = reference.outputs(signature)
-        actual = reference.comparable(signature, responses[signature].outputs)
+        actual = reference.comparable(signature, grids[signature])
         if actual.keys() != expected.keys():
             raise CheckFailed(f"{signature} returns {sorted(actual)}, expected {sorted(expected)}")
-        worst[signature] = {
+        agreements[signature] = {
             name: _require_close(f"{name!r} of {signature}", actual[name], array) for name, array in expected.items()
         }
-    return {"rows": reference.n_rows, "worst_eps": worst, "allowed_eps": ALLOWED_EPS}
+    return {
+        "rows": reference.n_rows // len(GRID),
+        "worst": max(each.ratio for by_tensor in agreements.values() for each in by_tensor.values()),
+        "worst_eps": _entries(agreements, lambda each: each.eps),
+        "noise_eps": _entries(agreements, lambda each: each.noise_eps),
+    }
 
 
-def _require_close(what: str, actual: np.ndarray, expected: np.ndarray) -> float:
-    comparison = compare(actual, expected)
-    if comparison.eps > ALLOWED_EPS:
+def _entries(agreements: Mapping[str, Mapping[str, Agreement]], pick: Callable[[Agreement], float]) -> dict[str, Any]:
+    return {
+        signature: {name: round(pick(each), 3) for name, each in by_tensor.items()}
+        for signature, by_tensor in agreements.items()
+    }
+
+
+class Agreement(NamedTuple):
+    """How closely a package and its model agree on a tensor."""
+
+    ratio: float  # the largest distance in units of what rounding allows there: 1 is the most that passes
+    eps: float  # the same in eps of the tensor's scale, its largest magnitude
+    noise_eps: float  # the largest rounding that was measured on either side, in eps of the scale
+
+
+def _require_close(what: str, actual: np.ndarray, expected: np.ndarray) -> Agreement:
+    """Compare a tensor of the package with the model's on the grid: 8 (s + s'), with s the rounding of each.
+
+    s is measured at each row, and at least eps of the tensor's scale: what cancels in one row (a product along a
+    direction that the function does not feel) is rounding of that size, whatever is left of it.
+    """
+    comparison = compare(actual[CENTRE :: len(GRID)], expected[CENTRE :: len(GRID)])
+    if not np.isfinite(comparison.eps):
+        raise CheckFailed(f"{what} differs from the trained model: {comparison.text}")
+    grids = by_point(actual), by_point(expected)
+    eps, scale = eps_of(str(expected.dtype)), max(float(largest(grids[1][:, CENTRE]).max(initial=0.0)), TINY)
+    noise = [deviation(grid, eps * scale) for grid in grids]
+    allowed = SAFETY * (noise[0] + noise[1])
+    away = distance(grids[0][:, CENTRE], grids[1][:, CENTRE])
+    ratios = away / allowed
+    if (ratios > 1).any():
+        row, element = np.unravel_index(int(ratios.argmax()), ratios.shape)
+        got, right = (float(grid[row, CENTRE, element]) for grid in grids)
         raise CheckFailed(
-            f"{what} differs from the trained model by {comparison.eps:.3g} eps of its scale, allowed {ALLOWED_EPS:g}: "
-            f"{comparison.text}"
+            f"{what} differs from the trained model by {away[row, element] / (eps * scale):.3g} eps of its scale, allowed "
+            f"{allowed[row, element] / (eps * scale):.3g} by the rounding measured there: at row {row}, element "
+            f"{element} got {got!r}, expected {right!r}"
         )
-    return round(comparison.eps, 3)
+    most = max(float(part.max(initial=0.0)) for part in noise)
+    return Agreement(float(ratios.max(initial=0.0)), float(away.max(initial=0.0)) / (eps * scale), most / (eps * scale))
 
 
 def _zero_rows(function: Function, signature: str, responses: Mapping[str, Response]) -> bool:
@@ -166,15 +195,18 @@ def _card(response: Response, package: Path) -> bool:
 def complete_card(package: Path, card: Card, checks: dict[str, Any]) -> Card:
     """Complete a package's card; the graph that the checks run on is not touched.
 
-    A check of derivatives against values that fails is recorded, not raised: a model may deliberately have a gradient
-    (a straight-through estimator, a clipped one) that is not the derivative. That the package returns what TensorFlow
-    differentiates was checked before, and would have raised.
+    A check of derivatives against values that fails is recorded, with the signatures that it is evidence against, and
+    not raised: whether such a package is kept is for the caller to decide.
     """
     with load(package) as model:
-        card = replace(card, reference=reference_points(package, card, model))
+        reference = reference_points(package, card, model)
+        card = replace(card, reference=reference)
         _write(package, card)  # verify reads it through the model
         verification = verify(model)
-    proof = {"passed": verification.passed, "points": verification.points, "seed": verification.seed}
+    wrong = verification.wrong_signatures(contradictions(reference))
+    unproven = {name: _reason(texts) for name, texts in wrong.items()}
+    about = {"points": verification.points, "seed": verification.seed}
+    proof = {"passed": verification.passed and not unproven, **about, "unproven": unproven}
     files = file_digests(package)
     card = replace(
         card,
@@ -184,6 +216,11 @@ def complete_card(package: Path, card: Card, checks: dict[str, Any]) -> Card:
     )
     _write(package, card)
     return card
+
+
+def _reason(texts: Sequence[str]) -> str:
+    more = len(texts) - 1
+    return texts[0] + (f", and {more} more finding{'s' if more > 1 else ''}" if more else "")
 
 
 def _write(package: Path, card: Card) -> None:

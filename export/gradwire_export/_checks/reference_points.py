@@ -19,7 +19,18 @@ import numpy as np
 
 from gradwire import Model
 from gradwire._numerics import SAFETY, eps_of, sample_directions, sample_points
-from gradwire._package import BY_NAME, HESSIAN, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
+from gradwire._package import (
+    BY_NAME,
+    HESSIAN,
+    HVP,
+    SERVING_DEFAULT,
+    VALUE,
+    Box,
+    Card,
+    CardTensor,
+    boxes_of,
+    tangent_name,
+)
 from gradwire_export._checks.finite_differences import DirectionalDerivative, directional_derivatives
 from gradwire_export._checks.float64_graph import Float64Graph, NoFloat64Graph
 from gradwire_export._checks.fresh_process import Arrays
@@ -49,6 +60,11 @@ class _Sample:
     def count(self) -> int:
         """The number of points."""
         return len(next(iter(self.x.values())))
+
+    @property
+    def eps(self) -> float:
+        """The coarsest of the package's dtypes."""
+        return max(eps_of(tensor.dtype) for tensor in (*self.card.inputs, *self.card.outputs))
 
     @property
     def values_signature(self) -> str:
@@ -96,6 +112,7 @@ def _draw(card: Card) -> _Sample:
 def _from_float64_graph(package: Path, sample: _Sample, model: Model) -> dict[str, Any]:
     values_signature = sample.values_signature
     signatures = {SERVING_DEFAULT, values_signature} | ({HESSIAN} if sample.second else set())
+    signatures |= {HVP} & set(sample.card.signatures)
     graph = Float64Graph(package, signatures)
     try:
         wide = sample.wide()
@@ -109,10 +126,13 @@ def _from_float64_graph(package: Path, sample: _Sample, model: Model) -> dict[st
             )
             for name, v in sample.v.items()
         }
+        second_order = _second_order(sample, graph, tensors, wide) if signatures & {HVP, HESSIAN} else {}
     finally:
         graph.close()
     entry = {"method": FLOAT64_GRAPH} | _written(sample, tensors) | {"uncertainty": {}}
-    return entry | _against_differences(sample, tensors, differences)
+    compared = _against_differences(sample, tensors, differences)
+    compared["differences"] |= second_order
+    return entry | compared
 
 
 def _require_same_function(sample: _Sample, tensors: Arrays, model: Model) -> None:
@@ -140,19 +160,93 @@ def _against_differences(
             df = tensors[name].astype(np.float64).reshape(*difference.value.shape, -1)
             v = sample.v[wrt].reshape(len(df), -1)
             along, size = np.einsum("pmn,pn->pm", df, v), np.einsum("pmn,pn->pm", np.abs(df), np.abs(v))
-            away = np.abs(along - difference.value)
             smooth = ~difference.near_kink & np.isfinite(along).all(axis=1)
-            if not smooth.any():
-                continue
-            allowed = SAFETY * (difference.error + EPS64 * size) + np.finfo(np.float64).tiny
-            # A derivative that is zero everywhere has no scale; then the output's.
-            scale = float(size[smooth].max()) or float(np.abs(tensors[output]).max()) or 1.0
-            entries[name] = {
-                "relative": float(f"{away[smooth].max() / scale:.2g}"),
-                "worst": float(f"{(away / allowed)[smooth].max():.2g}"),
-            }
-            discarded += int((~smooth).sum())
+            if smooth.any():
+                entries[name] = _apart(along, difference, size, smooth, tensors[output], sample.eps)
+                discarded += int((~smooth).sum())
     return {"differences": entries, "discarded": discarded}
+
+
+def _apart(
+    along: np.ndarray,
+    difference: DirectionalDerivative,
+    size: np.ndarray,
+    smooth: np.ndarray,
+    whole: np.ndarray,
+    eps: float,
+) -> dict[str, Any]:
+    """Return how far a product with a derivative is from a difference; ``size`` is the sum of its terms' magnitudes.
+
+    Allowed is an error of the package's own eps, for a gradient may have constants of its own that are rounded to the
+    package's dtype (the 2/√π of an error function).
+    """
+    away = np.abs(along - difference.value)
+    allowed = SAFETY * (difference.error + eps * size) + np.finfo(np.float64).tiny
+    # A derivative that is zero everywhere has no scale; then that of what was differentiated.
+    scale = float(size[smooth].max()) or float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0)) or 1.0
+    return {
+        "relative": float(f"{away[smooth].max() / scale:.2g}"),
+        "worst": float(f"{(away / allowed)[smooth].max():.2g}"),
+    }
+
+
+def _second_order(sample: _Sample, graph: Float64Graph, tensors: Arrays, wide: Arrays) -> dict[str, Any]:
+    """Compare the second derivatives along v with differences of the first, all inputs moving at once."""
+    differences = directional_derivatives(
+        lambda rows: graph.run(SERVING_DEFAULT, rows), wide, sample.v, sample.boxes, EPS64
+    )
+    sources: dict[str, Arrays] = {}
+    if HVP in sample.card.signatures:
+        tangents = {tangent_name(name): v for name, v in sample.v.items()}
+        sources[HVP] = graph.run(HVP, wide | tangents)
+    if sample.second:
+        sources[HESSIAN] = _hessian_products(sample, tensors)
+    entries: dict[str, Any] = {}
+    for signature, products in sources.items():
+        for name in (name for by_input in sample.card.derivatives.values() for name in by_input.values()):
+            difference = differences[name]
+            along = products[tangent_name(name)].astype(np.float64).reshape(difference.value.shape)
+            smooth = ~difference.near_kink & np.isfinite(along).all(axis=1) & np.isfinite(difference.value).all(axis=1)
+            if smooth.any():
+                size = np.full_like(
+                    along, np.abs(along[smooth]).max(initial=0.0)
+                )  # what cancels is of the tensor's scale
+                apart = _apart(along, difference, size, smooth, tensors[name], sample.eps)
+                entries[f"{tangent_name(name)} of {signature}"] = apart | {"signature": signature}
+    return entries
+
+
+def _hessian_products(sample: _Sample, hessians: Arrays) -> Arrays:
+    """Multiply second derivatives, each pair of inputs once, with v: ``<first derivative>_dot`` by name."""
+    products: Arrays = {}
+    for output, by_input in sample.card.derivatives.items():
+        m = max(1, _size(next(tensor for tensor in sample.card.outputs if tensor.name == output)))
+        pairs = sample.card.second_derivatives.get(output, {})
+        for wrt, name in by_input.items():
+            n = sample.v[wrt].reshape(sample.count, -1).shape[1]
+            total = np.zeros((sample.count, m, n))
+            for one, others in pairs.items():
+                for other, second in others.items():
+                    block = hessians[second].astype(np.float64)
+                    if one == wrt:
+                        v = sample.v[other].reshape(sample.count, -1)
+                        total += np.einsum("pmij,pj->pmi", block.reshape(sample.count, m, n, -1), v)
+                    elif other == wrt:
+                        v = sample.v[one].reshape(sample.count, -1)
+                        total += np.einsum("pmij,pi->pmj", block.reshape(sample.count, m, -1, n), v)
+            products[tangent_name(name)] = total
+    return products
+
+
+def contradictions(reference: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the signatures whose derivatives in float64 are not the differences of their values, with the reasons."""
+    wrong: dict[str, tuple[str, ...]] = {}
+    for name, entry in reference["differences"].items():
+        if not entry["worst"] <= 1:
+            signature = entry.get("signature", SERVING_DEFAULT)
+            text = f"reference: {name} in float64 is {entry['relative']:.2g} of its scale off differences of the values"
+            wrong[signature] = (*wrong.get(signature, ()), text)
+    return wrong
 
 
 def _from_differences(sample: _Sample, model: Model) -> dict[str, Any]:
@@ -178,7 +272,6 @@ def _from_differences(sample: _Sample, model: Model) -> dict[str, Any]:
 
 def _partial_differences(sample: _Sample, model: Model) -> dict[str, dict[str, list[DirectionalDerivative]]]:
     """Return, by input and output, the derivative with respect to each element of the input."""
-    eps = max(eps_of(tensor.dtype) for tensor in (*sample.card.inputs, *sample.card.outputs))
     partials: dict[str, dict[str, list[DirectionalDerivative]]] = {}
     for wrt, v in sample.v.items():
         outputs = [output for output, by_input in sample.card.derivatives.items() if wrt in by_input]
@@ -192,7 +285,11 @@ def _partial_differences(sample: _Sample, model: Model) -> dict[str, dict[str, l
                 del partials[wrt]
                 break
             differences = directional_derivatives(
-                lambda rows: model.predict(sample.values_signature, **rows), sample.x, {wrt: along}, sample.boxes, eps
+                lambda rows: model.predict(sample.values_signature, **rows),
+                sample.x,
+                {wrt: along},
+                sample.boxes,
+                sample.eps,
             )
             length = along[(slice(None), *index)][:, None]
             for output in outputs:

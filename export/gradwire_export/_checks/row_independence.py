@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from gradwire._errors import ConversionError
-from gradwire._numerics import ALLOWED_EPS, Batch, poisoned
+from gradwire._numerics import ALLOWED_EPS, CENTRE, GRID, SAFETY, Batch, by_point, deviation, eps_of, largest, poisoned
 from gradwire_export._checks.fresh_process import Arrays, Response
 
 COMPARED_ROWS: Final = 3  # that are run alone and among other neighbours
@@ -25,16 +27,19 @@ def independence_batches(points: Arrays, neighbours: Arrays) -> list[Batch]:
     ]
 
 
-def require_independence(whole: Arrays, batches: list[Batch], responses: Mapping[str, Response]) -> dict[str, Any]:
+def require_independence(grid: Arrays, batches: list[Batch], responses: Mapping[str, Response]) -> dict[str, Any]:
     """Compare the outputs of ``independence_batches`` with those of all rows, and return the card's entry.
 
-    Only the batch beside NaN may have failed. A ConversionError where a row's result depends on its neighbours.
+    ``grid`` has the outputs of all rows on the fine grid. Only the batch beside NaN may have failed. A ConversionError
+    where a row's result depends on its neighbours.
     """
     run = [batch for batch in batches if responses[batch.label].failure is None]
+    whole = {name: array[CENTRE :: len(GRID)] for name, array in grid.items()}
+    allowed = {name: _allowed(array) for name, array in grid.items()}
     worst = 0.0
     for batch in run:
         for name, comparison in batch.compare(whole, responses[batch.label].outputs).items():
-            if comparison.eps > ALLOWED_EPS:
+            if comparison.eps > allowed[name]:
                 raise ConversionError(
                     f"{name!r} of a row depends on the other rows of the batch ({batch.label}): {comparison.text}; such a "
                     "model has no derivative row by row, and server-side batching would change its responses. Batch "
@@ -46,5 +51,13 @@ def require_independence(whole: Arrays, batches: list[Batch], responses: Mapping
         "rows": COMPARED_ROWS,
         "tried": [*(batch.label for batch in run if not batch.label.endswith(ALONE)), ALONE],
         "worst_eps": round(worst, 3),
-        "allowed_eps": ALLOWED_EPS,
+        "allowed_eps": round(max(allowed.values()), 3),
     }
+
+
+def _allowed(grid: np.ndarray) -> float:
+    """32 eps of the scale, or eight times the rounding of both sides where more was measured at the compared rows."""
+    points = by_point(grid)
+    unit = eps_of(str(grid.dtype)) * float(largest(points[:, CENTRE]).max(initial=0.0))
+    noise = float(deviation(points, 0.0)[:COMPARED_ROWS].max(initial=0.0))
+    return max(ALLOWED_EPS, 2 * SAFETY * noise / unit) if unit > 0 else ALLOWED_EPS

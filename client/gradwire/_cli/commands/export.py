@@ -12,6 +12,8 @@ from gradwire._cli.choices import Compiler
 from gradwire._cli.console import note, say
 from gradwire._cli.io import read_columns, read_domain, read_names, read_pairs, read_units
 from gradwire._cli.lazy_imports import import_heavy
+from gradwire._errors import CheckFailed
+from gradwire._package import HESSIAN, HVP, SIGNATURES
 
 NAME: Final = "export"
 
@@ -56,6 +58,12 @@ def command(
         Compiler | None,
         typer.Option("--compile", help="Compile the signatures: faster on large calls, slower to load."),
     ] = None,
+    keep_unproven: Annotated[
+        bool,
+        typer.Option(
+            "--keep-unproven", help="Keep signatures whose derivatives are, on purpose, not those of the values."
+        ),
+    ] = False,
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
@@ -89,9 +97,20 @@ def command(
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
             replace_contract=replace_contract,
+            keep_unproven=keep_unproven,
         )
     _show_checks(exported.card.checks)
+    names = exported.card.signatures
+    if signatures is None and HVP in names and HESSIAN not in (*names, *exported.left_out):
+        optional = ",".join(name for name in names if SIGNATURES[name].optional)
+        note(f"hessian is left out: there are more than 16 input elements; --signatures {optional},hessian adds it")
     say(str(exported.path))
+    if exported.left_out:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in exported.left_out.items())
+        raise CheckFailed(
+            f"the package was written without {', '.join(exported.left_out)}, whose proof failed ({reasons}): leave them "
+            "out with --signatures, or keep them with --keep-unproven"
+        )
     note(f"next: gradwire serve {to.parent}")
 
 
@@ -105,9 +124,13 @@ def _show_checks(checks: dict[str, Any]) -> None:
     for text in checks["warnings"]:
         note(f"warning: {text}")
     model = checks["trained_model"]
-    worst = max(eps for tensors in model["worst_eps"].values() for eps in tensors.values())
+    worst, noise = (
+        max(eps for tensors in model[key].values() for eps in tensors.values()) for key in ("worst_eps", "noise_eps")
+    )
+    for name, reason in checks["proof"]["unproven"].items():
+        note(f"warning: kept {name}, which is not proved: {reason}")
     note(
         f"checked in a fresh process: {len(model['worst_eps'])} signatures agree with the trained model within "
-        f"{worst:.3g} eps at {model['rows']} rows ({model['allowed_eps']:g} eps allowed); rows are independent; the "
-        f"derivative checks {'passed' if checks['proof']['passed'] else 'did NOT all pass: see gradwire verify'}"
+        f"{worst:.3g} eps at {model['rows']} rows ({noise:.3g} eps of rounding measured there); rows are independent; "
+        f"the derivative checks {'passed' if checks['proof']['passed'] else 'did NOT all pass: see gradwire verify'}"
     )
