@@ -146,7 +146,8 @@ def export(
     function = function_of(
         read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
     )
-    spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
+    with refused("the function cannot be differentiated"):
+        spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     for text in spec.warnings:
         warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
