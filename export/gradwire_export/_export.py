@@ -161,9 +161,9 @@ def export(
     with StagedPath(target, is_directory=True) as staged:
         card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
     for each, reason in left_out.items():
-        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     for each, reason in _unproven(card).items():
-        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     return Exported(target, card, left_out)
 
 
