@@ -13,6 +13,7 @@ from gradwire._cli.console import note, say
 from gradwire._cli.io import read_columns, read_derivatives, read_domain, read_names, read_pairs, read_units
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed
+from gradwire._package import HESSIAN, HVP, SIGNATURES
 
 NAME: Final = "export"
 
@@ -57,6 +58,9 @@ def command(
     signature: Annotated[
         str | None, typer.Option(help="Signature of a SavedModel to export. Default: serving_default.")
     ] = None,
+    tags: Annotated[
+        str | None, typer.Option(help="TAG,…: of a SavedModel with several graphs, the one to export. Default: serve.")
+    ] = None,
     compiler: Annotated[
         Compiler | None,
         typer.Option("--compile", help="Compile the signatures: faster on large calls, slower to load."),
@@ -69,6 +73,13 @@ def command(
     ] = False,
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
+    ] = False,
+    replace_contract: Annotated[
+        bool,
+        typer.Option(
+            "--replace-contract",
+            help="Allow other inputs, outputs, shapes, dtypes or derivatives than the latest version has.",
+        ),
     ] = False,
 ) -> None:
     """Export a package that returns values and derivatives, and check it as a server will load it.
@@ -91,11 +102,17 @@ def command(
             domain=read_domain(domain),
             units=read_units(units),
             signature=signature,
+            tags=read_names("tags", tags),
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
+            replace_contract=replace_contract,
             keep_unproven=keep_unproven,
         )
     _show_checks(exported.card.checks)
+    names = exported.card.signatures
+    if signatures is None and HVP in names and HESSIAN not in (*names, *exported.left_out):
+        optional = ",".join(name for name in names if SIGNATURES[name].optional)
+        note(f"hessian is left out: there are more than 16 input elements; --signatures {optional},hessian adds it")
     say(str(exported.path))
     if exported.left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in exported.left_out.items())

@@ -86,6 +86,7 @@ class TrainOptions:
         int | None, typer.Option(min=1, help="Rows per step of adam. Default: all rows, or 1,024 of many.")
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Resume a fit that was killed.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the layers of the network.")] = False
     list_problems: Annotated[
         bool, typer.Option("--list", callback=show_problems, is_eager=True, help="List the built-in problems and exit.")
     ] = False
@@ -128,6 +129,8 @@ class TrainOptions:
         for name in foreign:
             if getattr(self, name):
                 raise UsageError(f"--{name} does not apply to {self.source}, a {kind}: leave it out")
+        if self.decimal != "." and not self.is_file:
+            raise UsageError(f"--decimal does not apply to {self.source}, a {kind}: leave it out")
         if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
             raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
 

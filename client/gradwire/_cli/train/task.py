@@ -95,7 +95,9 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
         scale=in_memory,
         **layers,
     )
-    return Task(name=path.stem, samples=samples, model=model, loss=loss, validation=validation)
+    outputs = list(in_memory.y)
+    name = outputs[0] if len(outputs) == 1 else options.to.name
+    return Task(name=name, samples=samples, model=model, loss=loss, validation=validation)
 
 
 def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
