@@ -40,6 +40,7 @@ from gradwire_export._derivatives import (
 from gradwire_export._package.blocks import in_blocks, trace
 from gradwire_export._package.spec import PackageSpec
 from gradwire_export._package.xla import compiled
+from gradwire_export._reasons import refused
 from gradwire_export._sources import Function
 
 Parts: TypeAlias = dict[Part, dict[str, Any]]
@@ -67,8 +68,13 @@ def trace_signatures(spec: PackageSpec, module: PackageModule) -> dict[str, Any]
         return {CARD_ANSWER: tf.fill([rows], tf.io.read_file(module.card.asset_path))}
 
     query = {CARD_QUERY: tf.TensorSpec((None,), tf.int32, name=CARD_QUERY)}
-    by_row = {name: _concrete(_in_blocks(spec, name), spec.inputs(name)) for name in spec.row_signatures}
+    by_row = {name: _traced(spec, name) for name in spec.row_signatures}
     return by_row | {CARD: _concrete(card, query)}
+
+
+def _traced(spec: PackageSpec, name: str) -> Any:
+    with refused(f"signature {name!r} cannot be built; where it is optional, leave it out of signatures"):
+        return _concrete(_in_blocks(spec, name), spec.inputs(name))
 
 
 def _in_blocks(spec: PackageSpec, name: str) -> TensorFunction:

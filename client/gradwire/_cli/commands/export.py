@@ -51,6 +51,9 @@ def command(
     signature: Annotated[
         str | None, typer.Option(help="Signature of a SavedModel to export. Default: serving_default.")
     ] = None,
+    tags: Annotated[
+        str | None, typer.Option(help="TAG,…: of a SavedModel with several graphs, the one to export. Default: serve.")
+    ] = None,
     compiler: Annotated[
         Compiler | None,
         typer.Option("--compile", help="Compile the signatures: faster on large calls, slower to load."),
@@ -63,6 +66,13 @@ def command(
     ] = False,
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
+    ] = False,
+    replace_contract: Annotated[
+        bool,
+        typer.Option(
+            "--replace-contract",
+            help="Allow other inputs, outputs, shapes, dtypes or derivatives than the latest version has.",
+        ),
     ] = False,
 ) -> None:
     """Export a package that returns values and derivatives, and check it as a server will load it.
@@ -83,8 +93,10 @@ def command(
             domain=read_domain(domain),
             units=read_units(units),
             signature=signature,
+            tags=read_names("tags", tags),
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
+            replace_contract=replace_contract,
             keep_unproven=keep_unproven,
         )
     _show_checks(exported.card.checks)
