@@ -109,6 +109,10 @@ def record_of(result: Result, directory: str) -> dict[str, Any]:
         "name": directory if provenance is None else provenance.truth.name,
         "inputs": [asdict(_tensor(result, tensor, _domain(result, tensor))) for tensor in result.binding.inputs],
         "outputs": [asdict(_tensor(result, tensor)) for tensor in result.binding.outputs],
+        "aliases": {
+            name: {"output": alias.output, "input": alias.input, "factor": alias.factor}
+            for name, alias in result.request.samples.aliases.items()
+        },
         "trained": _trained(result),
         "errors": result.errors,
     }
