@@ -25,6 +25,7 @@ COLORS: Final = (
     "#a8861f",
     "#5a5a5a",
 )  # distinct in grey print, too
+LABEL_WIDTH: Final = 28  # characters of a line beside an axis
 TITLE_WIDTH: Final = 46  # characters of a line of the fixed elements; more would run into the next column
 
 
@@ -72,7 +73,8 @@ def _draw(axes: Any, each: Slice, lines: Sequence[Line]) -> None:
     if not lines:
         axes.text(0.5, 0.5, "no derivative", transform=axes.transAxes, ha="center", color="0.5")
         return
-    axes.set_ylabel(_literal(_with_unit(lines[0].label if len(lines) == 1 else lines[0].name, lines[0].unit)))
+    label = _with_unit(lines[0].label if len(lines) == 1 else lines[0].name, lines[0].unit)
+    axes.set_ylabel(_literal(fill(label, LABEL_WIDTH)))
     if len(lines) > 1:
         axes.legend(edgecolor="none", framealpha=0.9, fontsize="small")
 
