@@ -88,6 +88,7 @@ def export(
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     keep_unproven: bool = False,
     version: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     replace_contract: bool = False,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
@@ -122,6 +123,8 @@ def export(
         keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
             so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
         version: number of the version; one more than the highest by default.
+        shapes: ``{input: row shape}`` where the source leaves sizes open, such as ``{"x": (12, 3)}`` for a recurrent
+            network of any number of steps.
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
 
@@ -144,7 +147,12 @@ def export(
     names = None if has_specs(inputs) else cast("Names | None", inputs)
     read = read.renamed(names or None, outputs)
     function = function_of(
-        read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
+        read.model,
+        inputs=read.inputs if names else inputs or read.inputs,
+        outputs=outputs,
+        wrt=wrt,
+        named=read.outputs,
+        shapes=shapes,
     )
     with refused("the function cannot be differentiated"):
         spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
