@@ -20,12 +20,15 @@ from gradwire._package import (
     CARD_FILE,
     SERVING_DEFAULT,
     SIGNATURES,
+    Alias,
     Box,
     Card,
     CardTensor,
     Domain,
     StagedPath,
     boxes_of,
+    check_aliases,
+    read_alias,
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
@@ -46,10 +49,21 @@ from gradwire_export._package import (
     write_warmup,
 )
 from gradwire_export._reasons import refused
-from gradwire_export._sources import JaxFunction, Names, Pair, Source, function_of, has_specs, read_source, row_shape
+from gradwire_export._sources import (
+    Function,
+    JaxFunction,
+    Names,
+    Pair,
+    Source,
+    function_of,
+    has_specs,
+    read_source,
+    row_shape,
+)
 
 # The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
 WITHOUT_GRADIENTS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+PAIR: Final = 2  # an output and an input
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy")
 
 
@@ -87,6 +101,8 @@ def export(
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     keep_unproven: bool = False,
+    derivatives: Mapping[str, Sequence[str]] | None = None,
+    serve_aliases: bool = False,
     version: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     replace_contract: bool = False,
@@ -122,6 +138,9 @@ def export(
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
             so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
+        derivatives: names that people have for derivatives, where the source has none: ``{"forces": ("-energy",
+            "positions")}``, output and input, with a sign or a factor (``"0.01*px"``). They are the card's aliases.
+        serve_aliases: ``serving_default`` returns them by those names too, beside the contract's.
         version: number of the version; one more than the highest by default.
         shapes: ``{input: row shape}`` where the source leaves sizes open, such as ``{"x": (12, 3)}`` for a recurrent
             network of any number of steps.
@@ -154,8 +173,13 @@ def export(
         named=read.outputs,
         shapes=shapes,
     )
+    aliases = _aliases(function, read, derivatives or {}, serve=serve_aliases)
     with refused("the function cannot be differentiated"):
-        spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
+        spec = replace(
+            package_spec(function, zeros, signatures),
+            xla=_uses_xla(compile, read),
+            aliases=aliases if serve_aliases else {},
+        )
     for text in spec.warnings:
         warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
@@ -167,6 +191,7 @@ def export(
         derivatives=spec.derivatives,
         signatures=spec.signatures,
         second_derivatives=spec.second_derivatives,
+        aliases=aliases,
         trained=read.trained,
         errors=read.errors,
         compiled=_compiled(spec),
@@ -182,10 +207,36 @@ def export(
         if left_out and not replace_contract:
             require_same_contract(Path(to), card)
     for each, reason in left_out.items():
-        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     for each, reason in _unproven(card).items():
-        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     return Exported(target, card, left_out)
+
+
+def _aliases(
+    function: Function, source: Source, derivatives: Mapping[str, Sequence[str]], *, serve: bool
+) -> dict[str, Alias]:
+    """Return the aliases of the derivatives that there are: those of the source, and the caller's."""
+    declared: dict[str, Alias] = {}
+    for name, parts in derivatives.items():
+        if isinstance(parts, str) or len(parts) != PAIR:
+            raise UsageError(
+                f'the derivative {name!r} is {parts!r}, expected (output, input), such as ("-energy", "x")'
+            )
+        declared[name] = read_alias(name, *parts)
+    pairs = {(alias.output, alias.input) for alias in declared.values()}
+    own = {
+        name: alias
+        for name, alias in source.aliases.items()
+        if alias.output in function.outputs and alias.input in function.wrt and (alias.output, alias.input) not in pairs
+    }
+    aliases = {name: replace(alias, served=serve) for name, alias in (own | declared).items()}
+    check_aliases(aliases, list(function.inputs), list(function.outputs), function.wrt)
+    if serve and not aliases:
+        raise UsageError(
+            'serve_aliases, and no derivative has a name of its own: declare one, derivatives={"forces": …}'
+        )
+    return aliases
 
 
 def _read(

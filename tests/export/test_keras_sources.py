@@ -246,6 +246,6 @@ def test_a_model_behind_a_lookup_takes_its_integers(tmp_path):
     model = _looked_up(layers.StringLookup(vocabulary=["a", "b"], name="lookup"), "string")
     lookup = model.get_layer("lookup")
     behind = keras.Model([lookup.output, model.inputs[1]], model.output)
-    names = {"n": lookup.output.name, "x": "x"}
+    names = {"n": behind.inputs[0].name, "x": "x"}
     exported = export(behind, to=tmp_path / "m", inputs=names, wrt=["x"], domain={"n": (0, 2)}, signatures=[])
     assert [(tensor.name, tensor.dtype) for tensor in exported.card.inputs] == [("n", "int64"), ("x", "float32")]

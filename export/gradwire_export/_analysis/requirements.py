@@ -62,9 +62,12 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
 
 def _remarks(function: Function) -> list[str]:
     """Return a warning for every operation whose derivatives deserve a remark, once for each output."""
-    traced = tf.function(function.call).get_concrete_function(function.inputs)
-    inputs = dict(zip(sorted(function.inputs), traced.inputs, strict=False))  # a dict is flattened in this order
-    outputs = traced.structured_outputs
+
+    def positional(*tensors: Any) -> Tensors:
+        return function.call(dict(zip(function.inputs, tensors, strict=True)))
+
+    traced = tf.function(positional).get_concrete_function(*function.inputs.values())
+    inputs, outputs = dict(zip(function.inputs, traced.inputs, strict=False)), traced.structured_outputs
     analysis = DependenceAnalysis(traced.graph)
     by_output = analysis.remarks([inputs[wrt] for wrt in function.wrt], [outputs[name] for name in function.outputs])
     return [

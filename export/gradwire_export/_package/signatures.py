@@ -101,7 +101,7 @@ def _value(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
 
 def _value_and_gradients(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
     values, gradients = spec.strategy(SERVING_DEFAULT).gradients(spec.differentiable, x)
-    return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients}
+    return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients, Part.ALIASES: gradients}
 
 
 def _jvp(spec: PackageSpec, x: Tensors, tensors: Tensors) -> Parts:
@@ -152,6 +152,15 @@ def _derivatives(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors
     }
 
 
+def _aliases(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors:
+    named = _derivatives(spec, x, gradients) if spec.aliases else {}
+    return {
+        name: named[tensor] if alias.factor == 1 else named[tensor] * tf.cast(alias.factor, named[tensor].dtype)
+        for name, alias in spec.aliases.items()
+        for tensor in [spec.derivatives[alias.output][alias.input]]
+    }
+
+
 def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradients]) -> Tensors:
     tensors: Tensors = {}
     for output, pairs in spec.second_derivatives.items():
@@ -166,6 +175,7 @@ def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradien
 _NAMED: Final[Mapping[Part, Callable[[PackageSpec, Tensors, Any], Tensors]]] = {
     Part.OUTPUTS: lambda _spec, _x, values: values,
     Part.DERIVATIVES: _derivatives,
+    Part.ALIASES: _aliases,
     Part.SECOND_DERIVATIVES: _second_derivatives,
     Part.OUTPUT_TANGENTS: lambda spec, _x, tangents: {tangent_name(f): tangents[f] for f in spec.function.outputs},
     Part.INPUT_COTANGENTS: lambda spec, _x, cotangents: {cotangent_name(x): cotangents[x] for x in spec.function.wrt},

@@ -11,7 +11,7 @@ from typing import Any, Final
 import keras
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Domain, derivative_name, tangent_name
+from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Alias, Domain, derivative_name, tangent_name
 from gradwire_export._reasons import reason
 from gradwire_export._sources.function import Names, own_names
 from gradwire_export._sources.saved_model import SavedFunction
@@ -38,6 +38,7 @@ class Source:
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
+    aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
 
     def renamed(self, inputs: Names | None, outputs: Names | None) -> Source:
         """Return the source with what is known of it under the names that a package gives its inputs and outputs."""
@@ -57,6 +58,12 @@ class Source:
             domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
             units={tensors.get(name, name): unit for name, unit in self.units.items()},
             errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
+            aliases={
+                name: replace(
+                    alias, output=tensors.get(alias.output, alias.output), input=tensors.get(alias.input, alias.input)
+                )
+                for name, alias in self.aliases.items()
+            },
         )
 
 
@@ -101,6 +108,10 @@ def read_source(
             units={tensor["name"]: tensor["unit"] for tensor in tensors if tensor.get("unit")},
             trained=record["trained"],
             errors=record["errors"],
+            aliases={
+                name: Alias(entry["output"], entry["input"], entry["factor"])
+                for name, entry in record.get("aliases", {}).items()
+            },
         )
     except (KeyError, TypeError) as error:
         raise PackageError(f"{path / RECORD_FILE} lacks {error}: expected what `gradwire train` writes") from error

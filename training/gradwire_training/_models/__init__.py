@@ -11,6 +11,7 @@ from gradwire_training._models.features import (
 from gradwire_training._models.io_binding import BoundTensor, IoBinding, ordered_tensors
 from gradwire_training._models.mlp import mlp
 from gradwire_training._models.precision import DTYPES, array_of, replaced_policies, with_dtype
+from gradwire_training._models.resolution import rounding_notes
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
 from gradwire_training._models.statistics import BatchStatistics
 
@@ -32,6 +33,7 @@ __all__ = [
     "output_scales",
     "replaced_policies",
     "require_no_own_training",
+    "rounding_notes",
     "units_of",
     "with_dtype",
 ]

@@ -76,7 +76,7 @@ def mlp(
     tensors = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):
-        inward = [scales[name].inward(name) for name in rows_in if scales]
+        inward = [layer for name in rows_in if scales for layer in scales[name].inward(name)]
         outward = [scales[name].outward(name) for name in rows_out if scales]
         return keras.Sequential([*tensors.values(), *inward, *hidden, *heads.values(), *outward])
     return _functional(tensors, hidden, heads, rows_out, scales)
@@ -97,7 +97,9 @@ def _functional(
     rows_out: Rows,
     scales: Mapping[str, Scale],
 ) -> keras.Model:
-    scaled = [scales[name].inward(name)(tensor) if scales else tensor for name, tensor in tensors.items()]
+    scaled = list(tensors.values())
+    if scales:
+        scaled = [_through(scales[name].inward(name), tensor) for name, tensor in tensors.items()]
     flat = [keras.layers.Flatten()(tensor) for tensor in scaled]
     trunk = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     for layer in hidden:
@@ -106,6 +108,12 @@ def _functional(
     if scales:
         outputs = {name: scales[name].outward(name)(output) for name, output in outputs.items()}
     return keras.Model(dict(tensors), outputs)
+
+
+def _through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor
 
 
 def _initializers(seed: int) -> Iterator[Any]:

@@ -10,7 +10,15 @@ import typer
 
 from gradwire._cli.choices import Compiler
 from gradwire._cli.console import note, say
-from gradwire._cli.io import read_columns, read_domain, read_names, read_pairs, read_shapes, read_units
+from gradwire._cli.io import (
+    read_columns,
+    read_derivatives,
+    read_domain,
+    read_names,
+    read_pairs,
+    read_shapes,
+    read_units,
+)
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed
 from gradwire._package import HESSIAN, HVP, SIGNATURES
@@ -42,6 +50,13 @@ def command(
             "16 input elements."
         ),
     ] = None,
+    derivatives: Annotated[
+        str | None,
+        typer.Option(help="NAME=OUTPUT:INPUT,…: names for derivatives on the card, such as forces=-energy:positions."),
+    ] = None,
+    serve_aliases: Annotated[
+        bool, typer.Option("--serve-aliases", help="Serve derivatives by those names too, beside the contract's.")
+    ] = False,
     zeros: Annotated[
         str | None,
         typer.Option(help="OUTPUT:INPUT,…: pairs without a connection, whose derivative is exactly zero."),
@@ -94,6 +109,8 @@ def command(
             outputs=_names("outputs", outputs),
             signatures=read_names("signatures", signatures),
             zeros=read_pairs("zeros", zeros),
+            derivatives=read_derivatives("derivatives", derivatives),
+            serve_aliases=serve_aliases,
             domain=read_domain(domain),
             units=read_units(units),
             signature=signature,
