@@ -44,7 +44,8 @@ class Result:
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
-        notes: what was done about layers that compute one thing in training and another when exported, a line each.
+        notes: what was done about layers that compute one thing in training and another when exported, and which inputs
+            the package's dtype rounds noticeably, a line each.
     """
 
     status: Status

@@ -73,7 +73,7 @@ def summarize(result: Result) -> Summary:
         points=comparison.points,
         errors=tuple(tensor for tensor in comparison.tensors if tensor.kind != "directional"),
         unmeasured=comparison.unmeasured,
-        notes=_notes(comparison),
+        notes=(*result.notes, *_notes(comparison)),
         phases=phases_of(result),
     )
 
