@@ -62,9 +62,12 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
 
 def _remarks(function: Function) -> list[str]:
     """Return a warning for every operation whose derivatives deserve a remark, once for each output."""
-    traced = tf.function(function.call).get_concrete_function(function.inputs)
-    inputs = dict(zip(sorted(function.inputs), traced.inputs, strict=False))  # a dict is flattened in this order
-    outputs = traced.structured_outputs
+
+    def positional(*tensors: Any) -> Tensors:
+        return function.call(dict(zip(function.inputs, tensors, strict=True)))
+
+    traced = tf.function(positional).get_concrete_function(*function.inputs.values())
+    inputs, outputs = dict(zip(function.inputs, traced.inputs, strict=False)), traced.structured_outputs
     analysis = DependenceAnalysis(traced.graph)
     by_output = analysis.remarks([inputs[wrt] for wrt in function.wrt], [outputs[name] for name in function.outputs])
     return [
@@ -80,6 +83,12 @@ def _missing(by_tensor: Iterable[Collection[Obstacle]]) -> list[str]:
 
 
 def _require_floats(function: Function) -> None:
+    for name, spec in function.inputs.items():
+        if spec.dtype == tf.string:
+            raise ConversionError(
+                f"input {name!r} is string, and a package takes numbers: look the strings up before the call, and export the "
+                "model behind the lookup, whose integers are a parameter (docs/sources.md)"
+            )
     dtypes = {f"input {wrt!r}": function.inputs[wrt].dtype for wrt in function.wrt}
     dtypes |= {f"output {name!r}": spec.dtype for name, spec in function.outputs.items()}
     for role, dtype in dtypes.items():
