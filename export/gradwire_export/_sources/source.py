@@ -18,6 +18,11 @@ from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
 MODEL_FILE: Final = "model.keras"
+KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+_HINTS: Final = {  # by a part of Keras's message
+    "Could not locate": "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)",
+    "No model config": "; it holds weights alone: load them into the model, and save that, model.save('model.keras')",
+}
 RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
 
@@ -82,12 +87,12 @@ def read_source(
     for option, value in (("signature", signature), ("tags", tags)):
         if value is not None:
             raise UsageError(f"{option} names {value!r}, and {path} is not a SavedModel: leave it out")
-    if path.is_file() and path.suffix == ".keras":
+    if path.is_file() and path.suffix in KERAS_SUFFIXES:
         return Source(_load(path, unsafe_lambda=unsafe_lambda))
     if not path.is_dir() or not (path / RECORD_FILE).is_file():
         raise PackageError(
             f"{path} is not a training result: expected a directory with {MODEL_FILE} and {RECORD_FILE}, "
-            f"as `gradwire train` writes it, a .keras file, or a directory with {GRAPH_FILE}"
+            f"as `gradwire train` writes it, a .keras or .h5 file, or a directory with {GRAPH_FILE}"
         )
     record = _record(path / RECORD_FILE)
     try:
@@ -136,11 +141,7 @@ def _load(path: Path, *, unsafe_lambda: bool) -> keras.Model:
                 f"{path} holds a Lambda layer, which is Python code of whoever wrote the file: if you trust it, run it "
                 "with --unsafe-lambda (unsafe_lambda=True)"
             ) from error
-        hint = (
-            "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)"
-            if "Could not locate" in str(error)
-            else ""
-        )
+        hint = next((hint for part, hint in _HINTS.items() if part in str(error)), "")
         raise PackageError(f"cannot load {path} as a Keras model: {reason(error)}{hint}") from error
     if not isinstance(model, keras.Model):
         raise PackageError(f"{path} holds a {type(model).__name__}, expected a Keras model")
