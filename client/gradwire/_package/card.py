@@ -40,6 +40,7 @@ class CardTensor:
         shape: row shape, without the batch axis.
         unit: physical unit; ``"1"`` for a pure number; None where unknown.
         domain: of an input, where known.
+        species: of an input ``(atoms, 3)``, the species of every atom in its order, where known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class CardTensor:
     shape: tuple[int, ...]
     unit: str | None = None
     domain: Domain | None = None
+    species: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,14 @@ def _alias(raw: Mapping[str, Any]) -> Alias:
 
 
 def _tensor(raw: Mapping[str, Any]) -> CardTensor:
-    domain = raw.get("domain")
+    domain, species = raw.get("domain"), raw.get("species")
     return CardTensor(
         name=raw["name"],
         dtype=raw["dtype"],
         shape=tuple(raw["shape"]),
         unit=raw.get("unit"),
         domain=None if domain is None else Domain(lower=domain["lower"], upper=domain["upper"]),
+        species=None if species is None else tuple(species),
     )
 
 

@@ -1,5 +1,6 @@
 """Keras models: networks, scaling layers, named inputs and outputs, precision."""
 
+from gradwire_training._models.atoms import atoms, is_of_atoms
 from gradwire_training._models.features import (
     RANDOM_STATE,
     Feature,
@@ -25,9 +26,11 @@ __all__ = [
     "IoBinding",
     "Units",
     "array_of",
+    "atoms",
     "features_of",
     "input_scales",
     "is_non_negative",
+    "is_of_atoms",
     "mlp",
     "ordered_tensors",
     "output_scales",
