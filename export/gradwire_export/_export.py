@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import tensorflow as tf
@@ -186,7 +187,7 @@ def export(
     known_units = {**read.units, **(units or {})}
     card = Card(
         name=name or read.name or Path(to).name,
-        inputs=_tensors(function.inputs, known_units, bounds),
+        inputs=_tensors(function.inputs, known_units, bounds, read.species),
         outputs=_tensors(function.outputs, known_units, {}),
         derivatives=spec.derivatives,
         signatures=spec.signatures,
@@ -344,10 +345,20 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
 
 
 def _tensors(
-    specs: Mapping[str, tf.TensorSpec], units: Mapping[str, str], domain: Mapping[str, Domain]
+    specs: Mapping[str, tf.TensorSpec],
+    units: Mapping[str, str],
+    domain: Mapping[str, Domain],
+    species: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[CardTensor, ...]:
     return tuple(
-        CardTensor(name, spec.dtype.name, row_shape(spec), units.get(name), domain.get(name))
+        CardTensor(
+            name,
+            spec.dtype.name,
+            row_shape(spec),
+            units.get(name),
+            domain.get(name),
+            tuple(species[name]) if name in species else None,
+        )
         for name, spec in specs.items()
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ class Source:
     outputs: list[str] | None = None  # in the record's order, or None for the model's own
     domain: Mapping[str, Domain] = field(default_factory=dict)  # by input name
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
+    species: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the atoms, by input name
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
@@ -57,6 +58,7 @@ class Source:
             inputs=list(wrt) if len(wrt) == 1 else wrt,  # the model may call a lone one by another name
             domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
             units={tensors.get(name, name): unit for name, unit in self.units.items()},
+            species={tensors.get(name, name): species for name, species in self.species.items()},
             errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
             aliases={
                 name: replace(
@@ -106,6 +108,7 @@ def read_source(
                 if tensor.get("domain")
             },
             units={tensor["name"]: tensor["unit"] for tensor in tensors if tensor.get("unit")},
+            species={tensor["name"]: tensor["species"] for tensor in tensors if tensor.get("species")},
             trained=record["trained"],
             errors=record["errors"],
             aliases={
