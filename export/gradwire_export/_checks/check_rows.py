@@ -10,7 +10,7 @@ from typing import Final, final
 import numpy as np
 
 from gradwire._numerics import CENTRE, GRID, eps_of, grid_around, sample_directions, sample_points, signed_eighths
-from gradwire._package import BY_NAME, Box, Part
+from gradwire._package import BY_NAME, Box, Part, tangent_name
 from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._package import PackageSpec
 from gradwire_export._sources import row_shape
@@ -46,8 +46,12 @@ class CheckRows:
         neighbours = {name: sample_points(boxes[name], rows, dtype, for_neighbours) for name, dtype in dtypes.items()}
         directions = {
             name: signed_eighths((rows, *row_shape(tensor)), for_directions).astype(tensor.dtype.as_numpy_dtype)
-            for name, tensor in (spec.directions(Part.TANGENTS) | spec.directions(Part.COTANGENTS)).items()
+            for name, tensor in spec.directions(Part.COTANGENTS).items()
         }
+        for name in function.wrt:  # as long as the domain is wide, or an input of large numbers would hide in products
+            drawn = sample_directions(boxes[name], rows, for_directions)
+            fixed = signed_eighths(drawn.shape, for_directions)
+            directions[tangent_name(name)] = np.where(drawn != 0, drawn, fixed).astype(str(dtypes[name]))
         along = {name: sample_directions(boxes[name], rows, for_grid) for name in function.wrt}
         at, eps = points | directions, max(eps_of(specs[name].dtype.name) for name in function.wrt)
         return cls(at, grid_around(at, along, boxes, eps), neighbours)
