@@ -30,7 +30,7 @@ from gradwire._errors import (
     UsageError,
 )
 from gradwire._model import Model, Options
-from gradwire._package import Card, CardTensor, Domain, Signature, TensorSpec
+from gradwire._package import Alias, Card, CardTensor, Domain, Signature, TensorSpec
 from gradwire._transports import FakeTransport, GrpcTransport, InProcessTransport, Transport
 from gradwire._wire import TLS, Address, Call, Prediction, VersionStatus
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TLS",
     "Address",
+    "Alias",
     "Call",
     "Card",
     "CardDifference",

@@ -30,6 +30,7 @@ from gradwire._package import (
 )
 from gradwire_export._analysis import DerivativeWarning
 from gradwire_export._checks import CheckRows, check_package, complete_card
+from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
     PackageModule,
@@ -66,6 +67,7 @@ class Exported:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
+@right_gradients()
 def export(
     source: Callable[..., Any] | str | Path,
     *,
@@ -138,7 +140,7 @@ def export(
     )
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=2)
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
     known_units = {**read.units, **(units or {})}
     card = Card(

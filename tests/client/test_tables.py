@@ -136,6 +136,18 @@ def test_names_may_hold_the_separator_of_other_tables(tmp_path):
     assert table.read("b (m, s)").tolist() == [3.0, 6.0]
 
 
+@pytest.mark.parametrize("text", ['x;y\n"a;\nb";1\n' + "2;3\n" * 60, "x;y\n1,5;2\n", "x;y (a, b)\n1;2\n3;4\n"])
+def test_the_separator_is_the_one_that_fits_the_rows(text, tmp_path):
+    """Not one that stands in a name, in a number or in a quoted cell of several lines; a single column has none."""
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert len(open_table(path).names) == 2
+    path.write_text("x\n0,5\n1,5\n")
+    assert open_table(path, decimal=",").read("x").tolist() == [0.5, 1.5]
+    path.write_text("x,f\n1,NAN\n2,nan\n3,NaN\n4,NA\n")
+    assert np.isnan(open_table(path).read("f")).all()
+
+
 def test_values_between_a_pipe_and_a_file_are_the_same(tmp_path, monkeypatch):
     """Standard input takes the same separators, marks and commas."""
     for text, options in (
@@ -152,6 +164,16 @@ NAN_ROW = {"x": [math.nan, 1.0], "t": 1.0, "f": 1.0}
 BAD = {  # name -> (file, its content, what each message must say)
     "duplicate columns": ("a.csv", "x[0],x[1],t,f,t\n1,2,3,4,5\n", "2 columns named 't'"),
     "duplicate after blanks": ("a.csv", "x[0],x[1],t,f, t\n1,2,3,4,5\n", "2 columns named 't'"),
+    "duplicates in Parquet": (
+        "a.parquet",
+        pa.table([X.tolist(), T, T, F], names=["x", "t", "t", "f"]),
+        "2 columns named 't'",
+    ),
+    "duplicates in Arrow": (
+        "a.feather",
+        pa.table([X.tolist(), T, T, F], names=["x", "t", "t", "f"]),
+        "2 columns named 't'",
+    ),
     "duplicate keys": ("a.jsonl", '{"x": [1, 2], "t": 1, "t": 2, "f": 1}\n', "two entries named 't'"),
     "true": ("a.jsonl", '{"x": [1, 2], "t": true, "f": 1}\n', "(?i)true"),
     "true among numbers": ("a.jsonl", '{"x": [1, 2], "t": 1, "f": 1}\n{"x": [1, 2], "t": true, "f": 1}\n', "(?i)true"),
@@ -196,8 +218,13 @@ def _write(path, content):
             path.write_bytes(content)
         case dict() if path.suffix == ".npz":
             np.savez(path, **content)
-        case _:
+        case dict():
             pq.write_table(pa.table(content), path)
+        case _ if path.suffix == ".feather":
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, content.schema) as writer:
+                writer.write_table(content)
+        case _:
+            pq.write_table(content, path)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradwire._cli.choices import Activation, OptimizerName
+from gradwire._cli.io import read_columns, read_derivatives
 from gradwire._cli.train.options import TrainOptions
 from gradwire._errors import UsageError
 
@@ -20,6 +21,31 @@ def test_widths_are_positive_integers():
     for text in ("", "20,", "0", "-3", "2.5", "a"):
         with pytest.raises(UsageError, match=r"expected the number of units of each hidden layer, such as 20,20"):
             _ = TrainOptions("log", TO, network=text).layers
+
+
+def test_columns_are_names_or_mapped_to_them():
+    """Quotes hold commas, equals signs and quotes of the other kind; blanks around names do not count."""
+    assert read_columns("inputs", None) is None
+    text = """mach=Mach number, alpha = alpha (deg),ab='a, b',re,"c=d's e",'f= g'"""
+    expected = {"mach": "Mach number", "alpha": "alpha (deg)", "ab": "a, b", "re": "re", "c": "d's e", "f": "g"}
+    assert read_columns("inputs", text) == expected
+    assert list(read_columns("inputs", "b,a")) == ["b", "a"]
+    for bad in ("", "a,a", "a=c,b=c", "=a", "a=", "a='b"):
+        with pytest.raises(UsageError, match=r"--inputs .*(expected distinct names|a quote is not closed)"):
+            read_columns("inputs", bad)
+
+
+def test_derivatives_are_declared_by_name():
+    """A sign or a factor goes with the output; a column of another name stands between."""
+    text = "delta=px:S0, forces=-energy:positions,slope='df/dx, right'=f:x"
+    assert read_derivatives("derivatives", text) == {
+        "delta": ("px", "S0"),
+        "forces": ("-energy", "positions"),
+        "slope": ("f", "x", "df/dx, right"),
+    }
+    for bad in ("delta", "delta=px", "=px:S0", "a=f:x,a=f:y"):
+        with pytest.raises(UsageError, match=r"--derivatives .*expected NAME=OUTPUT:INPUT"):
+            read_derivatives("derivatives", bad)
 
 
 def test_the_network_is_left_to_the_problem():

@@ -113,7 +113,7 @@ BAD = {
     "a direction without a derivative": (
         {"x": [1.0], "f": [1.0], "x_dot": [1.0]},
         {},
-        r"there is x_dot but no y_dot",
+        r"'x_dot' would be a direction of 'x', .* map it to another name \(--inputs \"x,xdot=x_dot\"\)",
     ),
     "a derivative without a direction": (
         {"x": [1.0], "f": [1.0], "f_dot": [1.0]},

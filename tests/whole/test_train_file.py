@@ -63,6 +63,9 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     assert "columns left out: day" in shown.err
     assert "fitting 48 rows; 12 rows are held out to measure errors on" in shown.err
     assert "12 held-out rows" in shown.out
+    assert f"next: gradwire export {place / 'build' / 'price'} --to models/price" in shown.err  # the output's name
+    assert "Trainable params" not in shown.out + shown.err
+    assert "weights; --verbose shows its layers" in shown.err
     gradwire_export.export(place / "build" / "price", to=place / "models" / "price")
     card = json.loads((place / "models/price/1/assets/card.json").read_text())
     assert [(entry["name"], entry["unit"]) for entry in card["inputs"]] == [("spot", "USD"), ("vol", "1")]

@@ -1,5 +1,6 @@
 """What a package is: its contract, card, files, dtypes and domain; the floor of all four packages."""
 
+from gradwire._package.alias import Alias, check_aliases, read_alias
 from gradwire._package.atomic import StagedPath, require_writable_directory
 from gradwire._package.card import Card, CardTensor, Domain, strict_json
 from gradwire._package.contract import (
@@ -64,6 +65,7 @@ __all__ = [
     "VALUE",
     "VJP",
     "WARMUP_FILE",
+    "Alias",
     "Box",
     "Card",
     "CardTensor",
@@ -75,6 +77,7 @@ __all__ = [
     "StagedPath",
     "TensorSpec",
     "boxes_of",
+    "check_aliases",
     "check_digest",
     "check_names",
     "cotangent_name",
@@ -85,6 +88,7 @@ __all__ = [
     "find_package",
     "joined_digest",
     "name_mismatch",
+    "read_alias",
     "read_signatures",
     "require_writable_directory",
     "second_derivative_names",

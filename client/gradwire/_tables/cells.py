@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
 from gradwire._errors import DataError
 
 MISSING: Final = ("", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A")  # "nan" is a number that is none
-SEPARATORS: Final = (";", "\t", ",")  # tried in this order: a decimal comma, or a name with one, is no separator
+COMMA: Final = ","
+SEPARATORS: Final = (
+    ";",
+    "\t",
+    COMMA,
+)  # of two that fit, the first: a decimal comma, or a name with one, is no separator
 SNIFFED: Final = 50  # lines that a separator has to fit
 DECIMALS: Final = (".", ",")
 
@@ -30,18 +34,20 @@ def number_of(cell: str, decimal: str = ".") -> float | None:
 
 
 def separator_of(lines: Sequence[str], decimal: str = ".") -> str:
-    """Return the separator of cells: the first that splits the header, and every line after it, as often.
+    """Return the separator of cells: the one that splits most lines into as many cells as the header.
 
     Raises:
         DataError: the decimal comma would be the separator, too.
     """
     sample = [line for line in lines if line.strip()][:SNIFFED]
-    for separator in SEPARATORS:
-        widths = [len(row) for row in csv.reader(islice(sample, SNIFFED), delimiter=separator) if row]
-        if widths and widths[0] > 1 and widths.count(widths[0]) == len(widths):
-            break
-    else:
-        separator = next((s for s in SEPARATORS[::-1] if sample and s in sample[0]), SEPARATORS[-1])
+
+    def agreeing(separator: str) -> int:
+        widths = [len(row) for row in csv.reader(sample, delimiter=separator) if row]
+        return widths.count(widths[0]) if widths and widths[0] > 1 else 0
+
+    separator = max(SEPARATORS, key=agreeing)
+    if not agreeing(separator):
+        separator = ";" if decimal == COMMA else COMMA  # a single column
     if separator == decimal and any(separator in line for line in sample):
         raise DataError("cells separated by ',' cannot have a decimal comma: leave --decimal out, or separate by ';'")
     return separator

@@ -146,7 +146,7 @@ def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None)
 
     Raises:
         DataError: it cannot be read, is of an unknown format, has two columns of one name, or no rows.
-        UsageError: another decimal mark.
+        UsageError: another decimal mark, or one for a format whose numbers are not text of a country.
         MissingExtra: pyarrow, or the package that reads the format, is not installed.
     """
     path = Path(path)
@@ -154,6 +154,10 @@ def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None)
     name = form or next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), None)
     if name is None:
         raise DataError(f"{path} ends in {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
+    if decimal != "." and name != "csv":
+        raise UsageError(
+            f"--decimal is for {' and '.join(FORMATS['csv'])}, and {path} is of another format: leave it out"
+        )
     module = importlib.import_module(f"gradwire._tables.formats.{name}")
     with reading(path):
         if path.is_dir():

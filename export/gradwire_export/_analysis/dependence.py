@@ -6,7 +6,7 @@ operation through which an output depends on an input is examined, in called fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,12 +17,14 @@ from gradwire_export._analysis.operations import (
     BRANCHES,
     CALLS,
     CONSTANTS,
+    HELD,
     LOOPS,
     SELECTS,
     STEPS,
     STRAIGHT_THROUGH,
     GradientProbe,
 )
+from gradwire_export._gradients import remark_on
 
 CUSTOM_GRADIENT: Final = "CustomGradient"
 
@@ -32,21 +34,18 @@ class Obstacle:
     """An operation on the way from an input to an output whose gradient is not its derivative."""
 
     # A step jumps, and its derivative is zero in between; straight-through, it jumps and its gradient is another
-    # function's; missing, it has a derivative and TensorFlow has no gradient for it.
-    kind: Literal["step", "straight-through", "missing"]
+    # function's; missing, it has a derivative and TensorFlow has no gradient for it; remark, its gradient is wrong
+    # at some points, or as far as the text says.
+    kind: Literal["step", "straight-through", "missing", "remark"]
     operation: str  # such as Floor
     name: str
+    text: str = ""
 
 
 # The obstacles through which a tensor depends on the inputs; None where it does not depend on them.
 Dependence: TypeAlias = frozenset[Obstacle] | None
-
-
-def operations_of(graph: tf.Graph) -> Iterator[tf.Operation]:
-    """Yield every operation of a graph and of the functions that it calls."""
-    yield from graph.get_operations()
-    for definition in graph.as_graph_def().library.function:
-        yield from function_def_to_graph(definition).get_operations()
+# The dependences of an operation's outputs, by those of its inputs; for operations that call no function.
+_Rule: TypeAlias = Callable[[tf.Operation, list[Dependence]], list[Dependence]]
 
 
 class DependenceAnalysis:
@@ -64,29 +63,42 @@ class DependenceAnalysis:
 
         Those inside a ``custom_gradient``, which are deliberate, are left out.
         """
-        dependences = self._propagate(self._graph, {tensor.name: frozenset() for tensor in inputs})
+        return self._collect(self._gradients, inputs, outputs)
+
+    def remarks(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[frozenset[Obstacle]]:
+        """Return, for each output, the operations on any path from any input whose derivatives deserve a remark.
+
+        The graph must be of the function alone: operations of its derivatives look like other uses of what they read.
+        """
+        return self._collect(_remarks, inputs, outputs)
+
+    def _collect(self, rule: _Rule, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[frozenset[Obstacle]]:
+        dependences = self._propagate(rule, self._graph, {tensor.name: frozenset() for tensor in inputs})
         return [dependences.get(tensor.name) or frozenset() for tensor in outputs]
 
-    def _propagate(self, graph: tf.Graph, start: Mapping[str, Dependence]) -> dict[str, Dependence]:
+    def _propagate(self, rule: _Rule, graph: tf.Graph, start: Mapping[str, Dependence]) -> dict[str, Dependence]:
         """Propagate dependences through a graph, whose operations are in the order of creation."""
         dependences: dict[str, Dependence] = dict(start)
         for operation in graph.get_operations():
             incoming = [dependences.get(tensor.name) for tensor in operation.inputs]
             if any(dependence is not None for dependence in incoming):
-                outgoing = self._after(operation, incoming)
+                outgoing = self._after(rule, operation, incoming)
                 dependences |= {
                     tensor.name: dependence for tensor, dependence in zip(operation.outputs, outgoing, strict=True)
                 }
         return dependences
 
-    def _after(self, operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence]:
+    def _after(self, rule: _Rule, operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence]:
         if operation.type in CALLS:
-            return self._through_function(operation.get_attr("f").name, incoming)
+            return self._through_function(rule, operation.get_attr("f").name, incoming)
         if operation.type in BRANCHES:
-            ends = [self._through_function(name, incoming[1:]) for name in _branches(operation)]
+            ends = [self._through_function(rule, name, incoming[1:]) for name in _branches(operation)]
             return [_union(dependences) for dependences in zip(*ends, strict=True)]
         if operation.type in LOOPS:
-            return self._through_loop(operation.get_attr("body").name, incoming)
+            return self._through_loop(rule, operation.get_attr("body").name, incoming)
+        return rule(operation, incoming)
+
+    def _gradients(self, operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence]:
         if operation.type in CONSTANTS:
             return [None] * len(operation.outputs)
         if operation.type in SELECTS:
@@ -95,18 +107,18 @@ class DependenceAnalysis:
             self._plain(operation, incoming, output) for output in operation.outputs
         ]
 
-    def _through_function(self, name: str, incoming: list[Dependence]) -> list[Dependence]:
+    def _through_function(self, rule: _Rule, name: str, incoming: list[Dependence]) -> list[Dependence]:
         if name not in self._bodies:
             self._bodies[name] = function_def_to_graph(self._library[name])
         body = self._bodies[name]
         start = {tensor.name: dependence for tensor, dependence in zip(body.inputs, incoming, strict=True)}
-        dependences = self._propagate(body, start)
+        dependences = self._propagate(rule, body, start)
         return [dependences.get(tensor.name) for tensor in body.outputs]
 
-    def _through_loop(self, name: str, incoming: list[Dependence]) -> list[Dependence]:
+    def _through_loop(self, rule: _Rule, name: str, incoming: list[Dependence]) -> list[Dependence]:
         """Iterate a loop's body until no dependence changes; its condition is a kink, as in any branch."""
         while True:
-            outgoing = self._through_function(name, incoming)
+            outgoing = self._through_function(rule, name, incoming)
             after = [_union(both) for both in zip(incoming, outgoing, strict=True)]
             if after == incoming:
                 return after
@@ -128,6 +140,20 @@ class DependenceAnalysis:
         if not all(self._probe.passes(operation, i) for i in carrying):
             return inherited | {Obstacle("missing", operation.type, operation.name)}
         return inherited
+
+
+def _remarks(operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence]:
+    if operation.type in CONSTANTS and operation.type not in HELD:
+        return [None] * len(operation.outputs)
+    custom = _custom(operation, incoming)
+    if custom is not None:
+        return custom
+    inherited = _union(incoming[1:] if operation.type in SELECTS else incoming)
+    if inherited is None or not any(_carries(tensor) for tensor in operation.outputs):
+        return [None] * len(operation.outputs)  # what jumps has no derivative to remark on
+    text = remark_on(operation)
+    own = frozenset({Obstacle("remark", operation.type, operation.name, text)}) if text else frozenset()
+    return [inherited | own] * len(operation.outputs)
 
 
 def _custom(operation: tf.Operation, incoming: list[Dependence]) -> list[Dependence] | None:

@@ -25,6 +25,7 @@ CONSTANTS: Final = frozenset(
         *("InvertPermutation", "Assert", "NoOp"),
     )
 )
+HELD: Final = frozenset(("StopGradient", "PreventGradient"))  # of those, the ones that hold fixed what has a derivative
 SELECTS: Final = frozenset(("Select", "SelectV2"))  # which side is taken is a kink or a jump, as in any branch
 CALLS: Final = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 BRANCHES: Final = frozenset(("If", "StatelessIf", "Case", "StatelessCase"))

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
 from gradwire._package import cotangent_name
-from gradwire_export._analysis.dependence import DependenceAnalysis, Obstacle, operations_of
+from gradwire_export._analysis.dependence import DependenceAnalysis, Obstacle
 from gradwire_export._analysis.operations import LOOPS, why_forbidden
 from gradwire_export._derivatives import Tensors
+from gradwire_export._gradients import operations_of
 from gradwire_export._sources import Function, Pair
 
 _WARNINGS: Final = {
@@ -50,11 +51,26 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
         for output, obstacles in zip(function.outputs, by_output, strict=True):
             _require_connection((output, wrt), swept.gradients[output][wrt] is not None, zeros, obstacles)
             warnings += _require_gradients(output, wrt, obstacles)
+    warnings += _remarks(function)
     inputs = [swept.inputs[wrt] for wrt in function.wrt]
     gradients = [part for by_input in swept.gradients.values() for part in by_input.values() if part is not None]
     without_two_sweeps = _missing(analysis.obstacles(list(swept.cotangents.values()), gradients))
     without_second = _missing(analysis.obstacles(inputs, gradients))
     return Support(tuple(warnings), not without_two_sweeps, tuple(without_second), loops)
+
+
+def _remarks(function: Function) -> list[str]:
+    """Return a warning for every operation whose derivatives deserve a remark, once for each output."""
+    traced = tf.function(function.call).get_concrete_function(function.inputs)
+    inputs = dict(zip(sorted(function.inputs), traced.inputs, strict=False))  # a dict is flattened in this order
+    outputs = traced.structured_outputs
+    analysis = DependenceAnalysis(traced.graph)
+    by_output = analysis.remarks([inputs[wrt] for wrt in function.wrt], [outputs[name] for name in function.outputs])
+    return [
+        f"output {output!r} goes through {remark.operation} ({remark.name!r}), {remark.text}"
+        for output, remarks in zip(function.outputs, by_output, strict=True)
+        for remark in sorted(remarks, key=lambda remark: remark.name)
+    ]
 
 
 def _missing(by_tensor: Iterable[Collection[Obstacle]]) -> list[str]:

@@ -13,6 +13,7 @@ from gradwire._errors import ConversionError, UsageError
 from gradwire._package import CARD, SIGNATURES, Part, check_names, cotangent_name, second_derivative_names, tangent_name
 from gradwire_export._analysis import require_derivatives
 from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
+from gradwire_export._gradients import with_visible_means
 from gradwire_export._sources import Function, Pair, row_shape
 
 OPTIONAL: Final = tuple(kind.name for kind in SIGNATURES.values() if kind.optional)
@@ -124,6 +125,7 @@ def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterab
     chosen = _by_default(function) if signatures is None else set(signatures)
     if unknown := chosen - set(SIGNATURES):
         raise UsageError(f"signatures {sorted(unknown)}, expected some of {', '.join(OPTIONAL)}")
+    function = with_visible_means(function)
     support = require_derivatives(function, zeros)
     warnings = list(support.warnings)
     lost = [name for name in OPTIONAL if name in chosen and SIGNATURES[name].order > 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import DataError, UsageError
-from gradwire._package import check_names, derivative_name, tangent_name
+from gradwire._package import Alias, check_aliases, check_names, derivative_name, tangent_name
 from gradwire_training._data.columns import (
     ColumnKey,
     Derivatives,
@@ -27,7 +27,7 @@ from gradwire_training._data.columns import (
 )
 from gradwire_training._data.read import read_columns
 from gradwire_training._data.replicates import replicates_note
-from gradwire_training._data.roles import Roles
+from gradwire_training._data.roles import Names, Roles
 from gradwire_training._data.truth import Truth
 
 LONE_INPUT: Final = "x"  # the name of an input that comes as a plain array
@@ -62,6 +62,8 @@ class Samples:
         y_dot: the derivatives along it, sum of dy/dx x_dot over the inputs: output -> array of the output's
             shape. Several directions at one point are several rows.
         units: input or output -> physical unit, ``"1"`` for a pure number; the card shows them.
+        aliases: name -> the derivative that people call so, and its sign or factor: ``{"forces": Alias("energy",
+            "positions", -1)}``. Reports and the card show them; ``dydx`` holds derivatives as they are.
         provenance: the problem that made them, if any.
         notes: what was noticed when they were read, a line each.
 
@@ -72,16 +74,17 @@ class Samples:
         x_dot: the directions by input; empty where there are none.
         y_dot: the derivatives along them by output.
         units: by name, as far as known.
+        aliases: derivatives by the names that people give them.
         count: number of rows.
         provenance: see the argument.
 
     Raises:
         DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name,
             text, infinity anywhere, or NaN among the inputs, or in a direction whose derivative is known.
-        UsageError: names that a package cannot have, or units of something else.
+        UsageError: names that a package cannot have, or units or aliases of something else.
     """
 
-    __slots__ = ("_notes", "count", "dydx", "provenance", "units", "x", "x_dot", "y", "y_dot")
+    __slots__ = ("_notes", "aliases", "count", "dydx", "provenance", "units", "x", "x_dot", "y", "y_dot")
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class Samples:
         x_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         y_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         units: Mapping[str, str] | None = None,
+        aliases: Mapping[str, Alias] | None = None,
         provenance: Provenance | None = None,
         notes: Sequence[str] = (),
     ) -> None:
@@ -104,6 +108,8 @@ class Samples:
         self.y_dot: Table = read_tangents("y_dot", y_dot, self.y)
         self.provenance = provenance
         self.units: dict[str, str] = _units(units, self)
+        self.aliases: dict[str, Alias] = dict(aliases or {})
+        check_aliases(self.aliases, list(self.x), list(self.y))
         self._notes = tuple(notes)
         for key, column in self.columns().items():
             check_rows(key.label, column, self.count)
@@ -116,32 +122,40 @@ class Samples:
         cls,
         source: Any,
         *,
-        inputs: Sequence[str] | None = None,
-        outputs: Sequence[str] | None = None,
+        inputs: Names | None = None,
+        outputs: Names | None = None,
+        derivatives: Mapping[str, Sequence[str]] | None = None,
+        ignore: Collection[str] = (),
         units: Mapping[str, str] | None = None,
         decimal: str = ".",
     ) -> Samples:
-        """Read samples from a table whose columns have the contract's names.
+        """Read samples from a table whose columns have the contract's names, or are mapped to them.
 
         Input ``x`` is the column ``x``, or ``x[0]``, ``x[1]``, … for rows of several elements, or a column of lists;
         likewise the output ``f``, the derivative ``df_dx``, a direction ``x_dot`` and the derivative along it
-        ``f_dot``. Empty cells, nulls and NaN are missing labels; other columns are left out.
+        ``f_dot``. Empty cells, nulls and NaN are missing labels. Other columns that hold numbers are refused, unless
+        they are named in ``ignore``; those that hold none are left out.
 
         Args:
             source: a path (Parquet, Arrow, CSV, TSV, JSON, NPZ, extended XYZ: see docs/data.md), a pandas DataFrame, a
                 pyarrow Table (or anything that it takes), or a mapping: column -> array.
-            inputs: names, in the model's order; both left out, names of derivatives tell which they are.
-            outputs: names.
+            inputs: columns, in the model's order, or ``{name in the model: column}``, such as ``{"mach": "Mach
+                number"}``; both left out, names of derivatives tell which they are.
+            outputs: likewise.
+            derivatives: columns of derivatives under names of their own: ``{"delta": ("px", "S0")}``, output and
+                input; ``{"forces": ("-energy", "positions")}`` with a sign, ``("0.01*px", "vol")`` with a factor.
+                They become the aliases of the samples; a third entry names the column, if it is another.
+            ignore: columns to leave out.
             units: input or output -> unit.
             decimal: the decimal mark of a CSV or TSV file, a point or a comma.
 
         Raises:
-            DataError: the file cannot be read, has no such column, or holds something that is not a number; names
-                the column and the row, counted from 0.
+            DataError: the file cannot be read, has no such column, or a column of numbers without a role, or holds
+                something that is not a number; names the column and the row, counted from 0.
             MissingExtra: pandas or pyarrow is not installed.
         """
         table = read_columns(source, decimal=decimal)
-        roles = Roles.of(table, inputs, outputs)
+        roles = Roles.of(table, inputs, outputs, derivatives, ignore)
         return cls(**roles.arrays(table), units=units, notes=roles.notes)
 
     @classmethod
@@ -150,6 +164,7 @@ class Samples:
         columns: Mapping[ColumnKey, ArrayLike],
         *,
         units: Mapping[str, str] | None = None,
+        aliases: Mapping[str, Alias] | None = None,
         provenance: Provenance | None = None,
         notes: Sequence[str] = (),
     ) -> Samples:
@@ -171,6 +186,7 @@ class Samples:
             x_dot=tables["x_dot"] or None,
             y_dot=tables["y_dot"] or None,
             units=units,
+            aliases=aliases,
             provenance=provenance,
             notes=notes,
         )
@@ -182,6 +198,7 @@ class Samples:
         *,
         prefix: str = "",
         units: Mapping[str, str] | None = None,
+        aliases: Mapping[str, Alias] | None = None,
         provenance: Provenance | None = None,
     ) -> Samples:
         """Build samples from the arrays of a file, named as ``arrays`` names them.
@@ -190,6 +207,7 @@ class Samples:
             arrays: by name; those that are not columns of these samples are ignored.
             prefix: of the names of these samples.
             units: input or output -> unit.
+            aliases: derivatives by the names that people give them.
             provenance: the problem that made them, if any.
 
         Raises:
@@ -198,14 +216,15 @@ class Samples:
         names = [name for name in arrays if name.startswith(prefix)]
         keys = {name: ColumnKey.from_file_name(name.removeprefix(prefix)) for name in names}
         columns = {key: arrays[name] for name, key in keys.items() if key is not None}
-        return cls.from_columns(columns, units=units, provenance=provenance)
+        return cls.from_columns(columns, units=units, aliases=aliases, provenance=provenance)
 
     @classmethod
     def concat(cls, parts: Sequence[Samples]) -> Samples:
         """Concatenate rows; a derivative that only some parts have is missing in the others.
 
         Args:
-            parts: samples with the same inputs and outputs; at least one. Units and provenance are the first's.
+            parts: samples with the same inputs and outputs; at least one. Units, aliases and provenance are those of
+                the first.
         """
         tables = [part.columns() for part in parts]
         shapes = {key: column.shape[1:] for table in tables for key, column in table.items()}
@@ -218,7 +237,8 @@ class Samples:
             )
             for key, shape in shapes.items()
         }
-        return cls.from_columns(columns, units=parts[0].units, provenance=parts[0].provenance)
+        first = parts[0]
+        return cls.from_columns(columns, units=first.units, aliases=first.aliases, provenance=first.provenance)
 
     def __repr__(self) -> str:
         derivatives = [derivative_name(output, wrt) for output, by_input in self.dydx.items() for wrt in by_input]
@@ -282,7 +302,9 @@ class Samples:
         return sum(int(np.isfinite(column).sum()) for key, column in self.columns().items() if key.role in roles)
 
     def _with(self, columns: Mapping[ColumnKey, NDArray[np.float64]], notes: Sequence[str]) -> Samples:
-        return Samples.from_columns(columns, units=self.units, provenance=self.provenance, notes=notes)
+        return Samples.from_columns(
+            columns, units=self.units, aliases=self.aliases, provenance=self.provenance, notes=notes
+        )
 
 
 def with_noise(samples: Samples, fraction: float, *, seed: int = 0) -> Samples:

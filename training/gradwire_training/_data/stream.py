@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradwire._errors import DataError, UsageError
 from gradwire._tables import reading
 from gradwire_training._data.read import PARQUET_FILES, LazyTable, arrow_table, open_parquet
-from gradwire_training._data.roles import Roles
+from gradwire_training._data.roles import Names, Roles
 from gradwire_training._data.samples import Samples
 from gradwire_training._data.split import SHARE
 
@@ -54,8 +54,10 @@ class Stream:
 
     Args:
         path: a Parquet file, or a directory with some.
-        inputs: names, in the model's order; see ``Samples.read`` for the columns' names.
-        outputs: names.
+        inputs: columns, in the model's order, or ``{name in the model: column}``; see ``Samples.read``.
+        outputs: likewise.
+        derivatives: columns of derivatives under names of their own; see ``Samples.read``.
+        ignore: columns to leave out.
         units: input or output -> unit.
         holdout: fraction of the rows that are held out to measure on; 20,000 rows at most.
         seed: of the rows held out, and of the order of blocks.
@@ -80,8 +82,10 @@ class Stream:
         self,
         path: str | Path,
         *,
-        inputs: Sequence[str] | None = None,
-        outputs: Sequence[str] | None = None,
+        inputs: Names | None = None,
+        outputs: Names | None = None,
+        derivatives: Mapping[str, Sequence[str]] | None = None,
+        ignore: Collection[str] = (),
         units: Mapping[str, str] | None = None,
         holdout: float = SHARE,
         seed: int = 0,
@@ -93,7 +97,11 @@ class Stream:
             raise UsageError(f"block_rows {block_rows}, expected 1 or more")
         self._path = Path(path)
         self._groups = _groups_of(self._path)
-        self._roles = Roles.of(_read_group(self._groups[0]), inputs, outputs)
+        self._roles = Roles.of(_read_group(self._groups[0]), inputs, outputs, derivatives, ignore)
+        self._columns = {
+            "derivatives": {name: list(parts) for name, parts in (derivatives or {}).items()},
+            "ignore": list(ignore),
+        }
         self._units = dict(units or {})
         self._seed, self._block_rows = seed, block_rows
         total = sum(group.rows for group in self._groups)
@@ -121,8 +129,9 @@ class Stream:
         """Return the arguments that open the same rows again, as plain data."""
         return {
             "path": str(self._path),
-            "inputs": list(self._roles.inputs),
-            "outputs": list(self._roles.outputs),
+            "inputs": dict(self._roles.inputs),
+            "outputs": dict(self._roles.outputs),
+            **self._columns,
             "units": self._units,
             "holdout": self._holdout,
             "seed": self._seed,

@@ -18,7 +18,14 @@ from gradwire_training._fit.evaluation import compare
 from gradwire_training._fit.record import read
 from gradwire_training._fit.request import Request, digest_of, run_fingerprint
 from gradwire_training._fit.result import Result
-from gradwire_training._models import IoBinding, array_of, with_dtype
+from gradwire_training._models import (
+    RANDOM_STATE,
+    IoBinding,
+    array_of,
+    replaced_policies,
+    require_no_own_training,
+    with_dtype,
+)
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Checkpoint, Monitor
 from gradwire_training.optimizers import Optimizer
@@ -26,7 +33,6 @@ from gradwire_training.optimizers import Optimizer
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
 FINISHED: Final = ("completed", "diverged")  # nothing is gained by resuming; other fits keep their checkpoint
-RANDOM_STATE: Final = "seed_generator_state"  # Keras's name of the variable behind a layer's random numbers
 
 
 def fit(
@@ -73,7 +79,8 @@ def fit(
 
     Raises:
         DataError: the samples do not fit the model, or lack labels that the loss needs.
-        UsageError: a model of another kind, an argument out of range, or a checkpoint of another fit.
+        UsageError: a model of another kind, or with what the optimiser does not honour; an argument out of range, or a
+            checkpoint of another fit.
         PackageError: the checkpoint is damaged, or cannot be written.
     """
     request = Request.of(
@@ -81,12 +88,14 @@ def fit(
     )
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
+    require_no_own_training(model)
     binding = IoBinding.of(model, request.samples)
     began = time.perf_counter()
     trained = _seeded(with_dtype(model, request.precision), seed)
     objective = Objective(
         trained, binding, request.samples, loss, dtype=request.precision, seed=seed, stream=request.stream
     )
+    optimizers.require_honoured(request.optimizer, objective.features)
     if steps is None:
         request = replace(request, steps=request.optimizer.steps_for(objective))
     monitor = Monitor(request.most_steps, callbacks, seconds=seconds, began=began)
@@ -116,6 +125,7 @@ def fit(
         start=[array_of(weight) for weight in model.weights],
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
+        notes=(*replaced_policies(model, dtype), *objective.notes),
     )
 
 
@@ -168,7 +178,18 @@ def _checkpoint(
 
 
 def _settle(objective: Objective, monitor: Monitor) -> float:
-    """Leave the objective with the weights of the result, and return their loss."""
+    """Leave the objective with the weights of the result, and return their loss, as they are exported."""
+    loss = _choose_weights(objective, monitor)
+    objective.settle()
+    if not objective.has_two_forms:
+        return loss
+    loss = float(objective.loss_and_mae()[0])
+    if not math.isfinite(loss):
+        monitor.status = "diverged"
+    return loss
+
+
+def _choose_weights(objective: Objective, monitor: Monitor) -> float:
     weights = objective.snapshot()
     loss = float(objective.loss_and_mae()[0])
     objective.restore(weights)  # the evaluation moved the averages of batch normalisation

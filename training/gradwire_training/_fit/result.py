@@ -44,6 +44,7 @@ class Result:
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
+        notes: what was done about layers that compute one thing in training and another when exported, a line each.
     """
 
     status: Status
@@ -59,6 +60,7 @@ class Result:
     start: Weights
     xla: bool
     selection_reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def _trained(result: Result) -> dict[str, Any]:
         "steps_asked": request.most_steps,
         "seconds_asked": request.seconds,
         "story": result.selection_reason,
+        "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
         "final_loss": result.loss,
         "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},

@@ -1,20 +1,37 @@
 """Keras models: networks, scaling layers, named inputs and outputs, precision."""
 
+from gradwire_training._models.features import (
+    RANDOM_STATE,
+    Feature,
+    Features,
+    features_of,
+    is_non_negative,
+    require_no_own_training,
+)
 from gradwire_training._models.io_binding import BoundTensor, IoBinding, ordered_tensors
 from gradwire_training._models.mlp import mlp
-from gradwire_training._models.precision import DTYPES, array_of, with_dtype
+from gradwire_training._models.precision import DTYPES, array_of, replaced_policies, with_dtype
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
+from gradwire_training._models.statistics import BatchStatistics
 
 __all__ = [
     "DTYPES",
+    "RANDOM_STATE",
+    "BatchStatistics",
     "BoundTensor",
+    "Feature",
+    "Features",
     "IoBinding",
     "Units",
     "array_of",
+    "features_of",
     "input_scales",
+    "is_non_negative",
     "mlp",
     "ordered_tensors",
     "output_scales",
+    "replaced_policies",
+    "require_no_own_training",
     "units_of",
     "with_dtype",
 ]

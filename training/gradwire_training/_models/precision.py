@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
+from gradwire_training._models.layers import layers_of
 
 DTYPES: Final = ("float32", "float64")  # what fits compute in, and packages too
 FLOATS: Final = frozenset({"bfloat16", "float16", "float32", "float64", "mixed_bfloat16", "mixed_float16"})
@@ -46,6 +47,7 @@ def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
         raise UsageError(f"dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
     with _default_dtype(dtype):
         copy = _rebuilt(model, dtype)
+    _require_as_many(model, copy)
     for source, target in zip(model.weights, copy.weights, strict=True):
         if target.dtype in FLOATS and target.dtype != dtype:
             raise UsageError(
@@ -53,7 +55,30 @@ def with_dtype(model: keras.Model, dtype: str) -> keras.Model:
                 "let its layer pass dtype on to the layers inside it"
             )
         target.assign(keras.ops.cast(source, target.dtype))
+    for layer in layers_of(copy):
+        if layer.compute_dtype in FLOATS and layer.compute_dtype != dtype:
+            raise UsageError(
+                f"the layer {layer.name!r} computes in {layer.compute_dtype} where {dtype} was requested: let it take "
+                "dtype and pass it on to the layers inside it"
+            )
     return copy
+
+
+def replaced_policies(model: keras.Model, dtype: str) -> list[str]:
+    """Return a line that names the mixed precisions of a model, which a copy in ``dtype`` does not have; or nothing."""
+    policies = {layer.dtype_policy.name for layer in layers_of(model)} - {*DTYPES}
+    if not policies:
+        return []
+    return [f"the model's precision {', '.join(sorted(policies))} is replaced: fitted and exported in {dtype}"]
+
+
+def _require_as_many(model: keras.Model, copy: keras.Model) -> None:
+    if len(model.weights) != len(copy.weights):
+        raise UsageError(
+            f"the model {model.name!r} has {len(model.weights)} weights, and {len(copy.weights)} when it is built from "
+            "its configuration: a layer that is shared between models, or weights that are, come out as several; "
+            "share layers within one model"
+        )
 
 
 def _rebuilt(model: keras.Model, dtype: str) -> keras.Model:

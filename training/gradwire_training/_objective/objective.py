@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradwire._errors import UsageError
 from gradwire_export import row_derivatives
 from gradwire_training._data import Samples, Stream, Table
-from gradwire_training._models import IoBinding, array_of, units_of
+from gradwire_training._models import BatchStatistics, Feature, IoBinding, array_of, features_of, units_of
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
 from gradwire_training._objective.losses import Loss
 from gradwire_training._objective.rows import FittedRows
@@ -22,12 +22,18 @@ from gradwire_training._objective.terms import Term, terms_of
 
 Weights: TypeAlias = "list[NDArray[Any]]"
 
+PROBED_ROWS: Final = 8  # on which a model's features are seen
+DRAWS: Final = 64  # calls whose statistics are averaged where dropout or noise makes each another
+
 
 @final
 class Objective:
     """Loss and metric of a model in the precision ``dtype``, with their gradient; its variables are the state.
 
     ``stream`` holds all rows, where ``samples`` are some of them; the seed is that of the order of mini-batches.
+
+    A model may compute one function in training and another in inference, the one that is exported. An optimiser says
+    which of the two it minimises: ``train`` or ``hold``, before its first step; ``settle`` ends the fit.
     """
 
     def __init__(
@@ -59,6 +65,13 @@ class Objective:
             for name in term.wrt:
                 if name not in self._wrt.setdefault(term.output, []):
                     self._wrt[term.output].append(name)
+        self.features = features_of(model, self._probe)
+        self.notes: list[str] = []  # what was done about them, a line each
+        self._training = False
+        self._statistics = BatchStatistics(model)
+        for variable in self.trainable:
+            if variable.constraint is not None:  # optimisers start where they may be
+                variable.assign(variable.constraint(variable))
         self._factors = [tf.constant(term.factor.reshape(term.row_shape(binding)), dtype) for term in self.terms]
 
     @property
@@ -106,6 +119,56 @@ class Objective:
             return None
         return InMemory(self.data, size, anchors=self.anchors, seed=self._seed)
 
+    def train(self, *, resumed: bool) -> None:
+        """Minimise in training form: random numbers are drawn, and statistics are those of each batch.
+
+        Where derivatives are fitted, statistics are held all the same: those of a batch depend on every row, so that
+        no derivative in training form is one of the exported function.
+        """
+        self._training = True
+        if Feature.STATISTICS in self.features and self._wrt:
+            self._hold_statistics(resumed=resumed)
+
+    def hold(self, *, resumed: bool) -> None:
+        """Minimise in inference form, as it is exported: statistics are those of the rows at the weights of now."""
+        self._training = False
+        if Feature.STATISTICS in self.features:
+            self._hold_statistics(resumed=resumed)
+
+    def settle(self) -> None:
+        """Leave the model in inference form; statistics that were not held are those of the rows at these weights."""
+        if Feature.STATISTICS in self.features and not self._statistics.held:
+            self._take_statistics()
+            self._note_statistics("are those of the fitted rows at the final weights")
+        self._statistics.release()
+        self._training = False
+
+    @property
+    def has_two_forms(self) -> bool:
+        """Whether the model computes one function in training and another in inference."""
+        forms = (Feature.RANDOM, Feature.STATISTICS, Feature.STATE, Feature.TRAINING)
+        return any(feature in self.features for feature in forms)
+
+    def _hold_statistics(self, *, resumed: bool) -> None:
+        if self._statistics.held:
+            return
+        if not resumed:  # else the checkpoint has restored them
+            self._take_statistics()
+        self._statistics.hold()
+        self._note_statistics("are those of the fitted rows where the fit began to hold them; it saw what is exported")
+
+    def _take_statistics(self) -> None:
+        draws = DRAWS if Feature.RANDOM in self.features else 1
+        self._statistics.take(lambda: self.binding.call(self.model, self.data.x, training=True), draws=draws)
+
+    def _note_statistics(self, what: str) -> None:
+        self.notes.append(f"the statistics of BatchNormalization {self.features.names(Feature.STATISTICS)} {what}")
+
+    def _probe(self, training: bool) -> dict[str, Any]:
+        rows = range(min(PROBED_ROWS, self.count + self.anchors))
+        x = {name: column[: len(rows)] for name, column in self.data.x.items()}
+        return self.binding.call(self.model, x, training=training)
+
     def loss_and_mae(self, batch: Data | None = None, counts: Any = None) -> tuple[Any, Any]:
         """Compute the loss, with what the model's layers add to it, and the mean absolute error of the known values.
 
@@ -114,6 +177,8 @@ class Objective:
         data = self.data if batch is None else batch
         residuals, values = self._residuals(data)
         loss = tf.add_n([_sum_of_squares(part, counts) for part in residuals])
+        if self._wrt and Feature.LOSSES in self.features:  # the last call saw rows repeated, once for each element
+            self.binding.call(self.model, data.x, training=self._training)
         for added in self.model.losses:
             loss += tf.cast(added, self.dtype)
         return loss, mean_absolute_error(data.known, values)
@@ -149,7 +214,7 @@ class Objective:
     def _residuals(self, data: Data) -> tuple[list[Any], dict[str, Any]]:
         """Return every term's residuals, and the model's values."""
         values, derivatives = row_derivatives(
-            lambda x: self.binding.call(self.model, x, training=True), data.x, self._wrt, self._shapes
+            lambda x: self.binding.call(self.model, x, training=self._training), data.x, self._wrt, self._shapes
         )
         residuals = [
             self._residual(term, factor, labels, term.predict(values, derivatives, data.directions))

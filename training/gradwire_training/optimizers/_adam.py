@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, final
 import keras
 from typing_extensions import override
 
+from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -35,6 +36,7 @@ class Adam(Optimizer):
     name: ClassVar[str] = "adam"
     steps: ClassVar[int] = 10_000  # half a second on a small network
     streams: ClassVar[bool] = True
+    honours: ClassVar[frozenset[Feature]] = frozenset(Feature)
     learning_rate: float = 0.01
     batch_size: int | None = None
 

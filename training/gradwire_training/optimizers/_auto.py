@@ -9,11 +9,12 @@ import numpy as np
 from typing_extensions import override
 
 from gradwire_training._data import shows_noise
+from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._lbfgs import Lbfgs
-from gradwire_training.optimizers._lm import Lm, refusal
+from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
@@ -31,15 +32,17 @@ class Auto(Optimizer):
     """Levenberg-Marquardt for small problems, Adam and then L-BFGS for larger ones, Adam for large ones.
 
     With P weights and m labels, ``lm`` is taken where a step's m P min(m, P) multiplications are done in some
-    hundredths of a second and P is at most 4,000, unless the model draws random numbers or adds losses of its own;
-    its ridge holds against noise. Otherwise Adam takes two sevenths of the steps, since it leaves a flat start where
+    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour; its ridge holds
+    against noise. Otherwise Adam takes two sevenths of the steps, since it leaves a flat start where
     L-BFGS may stay, and L-BFGS the rest, since it gains the last digits; but above 100,000 labels, and where one
-    point has several labels that differ (noise, which L-BFGS would fit), Adam takes all. All of it is in float64.
+    point has several labels that differ (noise, which L-BFGS would fit), or the model has what L-BFGS does not honour,
+    Adam takes all. All of it is in float64.
     """
 
     name: ClassVar[str] = "auto"
     steps: ClassVar[int] = 7_000  # of adam and lbfgs: 2,000 and 5,000, some four seconds on a small network
     precision: ClassVar[str | None] = "float64"
+    honours: ClassVar[frozenset[Feature]] = Adam.honours
 
     @override
     def steps_for(self, objective: Objective) -> int:
@@ -78,9 +81,11 @@ def _pick(objective: Objective) -> tuple[str, str]:
     size = f"{weights:,} weights and {labels:,} labels"
     if objective.rows > objective.count:
         return Adam.name, f"{objective.rows:,} rows are read in parts"
+    if (why_not := objective.features.why_not(Lbfgs.honours)) is not None:
+        return Adam.name, why_not
     both = f"{Adam.name}, then {Lbfgs.name}"
     if weights <= MOST_WEIGHTS and _work(objective) <= MOST_WORK:
-        why_not = refusal(objective)
+        why_not = objective.features.why_not(Lm.honours)
         return (Lm.name, f"{size}, few enough for it") if why_not is None else (both, why_not)
     if labels > MOST_LABELS:
         return Adam.name, f"{size}, too many for second-order steps"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
+from gradwire_training._models import Feature, is_non_negative
 from gradwire_training._objective import Compiled, Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -25,11 +26,11 @@ UNLIMITED: Final = 2**31 - 1  # evaluations: the steps are the limit, and each t
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lbfgs(Optimizer):
-    """Limited-memory BFGS (Liu and Nocedal, Math. Programming 45, 1989; SciPy's L-BFGS-B without bounds).
+    """Limited-memory BFGS (Liu and Nocedal, Math. Programming 45, 1989; SciPy's L-BFGS-B).
 
     It ends when the line search cannot lower the loss, when the gradient is flat, or after the last step; the history's
-    loss of a step is the one after it. It needs float64: with 19 points, fits in float32 end at errors of log x near
-    2e-4, in float64 at 3e-5.
+    loss of a step is the one after it. Weights that may not be negative (NonNeg) are bounded below. It needs float64:
+    with 19 points, fits in float32 end at errors of log x near 2e-4, in float64 at 3e-5.
 
     Attributes:
         memory: number of pairs of steps and gradient differences in the approximation of the Hessian: default 30; with
@@ -40,12 +41,17 @@ class Lbfgs(Optimizer):
     name: ClassVar[str] = "lbfgs"
     steps: ClassVar[int] = 5_000  # three seconds on a small network
     precision: ClassVar[str | None] = "float64"
+    honours: ClassVar[frozenset[Feature]] = frozenset(
+        {Feature.LOSSES, Feature.BOUNDS, Feature.STATISTICS, Feature.TRAINING}
+    )
     memory: int = 30
     flat: float = 1e-12
 
     @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        surface, reporter = _Surface(objective), Reporter(objective, monitor, self.name)
+        reporter = Reporter(objective, monitor, self.name)
+        objective.hold(resumed=reporter.resumed is not None)
+        surface, bounds = _Surface(objective), _bounds(objective)
 
         def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
             at = intermediate_result
@@ -63,9 +69,24 @@ class Lbfgs(Optimizer):
         # machine that is busy otherwise a fit of 4 s took 39 s.
         with threadpool_limits(limits=1, user_api="blas"):
             end = scipy.optimize.minimize(
-                surface.evaluate, reporter.start(), jac=True, method="L-BFGS-B", callback=callback, options=options
+                surface.evaluate,
+                reporter.start(),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                callback=callback,
+                options=options,
             )
         reporter.finish(end.x, xla=surface.compiled.xla)
+
+
+def _bounds(objective: Objective) -> scipy.optimize.Bounds | None:
+    """Return the lower bounds of all weights in one vector; None without any."""
+    if Feature.BOUNDS not in objective.features:
+        return None
+    lower = [np.full(variable.shape, 0 if is_non_negative(variable) else -np.inf) for variable in objective.trainable]
+    flat: Any = np.concatenate([part.ravel() for part in lower])  # SciPy's types know scalars only
+    return scipy.optimize.Bounds(flat, np.inf)
 
 
 @final

@@ -9,8 +9,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
-from gradwire._errors import UsageError
-from gradwire_training._jacobian import Residuals, read_graph, residuals_of
+from gradwire_training._jacobian import Residuals, residuals_of
+from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._damped import Damped, damped_at
@@ -54,6 +54,7 @@ class Lm(Optimizer):
     name: ClassVar[str] = "lm"
     steps: ClassVar[int] = 4_000  # two seconds on 19 points with derivatives
     precision: ClassVar[str | None] = "float64"
+    honours: ClassVar[frozenset[Feature]] = frozenset({Feature.STATISTICS, Feature.TRAINING})
     damping: float = 1e-3
     patience: int = 100
     gain: float = 0.002
@@ -61,8 +62,7 @@ class Lm(Optimizer):
 
     @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
-        if (why_not := refusal(objective)) is not None:
-            raise UsageError(f"{why_not}: use lbfgs or adam")
+        objective.hold(resumed=monitor.resumed(self.name) is not None)
         residuals = residuals_of(objective)
         cost = residuals.count * residuals.weights * min(residuals.count, residuals.weights)
         with (
@@ -70,27 +70,6 @@ class Lm(Optimizer):
             np.errstate(over="ignore", invalid="ignore"),  # steps to where numbers overflow are not taken
         ):
             _Descent(self, objective, residuals, monitor).run(steps)
-
-
-def refusal(objective: Objective) -> str | None:
-    """Return why ``lm`` cannot fit an objective; None if its residuals are functions of its weights alone."""
-    model = objective.model
-    regularised = f"the model {model.name!r} adds losses of its own (regularisers), and lm minimises sums of squares"
-    if read_graph(model, objective.trainable) is not None:
-        return regularised if model.losses else None
-    before = objective.snapshot()
-    first, second = (objective.residuals()[0].numpy() for _ in range(2))
-    after = objective.snapshot()
-    objective.restore(before)
-    if model.losses:
-        return regularised
-    same = all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
-    if same and np.array_equal(first, second, equal_nan=True):
-        return None
-    return (
-        f"the model {model.name!r} responds differently at each call, as with dropout or batch normalisation, and lm "
-        "needs a response that depends on its weights alone"
-    )
 
 
 @final

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from gradwire._errors import UsageError
+from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 
@@ -23,12 +24,14 @@ class Optimizer(ABC):
         steps: how many it takes at most by default.
         precision: the dtype that it has to compute in; None takes the package's.
         streams: whether it can fit rows that are not all in memory.
+        honours: the features of models that it honours; a model with another one is refused before the first step.
     """
 
     name: ClassVar[str]
     steps: ClassVar[int]
     precision: ClassVar[str | None] = None
     streams: ClassVar[bool] = False
+    honours: ClassVar[frozenset[Feature]] = frozenset()
 
     def __post_init__(self) -> None:
         for name, value in self.settings().items():

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import keras
 from typing_extensions import override
 
+from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -28,6 +29,7 @@ class Sgd(Optimizer):
 
     name: ClassVar[str] = "sgd"
     steps: ClassVar[int] = 10_000
+    honours: ClassVar[frozenset[Feature]] = frozenset(Feature)
     learning_rate: float = 0.1
 
     @override

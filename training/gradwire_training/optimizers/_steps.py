@@ -41,6 +41,7 @@ def run_steps(
     reporter = Reporter(
         objective, monitor, name, lambda: {str(index): value for index, value in enumerate(optimizer.variables)}
     )
+    objective.train(resumed=reporter.resumed is not None)
     if reporter.resumed is not None:
         for index, variable in enumerate(optimizer.variables):
             variable.assign(reporter.resumed[str(index)])

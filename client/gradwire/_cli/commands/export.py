@@ -13,6 +13,7 @@ from gradwire._cli.console import note, say
 from gradwire._cli.io import read_columns, read_domain, read_names, read_pairs, read_units
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed
+from gradwire._package import HESSIAN, HVP, SIGNATURES
 
 NAME: Final = "export"
 
@@ -87,6 +88,10 @@ def command(
             keep_unproven=keep_unproven,
         )
     _show_checks(exported.card.checks)
+    names = exported.card.signatures
+    if signatures is None and HVP in names and HESSIAN not in (*names, *exported.left_out):
+        optional = ",".join(name for name in names if SIGNATURES[name].optional)
+        note(f"hessian is left out: there are more than 16 input elements; --signatures {optional},hessian adds it")
     say(str(exported.path))
     if exported.left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in exported.left_out.items())

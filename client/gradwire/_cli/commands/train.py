@@ -28,7 +28,10 @@ def command(options: TrainOptions) -> None:
     task = read_task(training, options)
     training.require_target(options.to)
     checkpoint = _checkpoint(options)
-    task.model.summary(print_fn=say, line_length=72)
+    if options.verbose:
+        task.model.summary(print_fn=say, line_length=72)
+    else:
+        note(f"network of {task.model.count_params():,} weights; --verbose shows its layers")
     result = _fit(training, task, options, checkpoint)
     result.save(options.to)
     if checkpoint.exists():

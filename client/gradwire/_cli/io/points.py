@@ -130,11 +130,46 @@ def read_columns(option: str, text: str | None) -> dict[str, str] | None:
         return None
     pairs = [part.partition("=") for part in split_quoted(option, text)]
     columns = {name.strip(): (own if equals else name).strip() for name, equals, own in pairs}
-    if not all(columns) or len(columns) < len(pairs) or len(set(columns.values())) < len(pairs):
+    if (
+        not columns
+        or not all(columns)
+        or not all(columns.values())
+        or len(columns) < len(pairs)
+        or len(set(columns.values())) < len(pairs)
+    ):
         raise UsageError(
             f"--{option} {text!r}: expected distinct names separated by commas, such as spot,vol or mach='Mach number'"
         )
     return columns
+
+
+def read_derivatives(option: str, text: str | None) -> dict[str, tuple[str, ...]] | None:
+    """Read an option that says what columns of derivatives are: ``delta=px:S0, forces=-energy:positions``.
+
+    Args:
+        option: its name, for messages.
+        text: its value, or None; ``slope='df/dx'=f:x`` names a column that has another name.
+
+    Returns:
+        ``{name: (output, input)}``, or with the column as a third entry.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    if text is None:
+        return None
+    derivatives: dict[str, tuple[str, ...]] = {}
+    for part in split_quoted(option, text):
+        name, _, rest = part.partition("=")
+        column, _, target = rest.rpartition("=")
+        output, colon, wrt = target.partition(":")
+        if not (name.strip() and colon) or name.strip() in derivatives:
+            raise UsageError(
+                f"--{option} {text!r}: expected NAME=OUTPUT:INPUT, such as delta=px:S0, forces=-energy:positions, or "
+                "NAME=COLUMN=OUTPUT:INPUT, each name once"
+            )
+        derivatives[name.strip()] = (output.strip(), wrt.strip(), *([column.strip()] if column.strip() else []))
+    return derivatives
 
 
 def split_quoted(option: str, text: str) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
@@ -19,6 +19,7 @@ from gradwire._cli.console import out, plain, say
 from gradwire._tables import column_names
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -109,15 +110,47 @@ def printer(form: Format) -> Printer:
     return LinesPrinter() if form is Format.JSONL else WholePrinter(form)
 
 
-def points_table(arrays: Arrays, caption: str = "") -> Table:
-    """Return a table with a row per point."""
+def points_table(arrays: Arrays, caption: str = "") -> Group:
+    """Return a table with a row per point; where that is too wide, one with a column per point, or several tables.
+
+    Numbers are rounded for reading: CSV and JSON have all their digits.
+    """
+    from rich.console import Group
+
+    columns = [[name, *(_cell(row, out.width) for row in array)] for name, array in arrays.items()]
+    return Group(*map(_table, _fitting(columns, out.width)), *([plain(caption)] if caption else []))
+
+
+def _fitting(columns: Sequence[Sequence[str]], width: int) -> list[Sequence[Sequence[str]]]:
+    """Arrange columns, each under its heading, into tables that fit a width."""
+    if _width(columns) <= width:
+        return [columns]
+    points = ["point", *map(str, range(len(columns[0]) - 1))]
+    turned = [[heading, *cells] for heading, cells in zip(points, map(list, zip(*columns, strict=True)), strict=True)]
+    if _width(turned) <= width:
+        return [turned]
+    tables = [[points]]
+    for column in columns:
+        if len(tables[-1]) > 1 and _width([*tables[-1], column]) > width:
+            tables.append([points])
+        tables[-1].append(list(column))
+    return [*tables]
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """The width of a table: each column has its rule and a blank on either side."""
+    lines = ((line for cell in column for line in cell.splitlines()) for column in columns)
+    return 1 + sum(3 + max(map(len, cells), default=0) for cells in lines)
+
+
+def _table(columns: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
 
-    shown = Table(caption=plain(caption) if caption else None, caption_justify="left")
-    for index, name in enumerate(arrays):
-        shown.add_column(plain(name), justify="left" if index == 0 else "right", overflow="fold")
-    for row in range(len(next(iter(arrays.values())))):
-        shown.add_row(*(plain(_cell(array[row])) for array in arrays.values()))
+    shown = Table()
+    for index, (heading, *_) in enumerate(columns):
+        shown.add_column(plain(heading), justify="left" if index == 0 else "right", overflow="fold")
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        shown.add_row(*map(plain, row))
     return shown
 
 
@@ -143,7 +176,20 @@ def strict(value: Any) -> Any:
 
 
 THRESHOLD: Final = 16  # elements shown in a cell; of longer ones dots stand for the middle
+DIGITS: Final = {8: 9}  # significant digits of a float for people, by its bytes; 6 of shorter ones
 
 
-def _cell(row: NDArray[Any]) -> str:
-    return str(row.reshape(-1)[0]) if row.size == 1 else np.array2string(row, separator=", ", threshold=THRESHOLD)
+def _cell(row: NDArray[Any], width: int) -> str:
+    if row.dtype.kind not in "fc":
+        return str(row.reshape(-1)[0]) if row.size == 1 else np.array2string(row, separator=", ", threshold=THRESHOLD)
+    digits = DIGITS.get(row.dtype.itemsize, 6)
+    if row.size == 1:
+        return f"{row.reshape(-1)[0]:.{digits}g}"
+    # A cell of several elements breaks between them, so that two columns fit side by side.
+    return np.array2string(
+        row,
+        separator=", ",
+        threshold=THRESHOLD,
+        max_line_width=max(width // 2 - 8, 20),
+        formatter={"float_kind": lambda value: f"{value:.{digits}g}"},
+    )

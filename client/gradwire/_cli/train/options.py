@@ -68,8 +68,15 @@ class TrainOptions:
     seconds: Annotated[float | None, typer.Option("--max-seconds", help="Time limit. Default: none.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights and of random samples.")] = 0
     dtype: Annotated[DType, typer.Option(help="Dtype of the exported package.")] = DType.FLOAT32
-    inputs: Annotated[str | None, _of_file("Columns that are inputs, such as spot,vol.")] = None
-    outputs: Annotated[str | None, _of_file("Columns that are outputs, such as price.")] = None
+    inputs: Annotated[
+        str | None, _of_file("Columns that are inputs, such as spot,vol; mach='Mach number' names them anew.")
+    ] = None
+    outputs: Annotated[str | None, _of_file("Columns that are outputs, such as price, likewise.")] = None
+    derivatives: Annotated[
+        str | None,
+        _of_file("NAME=OUTPUT:INPUT,…: columns of derivatives, such as delta=px:S0, forces=-energy:positions."),
+    ] = None
+    ignore: Annotated[str | None, _of_file("Columns to leave out, such as run,weight.")] = None
     decimal: Annotated[str, _of_file("Decimal mark of CSV, '.' or ','.")] = "."
     units: Annotated[list[str] | None, _of_file("NAME=UNIT for the card, such as spot=USD,vol=1.")] = None
     holdout: Annotated[float, _of_file("Fraction of the rows to hold out, to measure errors on.", min=0, max=0.9)] = (
@@ -79,6 +86,7 @@ class TrainOptions:
         int | None, typer.Option(min=1, help="Rows per step of adam. Default: all rows, or 1,024 of many.")
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Resume a fit that was killed.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the layers of the network.")] = False
     list_problems: Annotated[
         bool, typer.Option("--list", callback=show_problems, is_eager=True, help="List the built-in problems and exit.")
     ] = False
@@ -117,10 +125,12 @@ class TrainOptions:
         if self.is_file:
             kind, foreign = "file", ("samples", "spacing", "exact", "noise")
         else:
-            kind, foreign = "built-in problem", ("inputs", "outputs", "units")
+            kind, foreign = "built-in problem", ("inputs", "outputs", "derivatives", "ignore", "units")
         for name in foreign:
             if getattr(self, name):
                 raise UsageError(f"--{name} does not apply to {self.source}, a {kind}: leave it out")
+        if self.decimal != "." and not self.is_file:
+            raise UsageError(f"--decimal does not apply to {self.source}, a {kind}: leave it out")
         if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
             raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
 

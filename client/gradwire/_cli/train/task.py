@@ -9,7 +9,7 @@ from typing import Any, final
 
 from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note
-from gradwire._cli.io import read_units
+from gradwire._cli.io import read_columns, read_derivatives, read_units, split_quoted
 from gradwire._cli.train.options import TrainOptions
 from gradwire._errors import UsageError
 
@@ -74,8 +74,10 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
     """Read a file of samples, hold rows out, and build a network for the rest."""
     path, layers = Path(options.source), options.layers
     columns: dict[str, Any] = {
-        "inputs": _names(options.inputs),
-        "outputs": _names(options.outputs),
+        "inputs": read_columns("inputs", options.inputs),
+        "outputs": read_columns("outputs", options.outputs),
+        "derivatives": read_derivatives("derivatives", options.derivatives),
+        "ignore": [] if options.ignore is None else split_quoted("ignore", options.ignore),
         "units": read_units(options.units),
     }
     is_stream = training.Stream.suits(path)
@@ -93,7 +95,9 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
         scale=in_memory,
         **layers,
     )
-    return Task(name=path.stem, samples=samples, model=model, loss=loss, validation=validation)
+    outputs = list(in_memory.y)
+    name = outputs[0] if len(outputs) == 1 else options.to.name
+    return Task(name=name, samples=samples, model=model, loss=loss, validation=validation)
 
 
 def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
@@ -129,7 +133,3 @@ def _note_rows(path: Path, rows: str, loss: Any, notes: Sequence[str]) -> None:
     note(f"{path}: {rows}; fitting {loss.fits}")
     for line in notes:
         note(line)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in (text or "").split(",") if name.strip()] or None

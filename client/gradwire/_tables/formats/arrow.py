@@ -10,7 +10,7 @@ from typing import Final
 
 from gradwire._extras import import_extra
 from gradwire._tables.numbers import EXTRA
-from gradwire._tables.table import Table, in_memory, open_dataset
+from gradwire._tables.table import Table, in_memory, open_dataset, require_distinct
 
 FEATHER_1: Final = b"FEA1"  # begins files of the first version, which datasets do not know
 
@@ -21,4 +21,6 @@ def open_file(path: Path, decimal: str) -> Table:
     with path.open("rb") as stream:
         if stream.read(len(FEATHER_1)) == FEATHER_1:
             return in_memory(path, import_extra("pyarrow.feather", EXTRA).read_table(path))
+    with import_extra("pyarrow.ipc", EXTRA).open_file(path) as file:
+        require_distinct(path.name, file.schema.names)
     return open_dataset(path, "ipc")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from gradwire._extras import import_extra
 from gradwire._tables.numbers import EXTRA
-from gradwire._tables.table import Table, open_dataset
+from gradwire._tables.table import Table, open_dataset, require_distinct
 
 
 def open_file(path: Path, decimal: str) -> Table:
     """Open a Parquet file."""
     del decimal
-    ds = import_extra("pyarrow.dataset", EXTRA)
+    ds, pq = (import_extra(f"pyarrow.{name}", EXTRA) for name in ("dataset", "parquet"))
+    require_distinct(path.name, pq.read_schema(path).names)
     # Without buffers read ahead: memory stays flat however large a row group is.
     options = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
     return open_dataset(path, ds.ParquetFileFormat(default_fragment_scan_options=options))
