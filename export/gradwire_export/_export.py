@@ -13,6 +13,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import CheckFailed, PackageError, UsageError
@@ -29,7 +30,7 @@ from gradwire._package import (
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
-from gradwire_export._checks import CheckRows, check_package, complete_card
+from gradwire_export._checks import CheckRows, check_package, complete_card, drawn_text
 from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
@@ -84,6 +85,7 @@ def export(
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     keep_unproven: bool = False,
+    nan_guard: bool = False,
     version: int | None = None,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
@@ -107,7 +109,8 @@ def export(
             ``value`` and ``card``. By default all, but ``hessian`` only for at most 16 differentiated input elements.
         name: the model's name on the card; that of ``to`` by default.
         domain: ``{input: (lower, upper)}``, numbers or arrays of the input's row shape, where the source has none.
-            Unknown domains are checked on [-1, 1], those of integers on [0, 1].
+            A Keras Normalization layer knows the domain of what it normalises: mean ± 3 deviations. Unknown domains
+            are checked on [-1, 1], those of integers on [0, 1]. Bounds may coincide: such an input is constant.
         units: ``{input or output: unit}``, where the source has none.
         zeros: pairs (output, input) that are not connected and whose derivative is truly zero.
         signature: of a SavedModel, the one to export; ``serving_default`` by default.
@@ -116,6 +119,8 @@ def export(
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
             so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
+        nan_guard: return NaN for everything in a row of which an input is NaN. A model with a ReLU otherwise returns
+            numbers for such rows, because NaN > 0 is false. Other rows are unchanged, to the bit.
         version: number of the version; one more than the highest by default.
 
     Returns:
@@ -139,9 +144,8 @@ def export(
         read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
     )
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
-    for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
-    bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
+    bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
+    spec = replace(spec, warnings=(*spec.warnings, *_constants(bounds, function.wrt)), nan_guard=nan_guard)
     known_units = {**read.units, **(units or {})}
     card = Card(
         name=name or read.name or Path(to).name,
@@ -156,14 +160,16 @@ def export(
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    for text in spec.warnings:
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     _require_known_units(card, units or {})
     target = _version_directory(Path(to), version)
     with StagedPath(target, is_directory=True) as staged:
         card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
     for each, reason in left_out.items():
-        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+        warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     for each, reason in _unproven(card).items():
-        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=2)
+        warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     return Exported(target, card, left_out)
 
 
@@ -185,6 +191,21 @@ def _domains(domain: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> d
     if unknown := sorted(set(domain) - set(specs)):
         raise UsageError(f"domain names input {unknown[0]!r}, expected one of {sorted(specs)}")
     return {name: Box.read(name, bounds, row_shape(specs[name])).domain for name, bounds in domain.items()}
+
+
+def _constants(domain: Mapping[str, Domain], wrt: Collection[str]) -> list[str]:
+    """Return a warning for each differentiated input whose domain has no room in some of its elements."""
+    texts: list[str] = []
+    for name in wrt:
+        if name in domain:
+            fixed = np.equal(domain[name].lower, domain[name].upper)
+            if fixed.any():
+                what = "is constant" if fixed.all() else f"has {int(fixed.sum())} constant elements of {fixed.size}"
+                texts.append(
+                    f"input {name!r} {what} in its domain: derivatives with respect to that are extrapolation, and no "
+                    "difference can check them"
+                )
+    return texts
 
 
 def _version_directory(base: Path, version: int | None) -> Path:
@@ -217,7 +238,7 @@ def _write_proved(
         if keep_unproven or not unproven:
             return written, left_out
         if needed := [name for name in unproven if not SIGNATURES[name].optional]:
-            raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec))
+            raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec) + drawn_text(_unknown(card)))
         left_out |= unproven
         spec = spec.without(unproven)
         card = replace(card, signatures=spec.signatures, second_derivatives=spec.second_derivatives)
@@ -230,6 +251,11 @@ def _unproven(card: Card) -> dict[str, str]:
     return dict(card.checks.get("proof", {}).get("unproven", {}))
 
 
+def _unknown(card: Card) -> list[str]:
+    """Return the floating-point inputs whose domain is not known."""
+    return [tensor.name for tensor in card.inputs if tensor.domain is None and "int" not in tensor.dtype]
+
+
 def _unproven_text(signature: str, reason: str, spec: PackageSpec) -> str:
     known = "".join(f"{text}; " for text in spec.warnings)
     return (
@@ -240,7 +266,7 @@ def _unproven_text(signature: str, reason: str, spec: PackageSpec) -> str:
 
 
 def _write(directory: Path, spec: PackageSpec, card: Card, left_out: Mapping[str, str]) -> Card:
-    rows = CheckRows.draw(spec, boxes_of(card, None))
+    rows = CheckRows.draw(spec, boxes_of(card, None), _unknown(card))
     _save(directory, spec, card)
     checks = check_package(directory, spec, rows) | {"left_out": dict(left_out)}
     sizes = card.compiled["batch_sizes"] if card.compiled else [1]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, cast
 
 import keras
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire._package import check_names
+from gradwire._package import Domain, check_names
 from gradwire_export._derivatives import TensorFunction, Tensors
+from gradwire_export._sources.normalization import normalized_domains
 from gradwire_export._sources.saved_model import SavedFunction
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
@@ -33,6 +34,7 @@ class Function:
     wrt: tuple[str, ...]
     variables: tuple[tf.Variable, ...]  # that the function reads, sorted by name
     resources: tf.Module | None = None  # an object that owns further resources (tables), or None
+    domain: Mapping[str, Domain] = field(default_factory=dict)  # of inputs, as far as the source itself knows
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,9 @@ def function_of(
 
     The arguments are those of ``export``; ``named`` has the names of outputs that the source returns as a sequence.
     """
+    domain: dict[str, Domain] = {}
     if isinstance(source, keras.Model) and source.inputs and not has_specs(inputs):
-        called, specs = _keras_function(source, cast("Names | None", inputs))
+        called, specs, domain = _keras_function(source, cast("Names | None", inputs))
         names = OutputNames(named or _output_layers(source), outputs, generated=named is None, recorded=bool(named))
     elif isinstance(source, SavedFunction) and not has_specs(inputs):
         called, specs = _saved_function(source, cast("Names | None", inputs))
@@ -127,7 +130,7 @@ def function_of(
         )
     check_names(specs, ())
     resources = source if isinstance(source, tf.Module) else None
-    return _trace(called, specs, names, _differentiated(specs, wrt), resources)
+    return replace(_trace(called, specs, names, _differentiated(specs, wrt), resources), domain=domain)
 
 
 def _output_layers(model: keras.Model) -> list[str]:
@@ -194,8 +197,10 @@ def _saved_function(
     return call, _callable_specs({name: source.specs[own] for name, own in names.items()})
 
 
-def _keras_function(model: keras.Model, requested: Names | None) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
-    """Return the model as a callable of one tensor for each input, and the inputs' specs in the same order."""
+def _keras_function(
+    model: keras.Model, requested: Names | None
+) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec], dict[str, Domain]]:
+    """Return the model as a callable of one tensor for each input, the inputs' specs in the same order, and domains."""
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     own = _keras_inputs(structure)
     if requested is None and len(own) == 1 and next(iter(own)).startswith(GENERATED_NAMES):
@@ -214,7 +219,7 @@ def _keras_function(model: keras.Model, requested: Names | None) -> tuple[Callab
         shape = tf.TensorShape((None, *own[key].shape[1:]))
         _require_known_row("input", name, shape)
         specs[name] = tf.TensorSpec(shape, own[key].dtype, name=name)
-    return call, specs
+    return call, specs, normalized_domains(model, {name: own[key] for name, key in names.items()})
 
 
 def _keras_inputs(structure: Any) -> dict[str, Any]:

@@ -61,6 +61,9 @@ def command(
             "--keep-unproven", help="Keep signatures whose derivatives are, on purpose, not those of the values."
         ),
     ] = False,
+    nan_guard: Annotated[
+        bool, typer.Option("--nan-guard", help="Return NaN for rows with NaN in an input, which a ReLU takes for 0.")
+    ] = False,
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
@@ -86,6 +89,7 @@ def command(
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
             keep_unproven=keep_unproven,
+            nan_guard=nan_guard,
         )
     _show_checks(exported.card.checks)
     names = exported.card.signatures
