@@ -9,7 +9,7 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._numerics.noise import CENTRE, GRID, deviation
+from gradwire._numerics.noise import GRID, deviation
 
 Floats = NDArray[np.float64]
 
@@ -59,25 +59,22 @@ class Remainders:
         largest: Floats = np.abs(self.forward).max(axis=2)
         return np.median(self.steps, axis=0), np.median(largest, axis=0)
 
-    def fitted_slope(self, noise: Floats) -> tuple[float, float] | None:
+    def fitted_slope(self, noise: Floats) -> float | None:
         """Fit log r over log h, by least squares on the smallest steps at which r is not rounding.
 
         The one step below joins them, at no less than rounding: there a piecewise linear f falls at once. The slope is
-        2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding. The second number is
-        the slope of ``(f(x + hv) - 2 f(x) + f(x - hv)) / 2`` at the same steps, in which there is no derivative: 2
-        unless f bends too sharply for them.
+        2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding. Of a fit to five steps
+        and one to the smallest three the larger counts: where f bends sharply the law holds for the smallest alone, and
+        a wrong derivative shows there most.
         """
         steps, r = self.median_curve()
         above = np.median((np.abs(self.forward) / noise[:, None]).max(axis=2), axis=0) > ABOVE_ROUNDING
         if above.sum() < _LEAST_FIT:
             return None
         last = min(int(np.flatnonzero(above)[-1]) + 2, len(steps))
-        chosen = slice(max(0, last - _FIT), last)
-        least, log_steps = np.median(noise.max(axis=1)), np.log(steps[chosen])
-        even = np.abs(self.forward + self.backward - 2 * self.r[:, CENTRE - len(GRID), None]) / 2
-        curves = r, np.median(even.max(axis=2), axis=0)
-        slope, of_f = (float(np.polyfit(log_steps, np.log(np.maximum(each[chosen], least)), 1)[0]) for each in curves)
-        return slope, of_f
+        log_steps, log_r = np.log(steps), np.log(np.maximum(r, np.median(noise.max(axis=1))))
+        chosen = [slice(max(0, last - count), last) for count in (_FIT, _LEAST_FIT)]
+        return max(float(np.polyfit(log_steps[each], log_r[each], 1)[0]) for each in chosen)
 
     def disagreement(self, noise: Floats) -> Floats:
         """Compare df·v with the central difference, at the step where that is most accurate.

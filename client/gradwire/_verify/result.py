@@ -26,7 +26,6 @@ class DerivativeCheck:
         steps: median of h over the points, as a multiple of v, which is about as long as the domain is wide.
         remainders: median of ``|f(x + hv) - f(x) - h df·v|`` at each step.
         kinks: how many points were left out for a kink.
-        least_slope: that passes: 1.7, or less where f itself bends too sharply for these steps.
     """
 
     output: str
@@ -38,12 +37,11 @@ class DerivativeCheck:
     steps: tuple[float, ...]
     remainders: tuple[float, ...]
     kinks: int = 0
-    least_slope: float = LEAST_SLOPE
 
     @property
     def passed(self) -> bool:
-        """Whether the disagreement is at most 1 and the slope, if any, at least ``least_slope``."""
-        return self.disagreement <= 1 and (self.slope is None or self.slope >= self.least_slope)
+        """Whether the disagreement is at most 1 and the slope, if any, at least ``LEAST_SLOPE``."""
+        return self.disagreement <= 1 and (self.slope is None or self.slope >= LEAST_SLOPE)
 
 
 @final
