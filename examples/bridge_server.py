@@ -38,6 +38,13 @@ def density(x: tf.Tensor) -> tf.Tensor:
     return (-(a * a - 1.6 * a * b + b * b) / (2 * (1 - 0.8**2)))[:, None]
 
 
+def argon(positions: tf.Tensor) -> tf.Tensor:
+    """The energy in eV of three argon atoms, positions in angstrom, after Lennard-Jones."""
+    moves = tf.gather(positions, [0, 0, 1], axis=1) - tf.gather(positions, [1, 2, 2], axis=1)
+    inverse = 3.4**2 / tf.reduce_sum(moves * moves, -1)
+    return 4 * 0.0104 * tf.reduce_sum(inverse**6 - inverse**3, -1, keepdims=True)
+
+
 def vector(size: int) -> tf.TensorSpec:
     """An input of this size."""
     return tf.TensorSpec((None, size), tf.float64)
@@ -52,6 +59,17 @@ def export_all(root: Path) -> None:
         to=root / "rosenbrock",
         inputs={"x": vector(2)},
         domain={"x": (-2.0, 2.0)},
+        signatures=second_order,
+    )
+    export(
+        argon,
+        to=root / "argon",
+        inputs={"positions": tf.TensorSpec((None, 3, 3), tf.float64)},
+        outputs=["energy"],
+        domain={
+            "positions": ([[-0.2] * 3, [3.5, -0.2, -0.2], [-0.2, 3.5, -0.2]], [[0.2] * 3, [4, 0.2, 0.2], [0.2, 4, 0.2]])
+        },
+        units={"positions": "Å", "energy": "eV"},
         signatures=second_order,
     )
     export(density, to=root / "density", inputs={"x": vector(2)}, domain={"x": (-4.0, 4.0)}, signatures=[])

@@ -21,12 +21,15 @@ from gradwire._package import (
     CARD_FILE,
     SERVING_DEFAULT,
     SIGNATURES,
+    Alias,
     Box,
     Card,
     CardTensor,
     Domain,
     StagedPath,
     boxes_of,
+    check_aliases,
+    read_alias,
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
@@ -39,16 +42,29 @@ from gradwire_export._package import (
     compiled_entry,
     make_canonical,
     package_spec,
+    require_same_contract,
     signature_body,
     trace_signatures,
     warmup_requests,
     write_batching,
     write_warmup,
 )
-from gradwire_export._sources import JaxFunction, Names, Pair, Source, function_of, has_specs, read_source, row_shape
+from gradwire_export._reasons import refused
+from gradwire_export._sources import (
+    Function,
+    JaxFunction,
+    Names,
+    Pair,
+    Source,
+    function_of,
+    has_specs,
+    read_source,
+    row_shape,
+)
 
 # The derivatives are in the signatures; custom gradients saved beside them come in an order that differs by chance.
 WITHOUT_GRADIENTS: Final = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+PAIR: Final = 2  # an output and an input
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy")
 
 
@@ -82,11 +98,18 @@ def export(
     units: Mapping[str, str] | None = None,
     zeros: Collection[Pair] = (),
     signature: str | None = None,
+    tags: Sequence[str] | None = None,
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     keep_unproven: bool = False,
+<<<<<<< HEAD
     nan_guard: bool = False,
+=======
+    derivatives: Mapping[str, Sequence[str]] | None = None,
+    serve_aliases: bool = False,
+>>>>>>> main
     version: int | None = None,
+    replace_contract: bool = False,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
 
@@ -114,14 +137,23 @@ def export(
         units: ``{input or output: unit}``, where the source has none.
         zeros: pairs (output, input) that are not connected and whose derivative is truly zero.
         signature: of a SavedModel, the one to export; ``serving_default`` by default.
+        tags: of a SavedModel, those of the graph to export; by default its only one, or that with the tag ``serve``.
         unsafe_lambda: run the Python code that a .keras file may hold (Lambda layers): only if you trust its author.
         compile: ``"xla"`` compiles the signatures with XLA. Faster for large calls; a CPU server then needs
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
             so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
+<<<<<<< HEAD
         nan_guard: return NaN for everything in a row of which an input is NaN. A model with a ReLU otherwise returns
             numbers for such rows, because NaN > 0 is false. Other rows are unchanged, to the bit.
+=======
+        derivatives: names that people have for derivatives, where the source has none: ``{"forces": ("-energy",
+            "positions")}``, output and input, with a sign or a factor (``"0.01*px"``). They are the card's aliases.
+        serve_aliases: ``serving_default`` returns them by those names too, beside the contract's.
+>>>>>>> main
         version: number of the version; one more than the highest by default.
+        replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
+            ``to``, whose callers a server would give the new version unasked.
 
     Returns:
         Where the package is, its card, and which signatures were left out because their proof failed.
@@ -135,17 +167,31 @@ def export(
             compile a signature.
         CheckFailed: the package's outputs are not the model's, or its first derivatives are not those of its values.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
-        UsageError: inputs, names, domain or units do not fit the model.
+        UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
+            contract.
     """
-    read = _read(source, signature, unsafe_lambda=unsafe_lambda)
+    read = _read(source, signature, tags, unsafe_lambda=unsafe_lambda)
     names = None if has_specs(inputs) else cast("Names | None", inputs)
     read = read.renamed(names or None, outputs)
     function = function_of(
         read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
     )
+<<<<<<< HEAD
     spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
     bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
     spec = replace(spec, warnings=(*spec.warnings, *_constants(bounds, function.wrt)), nan_guard=nan_guard)
+=======
+    aliases = _aliases(function, read, derivatives or {}, serve=serve_aliases)
+    with refused("the function cannot be differentiated"):
+        spec = replace(
+            package_spec(function, zeros, signatures),
+            xla=_uses_xla(compile, read),
+            aliases=aliases if serve_aliases else {},
+        )
+    for text in spec.warnings:
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
+    bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
+>>>>>>> main
     known_units = {**read.units, **(units or {})}
     card = Card(
         name=name or read.name or Path(to).name,
@@ -154,6 +200,7 @@ def export(
         derivatives=spec.derivatives,
         signatures=spec.signatures,
         second_derivatives=spec.second_derivatives,
+        aliases=aliases,
         trained=read.trained,
         errors=read.errors,
         compiled=_compiled(spec),
@@ -164,8 +211,12 @@ def export(
         warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     _require_known_units(card, units or {})
     target = _version_directory(Path(to), version)
+    if not replace_contract:
+        require_same_contract(Path(to), card)
     with StagedPath(target, is_directory=True) as staged:
         card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
+        if left_out and not replace_contract:
+            require_same_contract(Path(to), card)
     for each, reason in left_out.items():
         warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     for each, reason in _unproven(card).items():
@@ -173,11 +224,44 @@ def export(
     return Exported(target, card, left_out)
 
 
-def _read(source: Callable[..., Any] | str | Path, signature: str | None, *, unsafe_lambda: bool) -> Source:
+def _aliases(
+    function: Function, source: Source, derivatives: Mapping[str, Sequence[str]], *, serve: bool
+) -> dict[str, Alias]:
+    """Return the aliases of the derivatives that there are: those of the source, and the caller's."""
+    declared: dict[str, Alias] = {}
+    for name, parts in derivatives.items():
+        if isinstance(parts, str) or len(parts) != PAIR:
+            raise UsageError(
+                f'the derivative {name!r} is {parts!r}, expected (output, input), such as ("-energy", "x")'
+            )
+        declared[name] = read_alias(name, *parts)
+    pairs = {(alias.output, alias.input) for alias in declared.values()}
+    own = {
+        name: alias
+        for name, alias in source.aliases.items()
+        if alias.output in function.outputs and alias.input in function.wrt and (alias.output, alias.input) not in pairs
+    }
+    aliases = {name: replace(alias, served=serve) for name, alias in (own | declared).items()}
+    check_aliases(aliases, list(function.inputs), list(function.outputs), function.wrt)
+    if serve and not aliases:
+        raise UsageError(
+            'serve_aliases, and no derivative has a name of its own: declare one, derivatives={"forces": …}'
+        )
+    return aliases
+
+
+def _read(
+    source: Callable[..., Any] | str | Path,
+    signature: str | None,
+    tags: Sequence[str] | None,
+    *,
+    unsafe_lambda: bool,
+) -> Source:
     if isinstance(source, (str, Path)):
-        return read_source(Path(source), signature=signature, unsafe_lambda=unsafe_lambda)
-    if signature is not None:
-        raise UsageError(f"signature names {signature!r}, and the source is not a SavedModel: leave it out")
+        return read_source(Path(source), signature=signature, tags=tags, unsafe_lambda=unsafe_lambda)
+    for option, value in (("signature", signature), ("tags", tags)):
+        if value is not None:
+            raise UsageError(f"{option} names {value!r}, and the source is not a SavedModel: leave it out")
     return Source(model=source)
 
 
@@ -281,12 +365,12 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
         file = Path(scratch, CARD_FILE.name)  # SavedModel copies the asset and keeps its name
         file.write_text(card.to_json())
         module = PackageModule(spec.function, file)
-        try:
-            tf.saved_model.save(
-                module, str(directory), signatures=trace_signatures(spec, module), options=WITHOUT_GRADIENTS
-            )
-        except (tf.errors.OpError, OSError) as error:
-            raise PackageError(f"cannot write the package: {error}; choose another directory") from error
+        traced = trace_signatures(spec, module)
+        with refused("the function cannot be saved"):
+            try:
+                tf.saved_model.save(module, str(directory), signatures=traced, options=WITHOUT_GRADIENTS)
+            except (tf.errors.OpError, OSError) as error:
+                raise PackageError(f"cannot write the package: {error}; choose another directory") from error
     make_canonical(directory)
 
 

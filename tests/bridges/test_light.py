@@ -33,6 +33,13 @@ def test_importing_every_bridge_imports_no_framework():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_a_calculator_names_what_it_lacks():
+    """gradwire.ase holds a subclass of ASE's, so that it needs ASE when it is imported."""
+    code = "import sys; sys.modules['ase'] = None\ntry: import gradwire.ase\nexcept Exception as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    assert "pip install 'gradwire[ase]'" in done.stdout
+
+
 @pytest.mark.parametrize("name", WAYS)
 def test_a_missing_framework_is_named(monkeypatch, with_parameter, name):
     """Without the framework, the message names the extra that brings it."""

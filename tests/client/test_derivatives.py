@@ -118,6 +118,47 @@ def test_mixed_derivatives_are_transposed_and_not_reshaped():
         assert np.array_equal(hessian[name]["b"]["a"], np.swapaxes(tensors[f"{name}_ab"], -1, -2))
 
 
+# The caller's x and y, and the shapes of the blocks xx, xy, yx and yy of the Hessian, by what is given.
+FORMS = {
+    "one point": (1.5, 2.0, ((), (), (), ())),
+    "one point in an array": ([1.5], [2.0], ((1,),) * 4),
+    "points": ([1.5, 1.0, 0.5], [2.0, 1.0, 3.0], ((3,),) * 4),
+    "points, one for all": ([1.5, 1.0, 0.5], 2.0, ((3,),) * 4),
+    "a column": ([[1.5], [1.0]], [[2.0], [3.0]], ((2, 1, 1),) * 4),
+    "a column beside points": ([1.5, 1.0], [[2.0], [3.0]], ((2,), (2, 1), (2, 1), (2, 1, 1))),
+    "a column, one for all": ([[1.5], [1.0]], 2.0, ((2, 1, 1), (2, 1), (2, 1), (2,))),
+    "no points": ([], [], ((0,),) * 4),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_orders_of_a_pair_have_the_callers_form(form: str):
+    """Of two scalar inputs the block above the diagonal and the one below are alike, of one point as of many."""
+
+    def hessian(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+        second = {"xx": 2 * y**3, "xy": 6 * x * y**2, "yy": 6 * x**2 * y}
+        return {"f": x**2 * y**3, "f_x": 2 * x * y**3, "f_y": 3 * x**2 * y**2} | {
+            f"f_{pair}": array[..., None] for pair, array in second.items()
+        }
+
+    card = gradwire.Card(
+        name="scalars",
+        inputs=tuple(gradwire.CardTensor(name, "float64", (1,)) for name in ("x", "y")),
+        outputs=(gradwire.CardTensor("f", "float64", (1,)),),
+        derivatives={"f": {"x": "f_x", "y": "f_y"}},
+        second_derivatives={"f": {"x": {"x": "f_xx", "y": "f_xy"}, "y": {"y": "f_yy"}}},
+        signatures=(),
+    )
+    x, y, shapes = FORMS[form]
+    blocks = Model(gradwire.FakeTransport({"hessian": hessian}, card=card)).hessian(x, y)["f"]
+    pairs = [("x", "x"), ("x", "y"), ("y", "x"), ("y", "y")]
+    assert tuple(blocks[first][second].shape for first, second in pairs) == shapes
+    assert [list(blocks), list(blocks["x"]), list(blocks["y"])] == [["x", "y"]] * 3
+    a, b = np.broadcast_arrays(np.ravel(x), np.ravel(y))
+    for (first, second), exact in zip(pairs, (2 * b**3, 6 * a * b**2, 6 * a * b**2, 6 * a**2 * b), strict=True):
+        np.testing.assert_allclose(blocks[first][second].ravel(), exact, rtol=1e-15)
+
+
 def test_closed_forms(curved: Model, closed_forms: dict[str, Callable[..., Any]]):
     """Every tensor lands where its output and inputs say."""
     exact = closed_forms["curved"](X, T[:, None])

@@ -63,6 +63,7 @@ def test_version():
         gradwire.nope  # noqa: B018 - the access is the test
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not find_spec("tensorflow"), reason="the client alone is tested where there is no TensorFlow")
 @pytest.mark.parametrize(
     "order",

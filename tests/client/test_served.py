@@ -14,6 +14,7 @@ import gradwire
 import gradwire.aio
 
 tf = pytest.importorskip("tensorflow", reason="the client alone is tested where there is no TensorFlow")
+pytestmark = pytest.mark.slow  # exports a package with every signature and serves it
 
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(5, 3)), RNG.uniform(0.5, 2.0, 5)

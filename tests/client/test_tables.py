@@ -303,8 +303,10 @@ def test_frames_of_extended_xyz_are_rows(tmp_path):
     assert table.read("positions")[:, 1, 0].tolist() == [4.0, 4.5, 5.0]
     assert table.read("energy").tolist() == [-0.01, -0.005, -0.0025]
     assert table.read("forces")[:, 1, 0].tolist() == [-0.25, -0.125, -0.0625]
-    samples = Samples.read(path, inputs=["positions"], outputs=["energy"])
+    forces = {"forces": ("-energy", "positions")}
+    samples = Samples.read(path, inputs=["positions"], outputs=["energy"], derivatives=forces)
     assert samples.x["positions"].shape == (3, 2, 3)
+    assert samples.dydx["energy"]["positions"][:, 0, 0].tolist() == [-0.25, -0.125, -0.0625]
     path.write_text(text + XYZ.format(x=4.0, energy=0.0, force=0.0, second="He"))
     with pytest.raises(DataError, match=r"frame 3 has 2 atoms \(Ar He\), frame 0 has 2 atoms \(Ar Ar\)"):
         open_table(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +161,29 @@ def test_a_product_over_any_axes(axes):
         weights = tf.reshape(tf.cast(tf.range(1, 1 + tf.size(product)), x.dtype), product.shape)
     actual, expected = (tape.gradient(value, rows, output_gradients=[weights]) for value in (product, written_out))
     np.testing.assert_array_equal(actual, expected)
+
+
+MATRICES = {
+    1: [[0.0], [2.0]],
+    2: [[1, 2, 2, 4], [0, 0, 0, 0], [1, 2, 3, 4]],
+    3: [[1, 2, 3, 4, 5, 6, 7, 8, 9], [0] * 9, [2, 0, 1, 0, 3, 0, 1, 0, 4]],
+}
+
+
+@pytest.mark.parametrize("size", MATRICES)
+def test_a_determinant_is_right_where_the_matrix_is_singular(size):
+    """To second order, by the products that a determinant is the sum of; TensorFlow's gradient fails there."""
+    x = np.array(MATRICES[size], float)
+    orders = list(itertools.permutations(range(size)))
+    signs = np.array([np.linalg.det(np.eye(size)[list(order)]).round() for order in orders])
+
+    def truth(row):
+        terms = products(row, [[i * size + j for i, j in enumerate(order)] for order in orders])
+        return Truth((signs @ terms.jacobian)[None], np.tensordot(signs, terms.hessian, 1)[None])
+
+    require_right(
+        lambda x: tf.linalg.det(tf.reshape(x, [-1, size, size]))[:, None], x, [truth(row) for row in x], "float64"
+    )
 
 
 EXPONENTS = [0.0, 1, 2, 3, 5]

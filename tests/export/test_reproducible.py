@@ -20,6 +20,8 @@ from gradwire_export._package.spec import package_spec
 from gradwire_export._sources.function import function_of
 from gradwire_export._sources.source import read_source
 
+pytestmark = pytest.mark.slow  # exports in processes of their own
+
 EXPORT = """
 import sys
 from pathlib import Path
@@ -92,7 +94,6 @@ def first(trained, tmp_path_factory):
     return directory
 
 
-@pytest.mark.slow
 def test_two_exports_give_the_same_files(trained, first, tmp_path):
     """Again in this process, which has counted on, and in another one: every file is the same, byte for byte."""
     network(seed=4)(np.zeros((1, 4, 2), np.float32))  # names and counters move on

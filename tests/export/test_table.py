@@ -13,6 +13,8 @@ import tensorflow as tf
 from gradwire._package.contract import cotangent_name, tangent_name
 from gradwire_export import export
 
+pytestmark = pytest.mark.slow  # exports two dozen packages and loads each in a fresh process
+
 ROWS = 8  # of those that export runs
 STEP = 1e-3  # of the differences: leaves 1e-10 of the scale in float64
 FIRST = {"float32": 3e-5, "float64": 1e-9}  # of a tensor's scale: rounding, and what the differences leave

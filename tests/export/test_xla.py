@@ -14,6 +14,8 @@ from gradwire_export._package.xla import MAX_REQUEST, batch_sizes, batching_text
 from gradwire_serving._core import load_version
 from gradwire_serving._wire import warm_up
 
+pytestmark = pytest.mark.slow  # compiles every signature in every size
+
 WIDTH = 256  # a wide layer, so that a block is small: 2,048 rows in float64
 SIZES = [1, 8, 64, 512, 1024, 2048]
 X = {"x": tf.TensorSpec((None, 1), tf.float64)}

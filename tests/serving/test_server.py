@@ -129,6 +129,7 @@ def test_stopping_lets_calls_in_flight_end(models: Path):
     assert _ask(server.address, "slow", 1.0).code() == grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals):
     """Ctrl-C and SIGTERM end the process cleanly, after the calls in flight."""
@@ -149,6 +150,7 @@ def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals)
     assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
 
 
+@pytest.mark.slow
 def test_another_engine_takes_the_process_over(tmp_path: Path, models: Path):
     """The launched program gets the flags, keeps this process's number and returns its exit code, after the notice."""
     program = tmp_path / "tensorflow_model_server"

@@ -66,6 +66,12 @@ TABLE = {
     "batch: null": ("batch null.parquet out.parquet --model models/log", 2, "null in row 1"),
     "batch: column taken": ("batch taken.parquet out.parquet --model models/log", 2, "['f'] already"),
     "batch: no rows": ("batch empty.parquet out.parquet --model models/log", 2, "no rows"),
+    "batch: truth values": ("batch true.jsonl out.parquet --model models/log", 2, "holds 'true' in row 1"),
+    "batch: columns twice": ("batch twice.csv out.parquet --model models/log", 2, "2 columns named 'x'"),
+    "batch: decimal commas": ("batch euro.csv out.parquet --model models/log", 2, "give --decimal ,"),
+    "batch: not UTF-8": ("batch latin.csv out.parquet --model models/log", 2, "not UTF-8 text"),
+    "batch: damaged": ("batch damaged.npz out.parquet --model models/log", 2, "not a NumPy archive"),
+    "batch: a directory": ("batch models out.parquet --model models/log", 2, "it is a directory"),
     "batch: exists": ("batch points.parquet text.parquet --model models/log", 1, "--overwrite"),
     "no such command": ("trian log", 2, "trian"),
     "no such option": ("train log --bogus", 2, "bogus"),
@@ -87,6 +93,11 @@ def place(workplace):
         pq.write_table(pa.table(columns), workplace / f"{name}.parquet")
     (workplace / "points.txt").write_text("0.5\n")
     (workplace / "other.csv").write_text("y\n1.0\n")
+    (workplace / "true.jsonl").write_text('{"x": 1.0}\n{"x": true}\n')
+    (workplace / "twice.csv").write_text("x,x\n1,2\n")
+    (workplace / "euro.csv").write_text("x;id\n0,5;1\n")
+    (workplace / "latin.csv").write_bytes("x,größe\n1,2\n".encode("latin-1"))
+    (workplace / "damaged.npz").write_bytes(b"PK\x03\x04 no archive")
     (workplace / "corrupt" / "1").mkdir(parents=True)
     (workplace / "corrupt" / "1" / "saved_model.pb").write_bytes(b"\xff" * 100)
     return workplace

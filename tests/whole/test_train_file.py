@@ -23,6 +23,8 @@ from gradwire._cli.choices import Loss, OptimizerName
 from gradwire._cli.commands import train as command_module
 from gradwire._errors import DataError, GradwireError, UsageError
 
+pytestmark = pytest.mark.slow  # fits and exports through the command
+
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ROWS = 60
@@ -54,7 +56,6 @@ def _files(place):
     return sorted(str(path) for path in place.rglob("*"))
 
 
-@pytest.mark.slow
 def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd):
     """Units, domain, and errors on rows that were held out; columns of other kinds are left out, with a line."""
     train("data.parquet", place / "build" / "price", **NAMED, units=["spot=USD,vol=1", "price=USD"], steps=40)
@@ -181,7 +182,6 @@ main()
 """
 
 
-@pytest.mark.slow
 def test_a_killed_command_resumes(train, place, capfd):
     """After kill -9 the same command with --resume gives the weights of one that nobody disturbed."""
     path, steps = place / "build" / "log.checkpoint", 20_000
@@ -207,7 +207,6 @@ def test_a_killed_command_resumes(train, place, capfd):
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.slow
 def test_the_page_on_data_runs(tmp_path, monkeypatch, train, capfd):
     """Every block of docs/data.md, in order; what it says the command prints is what it prints."""
     monkeypatch.chdir(tmp_path)

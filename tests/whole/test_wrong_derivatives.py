@@ -12,6 +12,8 @@ from gradwire._package.files import CARD_FILE, digest, file_digests
 from gradwire_export import _export, export
 from gradwire_export._package import signatures
 
+pytestmark = pytest.mark.slow  # exports a package for each planted fault
+
 A, B = (np.random.default_rng(2).normal(size=shape).astype(np.float32) for shape in ((3, 6), (6, 3)))
 KEEP = ("serving_default", "value", "jvp", "hvp")
 

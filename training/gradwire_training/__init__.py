@@ -1,6 +1,6 @@
 """Training: fit Keras models to values and derivatives."""
 
-from gradwire_training import optimizers, problems
+from gradwire_training import networks, optimizers, problems
 from gradwire_training._data import Samples, Stream, hold_out, split_pins, with_noise
 from gradwire_training._fit import Result, fit, repeat, require_target
 from gradwire_training._models import mlp, with_dtype
@@ -25,6 +25,7 @@ __all__ = [
     "hold_out",
     "losses",
     "mlp",
+    "networks",
     "optimizers",
     "problems",
     "repeat",

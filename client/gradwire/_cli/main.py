@@ -85,5 +85,5 @@ def _message(error: Exception, *, debug: bool) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, GradwireError):
         return text
-    hint = "" if debug else f"; this is a bug in gradwire: {DEBUG_FLAG} shows the traceback"
+    hint = "" if debug else f"; this was not expected, and {DEBUG_FLAG} shows where it comes from"
     return f"{type(error).__name__}: {text}{hint}"

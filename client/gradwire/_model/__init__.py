@@ -3,7 +3,7 @@
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
 from gradwire._model.extrapolation import Extrapolation
-from gradwire._model.info import CARD_ROWS, PackageInfo, read_card
+from gradwire._model.info import CARD_ROWS, PackageInfo, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
@@ -31,4 +31,5 @@ __all__ = [
     "read_card",
     "read_points",
     "require_names",
+    "times",
 ]

@@ -24,6 +24,11 @@ def read_card(outputs: Mapping[str, NDArray[Any]]) -> Card:
     return Card.from_json(outputs[CARD_ANSWER].reshape(-1)[0])
 
 
+def times(array: NDArray[Any], factor: float) -> NDArray[Any]:
+    """Return a derivative times the factor of its alias, in its own dtype."""
+    return array if factor == 1 else (array * factor).astype(array.dtype, copy=False)
+
+
 @final
 class PackageInfo:
     """A package's signatures and card.
@@ -86,7 +91,7 @@ class PackageInfo:
         return self.signature(VALUE if VALUE in self.signatures else SERVING_DEFAULT)
 
     def result_names(self) -> tuple[str, ...]:
-        """Name the outputs of ``serving_default`` for a row: each output, followed by its derivatives, in card order.
+        """Name the results for a row: each output, followed by its derivatives, in card order; then the aliases.
 
         Raises:
             SignatureNotFound: the package has no ``serving_default``.
@@ -95,6 +100,14 @@ class PackageInfo:
         if not self.has_card:
             return tuple(sorted(signature.outputs))
         derivatives = self.card.derivatives
-        return tuple(
+        tensors = [
             name for output in self.card.outputs for name in (output.name, *derivatives.get(output.name, {}).values())
-        )
+        ]
+        return (*tensors, *self.aliases())
+
+    def aliases(self) -> dict[str, tuple[str, float]]:
+        """Return the derivatives that have names of their own: name -> tensor, and what it is multiplied by."""
+        if not self.has_card:
+            return {}
+        tensors = {name: (self.card.derivative_of(name), alias.factor) for name, alias in self.card.aliases.items()}
+        return {name: (tensor, factor) for name, (tensor, factor) in tensors.items() if tensor is not None}

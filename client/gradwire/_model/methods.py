@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final, get_args
 
+from numpy.typing import NDArray
+
 from gradwire._errors import InputNameError, UsageError
 from gradwire._model import unpack
 from gradwire._model.binding import SignatureBinding, bind_signature
 from gradwire._model.extrapolation import ExtrapolationPolicy
-from gradwire._model.info import PackageInfo
+from gradwire._model.info import PackageInfo, times
 from gradwire._model.options import Options
 from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
@@ -76,6 +78,14 @@ class RequestBuilder:
             InputError: names, shapes or dtypes do not fit; a class each.
             SignatureNotFound: the package lacks the signature, or a card.
         """
+        binding, points, rows = self._read(method, args, inputs)
+        unpacked = partial(_unpack, METHODS[method].parts, binding, points)
+        return PreparedRequest.of(binding.signature, rows, binding.names, unpacked)
+
+    def _read(
+        self, method: Method, args: Args, inputs: Inputs
+    ) -> tuple[SignatureBinding, Points, Mapping[str, NDArray[Any]]]:
+        """Read the arguments of a method: what it calls, the points, and all rows that travel."""
         binding = self._bindings.get(method) or self._bind(method)
         if len(args) > 1 and not self._package.has_card:
             raise InputNameError(
@@ -91,8 +101,31 @@ class RequestBuilder:
         if binding.directions:
             points, directions = read_directions(arrays, _specs(binding, points), points, self._options.cast)
             rows = {**points.rows, **directions}
-        unpacked = partial(_unpack, METHODS[method].parts, binding, points)
-        return PreparedRequest.of(binding.signature, rows, binding.names, unpacked)
+        return binding, points, rows
+
+    def build_derivative(self, name: str, args: Args, inputs: Inputs) -> PreparedRequest:
+        """Prepare one first derivative by its name; see ``Model.derivative``.
+
+        Args:
+            name: an alias of the card, or a tensor's.
+            args: the arguments by position.
+            inputs: the arguments by name.
+
+        Raises:
+            InputError: names, shapes or dtypes do not fit; a class each.
+            SignatureNotFound: the package has no card.
+        """
+        aliases, card = self._package.aliases(), self._package.card
+        tensor, factor = aliases.get(name, (name, 1.0))
+        pairs = {tensor: wrt for by_input in card.derivatives.values() for wrt, tensor in by_input.items()}
+        if tensor not in pairs:
+            raise InputNameError(f"there is no derivative {name!r}, expected one of {[*aliases, *pairs]}")
+        binding, points, rows = self._read("grad", args, inputs)
+
+        def unpacked(arrays: Arrays) -> Any:
+            return times(points.derivative(arrays[tensor], pairs[tensor]), factor)
+
+        return PreparedRequest.of(binding.signature, rows, (tensor,), unpacked)
 
     def build_rows(self, signature: str, inputs: Inputs, outputs: Sequence[str] | None = None) -> PreparedRequest:
         """Prepare a raw call: batch-first arrays in, outputs by name out. This is the way of ``Model.predict``.

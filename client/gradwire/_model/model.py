@@ -93,6 +93,19 @@ class Model:
         """
         return self._run("grad", args, inputs)
 
+    def derivative(self, name: str, /, *args: Any, **inputs: Any) -> Any:
+        """Compute one first derivative, by the name that people have for it: ``model.derivative("forces", x)``.
+
+        Args:
+            name: an alias of the card, which has a sign or factor of its own, or a tensor's name, such as ``"df_dx"``.
+            *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
+            **inputs: the same by name.
+
+        Returns:
+            The array that ``grad`` has for it, times the alias's factor.
+        """
+        return self._execute(self._requests.build_derivative(name, args, inputs))
+
     def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
         """Compute f(x) and df/dx in one call.
 

@@ -82,6 +82,6 @@ def _both_orders(by_inputs: Mapping[str, Mapping[str, str]], points: Points, arr
                 own = len(points.row_form(first))
                 start = array.ndim - own - len(points.row_form(second))
                 swapped = np.moveaxis(array, range(start, start + own), range(-own, 0))
-                blocks[second][first] = np.ascontiguousarray(swapped)
+                blocks[second][first] = np.array(swapped, order="C")  # of one point too, which has no axis
     inputs = [name for name in points.rows if name in blocks]
     return {first: {second: blocks[first][second] for second in inputs if second in blocks[first]} for first in inputs}

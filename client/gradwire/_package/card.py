@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from gradwire._errors import PackageError
+from gradwire._package.alias import Alias
 
 CARD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
@@ -39,6 +40,7 @@ class CardTensor:
         shape: row shape, without the batch axis.
         unit: physical unit; ``"1"`` for a pure number; None where unknown.
         domain: of an input, where known.
+        species: of an input ``(atoms, 3)``, the species of every atom in its order, where known.
     """
 
     name: str
@@ -46,6 +48,7 @@ class CardTensor:
     shape: tuple[int, ...]
     unit: str | None = None
     domain: Domain | None = None
+    species: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Card:
         signatures: names of the signatures.
         second_derivatives: ``{output: {first input: {second input: tensor name}}}``, each pair once, in the inputs'
             order; empty where there is no signature `hessian`.
+        aliases: first derivatives by the names that people give them, with their sign or factor.
         trained: how it was fitted (problem, loss, optimiser, samples, seed, seconds), or None.
         errors: of the trained function by tensor, ``{tensor: {"max": …, "rmse": …, "training_rmse": …, "labels": …}}``,
             and ``"against"`` what: held-out rows, or the truth of a built-in problem; or None.
@@ -81,6 +85,7 @@ class Card:
     second_derivatives: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
         default_factory=dict[str, "Mapping[str, Mapping[str, str]]"]
     )
+    aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])
     trained: Mapping[str, Any] | None = None
     errors: Mapping[str, Any] | None = None
     compiled: Mapping[str, Any] | None = None
@@ -91,6 +96,11 @@ class Card:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     created: str = ""
     format: int = CARD_FORMAT
+
+    def derivative_of(self, alias: str) -> str | None:
+        """Return the tensor that an alias is a multiple of; None where the package does not have it."""
+        meant = self.aliases.get(alias)
+        return None if meant is None else self.derivatives.get(meant.output, {}).get(meant.input)
 
     def to_json(self) -> str:
         """Return the card as JSON text."""
@@ -114,19 +124,25 @@ class Card:
             fields["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
             fields["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
             fields["signatures"] = tuple(raw["signatures"])
+            fields["aliases"] = {name: _alias(entry) for name, entry in raw.get("aliases", {}).items()}
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
 
 
+def _alias(raw: Mapping[str, Any]) -> Alias:
+    return Alias(raw["output"], raw["input"], float(raw.get("factor", 1)), raw.get("served") is True)
+
+
 def _tensor(raw: Mapping[str, Any]) -> CardTensor:
-    domain = raw.get("domain")
+    domain, species = raw.get("domain"), raw.get("species")
     return CardTensor(
         name=raw["name"],
         dtype=raw["dtype"],
         shape=tuple(raw["shape"]),
         unit=raw.get("unit"),
         domain=None if domain is None else Domain(lower=domain["lower"], upper=domain["upper"]),
+        species=None if species is None else tuple(species),
     )
 
 

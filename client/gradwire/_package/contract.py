@@ -30,6 +30,7 @@ class Part(StrEnum):
     COTANGENTS = "cotangents"  # f_bar, one for each output
     OUTPUTS = "outputs"  # f
     DERIVATIVES = "derivatives"  # df_dx
+    ALIASES = "aliases"  # derivatives once more, under names of their own; most packages serve none
     SECOND_DERIVATIVES = "second derivatives"  # d2f_dx2
     OUTPUT_TANGENTS = "output tangents"  # f_dot = df/dx · x_dot
     INPUT_COTANGENTS = "input cotangents"  # x_bar = f_bar · df/dx
@@ -75,7 +76,7 @@ CARD: Final = "card"
 SIGNATURES: Final[Mapping[str, SignatureKind]] = {
     kind.name: kind
     for kind in (
-        SignatureKind(SERVING_DEFAULT, (Part.INPUTS,), (Part.OUTPUTS, Part.DERIVATIVES), 1),
+        SignatureKind(SERVING_DEFAULT, (Part.INPUTS,), (Part.OUTPUTS, Part.DERIVATIVES, Part.ALIASES), 1),
         SignatureKind(VALUE, (Part.INPUTS,), (Part.OUTPUTS,)),
         SignatureKind(JVP, (Part.INPUTS, Part.TANGENTS), (Part.OUTPUTS, Part.OUTPUT_TANGENTS), 1, optional=True),
         SignatureKind(VJP, (Part.INPUTS, Part.COTANGENTS), (Part.OUTPUTS, Part.INPUT_COTANGENTS), 1, optional=True),

@@ -40,6 +40,7 @@ def signatures_of(card: Card) -> dict[str, Signature]:
         Part.COTANGENTS: _named(cotangent_name, outputs),
         Part.OUTPUTS: outputs,
         Part.DERIVATIVES: first,
+        Part.ALIASES: _aliases(card, first),
         Part.SECOND_DERIVATIVES: _second(card),
         Part.OUTPUT_TANGENTS: _named(tangent_name, outputs),
         Part.INPUT_COTANGENTS: _named(cotangent_name, wrt),
@@ -73,6 +74,12 @@ def _first(card: Card) -> Specs:
         for wrt in card.inputs
         if (name := card.derivatives.get(output.name, {}).get(wrt.name)) is not None
     }
+
+
+def _aliases(card: Card, first: Specs) -> Specs:
+    """The first derivatives that are served under names of their own."""
+    specs = {name: first.get(card.derivative_of(name) or "") for name, alias in card.aliases.items() if alias.served}
+    return {name: TensorSpec(name, spec.dtype, spec.shape) for name, spec in specs.items() if spec is not None}
 
 
 def _second(card: Card) -> Specs:

@@ -97,7 +97,7 @@ class InProcessTransport(Transport):
 def _to_tensorflow(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == BFLOAT16:
         return array.astype(np.dtype(BFLOAT16))  # TensorFlow, loaded by now, teaches NumPy this name
-    return np.ascontiguousarray(array) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    return np.asarray(array, order="C") if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _from_tensorflow(array: Any) -> NDArray[Any]:

@@ -154,6 +154,9 @@ def _card_differences(cards: tuple[Card, Card], models: tuple[Model, Model]) -> 
         [f"{output} wrt {wrt}" for output, by_wrt in card.derivatives.items() for wrt in by_wrt] for card in cards
     ]
     yield from _unless_same("derivatives", *derivatives, matters=True)
+    yield from _unless_same(
+        "aliases", *({n: asdict(a) for n, a in card.aliases.items()} for card in cards), matters=True
+    )
     for what in ("errors", "trained", "versions"):
         yield from _entries(what, *(getattr(card, what) for card in cards))
 

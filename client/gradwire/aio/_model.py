@@ -76,6 +76,10 @@ class Model:
         """Compute df/dx; see ``gradwire.Model.grad``."""
         return await self._run("grad", args, inputs)
 
+    async def derivative(self, name: str, /, *args: Any, **inputs: Any) -> Any:
+        """Compute one first derivative by its name; see ``gradwire.Model.derivative``."""
+        return await self._execute(self._requests.build_derivative(name, args, inputs))
+
     async def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
         """Compute f(x) and df/dx; see ``gradwire.Model.value_and_grad``."""
         return await self._run("value_and_grad", args, inputs)

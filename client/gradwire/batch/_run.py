@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwire._errors import DataError
-from gradwire._model import Model, package_of
+from gradwire._model import Model, package_of, times
 from gradwire._package import SERVING_DEFAULT, Signature, TensorSpec
 
 Arrays = dict[str, "npt.NDArray[np.generic]"]
@@ -91,7 +91,8 @@ def run(
     Args:
         model: in process (``gradwire.load``) or remote (``gradwire.connect``).
         source: has a column for each input, by name; other columns pass through.
-        sink: gets every block with the results as further columns, ``f`` and ``df_dx`` by the contract's names.
+        sink: gets every block with the results as further columns: ``f`` and ``df_dx`` by the contract's names, and
+            derivatives once more by the card's aliases.
         on_progress: called with rows done and rows in all after each block.
 
     Returns:
@@ -104,13 +105,14 @@ def run(
     started = time.perf_counter()
     try:
         package = package_of(model)
-        signature, added = package.signature(SERVING_DEFAULT), package.result_names()
+        signature, added, aliases = package.signature(SERVING_DEFAULT), package.result_names(), package.aliases()
         _require_columns(source.columns, signature, added)
         done = 0
         for block in source.blocks():
             arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
             response = model.predict(SERVING_DEFAULT, **arrays)
-            sink.write(block, {name: response[name] for name in added})
+            named = {name: times(response[tensor], factor) for name, (tensor, factor) in aliases.items()}
+            sink.write(block, {name: named[name] if name in named else response[name] for name in added})
             done += len(next(iter(arrays.values())))
             if on_progress is not None:
                 on_progress(done, source.rows)

@@ -40,9 +40,13 @@ class FileSource:
         """
         self.path = Path(path)
         self.block_rows = block_rows
-        if form is None and self.path.suffix.lower() not in SUFFIXES:
-            form = PARQUET
-        self._table = open_table(self.path, decimal=decimal, form=form)
+        is_guess = form is None and self.path.suffix.lower() not in SUFFIXES
+        try:
+            self._table = open_table(self.path, decimal=decimal, form=PARQUET if is_guess else form)
+        except DataError as error:
+            if not is_guess:
+                raise
+            raise DataError(f"{error}; it was read as Parquet, for it ends in none of {', '.join(SUFFIXES)}") from error
         self._elements = elements_of(self._table.names, self._table.what)
 
     @property

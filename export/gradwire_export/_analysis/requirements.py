@@ -14,6 +14,7 @@ from gradwire_export._analysis.dependence import DependenceAnalysis, Obstacle
 from gradwire_export._analysis.operations import LOOPS, why_forbidden
 from gradwire_export._derivatives import Tensors
 from gradwire_export._gradients import operations_of
+from gradwire_export._reasons import refused
 from gradwire_export._sources import Function, Pair
 
 _WARNINGS: Final = {
@@ -61,9 +62,12 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
 
 def _remarks(function: Function) -> list[str]:
     """Return a warning for every operation whose derivatives deserve a remark, once for each output."""
-    traced = tf.function(function.call).get_concrete_function(function.inputs)
-    inputs = dict(zip(sorted(function.inputs), traced.inputs, strict=False))  # a dict is flattened in this order
-    outputs = traced.structured_outputs
+
+    def positional(*tensors: Any) -> Tensors:
+        return function.call(dict(zip(function.inputs, tensors, strict=True)))
+
+    traced = tf.function(positional).get_concrete_function(*function.inputs.values())
+    inputs, outputs = dict(zip(function.inputs, traced.inputs, strict=False)), traced.structured_outputs
     analysis = DependenceAnalysis(traced.graph)
     by_output = analysis.remarks([inputs[wrt] for wrt in function.wrt], [outputs[name] for name in function.outputs])
     return [
@@ -136,14 +140,24 @@ def _sweep(function: Function) -> _Swept:
             values = function.call(x)
         gradients = {}
         for output in function.outputs:
-            try:
-                gradients[output] = tape.gradient(values[output], watched, output_gradients=cotangents[output])
-            except LookupError as error:
-                raise ConversionError(f"output {output!r} cannot be differentiated: {error}") from error
+            gradients[output] = _gradient(tape, (output, values[output]), watched, cotangents[output])
         traced[:] = [x, {name: values[name] for name in function.outputs}, cotangents, _dense(gradients)]
 
-    graph = tf.function(trace).get_concrete_function(function.inputs, duals).graph
+    with refused("the function cannot be differentiated"):
+        graph = tf.function(trace).get_concrete_function(function.inputs, duals).graph
     return _Swept(graph, *traced)
+
+
+def _gradient(tape: tf.GradientTape, target: tuple[str, Any], watched: Tensors, cotangent: Any) -> Tensors:
+    """Sweep back from an output; a ConversionError names the input that cannot be reached."""
+    output, value = target
+    try:
+        return tape.gradient(value, watched, output_gradients=cotangent)
+    except Exception:  # a gradient is code of TensorFlow or of a user
+        for wrt, tensor in watched.items():
+            with refused(f"output {output!r} cannot be differentiated with respect to input {wrt!r}"):
+                tape.gradient(value, tensor, output_gradients=cotangent)
+        raise
 
 
 def _dense(gradients: dict[str, Tensors]) -> dict[str, Tensors]:

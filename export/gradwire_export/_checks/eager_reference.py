@@ -57,6 +57,17 @@ class EagerReference:
         return self._by_element(self._differentiate)
 
     @cached_property
+    def aliases(self) -> Arrays:
+        """The first derivatives that are served under names of their own."""
+        names, dtypes = self._spec.derivatives, self._function.outputs
+        return {
+            name: (self.derivatives[names[alias.output][alias.input]] * alias.factor).astype(
+                dtypes[alias.output].dtype.as_numpy_dtype
+            )
+            for name, alias in self._spec.aliases.items()
+        }
+
+    @cached_property
     def derivative_tangents(self) -> Arrays:
         """The first derivatives' derivatives along the tangents."""
         along = self._by_element(self._differentiate_along)
@@ -155,6 +166,7 @@ class EagerReference:
 _PARTS: Final[Mapping[Part, Callable[[EagerReference], Arrays]]] = {
     Part.OUTPUTS: lambda reference: reference.values,
     Part.DERIVATIVES: lambda reference: reference.derivatives,
+    Part.ALIASES: lambda reference: reference.aliases,
     Part.OUTPUT_TANGENTS: lambda reference: reference.output_tangents,
     Part.INPUT_COTANGENTS: lambda reference: reference.input_cotangents,
     Part.DERIVATIVE_TANGENTS: lambda reference: reference.derivative_tangents,

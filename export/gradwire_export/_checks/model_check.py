@@ -33,6 +33,7 @@ from gradwire_export._checks.fresh_process import Arrays, Request, Response, run
 from gradwire_export._checks.reference_points import contradictions, reference_points
 from gradwire_export._checks.row_independence import BESIDE_NAN, independence_batches, require_independence
 from gradwire_export._package import PackageSpec
+from gradwire_export._reasons import refused
 from gradwire_export._sources import Function, row_shape
 
 NO_ROWS: Final = " of no rows"  # a call that the model itself may refuse (Keras's Conv1D, on some processors)
@@ -99,9 +100,18 @@ def _on_grid(signature: str, responses: Mapping[str, Response]) -> Arrays:
 
 
 def _against_model(spec: PackageSpec, reference: EagerReference, grids: Mapping[str, Arrays]) -> dict[str, Any]:
+<<<<<<< HEAD
+=======
+    with refused("the function cannot be run eagerly, to compare the package with it"):
+        outputs = reference.outputs(SERVING_DEFAULT)
+    for name, array in outputs.items():
+        if not np.isfinite(array).any():
+            raise CheckFailed(f"{name!r} is finite at none of the points checked: give a domain, such as 'x=0.1:1.9'")
+>>>>>>> main
     agreements: dict[str, dict[str, Agreement]] = {}
     for signature in spec.row_signatures:
-        expected = reference.outputs(signature)
+        with refused("the function cannot be run eagerly, to compare the package with it"):
+            expected = reference.outputs(signature)
         actual = reference.comparable(signature, grids[signature])
         if actual.keys() != expected.keys():
             raise CheckFailed(f"{signature} returns {sorted(actual)}, expected {sorted(expected)}")
@@ -183,7 +193,7 @@ def _zero_rows(function: Function, signature: str, responses: Mapping[str, Respo
 def _takes_no_rows(function: Function) -> bool:
     try:
         function.call({name: tf.zeros((0, *row_shape(spec)), spec.dtype) for name, spec in function.inputs.items()})
-    except (tf.errors.OpError, ValueError):
+    except Exception:  # noqa: BLE001 - whatever a user's function raises for no rows
         return False
     return True
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
+from gradwire_export._gradients.determinants import has_cofactors
 from gradwire_export._gradients.means import STOP, is_mean_of_variance, is_shift
 from gradwire_export._gradients.products import has_known_axes
 
@@ -58,6 +59,8 @@ def _product(operation: Any) -> str | None:
 
 
 def _determinant(operation: Any) -> str | None:
+    if has_cofactors(operation.inputs[0]):
+        return None
     return "whose gradient inverts the matrix: where it is singular, every signature but value fails"
 
 
@@ -104,6 +107,24 @@ def _tie(operation: Any) -> str | None:
     return None
 
 
+def _counted_twice(operation: Any) -> str | None:
+    """Return a remark where min(x, c) and max(x, c) are both used, as in keras.activations.celu."""
+    for x, bound in (operation.inputs, reversed(operation.inputs)):
+        for use in x.consumers() if _value(bound) is not None else []:
+            if use.type == "Maximum" and use.inputs[0] is x and _value(use.inputs[1]) == _value(bound):
+                return (
+                    f"which at {_value(bound):g} meets Maximum ({use.name!r}) of the same: each passes its gradient on, so "
+                    "that first derivatives there are those of both sides added up"
+                )
+    return None
+
+
+def _value(tensor: Any) -> float | None:
+    """Return the number that a tensor is by the graph, or None."""
+    value = tf.get_static_value(tensor)
+    return None if value is None or np.size(value) != 1 else float(np.reshape(value, ()))
+
+
 def _distance(difference: Any) -> Any | None:
     return next((use for use in difference.outputs[0].consumers() if use.type == "Abs"), None)
 
@@ -138,5 +159,6 @@ _REMARKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "Select": _selected,
     "SelectV2": _selected,
     "Maximum": _tie,
+    "Minimum": _counted_twice,
     "Abs": _even_power,
 }

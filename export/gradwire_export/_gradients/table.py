@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from gradwire_export._gradients import means, powers, products, special
+from gradwire_export._gradients import determinants, means, powers, products, special
 from gradwire_export._gradients.registry import Replacement, replaced_gradients
 
 # By operation: the gradient that is right, in place of TensorFlow's.
@@ -18,6 +18,7 @@ REPLACEMENTS: Final[Mapping[str, Replacement]] = {
     "Prod": products.gradient_of_prod,  # second: wrong where a factor is 0
     "Cumprod": products.gradient_of_cumprod,  # first and second: wrong where a factor is 0
     "Pow": powers.gradient_of_pow,  # first: NaN at 0 for the exponent 0; second: for the exponent 1
+    "MatrixDeterminant": determinants.gradient_of_determinant,  # first and second: fails for a singular matrix
     "Xlogy": special.gradient_of_xlogy,  # first and second: 0 where x is 0
     "Xlog1py": special.gradient_of_xlog1py,  # the same
     "Xdivy": special.gradient_of_xdivy,  # the same

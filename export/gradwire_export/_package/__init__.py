@@ -1,6 +1,7 @@
-"""What a package is made of: its signatures, its graph, its warm-up file."""
+"""What a package is made of: its signatures, its graph, its warm-up file, the version before it."""
 
 from gradwire_export._package.canonical import make_canonical
+from gradwire_export._package.replaced import require_same_contract
 from gradwire_export._package.signatures import PackageModule, signature_body, trace_signatures
 from gradwire_export._package.spec import PackageSpec, package_spec
 from gradwire_export._package.warmup import warmup_requests, write_warmup
@@ -13,6 +14,7 @@ __all__ = [
     "compiled_entry",
     "make_canonical",
     "package_spec",
+    "require_same_contract",
     "signature_body",
     "trace_signatures",
     "warmup_requests",

@@ -41,6 +41,7 @@ from gradwire_export._derivatives import (
 from gradwire_export._package.blocks import in_blocks, trace
 from gradwire_export._package.spec import PackageSpec
 from gradwire_export._package.xla import compiled
+from gradwire_export._reasons import refused
 from gradwire_export._sources import Function
 
 Parts: TypeAlias = dict[Part, dict[str, Any]]
@@ -68,8 +69,13 @@ def trace_signatures(spec: PackageSpec, module: PackageModule) -> dict[str, Any]
         return {CARD_ANSWER: tf.fill([rows], tf.io.read_file(module.card.asset_path))}
 
     query = {CARD_QUERY: tf.TensorSpec((None,), tf.int32, name=CARD_QUERY)}
-    by_row = {name: _concrete(_in_blocks(spec, name), spec.inputs(name)) for name in spec.row_signatures}
+    by_row = {name: _traced(spec, name) for name in spec.row_signatures}
     return by_row | {CARD: _concrete(card, query)}
+
+
+def _traced(spec: PackageSpec, name: str) -> Any:
+    with refused(f"signature {name!r} cannot be built; where it is optional, leave it out of signatures"):
+        return _concrete(_in_blocks(spec, name), spec.inputs(name))
 
 
 def _in_blocks(spec: PackageSpec, name: str) -> TensorFunction:
@@ -113,7 +119,7 @@ def _value(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
 
 def _value_and_gradients(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
     values, gradients = spec.strategy(SERVING_DEFAULT).gradients(spec.differentiable, x)
-    return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients}
+    return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients, Part.ALIASES: gradients}
 
 
 def _jvp(spec: PackageSpec, x: Tensors, tensors: Tensors) -> Parts:
@@ -164,6 +170,15 @@ def _derivatives(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors
     }
 
 
+def _aliases(spec: PackageSpec, x: Tensors, gradients: Gradients) -> Tensors:
+    named = _derivatives(spec, x, gradients) if spec.aliases else {}
+    return {
+        name: named[tensor] if alias.factor == 1 else named[tensor] * tf.cast(alias.factor, named[tensor].dtype)
+        for name, alias in spec.aliases.items()
+        for tensor in [spec.derivatives[alias.output][alias.input]]
+    }
+
+
 def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradients]) -> Tensors:
     tensors: Tensors = {}
     for output, pairs in spec.second_derivatives.items():
@@ -178,6 +193,7 @@ def _second_derivatives(spec: PackageSpec, x: Tensors, second: dict[str, Gradien
 _NAMED: Final[Mapping[Part, Callable[[PackageSpec, Tensors, Any], Tensors]]] = {
     Part.OUTPUTS: lambda _spec, _x, values: values,
     Part.DERIVATIVES: _derivatives,
+    Part.ALIASES: _aliases,
     Part.SECOND_DERIVATIVES: _second_derivatives,
     Part.OUTPUT_TANGENTS: lambda spec, _x, tangents: {tangent_name(f): tangents[f] for f in spec.function.outputs},
     Part.INPUT_COTANGENTS: lambda spec, _x, cotangents: {cotangent_name(x): cotangents[x] for x in spec.function.wrt},

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Final
 
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire._package import CARD, SIGNATURES, Part, check_names, cotangent_name, second_derivative_names, tangent_name
+from gradwire._package import (
+    CARD,
+    SIGNATURES,
+    Alias,
+    Part,
+    check_names,
+    cotangent_name,
+    second_derivative_names,
+    tangent_name,
+)
 from gradwire_export._analysis import require_derivatives
 from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
 from gradwire_export._gradients import with_visible_means
@@ -31,6 +40,7 @@ class PackageSpec:
     derivatives: dict[str, dict[str, str]]  # {output: {input: name of the first derivative}}, declared zeros too
     zeros: frozenset[Pair]  # pairs (output, input) that are not connected and declared to be zero
     signatures: tuple[str, ...]  # their names, in the order of the contract's table
+    aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # those of the derivatives that it serves
     warnings: tuple[str, ...] = ()  # what its user must know, a line each
     two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
@@ -141,7 +151,13 @@ def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterab
         chosen -= set(lost)
     names = tuple(kind.name for kind in SIGNATURES.values() if not kind.optional or kind.name in chosen)
     return PackageSpec(
-        function, derivatives, frozenset(zeros), names, tuple(warnings), support.two_sweeps, support.loops
+        function,
+        derivatives,
+        frozenset(zeros),
+        names,
+        warnings=tuple(warnings),
+        two_sweeps=support.two_sweeps,
+        loops=support.loops,
     )
 
 

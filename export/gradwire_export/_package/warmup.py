@@ -27,9 +27,8 @@ def warmup_requests(spec: PackageSpec, rows: Mapping[str, np.ndarray]) -> dict[s
 def write_warmup(package: Path, requests: Mapping[str, Mapping[str, np.ndarray]], sizes: Sequence[int] = (1,)) -> None:
     """Write the records that Serving runs while it loads the package.
 
-    One record that fails makes Serving refuse the whole model, so pass only inputs that have been run. Of the sizes that
-    are compiled, those above ``MAX_ROWS`` are left to their first caller, except the next one: a record of ``MAX_ROWS`` is
-    filled up to it.
+    One record that fails makes Serving refuse the whole model, so pass only inputs that have been run. Sizes above
+    ``MAX_ROWS`` are left to their first caller, except the next one: a record of ``MAX_ROWS`` is filled up to it.
     """
     path = package / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,11 @@ import tensorflow as tf
 from gradwire._errors import ConversionError, UsageError
 from gradwire._package import Domain, check_names
 from gradwire_export._derivatives import TensorFunction, Tensors
+<<<<<<< HEAD
 from gradwire_export._sources.normalization import normalized_domains
+=======
+from gradwire_export._reasons import refused
+>>>>>>> main
 from gradwire_export._sources.saved_model import SavedFunction
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
@@ -158,11 +162,8 @@ def _trace(
     def call(tensors: Tensors) -> Tensors:
         return names.label(ordered(tensors))
 
-    try:
+    with refused(f"the function cannot be traced with inputs {_brief(specs)}"):
         traced = tf.function(ordered).get_concrete_function(specs)
-    except Exception as error:  # a user's function may raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise ConversionError(f"the function cannot be traced with inputs {_brief(specs)}: {reason}") from error
     outputs = {name: _output_spec(name, tensor) for name, tensor in names.label(traced.structured_outputs).items()}
     check_names(specs, outputs, wrt)
     # The variables come from a set; sorted, two exports of one model write them in the same order. Equal names are
@@ -245,7 +246,12 @@ def _input_names(own: list[str], requested: Names | None) -> dict[str, str]:
     return names
 
 
-def _output_spec(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
+def _output_spec(name: str, tensor: Any) -> tf.TensorSpec:
+    if not isinstance(tensor, tf.Tensor):
+        raise ConversionError(
+            f"output {name!r} is of type {type(tensor).__name__}, expected a dense tensor: return a tensor, a sequence of "
+            "tensors, or a dict of tensors by name"
+        )
     if tensor.shape.rank in (None, 0) or tensor.shape[0] is not None:
         raise ConversionError(
             f"output {name!r} has shape {tensor.shape}, expected (None, …): every output needs the batch first, "

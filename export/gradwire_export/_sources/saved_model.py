@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from gradwire._errors import PackageError, UsageError
 from gradwire_export._derivatives import Tensors
+from gradwire_export._reasons import reason
+from gradwire_export._sources.frozen_graph import FrozenGraph
+from gradwire_export._sources.meta_graph import needs_freezing, nodes_of, read_meta_graph
 
 CALLS: Final = ("PartitionedCall", "StatefulPartitionedCall")
 CONTROL_FLOW: Final = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
@@ -22,12 +25,18 @@ class SavedFunction(tf.Module):
 
     Where its loops read variables it is frozen first, the variables turned into constants: a loop that was loaded does
     not find them again when it is differentiated ("variable without handle data", a Keras GRU). The names of its
-    attributes are saved with a package: other names are another digest.
+    attributes are saved with a package: other names are another digest. A graph of TensorFlow 1 with reference
+    variables or tables, which TensorFlow 2 would load and not save again, is frozen too.
     """
 
-    def __init__(self, path: Path, signature: str) -> None:
+    def __init__(self, path: Path, signature: str, tags: Collection[str] | None = None) -> None:
         super().__init__(name="saved")
-        loaded = _load(path)
+        meta_graph = read_meta_graph(path, tags)
+        if needs_freezing(path, meta_graph):
+            frozen = FrozenGraph(path, signature, meta_graph.meta_info_def.tags)
+            self.specs, self._called, self.read, self.tables = frozen.specs, frozen.__call__, [], frozen.tables
+            return
+        loaded = _load(path, meta_graph.meta_info_def.tags)
         if signature not in loaded.signatures:
             raise UsageError(f"{path} has no signature {signature!r}, expected one of {sorted(loaded.signatures)}")
         function = loaded.signatures[signature]
@@ -46,12 +55,11 @@ class SavedFunction(tf.Module):
         return self._called(**dict(zip(self.specs, tensors, strict=True)))
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, tags: Collection[str]) -> Any:
     try:
-        return tf.saved_model.load(str(path))
+        return tf.saved_model.load(str(path), tags=list(tags))
     except Exception as error:  # TensorFlow's loader raises all kinds of errors for a bad graph
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PackageError(f"cannot load {path} as a SavedModel: {reason}") from error
+        raise PackageError(f"cannot load {path} as a SavedModel: {reason(error)}") from error
 
 
 def _input_order(function: Any) -> list[str]:
@@ -108,20 +116,23 @@ def _place_in(call: Any, tensor: Any) -> int:
 def _frozen(function: Any) -> Callable[..., Tensors]:
     constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
     names = _placeholders(function)
-    inputs = [names[tensor.op.name] for tensor in constant.inputs]
+    arguments = [tensor.op.name for tensor in constant.inputs]
+    captured = function.inputs[len(names) :]
+    tables = {tensor.op.name: handle for tensor, handle in zip(captured, function.captured_inputs, strict=True)}
     outputs = sorted(function.structured_outputs)  # as TensorFlow flattens a dict
 
     def call(**tensors: Any) -> Tensors:
-        flat = tf.nest.flatten(constant(*(tensors[name] for name in inputs)))
+        taken = [tensors[names[name]] if name in names else tables[name] for name in arguments]
+        flat = tf.nest.flatten(constant(*taken))
+        for tensor, name in zip(flat, outputs, strict=True):
+            tensor.set_shape(function.structured_outputs[name].shape)  # which is not known behind a table
         return dict(zip(outputs, flat, strict=True))
 
     return call
 
 
 def _loops_read_variables(function: Any) -> bool:
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
     return any(
         node.op in CONTROL_FLOW and types_pb2.DT_RESOURCE in [*node.attr["T"].list.type, *node.attr["Tin"].list.type]
-        for node in nodes
+        for node in nodes_of(function.graph.as_graph_def())
     )

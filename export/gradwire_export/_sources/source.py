@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,8 @@ from typing import Any, Final
 import keras
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Domain, derivative_name, tangent_name
+from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Alias, Domain, derivative_name, tangent_name
+from gradwire_export._reasons import reason
 from gradwire_export._sources.function import Names, own_names
 from gradwire_export._sources.saved_model import SavedFunction
 
@@ -32,6 +33,7 @@ class Source:
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
+    aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
 
     def renamed(self, inputs: Names | None, outputs: Names | None) -> Source:
         """Return the source with what is known of it under the names that a package gives its inputs and outputs."""
@@ -51,6 +53,12 @@ class Source:
             domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
             units={tensors.get(name, name): unit for name, unit in self.units.items()},
             errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
+            aliases={
+                name: replace(
+                    alias, output=tensors.get(alias.output, alias.output), input=tensors.get(alias.input, alias.input)
+                )
+                for name, alias in self.aliases.items()
+            },
         )
 
 
@@ -63,12 +71,15 @@ def _new_names(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[st
     return tensors
 
 
-def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool = False) -> Source:
+def read_source(
+    path: Path, *, signature: str | None = None, tags: Collection[str] | None = None, unsafe_lambda: bool = False
+) -> Source:
     """Read a training result's directory, a .keras file, or a SavedModel's directory."""
     if (path / GRAPH_FILE).is_file():
-        return Source(SavedFunction(path, signature or SERVING_DEFAULT))
-    if signature is not None:
-        raise UsageError(f"signature names {signature!r}, and {path} is not a SavedModel: leave it out")
+        return Source(SavedFunction(path, signature or SERVING_DEFAULT, tags))
+    for option, value in (("signature", signature), ("tags", tags)):
+        if value is not None:
+            raise UsageError(f"{option} names {value!r}, and {path} is not a SavedModel: leave it out")
     if path.is_file() and path.suffix == ".keras":
         return Source(_load(path, unsafe_lambda=unsafe_lambda))
     if not path.is_dir() or not (path / RECORD_FILE).is_file():
@@ -92,6 +103,10 @@ def read_source(path: Path, *, signature: str | None = None, unsafe_lambda: bool
             units={tensor["name"]: tensor["unit"] for tensor in tensors if tensor.get("unit")},
             trained=record["trained"],
             errors=record["errors"],
+            aliases={
+                name: Alias(entry["output"], entry["input"], entry["factor"])
+                for name, entry in record.get("aliases", {}).items()
+            },
         )
     except (KeyError, TypeError) as error:
         raise PackageError(f"{path / RECORD_FILE} lacks {error}: expected what `gradwire train` writes") from error
@@ -112,13 +127,18 @@ def _record(path: Path) -> dict[str, Any]:
 def _load(path: Path, *, unsafe_lambda: bool) -> keras.Model:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=not unsafe_lambda)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # Keras's loader, and the layers' own code, raise all kinds of errors
         if "ambda" in str(error) and not unsafe_lambda:
             raise PackageError(
                 f"{path} holds a Lambda layer, which is Python code of whoever wrote the file: if you trust it, run it "
                 "with --unsafe-lambda (unsafe_lambda=True)"
             ) from error
-        raise PackageError(f"cannot load {path} as a Keras model: {error}") from error
+        hint = (
+            "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)"
+            if "Could not locate" in str(error)
+            else ""
+        )
+        raise PackageError(f"cannot load {path} as a Keras model: {reason(error)}{hint}") from error
     if not isinstance(model, keras.Model):
         raise PackageError(f"{path} holds a {type(model).__name__}, expected a Keras model")
     return model

@@ -2,7 +2,7 @@
 
 from gradwire_training._data.columns import ColumnKey, Derivatives, Table, mean_and_deviation
 from gradwire_training._data.designs import SPACINGS
-from gradwire_training._data.replicates import shows_noise
+from gradwire_training._data.replicates import number_points, shows_noise
 from gradwire_training._data.samples import Provenance, Samples, with_noise
 from gradwire_training._data.split import hold_out, split_pins
 from gradwire_training._data.stream import Block, Stream
@@ -22,6 +22,7 @@ __all__ = [
     "Truth",
     "hold_out",
     "mean_and_deviation",
+    "number_points",
     "shows_noise",
     "split_pins",
     "with_noise",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._errors import ConversionError
-from gradwire._package import derivative_name, tangent_name
+from gradwire._package import Alias, derivative_name, tangent_name
 from gradwire_export import row_derivatives
 from gradwire_training._data import ColumnKey, Derivatives, Samples, Table
 from gradwire_training._fit.request import Request
@@ -133,6 +133,9 @@ class Unmeasured:
     training_rmse: float | None = None
 
 
+Compared = TypeVar("Compared", TensorComparison, Unmeasured)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -143,6 +146,16 @@ class Comparison:
     against: str  # the rows, or the function
     reference: Reference
     unmeasured: tuple[Unmeasured, ...] = ()
+    aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])
+
+    def by_alias(self) -> Comparison:
+        """Return the same with derivatives by the names that people gave them, in their sign and size."""
+        names = {derivative_name(a.output, a.input): (name, a.factor) for name, a in self.aliases.items()}
+        return replace(
+            self,
+            tensors=tuple(_renamed(tensor, *names.get(tensor.name, (tensor.name, 1.0))) for tensor in self.tensors),
+            unmeasured=tuple(_renamed(each, *names.get(each.name, (each.name, 1.0))) for each in self.unmeasured),
+        )
 
     @property
     def is_truth(self) -> bool:
@@ -169,6 +182,14 @@ class Comparison:
         unmeasured = {tensor.name: _entry(None, None, tensor) for tensor in self.unmeasured}
         about = {"points": self.points, "against": self.against, "second_derivatives": "never labelled"}
         return {**measured, **unmeasured, **about}
+
+
+def _renamed(tensor: Compared, name: str, factor: float) -> Compared:
+    scaled = None if tensor.training_rmse is None else abs(factor) * tensor.training_rmse
+    tensor = replace(tensor, name=name, training_rmse=scaled)
+    if isinstance(tensor, TensorComparison):
+        return replace(tensor, predicted=factor * tensor.predicted, expected=factor * tensor.expected)
+    return tensor
 
 
 def _entry(largest: float | None, rmse: float | None, tensor: TensorComparison | Unmeasured) -> dict[str, Any]:
@@ -198,7 +219,8 @@ def compare(model: keras.Model, binding: IoBinding, request: Request) -> Compari
                 unit = _ratio(rows.units.get(output.name), rows.units.get(wrt.name))
                 labels = _labels(name, fitted, is_measured=False)
                 unmeasured.append(Unmeasured(name, unit, labels, training.get(name)))
-    return Comparison(rows.x, tensors, rows.against, rows.reference, tuple(unmeasured))
+    aliases = request.samples.aliases
+    return Comparison(rows.x, tensors, rows.against, rows.reference, tuple(unmeasured), aliases)
 
 
 def _labels(name: str, fitted: FittedRows, *, is_measured: bool) -> Labels:

@@ -24,6 +24,7 @@ from gradwire_training._models import (
     array_of,
     replaced_policies,
     require_no_own_training,
+    rounding_notes,
     with_dtype,
 )
 from gradwire_training._objective import Loss, Objective, Sobolev
@@ -78,7 +79,8 @@ def fit(
         The result: it has a status even when the fit was stopped, interrupted or diverged.
 
     Raises:
-        DataError: the samples do not fit the model, or lack labels that the loss needs.
+        DataError: the samples do not fit the model, lack labels that the loss needs, or have rows that ``dtype`` cannot
+            tell apart.
         UsageError: a model of another kind, or with what the optimiser does not honour; an argument out of range, or a
             checkpoint of another fit.
         PackageError: the checkpoint is damaged, or cannot be written.
@@ -90,6 +92,7 @@ def fit(
         raise UsageError(f"model is {model!r}, expected a Keras model")
     require_no_own_training(model)
     binding = IoBinding.of(model, request.samples)
+    rounded = rounding_notes(request.samples, binding, dtype)
     began = time.perf_counter()
     trained = _seeded(with_dtype(model, request.precision), seed)
     objective = Objective(
@@ -125,7 +128,7 @@ def fit(
         start=[array_of(weight) for weight in model.weights],
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
-        notes=(*replaced_policies(model, dtype), *objective.notes),
+        notes=(*rounded, *replaced_policies(model, dtype), *objective.notes),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import PackageError
-from gradwire._package import StagedPath, require_writable_directory, strict_json
+from gradwire._package import Alias, StagedPath, require_writable_directory, strict_json
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import problems
 from gradwire_training._data import Provenance, Samples
@@ -100,7 +100,15 @@ def read(path: str | Path) -> SavedFit:
         pins = None if loss["pins"] is None else Samples.from_arrays(columns, prefix=PINS)
         return SavedFit(
             model=_started(model, start),
-            samples=Samples.from_arrays(columns, units=trained.get("units", {}), provenance=_provenance(trained)),
+            samples=Samples.from_arrays(
+                columns,
+                units=trained.get("units", {}),
+                aliases={
+                    name: Alias(entry["output"], entry["input"], entry["factor"])
+                    for name, entry in record.get("aliases", {}).items()
+                },
+                provenance=_provenance(trained),
+            ),
             validation=Samples.from_arrays(columns, prefix=HELD_OUT)
             if any(name.startswith(HELD_OUT) for name in columns)
             else None,

@@ -44,7 +44,8 @@ class Result:
         start: the weights that the fit started from.
         xla: whether XLA compiled every step.
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
-        notes: what was done about layers that compute one thing in training and another when exported, a line each.
+        notes: what was done about layers that compute one thing in training and another when exported, and which inputs
+            the package's dtype rounds noticeably, a line each.
     """
 
     status: Status
@@ -108,6 +109,10 @@ def record_of(result: Result, directory: str) -> dict[str, Any]:
         "name": directory if provenance is None else provenance.truth.name,
         "inputs": [asdict(_tensor(result, tensor, _domain(result, tensor))) for tensor in result.binding.inputs],
         "outputs": [asdict(_tensor(result, tensor)) for tensor in result.binding.outputs],
+        "aliases": {
+            name: {"output": alias.output, "input": alias.input, "factor": alias.factor}
+            for name, alias in result.request.samples.aliases.items()
+        },
         "trained": _trained(result),
         "errors": result.errors,
     }

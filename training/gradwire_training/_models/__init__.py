@@ -1,5 +1,6 @@
 """Keras models: networks, scaling layers, named inputs and outputs, precision."""
 
+from gradwire_training._models.atoms import atoms, is_of_atoms
 from gradwire_training._models.features import (
     RANDOM_STATE,
     Feature,
@@ -11,6 +12,7 @@ from gradwire_training._models.features import (
 from gradwire_training._models.io_binding import BoundTensor, IoBinding, ordered_tensors
 from gradwire_training._models.mlp import mlp
 from gradwire_training._models.precision import DTYPES, array_of, replaced_policies, with_dtype
+from gradwire_training._models.resolution import rounding_notes
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
 from gradwire_training._models.statistics import BatchStatistics
 
@@ -24,14 +26,17 @@ __all__ = [
     "IoBinding",
     "Units",
     "array_of",
+    "atoms",
     "features_of",
     "input_scales",
     "is_non_negative",
+    "is_of_atoms",
     "mlp",
     "ordered_tensors",
     "output_scales",
     "replaced_policies",
     "require_no_own_training",
+    "rounding_notes",
     "units_of",
     "with_dtype",
 ]

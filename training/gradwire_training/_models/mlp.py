@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import keras
-import numpy as np
 
-from gradwire._errors import DataError, UsageError
+from gradwire._errors import DataError
 from gradwire._package import check_names
 from gradwire_training._data import Samples
+from gradwire_training._models.dense_layers import check_activation, initializers, size_of
 from gradwire_training._models.scaling import SCALED, Scale, input_scales, output_scales
 
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
@@ -57,10 +56,10 @@ def mlp(
     check_names(inputs, outputs)
     rows_in = {name: _row(f"input {name!r}", row) for name, row in inputs.items()}
     rows_out = {name: _row(f"output {name!r}", row) for name, row in outputs.items()}
-    initializers = _initializers(seed)
+    starts = initializers(seed)
     hidden = [
         keras.layers.Dense(
-            _size(f"width {width!r}", width), _activation(activation), kernel_initializer=next(initializers)
+            size_of(f"width {width!r}", width), check_activation(activation), kernel_initializer=next(starts)
         )
         for width in widths
     ]
@@ -68,7 +67,7 @@ def mlp(
     heads = {
         name: keras.layers.Dense(
             math.prod(row),
-            kernel_initializer=next(initializers),
+            kernel_initializer=next(starts),
             name=name + SCALED if scales else name,
         )
         for name, row in rows_out.items()
@@ -76,7 +75,7 @@ def mlp(
     tensors = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):
-        inward = [scales[name].inward(name) for name in rows_in if scales]
+        inward = [layer for name in rows_in if scales for layer in scales[name].inward(name)]
         outward = [scales[name].outward(name) for name in rows_out if scales]
         return keras.Sequential([*tensors.values(), *inward, *hidden, *heads.values(), *outward])
     return _functional(tensors, hidden, heads, rows_out, scales)
@@ -97,7 +96,9 @@ def _functional(
     rows_out: Rows,
     scales: Mapping[str, Scale],
 ) -> keras.Model:
-    scaled = [scales[name].inward(name)(tensor) if scales else tensor for name, tensor in tensors.items()]
+    scaled = list(tensors.values())
+    if scales:
+        scaled = [_through(scales[name].inward(name), tensor) for name, tensor in tensors.items()]
     flat = [keras.layers.Flatten()(tensor) for tensor in scaled]
     trunk = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     for layer in hidden:
@@ -108,24 +109,11 @@ def _functional(
     return keras.Model(dict(tensors), outputs)
 
 
-def _initializers(seed: int) -> Iterator[Any]:
-    for layer in count():  # seeds of a sequence: neighbouring seeds would share weights between layers
-        yield keras.initializers.GlorotUniform(seed=int(np.random.SeedSequence((seed, layer)).generate_state(1)[0]))
-
-
-def _activation(name: str) -> str:
-    try:
-        keras.activations.get(name)
-    except ValueError as error:
-        raise UsageError(f"activation {name!r} is unknown to Keras: use 'sigmoid', 'tanh', 'softplus', ...") from error
-    return name
+def _through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor
 
 
 def _row(label: str, row: Row) -> tuple[int, ...]:
-    return tuple(_size(label, size) for size in ((row,) if isinstance(row, int) else row))
-
-
-def _size(label: str, size: int) -> int:
-    if size < 1:
-        raise UsageError(f"{label}: size {size}, expected 1 or more")
-    return int(size)
+    return tuple(size_of(label, size) for size in ((row,) if isinstance(row, int) else row))

@@ -6,11 +6,17 @@ With centres c and spreads s of the samples, a network g of scaled variables bec
 
 whose derivatives follow by the chain rule: nothing has to be scaled back by hand (Huge and Savine, arXiv 2005.02347,
 section 2.3, scale data outside the model instead).
+
+Far from zero, where |c_x| is many s_x, the centre is subtracted by a layer of its own before anything is multiplied:
+c_x is a float32 number near the data, so that the difference of two float32 numbers is exact (Sterbenz' lemma). x / s_x
+and c_x / s_x would each be rounded before they cancel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, final
 
 import keras
@@ -26,10 +32,12 @@ from gradwire_training._models.io_binding import IoBinding, ordered_tensors
 class Units:
     """The units of a model's scaled variables, by name: arrays that broadcast with a row."""
 
-    inputs: Table  # what the first scaling layer divides by, else 1
-    outputs: Table  # what the last scaling layer multiplies by, else 1
+    inputs: Table  # what the first scaling layers divide by, else 1
+    outputs: Table  # what the last scaling layers multiply by, else 1
 
 
+CENTRED: Final = "_centred"  # ends the name of a layer that subtracts alone
+FAR: Final = 16.0  # spreads from zero: nearer, four bits of 24 at most are lost when the centre cancels
 SCALED: Final = "_scaled"  # ends the name of a layer on the scaled side
 ROUNDING: Final = 1e-12  # of the mean: a smaller deviation is rounding
 
@@ -42,9 +50,17 @@ class Scale:
     centre: NDArray[np.float64]  # the mean; 0 where nothing is known
     spread: NDArray[np.float64]  # the standard deviation; 1 where the column does not vary
 
-    def inward(self, name: str) -> keras.Layer:
-        """Build the layer from physical to scaled values."""
-        return _rescaling(1 / self.spread, -self.centre / self.spread, name + SCALED)
+    def inward(self, name: str) -> list[keras.Layer]:
+        """Build the layers from physical to scaled values, one after the other."""
+        if not self.is_far:
+            return [_rescaling(1 / self.spread, -self.centre / self.spread, name + SCALED)]
+        one, zero = np.ones_like(self.spread), np.zeros_like(self.spread)
+        return [_rescaling(one, -self.centre, name + CENTRED), _rescaling(1 / self.spread, zero, name + SCALED)]
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the column lies many spreads from zero, and is divided by something."""
+        return bool(np.any((np.abs(self.centre) > FAR * self.spread) & (self.spread != 1)))
 
     def outward(self, name: str) -> keras.Layer:
         """Build the layer from scaled to physical values."""
@@ -70,7 +86,7 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
 
 
 def units_of(model: keras.Model, binding: IoBinding) -> Units:
-    """Return the units of a model: those of its first and last scaling layers."""
+    """Return the units of a model: those of its first and its last scaling layers."""
     inputs, outputs = ordered_tensors(model)
     return Units(
         inputs={
@@ -84,12 +100,24 @@ def units_of(model: keras.Model, binding: IoBinding) -> Units:
 
 
 def _factor(model: keras.Model, tensor: Any, end: str) -> NDArray[np.float64]:
-    """Return the factor of the scaling layer that has a tensor at one end, ``"input"`` or ``"output"``; else 1."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Rescaling) and any(tensor is other for other in _ends(layer, end)):
-            scale = np.abs(np.asarray(layer.scale, np.float64))
-            return np.where(scale > 0, scale, 1.0)
-    return np.ones(())
+    """Return the factor of the scaling layers that a tensor is at one end of, ``"input"`` or ``"output"``; else 1."""
+    factor = np.ones(())
+    for layer in _scaling_layers(model, tensor, end):
+        scale = np.abs(np.asarray(layer.scale, np.float64))
+        factor = factor * np.where(scale > 0, scale, 1.0)
+    return factor
+
+
+def _scaling_layers(model: keras.Model, tensor: Any, end: str) -> Iterator[Any]:
+    """Yield the scaling layers from a model's input, or output, inwards."""
+    if isinstance(model, keras.Sequential):  # its layers do not share tensors
+        chain = model.layers if end == "input" else reversed(model.layers)
+        yield from takewhile(lambda layer: isinstance(layer, keras.layers.Rescaling), chain)
+        return
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling)]
+    while layer := next((one for one in layers if any(tensor is other for other in _ends(one, end))), None):
+        yield layer
+        (tensor,) = _ends(layer, "output" if end == "input" else "input")
 
 
 def _ends(layer: keras.Layer, end: str) -> list[Any]:

@@ -40,8 +40,8 @@ class Summary:
         seconds: that the fit took.
         against: what the errors are measured against, as text.
         points: on how many points.
-        errors: of outputs first, then of derivatives: each with ``name``, ``unit``, ``max``, ``rmse``, ``relative``,
-            ``training_rmse`` and ``labels``.
+        errors: of outputs first, then of derivatives, by their aliases where they have some: each with ``name``,
+            ``unit``, ``max``, ``rmse``, ``relative``, ``training_rmse`` and ``labels``.
         unmeasured: derivatives that have no error, for no label of them is known there.
         notes: what to bear in mind with the errors, a line each.
         phases: the optimisers that were at work, in order.
@@ -64,7 +64,7 @@ def summarize(result: Result) -> Summary:
     Args:
         result: of a fit.
     """
-    comparison = result.comparison
+    comparison = result.comparison.by_alias()
     return Summary(
         message=result.message,
         choice=result.selection_reason,
@@ -73,7 +73,7 @@ def summarize(result: Result) -> Summary:
         points=comparison.points,
         errors=tuple(tensor for tensor in comparison.tensors if tensor.kind != "directional"),
         unmeasured=comparison.unmeasured,
-        notes=_notes(comparison),
+        notes=(*result.notes, *_notes(comparison)),
         phases=phases_of(result),
     )
 

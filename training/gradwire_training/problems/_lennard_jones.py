@@ -6,16 +6,14 @@ negative of that derivative, so that forces and energy are always consistent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from gradwire_training._data import Derivatives, Quantity, Samples, SamplingDistribution, Table, Truth
-from gradwire_training._models import output_scales
+from gradwire_training._models import atoms
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.problems._problem import Problem
 
@@ -30,9 +28,6 @@ SHRINKING: Final = 0.8  # of a displacement whose energy is above the bound, as 
 ROWS: Final = 100
 STEPS: Final = 2_000
 REACH: Final = (-1.5, 1.5)  # sigma; where positions lie
-PAIR_WIDTHS: Final = (16, 16)  # of the network of a pair
-ATOM_WIDTHS: Final = (16,)  # of the network of an atom and its neighbours
-ACTIVATION: Final = "tanh"
 
 
 def _minimum() -> NDArray[np.float64]:
@@ -75,49 +70,6 @@ def _place(uniform: NDArray[np.float64]) -> Table:
     return {"positions": MINIMUM + moves}
 
 
-def atoms_network(
-    samples: Samples,
-    *,
-    pair_widths: Sequence[int] = PAIR_WIDTHS,
-    seed: int = 0,
-) -> keras.Model:
-    """Build an energy of atoms of one kind: a sum over atoms of a function of the distances to all the others.
-
-        energy = c + s sum over atoms i of rho(sum over atoms j other than i of phi(1 / |x_i - x_j|))
-
-    phi and rho are perceptrons, the same for all pairs and atoms, c and s the mean and standard deviation of the
-    samples' energy. It is therefore invariant under translations, rotations, reflections and permutations of the atoms
-    (after Behler and Parrinello, Phys. Rev. Lett. 98, 2007, with learned descriptors in the form of Zaheer et al., Deep
-    Sets, arXiv 1703.06114). It consists of plain Keras layers and operations, so that a ``.keras`` file of it loads in
-    safe mode.
-    """
-    atoms = samples.x["positions"].shape[1]
-    positions: Any = keras.Input((atoms, 3), name="positions")
-    hidden = [*pair_widths, *ATOM_WIDTHS]
-    seeds = np.random.SeedSequence(seed).generate_state(len(hidden) + 1)
-    layers = [_dense(width, int(start)) for width, start in zip(hidden, seeds, strict=False)]
-    # For every atom the others, one after another: the rows of atoms are rolled by 1, 2, ... places.
-    moves = [keras.ops.roll(positions, shift, axis=1) - positions for shift in range(1, atoms)]
-    squares = keras.ops.sum(keras.ops.square(keras.ops.stack(moves, axis=2)), axis=-1, keepdims=True)
-    features: Any = keras.ops.rsqrt(squares)  # (batch, atoms, others, 1)
-    for layer in layers[: len(pair_widths)]:
-        features = layer(features)
-    features = keras.ops.sum(features, axis=2)
-    for layer in layers[len(pair_widths) :]:
-        features = layer(features)
-    parts = keras.layers.Dense(1, use_bias=False, kernel_initializer=_glorot(int(seeds[-1])))(features)
-    scale = output_scales(samples)["energy"]
-    return keras.Model(positions, scale.outward("energy")(keras.ops.sum(parts, axis=1)))
-
-
-def _dense(width: int, seed: int) -> keras.layers.Dense:
-    return keras.layers.Dense(width, ACTIVATION, kernel_initializer=_glorot(seed))
-
-
-def _glorot(seed: int) -> Any:  # Keras annotates what takes it as text
-    return keras.initializers.GlorotUniform(seed=seed)
-
-
 _REST: Final = {"positions": MINIMUM[None]}
 
 
@@ -143,7 +95,7 @@ LENNARD_JONES: Final = Problem(
     count=ROWS,
     spacing="random",
     pins=Samples(_REST, _values(_REST)),
-    build=lambda seed, samples: atoms_network(samples, seed=seed),
+    build=lambda seed, samples: atoms(samples, seed=seed),
     optimizer=_optimizer,
     steps=STEPS,
 )

@@ -10,7 +10,7 @@ import typer
 
 from gradwire._cli.choices import Compiler
 from gradwire._cli.console import note, say
-from gradwire._cli.io import read_columns, read_domain, read_names, read_pairs, read_units
+from gradwire._cli.io import read_columns, read_derivatives, read_domain, read_names, read_pairs, read_units
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed
 from gradwire._package import HESSIAN, HVP, SIGNATURES
@@ -42,6 +42,13 @@ def command(
             "16 input elements."
         ),
     ] = None,
+    derivatives: Annotated[
+        str | None,
+        typer.Option(help="NAME=OUTPUT:INPUT,…: names for derivatives on the card, such as forces=-energy:positions."),
+    ] = None,
+    serve_aliases: Annotated[
+        bool, typer.Option("--serve-aliases", help="Serve derivatives by those names too, beside the contract's.")
+    ] = False,
     zeros: Annotated[
         str | None,
         typer.Option(help="OUTPUT:INPUT,…: pairs without a connection, whose derivative is exactly zero."),
@@ -50,6 +57,9 @@ def command(
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNIT, if the source has no units.")] = None,
     signature: Annotated[
         str | None, typer.Option(help="Signature of a SavedModel to export. Default: serving_default.")
+    ] = None,
+    tags: Annotated[
+        str | None, typer.Option(help="TAG,…: of a SavedModel with several graphs, the one to export. Default: serve.")
     ] = None,
     compiler: Annotated[
         Compiler | None,
@@ -67,6 +77,13 @@ def command(
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
+    replace_contract: Annotated[
+        bool,
+        typer.Option(
+            "--replace-contract",
+            help="Allow other inputs, outputs, shapes, dtypes or derivatives than the latest version has.",
+        ),
+    ] = False,
 ) -> None:
     """Export a package that returns values and derivatives, and check it as a server will load it.
 
@@ -83,11 +100,15 @@ def command(
             outputs=_names("outputs", outputs),
             signatures=read_names("signatures", signatures),
             zeros=read_pairs("zeros", zeros),
+            derivatives=read_derivatives("derivatives", derivatives),
+            serve_aliases=serve_aliases,
             domain=read_domain(domain),
             units=read_units(units),
             signature=signature,
+            tags=read_names("tags", tags),
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
+            replace_contract=replace_contract,
             keep_unproven=keep_unproven,
             nan_guard=nan_guard,
         )

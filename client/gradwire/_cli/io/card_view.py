@@ -53,7 +53,8 @@ class CardView:
     @classmethod
     def of(cls, card: Card) -> CardView:
         """Read a card."""
-        details = (("trained", card.trained), ("versions", card.versions))
+        aliases = {name: alias.text for name, alias in card.aliases.items()}
+        details = (("derivatives by name", aliases), ("trained", card.trained), ("versions", card.versions))
         return cls(
             name=card.name,
             inputs=TextTable(
@@ -76,13 +77,18 @@ class CardView:
 
 def error_table(card: Card) -> TextTable | None:
     """Return the errors of the trained function, and the derivatives without one; None where the card has none."""
+    aliases = {card.derivative_of(name): name for name in card.aliases}
     tensors = {name: _dict(entry) for name, entry in (card.errors or {}).items() if isinstance(entry, dict)}
     if not tensors:
         return None
     derivatives = [name for by_input in card.derivatives.values() for name in by_input.values()]
     measures = [m for m in dict.fromkeys(measure for entry in tensors.values() for measure in entry) if m != LABELS]
     rows = [
-        (name, *(_short(entry.get(measure)) for measure in measures), _short(entry.get(LABELS, "-")))
+        (
+            f"{name} ({aliases[name]})" if name in aliases else name,
+            *(_short(entry.get(measure)) for measure in measures),
+            _short(entry.get(LABELS, "-")),
+        )
         for name, entry in tensors.items()
     ]
     dashes = ("-",) * len(measures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradwire._cli.choices import COMPUTE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
-from gradwire._model import Model
+from gradwire._model import Model, package_of, times
 from gradwire._package import (
     BY_NAME,
     CARD,
@@ -38,19 +38,22 @@ class Query:
 
     Attributes:
         signature: what is called; its inputs in the order in which they are shown.
-        outputs: the outputs to ask for, in the order in which they are shown.
+        outputs: the outputs to show, in this order.
         directions: the inputs that are tangents or cotangents; all but one may be left out and are then zero.
+        aliases: of the outputs those that are multiples of another: the tensor, and the factor.
     """
 
     signature: Signature
     outputs: tuple[str, ...]
     directions: tuple[str, ...] = ()
+    aliases: Mapping[str, tuple[str, float]] = field(default_factory=dict[str, tuple[str, float]])
 
     def call(self, model: Model, points: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the query; return the completed inputs and the outputs, in the order in which they are shown."""
         inputs = self.complete(points)
-        response = model.run(self.signature.name, inputs, self.outputs)
-        return inputs | {name: response[name] for name in self.outputs}
+        response = model.run(self.signature.name, inputs, [name for name in self.outputs if name not in self.aliases])
+        named = {name: times(response[tensor], factor) for name, (tensor, factor) in self.aliases.items()}
+        return inputs | {name: named[name] if name in named else response[name] for name in self.outputs}
 
     def complete(self, points: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Complete the inputs of a call.
@@ -151,7 +154,9 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
     ordered = Signature(
         name, {input_: resolved.inputs[input_] for input_ in inputs}, resolved.outputs, resolved.optional
     )
-    return Query(ordered, tuple(outputs), _directions(name, inputs))
+    aliases = {alias: of for alias, of in package_of(model).aliases().items() if of[0] in outputs}
+    outputs = [*(output for output in outputs if output not in aliases), *aliases]
+    return Query(ordered, tuple(outputs), _directions(name, inputs), aliases)
 
 
 def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:

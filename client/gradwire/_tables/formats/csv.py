@@ -29,20 +29,28 @@ def open_file(path: Path, decimal: str) -> Table:
         names = next((row for row in header if row), [])
         lines = header.line_num
     columns = [str(index) for index in range(len(names))]
-    table = reader.read_csv(
-        path,
-        read_options=reader.ReadOptions(column_names=columns, skip_rows=lines),
-        parse_options=reader.ParseOptions(
-            delimiter=separator, newlines_in_values=any(QUOTE in line for line in sample)
-        ),
-        convert_options=reader.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()), null_values=list(MISSING), strings_can_be_null=True
-        ),
-    )
+
+    def read(**options: Any) -> Any:
+        return reader.read_csv(
+            path,
+            read_options=reader.ReadOptions(column_names=columns, skip_rows=lines),
+            parse_options=reader.ParseOptions(
+                delimiter=separator, newlines_in_values=any(QUOTE in line for line in sample)
+            ),
+            convert_options=reader.ConvertOptions(
+                null_values=list(MISSING), strings_can_be_null=True, decimal_point=decimal, **options
+            ),
+        )
+
+    table = read()
     names = [name.strip() for name in names]
     if not table.num_rows:
         raise DataError(f"{path.name} has no rows, only the columns {', '.join(names)}: give at least one row")
-    arrays = [_typed(column, decimal) for column in table.columns]
+    kinds = dict(zip(columns, table.schema.types, strict=True))
+    # A guess at truth values and dates is none of ours: they stay the text that they are.
+    others = [name for name, kind in kinds.items() if kind not in (pa.int64(), pa.float64(), pa.null())]
+    text = read(include_columns=others, column_types=dict.fromkeys(others, pa.string())) if others else table
+    arrays = [_typed(text.column(name), decimal) if name in others else table.column(name) for name in columns]
     return in_memory(path, pa.Table.from_arrays(arrays, names=names))
 
 

@@ -22,6 +22,7 @@ WORST: Final = 200
 
 def parity_plots(comparison: Comparison) -> list[Plot]:
     """Plot values, and derivatives where there are any."""
+    comparison = comparison.by_alias()
     values, derivatives = (
         [tensor for tensor in comparison.tensors if tensor.kind == kind] for kind in ("value", "derivative")
     )
