@@ -102,12 +102,9 @@ def export(
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     keep_unproven: bool = False,
-<<<<<<< HEAD
     nan_guard: bool = False,
-=======
     derivatives: Mapping[str, Sequence[str]] | None = None,
     serve_aliases: bool = False,
->>>>>>> main
     version: int | None = None,
     replace_contract: bool = False,
 ) -> Exported:
@@ -143,14 +140,11 @@ def export(
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
             so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
-<<<<<<< HEAD
         nan_guard: return NaN for everything in a row of which an input is NaN. A model with a ReLU otherwise returns
             numbers for such rows, because NaN > 0 is false. Other rows are unchanged, to the bit.
-=======
         derivatives: names that people have for derivatives, where the source has none: ``{"forces": ("-energy",
             "positions")}``, output and input, with a sign or a factor (``"0.01*px"``). They are the card's aliases.
         serve_aliases: ``serving_default`` returns them by those names too, beside the contract's.
->>>>>>> main
         version: number of the version; one more than the highest by default.
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
@@ -176,22 +170,17 @@ def export(
     function = function_of(
         read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
     )
-<<<<<<< HEAD
-    spec = replace(package_spec(function, zeros, signatures), xla=_uses_xla(compile, read))
-    bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
-    spec = replace(spec, warnings=(*spec.warnings, *_constants(bounds, function.wrt)), nan_guard=nan_guard)
-=======
     aliases = _aliases(function, read, derivatives or {}, serve=serve_aliases)
+    bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
     with refused("the function cannot be differentiated"):
-        spec = replace(
-            package_spec(function, zeros, signatures),
-            xla=_uses_xla(compile, read),
-            aliases=aliases if serve_aliases else {},
-        )
-    for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
-    bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
->>>>>>> main
+        spec = package_spec(function, zeros, signatures)
+    spec = replace(
+        spec,
+        xla=_uses_xla(compile, read),
+        aliases=aliases if serve_aliases else {},
+        warnings=(*spec.warnings, *_constants(bounds, function.wrt)),
+        nan_guard=nan_guard,
+    )
     known_units = {**read.units, **(units or {})}
     card = Card(
         name=name or read.name or Path(to).name,

@@ -12,11 +12,8 @@ import tensorflow as tf
 from gradwire._errors import ConversionError, UsageError
 from gradwire._package import Domain, check_names
 from gradwire_export._derivatives import TensorFunction, Tensors
-<<<<<<< HEAD
-from gradwire_export._sources.normalization import normalized_domains
-=======
 from gradwire_export._reasons import refused
->>>>>>> main
+from gradwire_export._sources.normalization import normalized_domains
 from gradwire_export._sources.saved_model import SavedFunction
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
