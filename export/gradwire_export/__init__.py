@@ -4,6 +4,7 @@ from gradwire._package import digest
 from gradwire_export._analysis import DerivativeWarning
 from gradwire_export._derivatives import row_derivatives
 from gradwire_export._export import Exported, export
+from gradwire_export._gradients import has_variances, right_gradients
 from gradwire_export._sources import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, from_jax
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "digest",
     "export",
     "from_jax",
+    "has_variances",
+    "right_gradients",
     "row_derivatives",
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import numpy as np
@@ -106,6 +107,7 @@ def export(
     derivatives: Mapping[str, Sequence[str]] | None = None,
     serve_aliases: bool = False,
     version: int | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     replace_contract: bool = False,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
@@ -146,6 +148,8 @@ def export(
             "positions")}``, output and input, with a sign or a factor (``"0.01*px"``). They are the card's aliases.
         serve_aliases: ``serving_default`` returns them by those names too, beside the contract's.
         version: number of the version; one more than the highest by default.
+        shapes: ``{input: row shape}`` where the source leaves sizes open, such as ``{"x": (12, 3)}`` for a recurrent
+            network of any number of steps.
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
 
@@ -168,7 +172,12 @@ def export(
     names = None if has_specs(inputs) else cast("Names | None", inputs)
     read = read.renamed(names or None, outputs)
     function = function_of(
-        read.model, inputs=read.inputs if names else inputs or read.inputs, outputs=outputs, wrt=wrt, named=read.outputs
+        read.model,
+        inputs=read.inputs if names else inputs or read.inputs,
+        outputs=outputs,
+        wrt=wrt,
+        named=read.outputs,
+        shapes=shapes,
     )
     aliases = _aliases(function, read, derivatives or {}, serve=serve_aliases)
     bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
@@ -184,7 +193,7 @@ def export(
     known_units = {**read.units, **(units or {})}
     card = Card(
         name=name or read.name or Path(to).name,
-        inputs=_tensors(function.inputs, known_units, bounds),
+        inputs=_tensors(function.inputs, known_units, bounds, read.species),
         outputs=_tensors(function.outputs, known_units, {}),
         derivatives=spec.derivatives,
         signatures=spec.signatures,
@@ -364,10 +373,20 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
 
 
 def _tensors(
-    specs: Mapping[str, tf.TensorSpec], units: Mapping[str, str], domain: Mapping[str, Domain]
+    specs: Mapping[str, tf.TensorSpec],
+    units: Mapping[str, str],
+    domain: Mapping[str, Domain],
+    species: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[CardTensor, ...]:
     return tuple(
-        CardTensor(name, spec.dtype.name, row_shape(spec), units.get(name), domain.get(name))
+        CardTensor(
+            name,
+            spec.dtype.name,
+            row_shape(spec),
+            units.get(name),
+            domain.get(name),
+            tuple(species[name]) if name in species else None,
+        )
         for name, spec in specs.items()
     )
 

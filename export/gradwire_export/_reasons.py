@@ -29,6 +29,7 @@ _LAYER: Final = re.compile(r"Exception encountered when calling (?:layer )?(?P<l
 _WITHIN: Final = re.compile(r"(?:Exception|Error) encountered:\s+")  # Keras, of an object in a file and of a layer
 _BOLD: Final = re.compile(r"\x1b\[[0-9;]*m")
 _MARKS: Final = re.compile(r"\{\{\w+ [^}]*\}\}|\[Op:\w+\](?: name: *\S*)?|\(defined at [^)]*\)|\[\[|\]\]")
+_NODE: Final = re.compile(r"\{\{node ([^}]*)\}\}")
 _OPERATION: Final = re.compile(r"\[Op:(?!__)(\w+)\]|Op<name=(\w+);")
 _HEADINGS: Final = (
     "Graph execution error",
@@ -71,6 +72,12 @@ def reason(error: BaseException) -> str:
     text = f"{' '.join(where)}: " * bool(where) + type(raw).__name__
     brief = _brief(message)
     return text + (f": {brief}" if brief else "") + (f" ({place})" if place else "")
+
+
+def reason_of_run(message: str) -> str:
+    """Return TensorFlow's message about a graph that it ran, in one line: what was wrong, and in which operation."""
+    nodes = _NODE.findall(message)
+    return _brief(message) + (f" (in {nodes[-1]})" if nodes else "")
 
 
 def _raw(error: BaseException) -> BaseException:

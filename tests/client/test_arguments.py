@@ -6,7 +6,15 @@ import pytest
 from gradwire import DataError, InputNameError, ShapeError, Signature, TensorSpec, UsageError
 from gradwire._cli.commands.serve import with_hyphens
 from gradwire._cli.console import number, plain
-from gradwire._cli.io.points import read_counts, read_domain, read_names, read_pairs, read_points, read_units
+from gradwire._cli.io.points import (
+    read_counts,
+    read_domain,
+    read_names,
+    read_pairs,
+    read_points,
+    read_shapes,
+    read_units,
+)
 from gradwire._cli.query import Query
 
 ONE = TensorSpec("x", "float64", (None, 1))
@@ -97,6 +105,10 @@ def test_a_wrong_file_is_named(tmp_path, content, kind, message):
 def test_domains_and_units_are_read():
     """NAME=LOWER:UPPER, and NAME=UNIT, several with ','."""
     assert read_domain(["x=0.1:1.9", "t=-1:1"]) == {"x": (0.1, 1.9), "t": (-1.0, 1.0)}
+    assert read_shapes(["x=12,3", "t=4"]) == {"x": (12, 3), "t": (4,)}
+    for wrong in ("x=", "x=12,", "x=-1", "x=1.5", "12,3"):
+        with pytest.raises(UsageError, match="expected NAME="):
+            read_shapes([wrong])
     assert read_units(["spot=USD,vol=1", "t=year"]) == {"spot": "USD", "vol": "1", "t": "year"}
     for wrong in ("x=1", "x=1:2:3", "x=2:1", "x=a:b", "x=nan:1"):
         with pytest.raises(UsageError, match="expected NAME=LOWER:UPPER"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 import gradwire
 from gradwire._cli.main import app
+from gradwire._cli.plot.figure import figure_of
 from gradwire._cli.plot.slices import coordinates, slices
 
 
@@ -46,6 +49,54 @@ def test_a_place_and_a_domain_can_be_given(multi):
     [curve] = slices(multi, ["t"], points=3, domain={"t": (1.0, 3.0)}, at={"x": np.array([[1.0, 2.0, 3.0]])})
     np.testing.assert_array_equal(curve.x, [1, 2, 3])
     np.testing.assert_array_equal(curve.values[0].y, [14, 28, 42])
+
+
+def test_every_output_has_axes_with_units(multi):
+    """One of values and one of derivatives each, whose unit is the output's by the input's; nothing is cut."""
+    pytest.importorskip("matplotlib", reason="the client alone draws nothing")
+    units = {"x": "m", "t": "year", "f": "USD", "g": "1", "w": "m"}
+    card = replace(
+        multi.card,
+        inputs=tuple(replace(tensor, unit=units[tensor.name]) for tensor in multi.card.inputs),
+        outputs=tuple(replace(tensor, unit=units[tensor.name]) for tensor in multi.card.outputs),
+    )
+    functions = {"serving_default": partial(multi.predict, "serving_default")}
+    model = gradwire.Model(gradwire.FakeTransport(functions, card=card))
+    figure = figure_of("multi", slices(model, ["x[1]", "t"], points=9))
+    labels = [[axes.get_ylabel() for axes in figure.axes[column::2]] for column in (0, 1)]
+    space = ["f [USD]", "f_by_space[1] [USD/m]", "g", "g_by_space[1] [1/m]", "w [m]", "w_by_space"]
+    time = ["f [USD]", "f_by_time [USD/year]", "g", "g_by_time [1/year]", "w [m]", "w_by_time [m/year]"]
+    assert labels == [space, time]
+    assert [axes.get_xlabel() for axes in figure.axes[-2:]] == ["x[1] [m]", "t [year]"]
+    assert [len(axes.lines) for axes in figure.axes[::2]] == [1, 1, 1, 1, 3, 3]
+
+
+def test_what_is_fixed_is_told_in_lines_that_fit():
+    """The elements of a long vector are wrapped, and those beyond a dozen counted: no title runs into the next."""
+    pytest.importorskip("matplotlib", reason="the client alone draws nothing")
+    card = gradwire.Card(
+        name="atoms",
+        inputs=(
+            gradwire.CardTensor(
+                "positions", "float64", (6, 3), domain=gradwire.Domain([[0.0] * 3] * 6, [[2.5] * 3] * 6)
+            ),
+        ),
+        outputs=(gradwire.CardTensor("energy", "float64", (1,)),),
+        derivatives={"energy": {"positions": "df"}},
+        signatures=(),
+    )
+    functions = {"serving_default": lambda positions: {"energy": positions[:, 0, :1], "df": positions}}
+    model = gradwire.Model(gradwire.FakeTransport(functions, card=card))
+    figure = figure_of("atoms", slices(model, ["positions[0,0]", "positions[5,2]"], points=3))
+    title = figure.axes[0].get_title()
+    assert max(map(len, title.splitlines())) <= 46
+    assert title.count("=") == 12
+    assert title.endswith("and 5 more")
+    figure.draw_without_rendering()
+    left, right = (axes.title.get_window_extent() for axes in figure.axes[:2])
+    assert left.x0 >= 0
+    assert left.x1 <= right.x0
+    assert right.x1 <= figure.bbox.x1
 
 
 @pytest.mark.slow

@@ -54,6 +54,16 @@ def test_the_network_is_left_to_the_problem():
     assert TrainOptions("log", TO, activation=Activation.TANH).layers == {"activation": "tanh"}
 
 
+def test_the_network_of_atoms_is_for_files():
+    """Species belong to it, and a built-in problem has a network of its own."""
+    options = TrainOptions("a.npz", TO, network="atoms", species="O,H,H")
+    options.check()
+    assert options.layers == {}
+    for source, given in (("log", {"network": "atoms"}), ("a.npz", {"species": "O"}), ("log", {"species": "O"})):
+        with pytest.raises(UsageError, match=r"--network atoms|--species"):
+            TrainOptions(source, TO, **given).check()
+
+
 def test_weights_are_settings_of_a_loss_that_has_them():
     """A weight that would be ignored is refused, by the option's name."""
     options = TrainOptions("log", TO, derivative_weight=2.0)

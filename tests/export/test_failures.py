@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from gradwire._cli import main
-from gradwire._errors import ConversionError, GradwireError, PackageError
+from gradwire._errors import CheckFailed, ConversionError, GradwireError, PackageError
 from gradwire_export import export
 
 pytestmark = pytest.mark.usefixtures("run_in_one_process", "without_card_checks")
@@ -164,6 +164,19 @@ def test_a_function_that_fails_is_one_conversion_error(name, tmp_path):
     with pytest.raises(ConversionError) as refused:
         export(source, to=tmp_path / "m", inputs=None if isinstance(source, keras.Model) else X)
     _require_one_line(str(refused.value), parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_fails_when_run_names_the_operation(tmp_path):
+    """TensorFlow's message without the marks around it."""
+    with pytest.raises(CheckFailed) as refused:
+        export(
+            lambda x: tf.gather(tf.ones((3, 2)), tf.fill([tf.shape(x)[0]], 50)) * x,
+            to=tmp_path / "m",
+            inputs=X,
+            signatures=[],
+        )
+    _require_one_line(str(refused.value), ("fails when served", "indices[", "= 50 is not in [0, 3)", "(in ", "Gather"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from gradwire._cli.train import show_summary
 from gradwire._errors import PackageError
 from gradwire_training import Samples, report, summarize
 from gradwire_training._data.samples import Provenance
-from gradwire_training._fit import TensorComparison
+from gradwire_training._fit import TensorComparison, Unmeasured
+from gradwire_training._report.report import Report
+from gradwire_training._report.summary import Summary
 
 ATTACK = '<script>alert("x")</script>'
 
@@ -150,3 +153,17 @@ def test_the_command_prints_a_table_of_the_fit(reported, capsys):
     assert reported.summary.message in told
     assert str(reported.summary.phases[0]) in told
     assert "report.html" in told
+
+
+def test_many_derivatives_without_a_label_are_counted(capsys):
+    """A dozen are listed, and the rest counted: the page and the card have all of them."""
+    unmeasured = tuple(Unmeasured(f"df_dx{i}", None, "never labelled") for i in range(40))
+    rows = _tensor([1.0, 2.0], [1.0, 2.5])
+    summary = Summary("done", "", 1.0, "2 held-out rows", 2, (rows,), unmeasured, ("second derivatives: …",), ())
+    show_summary(Report(Path("report.html"), (), summary), to=Path("build"))
+    told = capsys.readouterr().out
+    assert "df_dx11 " in told
+    assert "df_dx12 " not in told
+    assert "28 more" in told
+    assert told.count("never labelled") == 13
+    assert max(map(len, told.splitlines())) <= 80

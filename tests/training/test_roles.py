@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from gradwire import Alias
 from gradwire._errors import DataError, UsageError
 from gradwire_training import Samples, Stream
+from gradwire_training._data.label_names import label_guess
 
 ROWS = 4
 ONES = np.ones(ROWS)
@@ -160,3 +163,51 @@ def test_a_column_has_one_role():
         Samples.read(table, **NAMED, derivatives={"delta": ("px", "S0")})
     with pytest.raises(DataError, match=r"'T' is an input and ignored: give it one role"):
         Samples.read(table, **NAMED, ignore=["T"])
+
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def test_strangers_tables_are_read_with_names_of_ones_own():
+    """Blanks and units, a velocity, commas within brackets, greeks: the numbers are those of the truth."""
+    drag = {"inputs": {"length": "length (cm)", "width": "width (cm)"}, "outputs": ["drag"]}
+    samples = Samples.read(CASES / "tables/units.csv", **drag)
+    np.testing.assert_allclose(samples.y["drag"], samples.x["length"] ** 2 * samples.x["width"])
+    samples = Samples.read(CASES / "tables/robot.csv", inputs={"q": "q", "qd": "q_dot"}, outputs=["tau"])
+    np.testing.assert_allclose(samples.y["tau"], samples.x["q"] ** 2 * samples.x["qd"])
+    samples = Samples.read(CASES / "tables/semi.csv")
+    np.testing.assert_allclose(samples.dydx["y"]["x"][:, 0], samples.x["x"][:, ::-1])  # y = (x0 x1, x0 + x1)
+    np.testing.assert_array_equal(samples.dydx["y"]["x"][:, 1], 1.0)
+    samples = Samples.read(CASES / "wing/runs.csv", inputs=["mach", "alpha", "re"], outputs=["cl", "cd", "cm"])
+    assert (list(samples.y), samples.notes[1]) == (["cl", "cd", "cm"], "columns left out: run")
+    greeks = {"delta": ("px", "S0"), "vega": ("px", "vol")}
+    path = CASES / "barrier/samples.parquet"
+    samples = Samples.read(path, inputs=["S0", "vol", "T"], outputs=["px"], derivatives=greeks)
+    np.testing.assert_array_equal(samples.dydx["px"]["vol"][:, 0], pd.read_parquet(path)["vega"])
+    with pytest.raises(DataError, match=r'--derivatives "delta=px:S0, vega=px:vol"'):
+        Samples.read(path, inputs=["S0", "vol", "T"], outputs=["px"])
+
+
+@pytest.mark.parametrize(
+    ("column", "guess"),
+    [
+        ("delta", "px:S0"),
+        ("Vega (1%)", "px:vol"),
+        ("theta", "-px:T"),
+        ("dpx/dS0", "px:S0"),
+        ("d_px_d_vol", "px:vol"),
+        ("gradient", "px:INPUT"),
+        ("d_price_d_spot", "px:INPUT"),
+        ("dfdx", "px:INPUT"),
+        ("df/dx", "px:INPUT"),
+        ("diode", None),
+        ("depth", None),
+        ("day", None),
+        ("duration_days", None),
+        ("weight", None),
+        ("S1", None),
+    ],
+)
+def test_names_of_derivatives_are_guessed(column, guess):
+    """What is not known stays open; a name that only begins with a d is no derivative."""
+    assert label_guess(column, ["S0", "vol", "T"], ["px"]) == guess

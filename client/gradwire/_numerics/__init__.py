@@ -14,8 +14,11 @@ from gradwire._numerics.compare import (
 from gradwire._numerics.noise import CENTRE, GRID, Measured, by_point, deviation, grid_around, measure
 from gradwire._numerics.points import (
     evaluate_along,
+    finest_step,
     points_along,
     reach,
+    require_resolved,
+    resolved_halvings,
     sample_directions,
     sample_points,
     signed_eighths,
@@ -37,6 +40,7 @@ __all__ = [
     "distance",
     "eps_of",
     "evaluate_along",
+    "finest_step",
     "flat_rows",
     "grid_around",
     "largest",
@@ -45,6 +49,8 @@ __all__ = [
     "points_along",
     "poisoned",
     "reach",
+    "require_resolved",
+    "resolved_halvings",
     "sample_directions",
     "sample_points",
     "signed_eighths",

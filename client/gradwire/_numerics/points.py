@@ -9,37 +9,53 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gradwire._errors import UsageError
 from gradwire._package import Box
 
 Floats = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[dict[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
+LEAST_NUMBERS: Final = 256  # in a box: steps of ``LEAST_HALVINGS`` lengths fit on their grid
+LEAST_HALVINGS: Final = 3  # fewer steps give no estimate of truncation
 _EIGHTHS: Final = 8  # three bits of a direction: enough to tell components apart
 _MARGIN: Final = 1 / 64  # of the width: so far from the border, so that a step fits on either side
+_FAR_MARGIN: Final = 1 / 8  # of the width, where steps cannot be short
+_HALVED: Final = 0.75  # shorter components of a direction become a half, the others one
 
 
 def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Draw points ``(count, *row)``, uniform in a box, a little away from its border; integers with both ends.
 
     Floating points lie on a grid of powers of two, so that x + hv is exact for the directions of
-    ``sample_directions`` and h a power of two: no difference then suffers from rounding of x. (Where the box is
-    far from zero for its width, the dtype's own grid is coarser.)
+    ``sample_directions`` and h a power of two: no difference then suffers from rounding of x. Where the box is far
+    from zero for its width, the dtype's own grid is coarser: points lie on that, and further from the border, so that
+    steps have room that the dtype still resolves.
     """
     lower, upper = box
     if dtype.kind in "biu":
         first = np.minimum(np.ceil(lower), np.floor(upper)).astype(np.int64)
         last = np.floor(upper).astype(np.int64)
         return rng.integers(first, last + 1, (count, *lower.shape)).astype(dtype)
-    margin = _MARGIN * (upper - lower)
+    margin = np.where(_far(box, dtype), _FAR_MARGIN, _MARGIN) * (upper - lower)
     drawn = rng.uniform(lower + margin, upper - margin, (count, *lower.shape))
-    grain = _unit(box) * 2.0 ** -math.ceil(-math.log2(np.finfo(dtype).eps) / 2)
+    grain = np.maximum(_fine(box, dtype), np.where(_far(box, dtype), _resolution(box, dtype), 0))
     return np.where(grain > 0, np.rint(drawn / np.where(grain > 0, grain, 1)) * grain, lower).astype(dtype)
 
 
-def sample_directions(box: Box, count: int, rng: np.random.Generator) -> Floats:
-    """Draw directions about as long as the box is wide, ``(count, *row)``, in whole eighths of a power of two."""
-    return _unit(box) * signed_eighths((count, *box[0].shape), rng)
+def sample_directions(
+    box: Box,
+    count: int,
+    rng: np.random.Generator,
+    dtype: np.dtype[Any] = np.dtype(np.float64),  # noqa: B008 - a constant
+) -> Floats:
+    """Draw directions about as long as the box is wide, ``(count, *row)``, in whole eighths of a power of two.
+
+    Where the box is far from zero for points of ``dtype``, they are whole halves: a step can then be two bits shorter.
+    """
+    eighths = signed_eighths((count, *box[0].shape), rng)
+    halves = np.sign(eighths) * np.where(np.abs(eighths) > _HALVED, 1.0, 0.5)
+    return _unit(box) * np.where(_far(box, dtype), halves, eighths)
 
 
 def signed_eighths(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
@@ -60,6 +76,64 @@ def reach(points: NDArray[Any], directions: Floats, box: Box, longest: float) ->
     length = np.abs(directions).reshape(len(points), -1)
     steps = np.divide(room, length, out=np.full_like(length, np.inf), where=length > 0)
     return np.minimum(longest, steps.min(axis=1))
+
+
+def finest_step(v: Mapping[str, Floats], boxes: Mapping[str, Box], x: Arrays) -> float:
+    """Return the shortest step, a power of two, at which x + tv is exact for the points and directions drawn here."""
+    steps = [0.0]
+    for name in v:
+        box, dtype = boxes[name], x[name].dtype
+        moves = _unit(box) > 0
+        bits = np.where(_far(box, dtype), 2, _EIGHTHS)  # of a direction: halves or eighths
+        steps.append((bits * _resolution(box, dtype) / np.where(moves, _unit(box), 1))[moves].max(initial=0.0))
+    return float(max(steps))
+
+
+def resolved_halvings(v: Mapping[str, Floats], boxes: Mapping[str, Box], x: Arrays, longest: Floats) -> int | None:
+    """Return how often the longest steps along v, powers of two, can be halved until x + tv is not exact any more.
+
+    None where no box is far from zero for the dtype of its points: there all steps that are taken are exact.
+    """
+    if not any(_far(boxes[name], x[name].dtype).any() for name in v):
+        return None
+    return max(math.floor(math.log2(float(longest.min(initial=1.0)) / finest_step(v, boxes, x))), LEAST_HALVINGS)
+
+
+def require_resolved(name: str, box: Box, dtype: np.dtype[Any]) -> None:
+    """Raise if a dtype has too few numbers in the box of an input to tell steps from one another.
+
+    Raises:
+        UsageError: it has.
+    """
+    far = _far(box, dtype)
+    if not far.any():
+        return
+    numbers = np.where(far, (box[1] - box[0]) / _resolution(box, dtype), np.inf)
+    if numbers.min() >= LEAST_NUMBERS:
+        return
+    worst = np.unravel_index(int(numbers.argmin()), numbers.shape)
+    raise UsageError(
+        f"domain of {name!r} is {box[0][worst]:.9g} to {box[1][worst]:.9g}, where {dtype} has {int(numbers.min())} "
+        f"numbers, expected {LEAST_NUMBERS} or more to check derivatives on: export the model in float64, or subtract a "
+        "constant from that input first"
+    )
+
+
+def _fine(box: Box, dtype: np.dtype[Any]) -> Floats:
+    """The grid of points where the box is near zero: half of the dtype's bits of its width."""
+    return _unit(box) * 2.0 ** -math.ceil(-math.log2(np.finfo(dtype).eps) / 2)
+
+
+def _resolution(box: Box, dtype: np.dtype[Any]) -> Floats:
+    """The distance of neighbouring numbers of a dtype at the end of the box that is further from zero."""
+    return np.spacing(np.maximum(np.abs(box[0]), np.abs(box[1])).astype(dtype)).astype(np.float64)
+
+
+def _far(box: Box, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
+    """Whether the dtype's own grid is coarser than that of ``_fine``, element by element."""
+    if dtype.kind != "f":
+        return np.zeros(box[0].shape, bool)
+    return (_unit(box) > 0) & (_resolution(box, dtype) > _fine(box, dtype))
 
 
 def points_along(x: NDArray[Any], v: Floats, multiples: Floats, box: Box) -> NDArray[Any]:

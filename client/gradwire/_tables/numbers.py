@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
+from gradwire._tables.cells import number_of
 
 EXTRA: Final = "batch"
 SHOWN: Final = 30  # characters of a text that is not a number
 NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}  # JSON has no numbers for them
 
 
-def numbers_of(column: Any, name: str, *, first_row: int = 0, missing: bool = True) -> NDArray[Any]:
+def numbers_of(column: Any, name: str, *, first_row: int = 0, missing: bool = True, decimal: str = ".") -> NDArray[Any]:
     """Return a pyarrow Array or ChunkedArray as numbers ``(rows, *row shape)``; lists make an axis.
 
     Args:
@@ -27,6 +28,7 @@ def numbers_of(column: Any, name: str, *, first_row: int = 0, missing: bool = Tr
         first_row: number of its first row, for messages.
         missing: whether nulls are labels that are missing, and NaN; otherwise they are refused. The array is then
             float64, otherwise it has the column's dtype.
+        decimal: the decimal mark of text, for messages.
 
     Raises:
         DataError: text, truth values, dates, rows of different lengths, or nulls; names column and row.
@@ -47,7 +49,7 @@ def numbers_of(column: Any, name: str, *, first_row: int = 0, missing: bool = Tr
     if types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
-        return numbers_of_objects(column.to_pylist(), name, first_row=first_row, missing=missing)
+        return numbers_of_objects(column.to_pylist(), name, first_row=first_row, missing=missing, decimal=decimal)
     elif not (types.is_floating(kind) or types.is_integer(kind)):
         raise DataError(f"column {name!r} holds {kind}, expected numbers: convert it, or leave it out")
     array = column.to_numpy(zero_copy_only=False)
@@ -55,7 +57,7 @@ def numbers_of(column: Any, name: str, *, first_row: int = 0, missing: bool = Tr
 
 
 def numbers_of_objects(
-    values: list[Any], name: str, *, first_row: int = 0, missing: bool = True
+    values: list[Any], name: str, *, first_row: int = 0, missing: bool = True, decimal: str = "."
 ) -> NDArray[np.float64]:
     """Return a list of numbers, of None, or of rows of numbers as float64 (see ``numbers_of``).
 
@@ -64,11 +66,11 @@ def numbers_of_objects(
     """
     bad = [index for index, value in enumerate(values) if isinstance(value, str | bytes | bool)]
     # '2.5' is text as well, but hardly what went wrong where there is worse.
-    bad = [index for index in bad if isinstance(values[index], bool) or _array(values[index]) is None] or bad
+    bad = [index for index in bad if not _is_number(values[index], decimal)] or bad
     bad = bad or [i for i, value in enumerate(values) if value is not None and _array(value) is None]
     if bad:
         shown = repr(values[bad[0]])
-        comma = isinstance(values[bad[0]], str) and _array(values[bad[0]].replace(",", ".")) is not None
+        comma = decimal == "." and "," in shown and _is_number(values[bad[0]], ",")
         advice = "leave the cell empty where a label is missing" if missing else "write it as one"
         advice = "for decimal commas give --decimal ," if comma else advice
         shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
@@ -86,6 +88,10 @@ def numbers_of_objects(
         if array is not None:
             rows[index] = array
     return rows
+
+
+def _is_number(value: Any, decimal: str) -> bool:
+    return isinstance(value, str) and number_of(value, decimal) is not None
 
 
 def _array(value: Any) -> NDArray[np.float64] | None:

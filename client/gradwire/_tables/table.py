@@ -42,10 +42,12 @@ class Table(ABC):
     Attributes:
         what: the table, for messages, such as "data.parquet".
         names: of its columns, in order, each once.
+        decimal: the decimal mark of its text, for messages.
     """
 
-    def __init__(self, what: str, names: Sequence[str]) -> None:
+    def __init__(self, what: str, names: Sequence[str], decimal: str = ".") -> None:
         self.what = what
+        self.decimal = decimal
         self.names = require_distinct(what, names)
 
     @property
@@ -74,8 +76,8 @@ class Table(ABC):
 class ArrowTable(Table):
     """A table that pyarrow reads: a dataset, of a file or in memory."""
 
-    def __init__(self, path: Path, data: Any) -> None:
-        super().__init__(path.name, data.schema.names)
+    def __init__(self, path: Path, data: Any, decimal: str) -> None:
+        super().__init__(path.name, data.schema.names, decimal)
         self._path, self._data = path, data
 
     @property
@@ -89,7 +91,7 @@ class ArrowTable(Table):
         field = import_extra("pyarrow.dataset", EXTRA).field(name)  # a string would be a path with dots
         with reading(self._path):
             column = self._data.to_table(columns={name: field}).column(name)
-        return numbers_of(column, name)
+        return numbers_of(column, name, decimal=self.decimal)
 
     @override
     def blocks(self, rows: int) -> Iterator[Any]:
@@ -173,14 +175,14 @@ def open_dataset(path: Path, form: Any) -> Table:
     return _with_rows(path, ds.dataset(path, format=form))
 
 
-def in_memory(path: Path, table: Any) -> Table:
+def in_memory(path: Path, table: Any, decimal: str = ".") -> Table:
     """Open a pyarrow Table that was read from a file."""
     require_distinct(path.name, table.column_names)
-    return _with_rows(path, import_extra("pyarrow.dataset", EXTRA).dataset(table))
+    return _with_rows(path, import_extra("pyarrow.dataset", EXTRA).dataset(table), decimal)
 
 
-def _with_rows(path: Path, data: Any) -> Table:
-    table = ArrowTable(path, data)
+def _with_rows(path: Path, data: Any, decimal: str = ".") -> Table:
+    table = ArrowTable(path, data, decimal)
     if not table.rows:
         raise DataError(f"{path.name} has no rows, only the columns {', '.join(table.names)}: give at least one row")
     return table

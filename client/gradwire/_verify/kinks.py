@@ -8,6 +8,7 @@ no derivative shows a jump at all). It is followed as long as it is above roundi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, final
@@ -15,7 +16,7 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._numerics import SAFETY, flat_rows
+from gradwire._numerics import SAFETY, finest_step, flat_rows
 from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.probe import Probe
 from gradwire._verify.result import Finding
@@ -50,17 +51,30 @@ def kinks(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     count = min(LINES, len(next(iter(probe.x.values()))))
     lower, upper = _ends(probe, count)
     step = (upper - lower) / (_POINTS - 1)
+    levels, finest = _LEVELS, finest_step(probe.v, probe.boxes, probe.x)
+    if step.min() < finest * _ZOOM**_LEVELS:
+        # Only between points that x has in its dtype are second differences those of f.
+        step = 2.0 ** np.floor(np.log2(step))
+        levels = max(0, min(_LEVELS, math.floor(math.log(step.min() / finest, _ZOOM))))
+        lower = np.ceil(lower / step) * step
+        upper = lower + step * (_POINTS - 1)
     coarse = _values(probe, lower[:, None] + step[:, None] * np.arange(_POINTS))
     for output, values in coarse.items():
         spread = np.ptp(np.nan_to_num(values), axis=(0, 1))
         scale = np.where(spread > 0, spread, 1.0)
         noise = SAFETY * float((evaluations.default.noise[output].max(axis=0) / scale).max(initial=0.0))
-        search = _search(probe, output, values / scale, (lower, upper), scale, noise)
+        search = _search(probe, output, values / scale, (lower, upper), scale, noise, levels)
         yield _finding(probe, output, search, count)
 
 
 def _search(
-    probe: Probe, output: str, values: Floats, ends: tuple[Floats, Floats], scale: Floats, noise: float
+    probe: Probe,
+    output: str,
+    values: Floats,
+    ends: tuple[Floats, Floats],
+    scale: Floats,
+    noise: float,
+    levels: int,
 ) -> _Search:
     lower, upper = ends
     step = (upper - lower) / (_POINTS - 1)
@@ -68,7 +82,7 @@ def _search(
     size = second.max(axis=1)
     centre = lower + step * (second.argmax(axis=1) + 1)
     search = _Search(centre, size / step, size / step, np.where(size > noise, 0, -1))
-    for level in range(1, _LEVELS + 1):
+    for level in range(1, levels + 1):
         step = step / _ZOOM
         # Wholly in the domain: cut off at its border, a straight line would look bent.
         search.centre = np.clip(search.centre, lower + _HALF * step, upper - _HALF * step)

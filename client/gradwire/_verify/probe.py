@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradwire._model import Model
-from gradwire._numerics import Measured, eps_of, evaluate_along, measure, sample_directions, sample_points
+from gradwire._numerics import (
+    Measured,
+    eps_of,
+    evaluate_along,
+    measure,
+    require_resolved,
+    sample_directions,
+    sample_points,
+)
 from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
 from gradwire._wire import Call
 
@@ -56,9 +64,15 @@ class Probe:
         card = model.card
         boxes = boxes_of(card, domain)
         dtypes = {tensor.name: BY_NAME[tensor.dtype].numpy for tensor in card.inputs}
+        for name, dtype in dtypes.items():
+            require_resolved(name, boxes[name], dtype)
         x = {name: sample_points(boxes[name], points, dtype, rng) for name, dtype in dtypes.items()}
         differentiated = {wrt for by_input in card.derivatives.values() for wrt in by_input}
-        v = {name: sample_directions(boxes[name], points, rng) for name in dtypes if name in differentiated}
+        v = {
+            name: sample_directions(boxes[name], points, rng, dtype)
+            for name, dtype in dtypes.items()
+            if name in differentiated
+        }
         eps = max(eps_of(tensor.dtype) for tensor in (*card.inputs, *card.outputs))
         return cls(model, boxes, x, v, eps, rng)
 

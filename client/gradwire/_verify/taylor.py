@@ -32,6 +32,9 @@ Second order. Along a direction v that moves every differentiated input at once,
    at the step where that is smallest, if differences settle there (no kink within it). Rounding leaves of this some
    five digits in float64 and none to two in float32: then the slope is "all rounding".
 
+Far from zero, where the dtype of x resolves fewer steps, those that it does not resolve are left out, and the noise of
+f is taken from a coarser grid.
+
 H comes from `hessian`, from `hvp`, or from both, each tested by itself. Directions, points and steps are such that
 x + hv is exact (``_numerics/points.py``).
 """
@@ -55,6 +58,7 @@ from gradwire._numerics import (
     multiples,
     points_along,
     reach,
+    resolved_halvings,
 )
 from gradwire._package import SERVING_DEFAULT, SIGNATURES, CardTensor, Part, tangent_name
 from gradwire._verify.evaluations import SignatureEvaluations
@@ -127,8 +131,12 @@ def _remainders(probe: Probe, derivative: Derivative, outputs: Arrays) -> tuple[
     x, v, box = probe.x[wrt], probe.v[wrt], probe.boxes[wrt]
     eps = max(eps_of(derivative.output.dtype), eps_of(derivative.input.dtype))
     count = math.ceil(-math.log2(eps) / 2)
-    longest = reach(x, v, box, LONGEST_STEP)
-    t = longest[:, None] * multiples(count, math.sqrt(eps))
+    longest, finest = reach(x, v, box, LONGEST_STEP), math.sqrt(eps)
+    with np.errstate(divide="ignore"):
+        powers = 2.0 ** np.floor(np.log2(longest))
+    if (resolved := resolved_halvings({wrt: v}, probe.boxes, probe.x, powers)) is not None:
+        longest, count, finest = powers, min(count, resolved), max(finest, 0.5**resolved)
+    t = longest[:, None] * multiples(count, finest)
     values = probe.run_along(probe.values_signature, t, [wrt])[derivative.output.name]
     f = flat_rows(outputs[derivative.output.name])
     usable = np.isfinite(values).all(axis=(1, 2)) & np.isfinite(f).all(axis=1)
@@ -152,8 +160,10 @@ class _Steps:
         room = [reach(probe.x[name], v, probe.boxes[name], LONGEST_STEP) for name, v in probe.v.items()]
         with np.errstate(divide="ignore"):
             longest = 2.0 ** np.floor(np.log2(np.min(room, axis=0)))
-        self.h: Floats = longest[:, None] * 0.5 ** np.arange(count + 1)  # (points, steps)
         finest = 2.0 ** -math.floor(-math.log2(probe.eps) / 2)
+        if (resolved := resolved_halvings(probe.v, probe.boxes, probe.x, longest)) is not None:
+            count, finest = min(count, resolved), max(finest, 0.5**resolved)
+        self.h: Floats = longest[:, None] * 0.5 ** np.arange(count + 1)  # (points, steps)
         self.multiples: Floats = longest[:, None] * multiples(count, finest)  # of v, (points, multiples)
 
 

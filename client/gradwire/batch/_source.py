@@ -80,7 +80,9 @@ class FileSource:
         """
 
         def read(column: str) -> npt.NDArray[Any]:
-            return numbers_of(block.column(column), column, first_row=first_row, missing=False)
+            return numbers_of(
+                block.column(column), column, first_row=first_row, missing=False, decimal=self._table.decimal
+            )
 
         row_shape = tuple(size or 1 for size in spec.row_shape)
         array = joined(spec.name, self._elements[spec.name], read, row_shape)

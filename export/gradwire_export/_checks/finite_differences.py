@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from gradwire._numerics import GRID, evaluate_along, measure, reach
+from gradwire._numerics import GRID, evaluate_along, measure, reach, resolved_halvings
 from gradwire._package import Box
 from gradwire_export._checks.fresh_process import Arrays
 
@@ -52,7 +52,8 @@ def directional_derivatives(
     """Differentiate every output of ``run``, which computes with ``eps``, along v; no step leaves the boxes."""
     room = np.min([reach(x[name], v[name], boxes[name], LONGEST) for name in v], axis=0)
     longest = 2.0 ** np.floor(np.log2(room)) / GRID[-1]
-    h = longest[:, None] * 0.5 ** np.arange(HALVINGS)
+    resolved = resolved_halvings(v, boxes, x, longest)
+    h = longest[:, None] * 0.5 ** np.arange(HALVINGS if resolved is None else min(HALVINGS, resolved + 1))
     moved = evaluate_along(run, x, v, (h[:, :, None] * GRID).reshape(len(h), -1), boxes)
     noise = measure(run, x, v, boxes, eps).noise
     return {name: _best(values.reshape(*h.shape, len(GRID), -1), h, noise[name]) for name, values in moved.items()}

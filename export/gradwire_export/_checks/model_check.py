@@ -33,7 +33,7 @@ from gradwire_export._checks.fresh_process import Arrays, Request, Response, run
 from gradwire_export._checks.reference_points import contradictions, reference_points
 from gradwire_export._checks.row_independence import BESIDE_NAN, independence_batches, require_independence
 from gradwire_export._package import PackageSpec
-from gradwire_export._reasons import refused
+from gradwire_export._reasons import reason_of_run, refused
 from gradwire_export._sources import Function, row_shape
 
 NO_ROWS: Final = " of no rows"  # a call that the model itself may refuse (Keras's Conv1D, on some processors)
@@ -50,7 +50,9 @@ def check_package(package: Path, spec: PackageSpec, rows: CheckRows) -> dict[str
     responses = dict(zip(requests, run_fresh(package, list(requests.values())), strict=True))
     for label, response in responses.items():
         if response.failure is not None and label != BESIDE_NAN and not label.endswith(NO_ROWS):
-            raise CheckFailed(f"the package fails when served ({label}): {response.failure}{_hint(rows)}")
+            raise CheckFailed(
+                f"the package fails when served ({label}): {reason_of_run(response.failure)}{_hint(rows)}"
+            )
     grids = {name: _on_grid(name, responses) for name in spec.row_signatures}
     # First, for derivatives mean nothing without it.
     independence = require_independence(grids[SERVING_DEFAULT], batches, responses)
@@ -173,7 +175,9 @@ def _zero_rows(function: Function, signature: str, responses: Mapping[str, Respo
     response = responses[f"{signature}{NO_ROWS}"]
     if response.failure is not None:
         if _takes_no_rows(function):
-            raise CheckFailed(f"{signature} fails on no rows, and the model does not: {response.failure}")
+            raise CheckFailed(
+                f"{signature} fails on no rows, and the model does not: {reason_of_run(response.failure)}"
+            )
         return False
     for name, array in responses[signature].outputs.items():
         shape = (0, *array.shape[1:])

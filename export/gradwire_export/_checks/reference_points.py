@@ -18,7 +18,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from gradwire import Model
-from gradwire._numerics import SAFETY, eps_of, sample_directions, sample_points
+from gradwire._numerics import SAFETY, eps_of, require_resolved, sample_directions, sample_points
 from gradwire._package import (
     BY_NAME,
     HESSIAN,
@@ -103,9 +103,15 @@ def _draw(card: Card) -> _Sample:
     size = sum(map(_size, (*card.inputs, *card.outputs))) + first
     has_second = HESSIAN in card.signatures and (size + second) * ENOUGH_POINTS <= MAX_ELEMENTS
     count = max(1, min(POINTS, MAX_ELEMENTS // (size + (second if has_second else 0))))
+    for name, tensor in inputs.items():
+        require_resolved(name, boxes[name], BY_NAME[tensor.dtype].numpy)
     x = {name: sample_points(boxes[name], count, BY_NAME[inputs[name].dtype].numpy, rng) for name in inputs}
     differentiated = {name for by_input in card.derivatives.values() for name in by_input}
-    v = {name: sample_directions(boxes[name], count, rng) for name in inputs if name in differentiated}
+    v = {
+        name: sample_directions(boxes[name], count, rng, BY_NAME[tensor.dtype].numpy)
+        for name, tensor in inputs.items()
+        if name in differentiated
+    }
     return _Sample(card, boxes, x, v, has_second)
 
 

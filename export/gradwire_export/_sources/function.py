@@ -13,14 +13,22 @@ from gradwire._errors import ConversionError, UsageError
 from gradwire._package import Domain, check_names
 from gradwire_export._derivatives import TensorFunction, Tensors
 from gradwire_export._reasons import refused
+from gradwire_export._sources.keras_model import (
+    call_subclass,
+    has_symbolic_inputs,
+    inputs_of_subclass,
+    require_full_precision,
+)
 from gradwire_export._sources.normalization import normalized_domains
 from gradwire_export._sources.saved_model import SavedFunction
+from gradwire_export._sources.tables import tables_behind
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
 Names: TypeAlias = "Sequence[str] | Mapping[str, str]"  # in the package's order; or name in the package -> own name
 
 DEFAULT_INPUT: Final = "x"
 DEFAULT_OUTPUT: Final = "f"
+OPEN_SIZE: Final = 12  # that stands in an example for a size that is not known
 GENERATED_NAMES: Final = ("keras_tensor", "input_layer", "input_")  # Keras's names for inputs that have none
 
 
@@ -108,13 +116,16 @@ def function_of(
     outputs: Names | None = None,
     wrt: Sequence[str] | None = None,
     named: Sequence[str] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Function:
     """Return the Function of a Keras model or a SavedModel, or of a callable of one tensor for each input, in order.
 
     The arguments are those of ``export``; ``named`` has the names of outputs that the source returns as a sequence.
     """
     domain: dict[str, Domain] = {}
-    if isinstance(source, keras.Model) and source.inputs and not has_specs(inputs):
+    if isinstance(source, keras.Model):
+        require_full_precision(source)
+    if isinstance(source, keras.Model) and not has_specs(inputs):
         called, specs, domain = _keras_function(source, cast("Names | None", inputs))
         names = OutputNames(named or _output_layers(source), outputs, generated=named is None, recorded=bool(named))
     elif isinstance(source, SavedFunction) and not has_specs(inputs):
@@ -122,19 +133,29 @@ def function_of(
         names = OutputNames(named, outputs)
     elif isinstance(inputs, Mapping):
         specs = _callable_specs(cast("Mapping[str, tf.TensorSpec]", inputs))
-        called = source
+        called = _called_with(source, list(specs))
         names = OutputNames(named, outputs)
     else:
         raise UsageError(
             f"export of {source!r} needs inputs, such as "
             'inputs={"x": tf.TensorSpec((None, 1), tf.float32)}: only Keras models and SavedModels know their own'
         )
+    specs = _sized(specs, shapes or {})
     check_names(specs, ())
     resources = source if isinstance(source, tf.Module) else None
     return replace(_trace(called, specs, names, _differentiated(specs, wrt), resources), domain=domain)
 
 
-def _output_layers(model: keras.Model) -> list[str]:
+def _called_with(source: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """Return a callable of one tensor for each input."""
+    if not isinstance(source, keras.Model) or has_symbolic_inputs(source):
+        return source
+    return lambda *tensors: call_subclass(source, names, tensors)
+
+
+def _output_layers(model: keras.Model) -> list[str] | None:
+    if not has_symbolic_inputs(model):
+        return None
     return [model.layers[-1].name] if isinstance(model, keras.Sequential) else list(model.output_names)
 
 
@@ -167,6 +188,7 @@ def _trace(
     # ordered as the function reads them.
     order = {id(captured): index for index, captured in enumerate(traced.captured_inputs)}
     variables = sorted(traced.graph.variables, key=lambda variable: (variable.name, order[id(variable.handle)]))
+    resources = resources or tables_behind(traced.captured_inputs, variables)
     return Function(call, specs, outputs, wrt, tuple(variables), resources)
 
 
@@ -178,8 +200,29 @@ def _callable_specs(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorS
             raise UsageError(
                 f"input {name!r} has shape {spec.shape}, expected (None, …): the batch comes first, any size"
             )
-        _require_known_row("input", name, spec.shape)
     return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
+
+
+def _sized(specs: Mapping[str, tf.TensorSpec], shapes: Mapping[str, Sequence[int]]) -> dict[str, tf.TensorSpec]:
+    """Return specs of rows of known shape, with the shapes that a caller gave in place of sizes that are open."""
+    if unknown := sorted(set(shapes) - set(specs)):
+        raise UsageError(f"shapes names input {unknown[0]!r}, expected one of {list(specs)}")
+    sized: dict[str, tf.TensorSpec] = {}
+    for name, spec in specs.items():
+        shape = tf.TensorShape((None, *shapes[name])) if name in shapes else spec.shape
+        if not spec.shape.is_compatible_with(shape):
+            raise UsageError(
+                f"shapes gives input {name!r} rows of shape {tuple(shapes[name])}, expected one that fits {spec.shape}"
+            )
+        if not shape[1:].is_fully_defined():
+            sizes = tuple(OPEN_SIZE if size is None else size for size in shape[1:])
+            raise ConversionError(
+                f"input {name!r} has shape {shape}: sizes after the batch must be known, for the shape of its derivative "
+                f"depends on them; say which, such as --shape {name}={','.join(map(str, sizes))} (shapes={{{name!r}: "
+                f"{sizes}}})"
+            )
+        sized[name] = tf.TensorSpec(shape, spec.dtype, name=name)
+    return sized
 
 
 def _saved_function(
@@ -199,7 +242,13 @@ def _keras_function(
     model: keras.Model, requested: Names | None
 ) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec], dict[str, Domain]]:
     """Return the model as a callable of one tensor for each input, the inputs' specs in the same order, and domains."""
-    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    structure = (
+        inputs_of_subclass(model)
+        if not has_symbolic_inputs(model)
+        else model.inputs[0]
+        if isinstance(model, keras.Sequential)
+        else model.input
+    )
     own = _keras_inputs(structure)
     if requested is None and len(own) == 1 and next(iter(own)).startswith(GENERATED_NAMES):
         requested = [DEFAULT_INPUT]
@@ -212,12 +261,14 @@ def _keras_function(
         several = isinstance(structure, (list, tuple))
         return model([by_own[name] for name in own] if several else tensors[0], training=False)
 
-    specs = {}
-    for name, key in names.items():
-        shape = tf.TensorShape((None, *own[key].shape[1:]))
-        _require_known_row("input", name, shape)
-        specs[name] = tf.TensorSpec(shape, own[key].dtype, name=name)
-    return call, specs, normalized_domains(model, {name: own[key] for name, key in names.items()})
+    specs = {
+        name: tf.TensorSpec(tf.TensorShape((None, *own[key].shape[1:])), own[key].dtype, name=name)
+        for name, key in names.items()
+    }
+    domain = (
+        normalized_domains(model, {name: own[key] for name, key in names.items()}) if has_symbolic_inputs(model) else {}
+    )
+    return call, specs, domain
 
 
 def _keras_inputs(structure: Any) -> dict[str, Any]:
@@ -254,16 +305,12 @@ def _output_spec(name: str, tensor: Any) -> tf.TensorSpec:
             f"output {name!r} has shape {tensor.shape}, expected (None, …): every output needs the batch first, "
             "or a server that batches refuses it; return one row of it for each row of the inputs"
         )
-    _require_known_row("output", name, tensor.shape)
-    return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
-
-
-def _require_known_row(role: str, name: str, shape: tf.TensorShape) -> None:
-    if not shape[1:].is_fully_defined():
+    if not tensor.shape[1:].is_fully_defined():
         raise ConversionError(
-            f"{role} {name!r} has shape {shape}: sizes after the batch must be known, for the shape of its derivative "
-            "depends on them; fix them in the spec or with tf.ensure_shape"
+            f"output {name!r} has shape {tensor.shape}: sizes after the batch must be known, for the shape of its "
+            "derivative depends on them; fix them with tf.ensure_shape"
         )
+    return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
 
 
 def _brief(specs: Mapping[str, tf.TensorSpec]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,11 @@ from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
 MODEL_FILE: Final = "model.keras"
+KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
+_HINTS: Final = {  # by a part of Keras's message
+    "Could not locate": "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)",
+    "No model config": "; it holds weights alone: load them into the model, and save that, model.save('model.keras')",
+}
 RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
 
@@ -31,6 +36,7 @@ class Source:
     outputs: list[str] | None = None  # in the record's order, or None for the model's own
     domain: Mapping[str, Domain] = field(default_factory=dict)  # by input name
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
+    species: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the atoms, by input name
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
@@ -52,6 +58,7 @@ class Source:
             inputs=list(wrt) if len(wrt) == 1 else wrt,  # the model may call a lone one by another name
             domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
             units={tensors.get(name, name): unit for name, unit in self.units.items()},
+            species={tensors.get(name, name): species for name, species in self.species.items()},
             errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
             aliases={
                 name: replace(
@@ -80,12 +87,12 @@ def read_source(
     for option, value in (("signature", signature), ("tags", tags)):
         if value is not None:
             raise UsageError(f"{option} names {value!r}, and {path} is not a SavedModel: leave it out")
-    if path.is_file() and path.suffix == ".keras":
+    if path.is_file() and path.suffix in KERAS_SUFFIXES:
         return Source(_load(path, unsafe_lambda=unsafe_lambda))
     if not path.is_dir() or not (path / RECORD_FILE).is_file():
         raise PackageError(
             f"{path} is not a training result: expected a directory with {MODEL_FILE} and {RECORD_FILE}, "
-            f"as `gradwire train` writes it, a .keras file, or a directory with {GRAPH_FILE}"
+            f"as `gradwire train` writes it, a .keras or .h5 file, or a directory with {GRAPH_FILE}"
         )
     record = _record(path / RECORD_FILE)
     try:
@@ -101,6 +108,7 @@ def read_source(
                 if tensor.get("domain")
             },
             units={tensor["name"]: tensor["unit"] for tensor in tensors if tensor.get("unit")},
+            species={tensor["name"]: tensor["species"] for tensor in tensors if tensor.get("species")},
             trained=record["trained"],
             errors=record["errors"],
             aliases={
@@ -133,11 +141,7 @@ def _load(path: Path, *, unsafe_lambda: bool) -> keras.Model:
                 f"{path} holds a Lambda layer, which is Python code of whoever wrote the file: if you trust it, run it "
                 "with --unsafe-lambda (unsafe_lambda=True)"
             ) from error
-        hint = (
-            "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)"
-            if "Could not locate" in str(error)
-            else ""
-        )
+        hint = next((hint for part, hint in _HINTS.items() if part in str(error)), "")
         raise PackageError(f"cannot load {path} as a Keras model: {reason(error)}{hint}") from error
     if not isinstance(model, keras.Model):
         raise PackageError(f"{path} holds a {type(model).__name__}, expected a Keras model")

@@ -22,7 +22,7 @@ WORDS: Final = {
     **dict.fromkeys(("gradient", "grad", "jacobian", "jac", "sensitivity", "sens", "slope", "derivative"), ("", ())),
 }
 SECOND: Final = ("gamma", "vanna", "volga", "vomma", "hessian", "hess")  # second derivatives, which no fit takes
-DIFFERENTIALS: Final = re.compile(r"d_?[a-z0-9]+([_/ ]+d_?[a-z0-9]+)|d[a-z]{1,2}d[a-z][0-9]?|d[a-z0-9]+ */ *[a-z0-9]+")
+DIFFERENTIALS: Final = re.compile(r"d_[a-z0-9]+_d_[a-z0-9]+|d[a-z0-9_ ]+/ *d[a-z0-9_]+|d[a-z]d[a-z][0-9]?")
 
 
 def label_guess(column: str, inputs: Sequence[str], outputs: Sequence[str]) -> str | None:
@@ -40,7 +40,8 @@ def label_guess(column: str, inputs: Sequence[str], outputs: Sequence[str]) -> s
     words = [word for word in re.split(r"[^a-z]+", name) if word in WORDS]
     if words:
         sign, candidates = WORDS[words[0]]
-        near = [wrt for wrt in inputs if wrt.lower() in candidates or _letters(name).endswith(_letters(wrt))]
+        told = re.split(r"[^a-z0-9]+", name)
+        near = [wrt for wrt in inputs if wrt.lower() in candidates or wrt.lower() in told]
         return f"{sign}{output}:{near[0] if len(near) == 1 else only}"
     return f"{output}:{only}" if DIFFERENTIALS.fullmatch(name) else None
 

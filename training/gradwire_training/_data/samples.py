@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,8 @@ from gradwire_training._data.read import read_columns
 from gradwire_training._data.replicates import replicates_note
 from gradwire_training._data.roles import Names, Roles
 from gradwire_training._data.truth import Truth
+
+Species: TypeAlias = "Mapping[str, Sequence[str]]"  # by input, one for each atom
 
 LONE_INPUT: Final = "x"  # the name of an input that comes as a plain array
 LONE_OUTPUT: Final = "f"  # the name of an output that comes as a plain array
@@ -62,6 +64,7 @@ class Samples:
         y_dot: the derivatives along it, sum of dy/dx x_dot over the inputs: output -> array of the output's
             shape. Several directions at one point are several rows.
         units: input or output -> physical unit, ``"1"`` for a pure number; the card shows them.
+        species: of an input ``(atoms, 3)``, the species of every atom in its order; the card shows them.
         aliases: name -> the derivative that people call so, and its sign or factor: ``{"forces": Alias("energy",
             "positions", -1)}``. Reports and the card show them; ``dydx`` holds derivatives as they are.
         provenance: the problem that made them, if any.
@@ -74,6 +77,7 @@ class Samples:
         x_dot: the directions by input; empty where there are none.
         y_dot: the derivatives along them by output.
         units: by name, as far as known.
+        species: by input, as far as known.
         aliases: derivatives by the names that people give them.
         count: number of rows.
         provenance: see the argument.
@@ -81,10 +85,10 @@ class Samples:
     Raises:
         DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name,
             text, infinity anywhere, or NaN among the inputs, or in a direction whose derivative is known.
-        UsageError: names that a package cannot have, or units or aliases of something else.
+        UsageError: names that a package cannot have, or units, species or aliases of something else.
     """
 
-    __slots__ = ("_notes", "aliases", "count", "dydx", "provenance", "units", "x", "x_dot", "y", "y_dot")
+    __slots__ = ("_notes", "aliases", "count", "dydx", "provenance", "species", "units", "x", "x_dot", "y", "y_dot")
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Samples:
         x_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         y_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         units: Mapping[str, str] | None = None,
+        species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
         provenance: Provenance | None = None,
         notes: Sequence[str] = (),
@@ -108,6 +113,7 @@ class Samples:
         self.y_dot: Table = read_tangents("y_dot", y_dot, self.y)
         self.provenance = provenance
         self.units: dict[str, str] = _units(units, self)
+        self.species: dict[str, list[str]] = _species(species, self)
         self.aliases: dict[str, Alias] = dict(aliases or {})
         check_aliases(self.aliases, list(self.x), list(self.y))
         self._notes = tuple(notes)
@@ -164,6 +170,7 @@ class Samples:
         columns: Mapping[ColumnKey, ArrayLike],
         *,
         units: Mapping[str, str] | None = None,
+        species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
         provenance: Provenance | None = None,
         notes: Sequence[str] = (),
@@ -186,6 +193,7 @@ class Samples:
             x_dot=tables["x_dot"] or None,
             y_dot=tables["y_dot"] or None,
             units=units,
+            species=species,
             aliases=aliases,
             provenance=provenance,
             notes=notes,
@@ -198,6 +206,7 @@ class Samples:
         *,
         prefix: str = "",
         units: Mapping[str, str] | None = None,
+        species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
         provenance: Provenance | None = None,
     ) -> Samples:
@@ -207,6 +216,7 @@ class Samples:
             arrays: by name; those that are not columns of these samples are ignored.
             prefix: of the names of these samples.
             units: input or output -> unit.
+            species: of an input ``(atoms, 3)``, one for each atom.
             aliases: derivatives by the names that people give them.
             provenance: the problem that made them, if any.
 
@@ -216,7 +226,7 @@ class Samples:
         names = [name for name in arrays if name.startswith(prefix)]
         keys = {name: ColumnKey.from_file_name(name.removeprefix(prefix)) for name in names}
         columns = {key: arrays[name] for name, key in keys.items() if key is not None}
-        return cls.from_columns(columns, units=units, aliases=aliases, provenance=provenance)
+        return cls.from_columns(columns, units=units, species=species, aliases=aliases, provenance=provenance)
 
     @classmethod
     def concat(cls, parts: Sequence[Samples]) -> Samples:
@@ -238,7 +248,9 @@ class Samples:
             for key, shape in shapes.items()
         }
         first = parts[0]
-        return cls.from_columns(columns, units=first.units, aliases=first.aliases, provenance=first.provenance)
+        return cls.from_columns(
+            columns, units=first.units, species=first.species, aliases=first.aliases, provenance=first.provenance
+        )
 
     def __repr__(self) -> str:
         derivatives = [derivative_name(output, wrt) for output, by_input in self.dydx.items() for wrt in by_input]
@@ -303,7 +315,12 @@ class Samples:
 
     def _with(self, columns: Mapping[ColumnKey, NDArray[np.float64]], notes: Sequence[str]) -> Samples:
         return Samples.from_columns(
-            columns, units=self.units, aliases=self.aliases, provenance=self.provenance, notes=notes
+            columns,
+            units=self.units,
+            species=self.species,
+            aliases=self.aliases,
+            provenance=self.provenance,
+            notes=notes,
         )
 
 
@@ -340,6 +357,16 @@ def _units(units: Mapping[str, str] | None, samples: Samples) -> dict[str, str]:
         raise UsageError(f"units names {unknown[0]!r}, the samples have {names}: use one of those")
     known = {} if samples.provenance is None else samples.provenance.truth.units
     return known | dict(units or {})
+
+
+def _species(species: Species | None, samples: Samples) -> dict[str, list[str]]:
+    counts = {name: column.shape[1] for name, column in samples.x.items()}
+    for name, kinds in (species or {}).items():
+        if counts.get(name) != len(kinds):
+            raise UsageError(
+                f"{len(kinds)} species of {name!r}, the inputs have so many atoms: {counts}; give one for each, in order"
+            )
+    return {name: list(kinds) for name, kinds in (species or {}).items()}
 
 
 def _check_directions(samples: Samples) -> None:

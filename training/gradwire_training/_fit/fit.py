@@ -12,6 +12,7 @@ from typing import Any, Final
 import keras
 
 from gradwire._errors import DataError, UsageError
+from gradwire_export import right_gradients
 from gradwire_training import optimizers
 from gradwire_training._data import Samples, Stream
 from gradwire_training._fit.evaluation import compare
@@ -106,7 +107,10 @@ def fit(
     if file is not None:
         monitor.use_checkpoint(file, resume=resume)
     try:
-        request.optimizer.minimize(objective, monitor, steps=request.most_steps)
+        with (
+            right_gradients()
+        ):  # TensorFlow's lead astray where derivatives are fitted: LayerNormalization's second ones
+            request.optimizer.minimize(objective, monitor, steps=request.most_steps)
     except KeyboardInterrupt:
         monitor.status = "interrupted"
     taken = monitor.seconds

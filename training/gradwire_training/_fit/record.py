@@ -103,6 +103,7 @@ def read(path: str | Path) -> SavedFit:
             samples=Samples.from_arrays(
                 columns,
                 units=trained.get("units", {}),
+                species=trained.get("species", {}),
                 aliases={
                     name: Alias(entry["output"], entry["input"], entry["factor"])
                     for name, entry in record.get("aliases", {}).items()

@@ -138,6 +138,7 @@ def _trained(result: Result) -> dict[str, Any]:
             "stream": None if stream is None else {"rows": stream.count, **stream.settings()},
         },
         "units": samples.units,
+        "species": samples.species,
         "network": _network(result.model),
         "loss": request.loss.settings(),
         "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
@@ -178,6 +179,7 @@ def _tensor(result: Result, tensor: BoundTensor, domain: Domain | None = None) -
         dtype=result.request.dtype if tensor.is_floating else tensor.dtype,
         shape=tensor.shape,
         unit=result.request.samples.units.get(tensor.name),
+        species=None if (species := result.request.samples.species.get(tensor.name)) is None else tuple(species),
         domain=domain,
     )
 

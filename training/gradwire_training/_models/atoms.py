@@ -59,8 +59,8 @@ def atoms(
     Args:
         samples: with one input ``(atoms, 3)`` and one scalar output. The mean and standard deviation of the output, c
             and s, and those of the logarithms of the distances are part of the model.
-        species: the species of every atom, such as ``["O", "H", "H"]``, in the order of the samples; by default all
-            alike.
+        species: the species of every atom, such as ``["O", "H", "H"]``, in the order of the samples; by default
+            the samples' own, or all alike.
         powers: how many powers of the distances.
         widths: units of the hidden layers of rho.
         activation: Keras's name of their activation; with a kink the energy has no second derivative.
@@ -76,7 +76,7 @@ def atoms(
     """
     name, positions, energy = _columns(samples)
     count = positions.shape[1]
-    kinds = _kinds(species, count)
+    kinds = _kinds(samples.species.get(name) if species is None else species, count)
     starts, hidden = initializers(seed), check_activation(activation)
     exponents: Any = keras.initializers.RandomUniform(*EXPONENTS, seed=next(starts).seed)
     by_power = keras.layers.Dense(size_of("powers", powers), "exponential", kernel_initializer=exponents)
@@ -205,7 +205,11 @@ def _columns(samples: Samples) -> tuple[str, NDArray[np.float64], str]:
 
 
 def is_of_atoms(row: Sequence[int]) -> bool:
-    """Whether a row may be the positions of atoms, ``(atoms, 3)``."""
+    """Return whether rows of a shape may be the positions of atoms, ``(atoms, 3)``.
+
+    Args:
+        row: the shape of a row.
+    """
     return tuple(row[1:]) == (SPACE,) and row[0] > 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Final, TypeAlias, final
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-from gradwire_export import row_derivatives
+from gradwire_export import has_variances, row_derivatives
 from gradwire_training._data import Samples, Stream, Table
 from gradwire_training._models import BatchStatistics, Feature, IoBinding, array_of, features_of, units_of
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
@@ -164,6 +165,12 @@ class Objective:
     def _note_statistics(self, what: str) -> None:
         self.notes.append(f"the statistics of BatchNormalization {self.features.names(Feature.STATISTICS)} {what}")
 
+    @cached_property
+    def _has_variances(self) -> bool:
+        """Whether the model normalises over its features: TensorFlow has then wrong second derivatives by default."""
+        specs = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in self.data.x.items()}
+        return has_variances(lambda x: self.binding.call(self.model, x, training=False), specs)
+
     def _probe(self, training: bool) -> dict[str, Any]:
         rows = range(min(PROBED_ROWS, self.count + self.anchors))
         x = {name: column[: len(rows)] for name, column in self.data.x.items()}
@@ -213,9 +220,13 @@ class Objective:
 
     def _residuals(self, data: Data) -> tuple[list[Any], dict[str, Any]]:
         """Return every term's residuals, and the model's values."""
-        values, derivatives = row_derivatives(
-            lambda x: self.binding.call(self.model, x, training=self._training), data.x, self._wrt, self._shapes
-        )
+
+        def call(x: Any) -> Any:
+            return self.binding.call(self.model, x, training=self._training)
+
+        # What layers add to the loss does not leave a graph of the model's own.
+        own_graph = self._wrt and Feature.LOSSES not in self.features and self._has_variances
+        values, derivatives = row_derivatives(tf.function(call) if own_graph else call, data.x, self._wrt, self._shapes)
         residuals = [
             self._residual(term, factor, labels, term.predict(values, derivatives, data.directions))
             for term, labels, factor in zip(self.terms, data.labels, self._factors, strict=True)

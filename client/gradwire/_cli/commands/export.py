@@ -10,7 +10,15 @@ import typer
 
 from gradwire._cli.choices import Compiler
 from gradwire._cli.console import note, say
-from gradwire._cli.io import read_columns, read_derivatives, read_domain, read_names, read_pairs, read_units
+from gradwire._cli.io import (
+    read_columns,
+    read_derivatives,
+    read_domain,
+    read_names,
+    read_pairs,
+    read_shapes,
+    read_units,
+)
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed
 from gradwire._package import HESSIAN, HVP, SIGNATURES
@@ -19,7 +27,7 @@ NAME: Final = "export"
 
 
 def command(
-    source: Annotated[Path, typer.Argument(help="Result of `gradwire train`, a .keras file, or a SavedModel.")],
+    source: Annotated[Path, typer.Argument(help="Result of `gradwire train`, a .keras or .h5 file, or a SavedModel.")],
     to: Annotated[Path, typer.Option("--to", help="Directory of the model; the package becomes its next version.")],
     wrt: Annotated[
         str | None,
@@ -55,6 +63,10 @@ def command(
     ] = None,
     domain: Annotated[list[str] | None, typer.Option(help="NAME=LOWER:UPPER, if the source has no domain.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNIT, if the source has no units.")] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZE,…: row shape of an input that leaves sizes open, such as x=12,3."),
+    ] = None,
     signature: Annotated[
         str | None, typer.Option(help="Signature of a SavedModel to export. Default: serving_default.")
     ] = None,
@@ -106,6 +118,7 @@ def command(
             units=read_units(units),
             signature=signature,
             tags=read_names("tags", tags),
+            shapes=read_shapes(shape),
             compile=compiler and compiler.value,
             unsafe_lambda=unsafe_lambda,
             replace_contract=replace_contract,

@@ -12,6 +12,7 @@ from gradwire._cli.io.points import (
     read_names,
     read_pairs,
     read_points,
+    read_shapes,
     read_units,
     split_quoted,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "read_names",
     "read_pairs",
     "read_points",
+    "read_shapes",
     "read_units",
     "split_quoted",
     "verdict",

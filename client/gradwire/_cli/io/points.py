@@ -86,6 +86,21 @@ def read_domain(texts: Sequence[str] | None) -> dict[str, tuple[float, float]]:
     return domain
 
 
+def read_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read ``--shape`` options, ``x=12,3``: the shape of one row of an input.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, sizes = _split(text)
+        if not all(size.strip().isdecimal() for size in sizes.split(",")):
+            raise UsageError(f"--shape {text!r}: expected NAME=SIZE,… of one row, such as x=12,3")
+        shapes[name] = tuple(int(size) for size in sizes.split(","))
+    return shapes
+
+
 def read_units(texts: Sequence[str] | None) -> dict[str, str]:
     """Read ``--units`` options, ``spot=USD`` or ``spot=USD,vol=1``.
 

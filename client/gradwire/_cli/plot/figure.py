@@ -1,10 +1,11 @@
-"""Slices as an image: a column per slice, values above and derivatives below."""
+"""Slices as an image: a column per slice; for each output an axis of values, and one of derivatives below."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Final
 
 from gradwire._cli.plot.slices import Line, Slice
@@ -13,7 +14,7 @@ from gradwire._extras import import_extra
 
 EXTRA: Final = "plot"
 WIDTH: Final = 4.2  # inches of a column
-HEIGHT: Final = 6.0
+HEIGHT: Final = 3.0  # of an axis
 DPI: Final = 150
 STYLES: Final = ("-", "--", ":")  # so that a line shows beneath another
 COLORS: Final = (
@@ -24,7 +25,8 @@ COLORS: Final = (
     "#a8861f",
     "#5a5a5a",
 )  # distinct in grey print, too
-MOST_IN_TITLE: Final = 40  # characters of the fixed elements; more would run into the next column
+LABEL_WIDTH: Final = 28  # characters of a line beside an axis
+TITLE_WIDTH: Final = 46  # characters of a line of the fixed elements; more would run into the next column
 
 
 def save(title: str, slices: Sequence[Slice], to: Path) -> None:
@@ -39,20 +41,28 @@ def save(title: str, slices: Sequence[Slice], to: Path) -> None:
         MissingExtra: matplotlib is not installed.
         DataError: the file cannot be written.
     """
-    figures = import_extra("matplotlib.figure", EXTRA)
-    figure = figures.Figure(figsize=(WIDTH * max(len(slices), 1.4), HEIGHT), layout="constrained")
-    figure.suptitle(_literal(title))
-    axes = figure.subplots(2, len(slices), squeeze=False, sharex="col")
-    for column, each in enumerate(slices):
-        above, below = axes[0][column], axes[1][column]
-        above.set_title(_literal(_wrapped(each.fixed)), fontsize="small", color="0.35")
-        _draw(above, each, each.values)
-        _draw(below, each, each.derivatives)
-        below.set_xlabel(_literal(f"{each.along} [{each.unit}]" if each.unit else each.along))
+    figure = figure_of(title, slices)
     try:
         figure.savefig(to, dpi=DPI)
     except OSError as error:
         raise DataError(f"cannot write {to}: {error}") from error
+
+
+def figure_of(title: str, slices: Sequence[Slice]) -> Any:
+    """Draw slices as a figure (see ``save``)."""
+    figures = import_extra("matplotlib.figure", EXTRA)
+    outputs = list(dict.fromkeys(line.output for each in slices for line in each.values))
+    rows = 2 * len(outputs)
+    figure = figures.Figure(figsize=(WIDTH * max(len(slices), 1.4), HEIGHT * rows), layout="constrained")
+    figure.suptitle(_literal(title))
+    axes = figure.subplots(rows, len(slices), squeeze=False, sharex="col")
+    for column, each in enumerate(slices):
+        axes[0][column].set_title(_literal(fill(each.fixed, TITLE_WIDTH)), fontsize="small", color="0.35")
+        for index, output in enumerate(outputs):
+            for row, lines in ((2 * index, each.values), (2 * index + 1, each.derivatives)):
+                _draw(axes[row][column], each, [line for line in lines if line.output == output])
+        axes[-1][column].set_xlabel(_literal(_with_unit(each.along, each.unit)))
+    return figure
 
 
 def _draw(axes: Any, each: Slice, lines: Sequence[Line]) -> None:
@@ -60,16 +70,17 @@ def _draw(axes: Any, each: Slice, lines: Sequence[Line]) -> None:
         axes.plot(each.x, line.y, color=color, label=_literal(line.label), linewidth=1.6, linestyle=style)
     axes.grid(visible=True, color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(lines) == 1:
-        axes.set_ylabel(_literal(lines[0].label))
-    elif lines:
-        axes.legend(edgecolor="none", framealpha=0.9, fontsize="small")
-    else:
+    if not lines:
         axes.text(0.5, 0.5, "no derivative", transform=axes.transAxes, ha="center", color="0.5")
+        return
+    label = _with_unit(lines[0].label if len(lines) == 1 else lines[0].name, lines[0].unit)
+    axes.set_ylabel(_literal(fill(label, LABEL_WIDTH)))
+    if len(lines) > 1:
+        axes.legend(edgecolor="none", framealpha=0.9, fontsize="small")
 
 
-def _wrapped(text: str) -> str:
-    return text if len(text) <= MOST_IN_TITLE else text[: MOST_IN_TITLE - 1] + "…"
+def _with_unit(label: str, unit: str) -> str:
+    return f"{label} [{unit}]" if unit else label
 
 
 def _literal(text: str) -> str:

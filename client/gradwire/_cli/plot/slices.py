@@ -16,15 +16,27 @@ from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, b
 from gradwire._tables import column_names
 
 MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
+MOST_FIXED: Final = 12  # fixed elements that are named: more are counted
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One element of an output or of a derivative along a slice: its label and ``(points,)``."""
+    """One element of an output, or of its derivative, along a slice.
+
+    Attributes:
+        label: of the element.
+        y: ``(points,)``.
+        output: whose element or derivative it is.
+        name: of the output or of the derivative, for an axis that several elements share.
+        unit: of both; empty where it is unknown, or for pure numbers.
+    """
 
     label: str
     y: NDArray[np.float64]
+    output: str
+    name: str
+    unit: str
 
 
 @final
@@ -100,7 +112,7 @@ def slices(
                 along=label,
                 unit=_unit(tensor),
                 x=lines[label][tensor.name].reshape(points, -1)[:, place].astype(np.float64),
-                values=tuple(line for output in card.outputs for line in _lines(output.name, arrays)),
+                values=tuple(line for output in card.outputs for line in _lines(output, arrays)),
                 derivatives=tuple(
                     line for output in card.outputs for line in _derivatives(card, output, tensor, place, arrays)
                 ),
@@ -139,10 +151,13 @@ def _points(
     return rows
 
 
-def _lines(name: str, arrays: Mapping[str, NDArray[np.float64]]) -> list[Line]:
-    array = arrays[name]
+def _lines(output: CardTensor, arrays: Mapping[str, NDArray[np.float64]]) -> list[Line]:
+    name, array = output.name, arrays[output.name]
     elements = array.reshape(len(array), -1)
-    return [Line(label, elements[:, i]) for i, label in enumerate(column_names(name, array.shape[1:])[:MOST_LINES])]
+    return [
+        Line(label, elements[:, i], name, name, _unit(output))
+        for i, label in enumerate(column_names(name, array.shape[1:])[:MOST_LINES])
+    ]
 
 
 def _derivatives(
@@ -155,7 +170,17 @@ def _derivatives(
     size = math.prod(_row(tensor))
     elements = arrays[name].reshape(len(arrays[name]), -1, size)[:, :MOST_LINES, place]
     columns = column_names(name, arrays[name].shape[1:])[place::size]
-    return [Line(label, elements[:, i]) for i, label in enumerate(columns[:MOST_LINES])]
+    unit = _quotient(output.unit, tensor.unit)
+    return [Line(label, elements[:, i], output.name, name, unit) for i, label in enumerate(columns[:MOST_LINES])]
+
+
+def _quotient(unit: str | None, wrt: str | None) -> str:
+    """The unit of a derivative: ``USD/year``, ``1/s``; empty where one is unknown, or the two are the same."""
+    if unit is None or wrt is None or unit == wrt:
+        return ""
+    if wrt == "1":
+        return unit
+    return f"{unit}/({wrt})" if set(wrt) & set("/*· ") else f"{unit}/{wrt}"
 
 
 def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
@@ -167,7 +192,8 @@ def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
         )
         if label != along
     ]
-    return ", ".join(shown[:MOST_LINES]) + (", …" if len(shown) > MOST_LINES else "")
+    more = len(shown) - MOST_FIXED
+    return ", ".join(shown[:MOST_FIXED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _unit(tensor: CardTensor) -> str:

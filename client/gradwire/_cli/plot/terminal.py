@@ -42,16 +42,17 @@ def draw(each: Slice, width: int) -> Text:
     columns = max(NARROWEST, min(width, WIDEST) - MARGIN)
     label = f"{each.along} [{each.unit}]" if each.unit else each.along
     text = plain(f"along {label}{f', at {each.fixed}' if each.fixed else ''}\n")
-    for lines, several in ((each.values, "values"), (each.derivatives, "derivatives")):
-        if lines:
-            text.append_text(_chart(plotille, label, each.x, lines, several, columns))
+    for output in dict.fromkeys(line.output for line in each.values):
+        for lines in (each.values, each.derivatives):
+            if of_output := [line for line in lines if line.output == output]:
+                text.append_text(_chart(plotille, label, each.x, of_output, columns))
     return text
 
 
-def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], several: str, columns: int) -> Text:
+def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], columns: int) -> Text:
     figure = plotille.Figure()
     figure.width, figure.height, figure.color_mode = columns, HEIGHT, "names"
-    figure.x_label, figure.y_label = along, lines[0].label if len(lines) == 1 else several
+    figure.x_label, figure.y_label = along, lines[0].label if len(lines) == 1 else lines[0].name
     figure.origin = False  # its lines would look like data
     figure.x_ticks_fkt = figure.y_ticks_fkt = _tick
     figure.set_x_limits(float(x.min()), float(x.max()))
@@ -60,7 +61,8 @@ def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], several: st
         finite = np.isfinite(line.y)
         if finite.any():
             figure.plot(x[finite].tolist(), line.y[finite].tolist(), lc=color)
-        heading.append_text(plain(f"  ── {line.label}")).stylize(color, len(heading) - len(line.label) - 5)
+        label = f"{line.label} [{line.unit}]" if line.unit else line.label
+        heading.append_text(plain(f"  ── {label}")).stylize(color, len(heading) - len(label) - 5)
     return heading.append("\n").append_text(Text.from_ansi(figure.show())).append("\n")
 
 

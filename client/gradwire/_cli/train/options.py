@@ -15,6 +15,7 @@ from gradwire._errors import UsageError
 
 OF_PROBLEM: Final = "For a built-in problem"
 OF_FILE: Final = "For a file"
+ATOMS: Final = "atoms"  # the network of ``--network atoms``
 HOLDOUT: Final = 0.2  # enough to measure errors on, and four fifths of the labels are left to learn from
 
 
@@ -48,7 +49,15 @@ class TrainOptions:
         float, _of_problem("Gaussian noise added to the labels, in standard deviations of each label.", min=0)
     ] = 0.0
     network: Annotated[
-        str | None, typer.Option(help="Units of the hidden layers, such as 20,20. Default: the problem's.")
+        str | None,
+        typer.Option(
+            help="Units of the hidden layers, such as 20,20; or atoms, for a file whose input is (atoms, 3). "
+            "Default: the problem's."
+        ),
+    ] = None
+    species: Annotated[
+        str | None,
+        _of_file("Species of every atom for --network atoms, such as O,H,H. Default: the file's, or all alike."),
     ] = None
     activation: Annotated[
         Activation | None, typer.Option(help="Activation of the hidden layers. Default: the problem's.")
@@ -97,18 +106,24 @@ class TrainOptions:
         return bool(Path(self.source).suffix) or "/" in self.source or "\\" in self.source
 
     @property
+    def is_of_atoms(self) -> bool:
+        """Whether the network is that of atoms."""
+        return self.network == ATOMS
+
+    @property
     def layers(self) -> dict[str, Any]:
-        """Overrides of the network, as arguments of ``gradwire_training.mlp``.
+        """Overrides of the network, as arguments of ``gradwire_training.mlp`` or ``networks.atoms``.
 
         Raises:
             UsageError: ``--network`` is not a list of positive integers.
         """
         layers: dict[str, Any] = {}
-        if self.network is not None:
+        if self.network is not None and not self.is_of_atoms:
             parts = [part.strip() for part in self.network.split(",")]
             if not all(part.isdecimal() and int(part) > 0 for part in parts):
                 raise UsageError(
-                    f"--network {self.network!r}, expected the number of units of each hidden layer, such as 20,20"
+                    f"--network {self.network!r}, expected the number of units of each hidden layer, such as 20,20, "
+                    f"or {ATOMS}"
                 )
             layers["widths"] = tuple(map(int, parts))
         if self.activation is not None:
@@ -125,12 +140,16 @@ class TrainOptions:
         if self.is_file:
             kind, foreign = "file", ("samples", "spacing", "exact", "noise")
         else:
-            kind, foreign = "built-in problem", ("inputs", "outputs", "derivatives", "ignore", "units")
+            kind, foreign = "built-in problem", ("inputs", "outputs", "derivatives", "ignore", "units", "species")
         for name in foreign:
             if getattr(self, name):
                 raise UsageError(f"--{name} does not apply to {self.source}, a {kind}: leave it out")
         if self.decimal != "." and not self.is_file:
             raise UsageError(f"--decimal does not apply to {self.source}, a {kind}: leave it out")
+        if self.is_of_atoms and not self.is_file:
+            raise UsageError(f"--network {ATOMS} is for a file; {self.source} has a network of its own: leave it out")
+        if self.species is not None and not self.is_of_atoms:
+            raise UsageError(f"--species is for --network {ATOMS}: give both, or leave it out")
         if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
             raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
 

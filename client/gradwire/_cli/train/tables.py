@@ -12,6 +12,7 @@ from gradwire._cli.console import note, number, say, table
 from gradwire._cli.lazy_imports import import_heavy
 
 PROBLEM_COLUMNS: Final = ("problem", "inputs -> outputs", "function", "samples", "source")
+MOST_UNMEASURED: Final = 12  # derivatives without an error in the table of the command; the card has all
 ERROR_COLUMNS: Final = (
     "error of",
     "unit",
@@ -81,5 +82,7 @@ def _error_rows(summary: Any) -> Iterator[tuple[str, ...]]:
     for row in summary.errors:
         errors = (row.max, row.rmse, row.relative, row.training_rmse)
         yield row.name, row.unit or "-", *map(number, errors), row.labels
-    for row in summary.unmeasured:
+    for row in summary.unmeasured[:MOST_UNMEASURED]:
         yield row.name, row.unit or "-", "-", "-", "-", number(row.training_rmse), row.labels
+    if more := summary.unmeasured[MOST_UNMEASURED:]:
+        yield f"{len(more)} more", "-", "-", "-", "-", "-", " or ".join(dict.fromkeys(row.labels for row in more))

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note
 from gradwire._cli.io import read_columns, read_derivatives, read_units, split_quoted
 from gradwire._cli.train.options import TrainOptions
 from gradwire._errors import UsageError
+from gradwire._extras import import_extra
+
+XYZ: Final = (".xyz", ".extxyz")  # files that know the species
+ATOMS_STEPS: Final = 1_000  # some 20 seconds for six atoms
 
 
 @final
@@ -88,21 +92,51 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
     else:
         note(f"fitting {samples.count:,} rows; {validation.count:,} rows are held out to measure errors on")
     in_memory = samples.samples if is_stream else samples
-    model = training.mlp(
-        inputs={name: column.shape[1:] for name, column in in_memory.x.items()},
-        outputs={name: column.shape[1:] for name, column in in_memory.y.items()},
-        seed=options.seed,
-        scale=in_memory,
-        **layers,
-    )
+    if options.is_of_atoms:
+        model = training.networks.atoms(in_memory, seed=options.seed, **layers)
+    else:
+        _note_coordinates(training, in_memory)
+        model = training.mlp(
+            inputs={name: column.shape[1:] for name, column in in_memory.x.items()},
+            outputs={name: column.shape[1:] for name, column in in_memory.y.items()},
+            seed=options.seed,
+            scale=in_memory,
+            **layers,
+        )
     outputs = list(in_memory.y)
     name = outputs[0] if len(outputs) == 1 else options.to.name
-    return Task(name=name, samples=samples, model=model, loss=loss, validation=validation)
+    # No chain of layers: lm would take its Jacobian by a tape, seconds a step; and adam would come half as far.
+    optimizer = "lbfgs" if options.is_of_atoms and not is_stream else OptimizerName.AUTO.value
+    steps = ATOMS_STEPS if optimizer != OptimizerName.AUTO.value else None
+    return Task(
+        name=name, samples=samples, model=model, loss=loss, validation=validation, optimizer=optimizer, steps=steps
+    )
+
+
+def _note_coordinates(training: Any, samples: Any) -> None:
+    """Say what a perceptron of positions is not."""
+    for name, column in samples.x.items():
+        if training.networks.is_of_atoms(column.shape[1:]):
+            note(
+                f"{name} has rows {column.shape[1:]}, perhaps atoms: this network is not invariant under translations, "
+                "rotations or permutations of them; --network atoms is"
+            )
+
+
+def _species(options: TrainOptions, path: Path, inputs: Sequence[str]) -> dict[str, list[str]]:
+    """Return the species that were given, or those of an extended XYZ file, by the first input."""
+    if options.species is not None:
+        return {inputs[0]: [kind.strip() for kind in options.species.split(",")]}
+    if options.is_of_atoms and path.suffix in XYZ:
+        frame = import_extra("ase.io", "ase").read(path, index=0, format="extxyz")
+        return {inputs[0]: frame.get_chemical_symbols()}
+    return {}
 
 
 def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
     """Read a file that fits into memory; return the samples, the rows held out, and the loss."""
     table, pins = training.Samples.read(path, **columns, decimal=options.decimal), None
+    table.species.update(_species(options, path, list(table.x)))
     labels = f"{table.value_labels:,} values and {table.derivative_labels:,} derivatives"
     kind = _loss_kind(training, table, options)
     _note_rows(path, f"{table.count:,} rows with {labels}", kind, table.notes)

@@ -51,7 +51,7 @@ def open_file(path: Path, decimal: str) -> Table:
     others = [name for name, kind in kinds.items() if kind not in (pa.int64(), pa.float64(), pa.null())]
     text = read(include_columns=others, column_types=dict.fromkeys(others, pa.string())) if others else table
     arrays = [_typed(text.column(name), decimal) if name in others else table.column(name) for name in columns]
-    return in_memory(path, pa.Table.from_arrays(arrays, names=names))
+    return in_memory(path, pa.Table.from_arrays(arrays, names=names), decimal)
 
 
 def _typed(column: Any, decimal: str) -> Any:

@@ -21,6 +21,7 @@ from gradwire_training._report.figures.figure import (
     Plot,
     legend,
     single,
+    with_unit,
 )
 
 Array: TypeAlias = "NDArray[np.float64]"
@@ -65,6 +66,7 @@ class _Function:
     name: str  # as in "f" or "df/dx"
     formula: str  # of the truth, or "the held-out rows" and the like
     color: str
+    unit: str | None
     expected: Array  # at the curve's x
     predicted: Array  # likewise
     fit: Array  # at even_x
@@ -77,6 +79,7 @@ class _Curve:
     """Everything that the plots of a curve show."""
 
     wrt: str
+    wrt_unit: str | None
     is_truth: bool
     x: Array  # where the truth is known
     even_x: Array  # evenly over the domain
@@ -111,6 +114,7 @@ class _Curve:
                 name,
                 formula,
                 color,
+                None if tensor is None else tensor.unit,
                 expected=_flat(None if tensor is None else tensor.expected, x),
                 predicted=_flat(None if tensor is None else tensor.predicted, x),
                 fit=_flat(fits.get(kind), even_x),
@@ -120,7 +124,9 @@ class _Curve:
         formula, derivative_formula = _formulas(result)
         value = function("value", output, formula, VALUE_COLOR)
         derivative = function("derivative", f"d{output}/d{wrt}", derivative_formula, DERIVATIVE_COLOR)
-        return cls(wrt, comparison.is_truth, x, even_x, sample_x, value, derivative)
+        return cls(
+            wrt, result.request.samples.units.get(wrt), comparison.is_truth, x, even_x, sample_x, value, derivative
+        )
 
 
 def _flat(column: NDArray[Any] | None, x: Array) -> Array:
@@ -137,7 +143,8 @@ def _formulas(result: Result) -> tuple[str, str]:
 
 
 def _draw_fit(curve: _Curve, function: _Function, title: str) -> Figure:
-    figure, axes = single(title, curve.wrt)
+    figure, axes = single(title, with_unit(curve.wrt, curve.wrt_unit))
+    axes.set_ylabel(with_unit(function.name, function.unit), parse_math=False)
     style: dict[str, Any] = {"color": TRUTH_COLOR, "label": function.formula}
     if curve.is_truth:
         axes.plot(curve.x, function.expected, linewidth=5, alpha=0.6, solid_capstyle="round", **style)
@@ -152,7 +159,8 @@ def _draw_fit(curve: _Curve, function: _Function, title: str) -> Figure:
 
 
 def _draw_errors(curve: _Curve) -> Figure:
-    figure, axes = single(f"Absolute error against {'the truth' if curve.is_truth else curve.value.formula}", curve.wrt)
+    title = f"Absolute error against {'the truth' if curve.is_truth else curve.value.formula}"
+    figure, axes = single(title, with_unit(curve.wrt, curve.wrt_unit))
     axes.set_yscale("log")
     style: dict[str, Any] = {"linewidth": 1.2} if curve.is_truth else {"linestyle": "", "marker": ".", "markersize": 5}
     every: list[Array] = []

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Final, final
 
 from matplotlib import rc_context
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 SIZE: Final = (7.2, 4.5)  # inches
+TITLE_WIDTH: Final = 72  # characters of a line
 DPI: Final = 150  # 1,080 pixels wide: sharp in a README on a dense screen
 # Blue, vermilion, green, purple and grey of Okabe and Ito: told apart by every eye, and on white and black paper.
 VALUE_COLOR: Final = "#0072b2"
@@ -72,11 +74,16 @@ def panels(rows: int, columns: int, *, size: tuple[float, float] = SIZE, **optio
     return figure, grid
 
 
+def with_unit(label: str, unit: str | None) -> str:
+    """Return the label of an axis: with its unit, unless that is unknown or the axis has pure numbers."""
+    return label if unit in (None, "1") else f"{label} [{unit}]"
+
+
 def single(title: str, x_label: str) -> tuple[Figure, Axes]:
-    """Return a figure of one panel."""
+    """Return a figure of one panel; a long title takes several lines."""
     figure, grid = panels(1, 1)
     axes = grid[0, 0]
-    axes.set_title(title, loc="left", color=INK, parse_math=False)
+    axes.set_title(fill(title, TITLE_WIDTH), loc="left", color=INK, parse_math=False)
     axes.set_xlabel(x_label, parse_math=False)
     return figure, axes
 

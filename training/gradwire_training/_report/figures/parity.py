@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any, Final
 
 import numpy as np
@@ -11,11 +12,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradwire_training._fit import Comparison, TensorComparison
-from gradwire_training._report.figures.figure import DERIVATIVE_COLOR, INK, TRUTH_COLOR, VALUE_COLOR, Plot, panels
+from gradwire_training._report.figures.figure import (
+    DERIVATIVE_COLOR,
+    INK,
+    TRUTH_COLOR,
+    VALUE_COLOR,
+    Plot,
+    panels,
+    with_unit,
+)
 
 ACROSS: Final = 3  # panels side by side: more are too small to read on a page
 MOST_PANELS: Final = 12  # of the tensors, those of the largest relative errors
 PANEL: Final = (3.6, 5.0)  # inches: the parity, and under it the errors
+TITLE_WIDTH: Final = 36  # characters of a line: more would run into the next panel
 MOST_POINTS: Final = 2_000  # of a panel, so that a page stays light: the worst, and others at random
 WORST: Final = 200
 
@@ -57,10 +67,11 @@ def _draw(tensors: Sequence[TensorComparison], color: str, word: str) -> Figure:
 
 def _panel(upper: Axes, lower: Axes, tensor: TensorComparison, color: str, word: str) -> None:
     expected, predicted, errors = _some(tensor)
-    label = tensor.name if tensor.unit in (None, "1") else f"{tensor.name} [{tensor.unit}]"
-    upper.set_title(label, loc="left", fontsize=10, color=INK, parse_math=False)
-    lower.set_xlabel(word)
-    upper.set_ylabel("model")
+    upper.set_title(
+        fill(with_unit(tensor.name, tensor.unit), TITLE_WIDTH), loc="left", fontsize=10, color=INK, parse_math=False
+    )
+    lower.set_xlabel(with_unit(word, tensor.unit), parse_math=False)
+    upper.set_ylabel(with_unit("model", tensor.unit), parse_math=False)
     lower.set_ylabel(f"model - {word}")
     if not expected.size:
         upper.annotate("no finite prediction", (0.5, 0.5), xycoords="axes fraction", ha="center", color=INK)
