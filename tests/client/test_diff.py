@@ -95,12 +95,13 @@ def test_float32_and_float64_are_compared_at_the_same_points(make_log: Callable[
 
 def test_what_the_cards_say(make_log: Callable[..., Model]):
     """Domain and units matter to a caller; errors and versions are told."""
-    x = replace(make_log().card.inputs[0], unit="USD", domain=Domain([0.5], [3.0]))
+    x = replace(make_log().card.inputs[0], unit="USD", species=("Ar",), domain=Domain([0.5], [3.0]))
     other = logarithm(make_log, inputs=(x,), errors=ERRORS, versions={"tensorflow": "2.22"})
     found = gradwire.diff(make_log(), other)
     assert {entry.what: (entry.first, entry.second) for entry in found.card if entry.matters} == {
         "signatures": (["card", "serving_default", "value"], ["card", "serving_default"]),
         "unit of x": (None, "USD"),
+        "species of x": (None, ("Ar",)),
         "domain of x": ([[0.1], [1.9]], [[0.5], [3.0]]),
     }
     assert {entry.what for entry in found.card if not entry.matters} == {

@@ -9,6 +9,7 @@ import pytest
 from gradwire._cli.choices import Activation, OptimizerName
 from gradwire._cli.io import read_columns, read_derivatives
 from gradwire._cli.train.options import TrainOptions
+from gradwire._cli.train.task import _species
 from gradwire._errors import UsageError
 
 TO = Path("build/result")
@@ -62,6 +63,22 @@ def test_the_network_of_atoms_is_for_files():
     for source, given in (("log", {"network": "atoms"}), ("a.npz", {"species": "O"}), ("log", {"species": "O"})):
         with pytest.raises(UsageError, match=r"--network atoms|--species"):
             TrainOptions(source, TO, **given).check()
+
+
+def test_species_are_given_or_those_of_an_extended_xyz_file(tmp_path):
+    """Of any other file the atoms are all alike unless the option says more."""
+    ase = pytest.importorskip("ase", reason="the client alone reads no extended XYZ")
+    io = pytest.importorskip("ase.io")
+    water = tmp_path / "water.xyz"
+    io.write(water, ase.Atoms("OH2", positions=[[0, 0, 0], [0, 0, 1], [0, 1, 0]]), format="extxyz")
+
+    def species(name, **given):
+        options = TrainOptions(str(tmp_path / name), TO, network="atoms", **given)
+        return _species(options, tmp_path / name, ["positions"])
+
+    assert species("water.xyz") == {"positions": ["O", "H", "H"]}
+    assert species("water.npz", species="O, H,H") == {"positions": ["O", "H", "H"]}
+    assert species("water.npz") == {}
 
 
 def test_weights_are_settings_of_a_loss_that_has_them():

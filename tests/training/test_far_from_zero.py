@@ -87,6 +87,14 @@ def test_columns_near_zero_keep_one_layer():
     np.testing.assert_array_equal(model.get_layer("c_scaled")(np.full((3, 1), 1.7e9, np.float32)), 0)
 
 
+@pytest.mark.parametrize("rows", [3, 7, 120])
+def test_a_constant_column_has_no_rows_to_tell_apart(rows):
+    """The mean of 0.2, 0.2, 0.2 is not 0.2 to the last bit, and that difference is no spread."""
+    x = np.linspace(0, 1, rows)
+    samples = Samples({"x": x, "c": np.full(rows, 0.2)}, {"f": x})
+    assert fit(_scaled(samples), samples, loss=Value(), steps=2).notes == ()
+
+
 @pytest.mark.parametrize("extra", [{}, {"t": OFFSETS}], ids=["sequential", "functional"])
 def test_units_are_those_of_all_scaling_layers(extra):
     """Behind a layer that only subtracts, the one that divides counts, also in a copy."""

@@ -28,7 +28,7 @@ class CardDifference:
         what: the entry: ``"domain of x"``.
         first: its value on the first card; None where it has none.
         second: its value on the second.
-        matters: whether a caller would notice: another signature, dtype, shape, unit or domain. Errors and the
+        matters: whether a caller would notice: another signature, dtype, shape, unit, species or domain. Errors and the
             version of TensorFlow are about how the package was made.
     """
 
@@ -149,6 +149,7 @@ def _card_differences(cards: tuple[Card, Card], models: tuple[Model, Model]) -> 
                 continue
             yield from _unless_same(f"{role[:-1]} {name}", _shape(a), _shape(b), matters=True)
             yield from _unless_same(f"unit of {name}", a.unit, b.unit, matters=True)
+            yield from _unless_same(f"species of {name}", a.species, b.species, matters=True)
             yield from _unless_same(f"domain of {name}", _domain(a), _domain(b), matters=True)
     derivatives = [
         [f"{output} wrt {wrt}" for output, by_wrt in card.derivatives.items() for wrt in by_wrt] for card in cards

@@ -38,6 +38,7 @@ def rounding_notes(samples: Samples, binding: IoBinding, dtype: str) -> list[str
             rounded[name] = column.astype(dtype).astype(np.float64)
         moved = np.abs(rounded[name] - column)
         _, spread = mean_and_deviation(column)
+        spread = np.where(np.ptp(column, axis=0) > 0, spread, 0.0)  # of a constant it is the rounding of its mean
         with np.errstate(divide="ignore", invalid="ignore"):
             part = np.nan_to_num(moved.max(axis=0) / np.where(spread > 0, spread, np.inf), nan=np.inf)
         worst = np.unravel_index(int(part.argmax()), part.shape)
