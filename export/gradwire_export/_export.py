@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import CheckFailed, PackageError, UsageError
@@ -33,7 +34,7 @@ from gradwire._package import (
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
-from gradwire_export._checks import CheckRows, check_package, complete_card
+from gradwire_export._checks import CheckRows, check_package, complete_card, drawn_text
 from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
@@ -102,6 +103,7 @@ def export(
     unsafe_lambda: bool = False,
     compile: str | None = None,  # noqa: A002 - the word that Keras and the command have for it
     keep_unproven: bool = False,
+    nan_guard: bool = False,
     derivatives: Mapping[str, Sequence[str]] | None = None,
     serve_aliases: bool = False,
     version: int | None = None,
@@ -129,7 +131,8 @@ def export(
             ``value`` and ``card``. By default all, but ``hessian`` only for at most 16 differentiated input elements.
         name: the model's name on the card; that of ``to`` by default.
         domain: ``{input: (lower, upper)}``, numbers or arrays of the input's row shape, where the source has none.
-            Unknown domains are checked on [-1, 1], those of integers on [0, 1].
+            A Keras Normalization layer knows the domain of what it normalises: mean ± 3 deviations. Unknown domains
+            are checked on [-1, 1], those of integers on [0, 1]. Bounds may coincide: such an input is constant.
         units: ``{input or output: unit}``, where the source has none.
         zeros: pairs (output, input) that are not connected and whose derivative is truly zero.
         signature: of a SavedModel, the one to export; ``serving_default`` by default.
@@ -139,6 +142,8 @@ def export(
             ``--xla_cpu_compilation_enabled=true``, which `gradwire serve` sets (docs/speed.md).
         keep_unproven: write signatures whose derivatives are not those of the values too. Only for gradients that are
             so on purpose, such as a straight-through estimator or a ``tf.stop_gradient``; the card says it.
+        nan_guard: return NaN for everything in a row of which an input is NaN. A model with a ReLU otherwise returns
+            numbers for such rows, because NaN > 0 is false. Other rows are unchanged, to the bit.
         derivatives: names that people have for derivatives, where the source has none: ``{"forces": ("-energy",
             "positions")}``, output and input, with a sign or a factor (``"0.01*px"``). They are the card's aliases.
         serve_aliases: ``serving_default`` returns them by those names too, beside the contract's.
@@ -175,15 +180,16 @@ def export(
         shapes=shapes,
     )
     aliases = _aliases(function, read, derivatives or {}, serve=serve_aliases)
+    bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
     with refused("the function cannot be differentiated"):
-        spec = replace(
-            package_spec(function, zeros, signatures),
-            xla=_uses_xla(compile, read),
-            aliases=aliases if serve_aliases else {},
-        )
-    for text in spec.warnings:
-        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
-    bounds = _domains({**read.domain, **(domain or {})}, function.inputs)
+        spec = package_spec(function, zeros, signatures)
+    spec = replace(
+        spec,
+        xla=_uses_xla(compile, read),
+        aliases=aliases if serve_aliases else {},
+        warnings=(*spec.warnings, *_constants(bounds, function.wrt)),
+        nan_guard=nan_guard,
+    )
     known_units = {**read.units, **(units or {})}
     card = Card(
         name=name or read.name or Path(to).name,
@@ -199,6 +205,8 @@ def export(
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    for text in spec.warnings:
+        warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     _require_known_units(card, units or {})
     target = _version_directory(Path(to), version)
     if not replace_contract:
@@ -267,6 +275,21 @@ def _domains(domain: Mapping[str, Any], specs: Mapping[str, tf.TensorSpec]) -> d
     return {name: Box.read(name, bounds, row_shape(specs[name])).domain for name, bounds in domain.items()}
 
 
+def _constants(domain: Mapping[str, Domain], wrt: Collection[str]) -> list[str]:
+    """Return a warning for each differentiated input whose domain has no room in some of its elements."""
+    texts: list[str] = []
+    for name in wrt:
+        if name in domain:
+            fixed = np.equal(domain[name].lower, domain[name].upper)
+            if fixed.any():
+                what = "is constant" if fixed.all() else f"has {int(fixed.sum())} constant elements of {fixed.size}"
+                texts.append(
+                    f"input {name!r} {what} in its domain: derivatives with respect to that are extrapolation, and no "
+                    "difference can check them"
+                )
+    return texts
+
+
 def _version_directory(base: Path, version: int | None) -> Path:
     """Return where a new version goes: after the highest by default; versions are never overwritten."""
     if version is None:
@@ -297,7 +320,7 @@ def _write_proved(
         if keep_unproven or not unproven:
             return written, left_out
         if needed := [name for name in unproven if not SIGNATURES[name].optional]:
-            raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec))
+            raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec) + drawn_text(_unknown(card)))
         left_out |= unproven
         spec = spec.without(unproven)
         card = replace(card, signatures=spec.signatures, second_derivatives=spec.second_derivatives)
@@ -310,6 +333,11 @@ def _unproven(card: Card) -> dict[str, str]:
     return dict(card.checks.get("proof", {}).get("unproven", {}))
 
 
+def _unknown(card: Card) -> list[str]:
+    """Return the floating-point inputs whose domain is not known."""
+    return [tensor.name for tensor in card.inputs if tensor.domain is None and "int" not in tensor.dtype]
+
+
 def _unproven_text(signature: str, reason: str, spec: PackageSpec) -> str:
     known = "".join(f"{text}; " for text in spec.warnings)
     return (
@@ -320,7 +348,7 @@ def _unproven_text(signature: str, reason: str, spec: PackageSpec) -> str:
 
 
 def _write(directory: Path, spec: PackageSpec, card: Card, left_out: Mapping[str, str]) -> Card:
-    rows = CheckRows.draw(spec, boxes_of(card, None))
+    rows = CheckRows.draw(spec, boxes_of(card, None), _unknown(card))
     _save(directory, spec, card)
     checks = check_package(directory, spec, rows) | {"left_out": dict(left_out)}
     sizes = card.compiled["batch_sizes"] if card.compiled else [1]

@@ -214,7 +214,6 @@ def test_domain_of_the_card_and_none(log: Model):
             gradwire.InputNameError,
             r"domain of \['y'\], expected inputs of the model: \['x'\]",
         ),
-        ({"domain": {"x": (1, 1)}}, gradwire.UsageError, "with room between"),
         ({"domain": {"x": (2, 1)}}, gradwire.UsageError, "lower <= upper"),
         ({"domain": {"x": (0, np.inf)}}, gradwire.UsageError, "finite bounds"),
         ({"domain": {"x": ([0, 1], 2)}}, gradwire.UsageError, "expected two numbers or arrays"),
@@ -224,6 +223,17 @@ def test_misuse(log: Model, kwargs: dict[str, Any], error: type[Exception], mess
     """A domain or a number of points that cannot be is told."""
     with pytest.raises(error, match=message):
         gradwire.verify(log, **kwargs)
+
+
+def test_an_input_that_cannot_vary(log: Model, make_multi: Callable[..., Model]):
+    """A domain of one point: a remark says that nothing can be differed there, and the rest is checked as ever."""
+    found = gradwire.verify(log, domain={"x": (1, 1)})
+    assert found.passed, found.failures
+    assert "x is constant in the domain" in found.checks[0].findings[0].note
+    assert found.derivatives == ()
+    some = gradwire.verify(make_multi(), domain={"t": (0.5, 0.5)})
+    assert some.passed, some.failures
+    assert {check.input for check in some.derivatives} == {"x"}
 
 
 def test_a_component_that_cannot_vary(make_multi: Callable[..., Model]):

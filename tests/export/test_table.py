@@ -126,7 +126,7 @@ def test_export_compared_every_signature(exported):
 def test_the_proof_passes(exported):
     """All checks of verify pass, and each had something to compare."""
     checks = exported.card.checks
-    names = ("taylor", "adjoint", "reference", "rows", "non_finite", "kinks")
+    names = ("taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special")
     failed = {name: checks[name] for name in names if not checks[name]["passed"]}
     assert failed == {}
     assert checks["proof"]["passed"]

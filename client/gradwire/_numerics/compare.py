@@ -52,8 +52,9 @@ def distance(actual: NDArray[Any], expected: NDArray[Any]) -> Floats:
 def worst_ratio(actual: Floats, expected: Floats, allowed: Floats) -> float:
     """Return the largest distance in units of what is allowed; elements that are finite in neither do not count."""
     neither = ~np.isfinite(actual) & ~np.isfinite(expected)
+    away = np.where(neither, 0.0, distance(actual, expected))
     with np.errstate(all="ignore"):
-        ratio = np.where(neither, 0.0, distance(actual, expected)) / allowed
+        ratio = np.where(away == 0, 0.0, away / allowed)  # nothing apart passes where nothing is allowed, too
     return float(np.nan_to_num(ratio, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 

@@ -63,16 +63,18 @@ class Remainders:
         """Fit log r over log h, by least squares on the smallest steps at which r is not rounding.
 
         The one step below joins them, at no less than rounding: there a piecewise linear f falls at once. The slope is
-        2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding.
+        2 for a right derivative of a smooth f, 1 for a wrong one; None where r is all rounding. Of a fit to five steps
+        and one to the smallest three the larger counts: where f bends sharply the law holds for the smallest alone, and
+        a wrong derivative shows there most.
         """
         steps, r = self.median_curve()
         above = np.median((np.abs(self.forward) / noise[:, None]).max(axis=2), axis=0) > ABOVE_ROUNDING
         if above.sum() < _LEAST_FIT:
             return None
         last = min(int(np.flatnonzero(above)[-1]) + 2, len(steps))
-        chosen = slice(max(0, last - _FIT), last)
-        floored = np.maximum(r[chosen], np.median(noise.max(axis=1)))
-        return float(np.polyfit(np.log(steps[chosen]), np.log(floored), 1)[0])
+        log_steps, log_r = np.log(steps), np.log(np.maximum(r, np.median(noise.max(axis=1))))
+        chosen = [slice(max(0, last - count), last) for count in (_FIT, _LEAST_FIT)]
+        return max(float(np.polyfit(log_steps[each], log_r[each], 1)[0]) for each in chosen)
 
     def disagreement(self, noise: Floats) -> Floats:
         """Compare df·v with the central difference, at the step where that is most accurate.

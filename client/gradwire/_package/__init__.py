@@ -29,7 +29,7 @@ from gradwire._package.contract import (
     second_derivative_shape,
     tangent_name,
 )
-from gradwire._package.domain import Box, boxes_of
+from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
 from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
 from gradwire._package.files import (
     CARD_FILE,
@@ -62,6 +62,7 @@ __all__ = [
     "SIGNATURES",
     "STRING",
     "TANGENT",
+    "UNKNOWN_BOUNDS",
     "VALUE",
     "VJP",
     "WARMUP_FILE",

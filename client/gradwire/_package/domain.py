@@ -93,7 +93,7 @@ def boxes_of(card: Card, domain: Mapping[str, Sequence[ArrayLike]] | None) -> di
 
     Raises:
         InputNameError: ``domain`` names an unknown input.
-        UsageError: bounds are not finite, have another shape, or enclose nothing.
+        UsageError: bounds are not finite, not ordered, or have another shape.
     """
     domain = domain or {}
     names = [tensor.name for tensor in card.inputs]
@@ -105,9 +105,7 @@ def boxes_of(card: Card, domain: Mapping[str, Sequence[ArrayLike]] | None) -> di
             box = Box.read(tensor.name, domain[tensor.name], tensor.shape)
         else:
             box = Box.of_card(tensor, UNKNOWN_INTEGERS if tensor.dtype.startswith(_INTEGERS) else UNKNOWN_BOUNDS)
-        if not ((box.lower <= box.upper).all() and (box.lower < box.upper).any()):
-            raise UsageError(
-                f"domain of {tensor.name!r} is {box.lower} to {box.upper}, expected bounds with room between them"
-            )
+        if not (box.lower <= box.upper).all():
+            raise UsageError(f"domain of {tensor.name!r} is {box.lower} to {box.upper}, expected lower <= upper")
         boxes[tensor.name] = box
     return boxes

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from gradwire._numerics import SAFETY, flat_rows, sample_directions, worst_ratio
 from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, VJP, cotangent_name, tangent_name
-from gradwire._verify.evaluations import SignatureEvaluations
+from gradwire._verify.evaluations import SignatureEvaluations, contract
 from gradwire._verify.probe import Derivative
 from gradwire._verify.result import Finding
 
@@ -152,7 +152,7 @@ def _hvp_against_hessian(evaluations: SignatureEvaluations) -> Iterator[Finding]
     sizes = {name: np.abs(evaluations.v(name)) for name in evaluations.probe.v}
     for each in evaluations.probe.derivatives():
         name = tangent_name(each.tensor)
-        allowed = SAFETY * (hvp.noise[name] + evaluations.contract(each, rounding, sizes))
+        allowed = SAFETY * (hvp.noise[name] + contract(evaluations.probe.card, each, rounding, sizes))
         worst = worst_ratio(hvp.values[name], expected[each.tensor], allowed)
         yield Finding(f"{name} of hvp against the hessian times v", worst, name, signatures=(HVP, HESSIAN))
 

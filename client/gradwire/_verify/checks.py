@@ -17,6 +17,7 @@ from gradwire._verify.non_finite import non_finite
 from gradwire._verify.reference import against_reference
 from gradwire._verify.result import Check, Finding
 from gradwire._verify.row_independence import row_independence
+from gradwire._verify.special_points import special_points
 from gradwire._verify.taylor import taylor
 
 
@@ -48,6 +49,7 @@ CHECKS: Final[tuple[CheckKind, ...]] = (
     CheckKind("rows", "row independence, in any batch", row_independence),
     CheckKind("non_finite", "NaN in, NaN out", non_finite),
     CheckKind("kinks", "kinks (reported only)", kinks),
+    CheckKind("special", "special points vs one-sided differences", special_points),
 )
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._numerics import Measured, flat_rows, signed_eighths
-from gradwire._package import BY_NAME, DIFFERENTIABLE, SERVING_DEFAULT, SIGNATURES, Part, cotangent_name, tangent_name
+from gradwire._package import (
+    BY_NAME,
+    DIFFERENTIABLE,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    Card,
+    Part,
+    cotangent_name,
+    tangent_name,
+)
 from gradwire._verify.probe import Derivative, Probe
 
 Floats = NDArray[np.float64]
@@ -52,22 +61,24 @@ class SignatureEvaluations:
         if Part.DERIVATIVE_TANGENTS in SIGNATURES[signature].gives:
             return {each.tensor: values[tangent_name(each.tensor)] for each in self.probe.derivatives()}
         v = {name: self.v(name) for name in self.probe.v}
-        return {each.tensor: self.contract(each, values, v) for each in self.probe.derivatives()}
+        return {each.tensor: contract(self.probe.card, each, values, v) for each in self.probe.derivatives()}
 
-    def contract(self, derivative: Derivative, blocks: Mapping[str, Floats], v: Mapping[str, Floats]) -> Floats:
-        """Sum an output's second derivatives with respect to an input and any other, times that other's vector.
 
-        The card holds each pair of inputs once. The result has the shape of the first derivative, flattened.
-        """
-        total = np.zeros_like(self.jacobian(derivative))
-        points, m, n = total.shape
-        for first, by_second in self.probe.card.second_derivatives.get(derivative.output.name, {}).items():
-            for second, name in by_second.items():
-                if first == derivative.input.name:
-                    total += np.einsum("pmij,pj->pmi", blocks[name].reshape(points, m, n, -1), v[second])
-                elif second == derivative.input.name:
-                    total += np.einsum("pmij,pi->pmj", blocks[name].reshape(points, m, -1, n), v[first])
-        return total.reshape(points, -1)
+def contract(card: Card, derivative: Derivative, blocks: Mapping[str, Floats], v: Mapping[str, Floats]) -> Floats:
+    """Sum an output's second derivatives with respect to an input and any other, times that other's vector.
+
+    The card holds each pair of inputs once. The result has the shape of the first derivative, flattened.
+    """
+    points = len(v[derivative.input.name])
+    m, n = max(1, int(np.prod(derivative.output.shape))), v[derivative.input.name].shape[1]
+    total = np.zeros((points, m, n))
+    for first, by_second in card.second_derivatives.get(derivative.output.name, {}).items():
+        for second, name in by_second.items():
+            if first == derivative.input.name:
+                total += np.einsum("pmij,pj->pmi", blocks[name].reshape(points, m, n, -1), v[second])
+            elif second == derivative.input.name:
+                total += np.einsum("pmij,pi->pmj", blocks[name].reshape(points, m, -1, n), v[first])
+    return total.reshape(points, -1)
 
 
 def evaluate_signatures(probe: Probe) -> SignatureEvaluations:

@@ -46,7 +46,7 @@ class _Search:
 def kinks(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     """Look for kinks and jumps of every output."""
     probe = evaluations.probe
-    if not probe.v:
+    if not any(v.any() for v in probe.v.values()):
         return
     count = min(LINES, len(next(iter(probe.x.values()))))
     lower, upper = _ends(probe, count)

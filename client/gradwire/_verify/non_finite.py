@@ -2,8 +2,9 @@
 
 For each differentiated input in turn, a row of it becomes NaN, then +∞, then -∞.
 
-- NaN: every element of every output that depends on that input must be NaN or infinite: a finite one would be garbage
-  that looks like a result. An element depends on the input if some df of it is not zero.
+- NaN: an output that depends on that input and stays finite is reported: a number that looks like a result. A ReLU does
+  that, for NaN > 0 is false. It says nothing about derivatives, so it fails nothing; export's ``nan_guard`` has such
+  rows return NaN. An element depends on the input if some df of it is not zero.
 - ±∞: a finite output is right where a function saturates (a sigmoid's 1), so it is reported and not judged.
 - A derivative that stays finite at NaN is reported and not judged: a ReLU's is 0 there, for NaN > 0 is false; the
   output beside it in the same response is NaN.
@@ -46,7 +47,10 @@ def _nan(evaluations: SignatureEvaluations, name: str) -> Iterator[Finding]:
         return
     finite = _finite(evaluations, name, outputs)
     for output in finite:
-        yield Finding(text, None, output, f"{output} is finite, and depends on it", failed=True)
+        note = (
+            f"{output} is finite, and depends on it: a ReLU takes NaN for 0; export with --nan-guard to have NaN there"
+        )
+        yield Finding(text, note=note)
     if not finite:
         yield Finding(text, note="gives NaN in every output that depends on it")
     still = [tensor for tensor in _varying(evaluations, name) if np.isfinite(outputs[tensor]).all()]

@@ -81,7 +81,8 @@ def taylor(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     outputs = probe.run(SERVING_DEFAULT, probe.x)
     for derivative in probe.derivatives():
         yield _first_order(probe, derivative, outputs)
-    if sources := list(evaluations.second_order()):
+    sources = list(evaluations.second_order())
+    if sources and any(v.any() for v in probe.v.values()):
         t = _Steps(probe)
         values = probe.run_along(SERVING_DEFAULT, t.multiples)
         for source in sources:
@@ -93,6 +94,8 @@ def taylor(evaluations: SignatureEvaluations) -> Iterator[Finding]:
 
 
 def _first_order(probe: Probe, derivative: Derivative, outputs: Arrays) -> Finding:
+    if not probe.v[derivative.input.name].any():
+        return Finding(str(derivative), note=f"{derivative.input.name} is constant in the domain: nothing to differ")
     remainders, finite = _remainders(probe, derivative, outputs)
     slope, worst, points, kinks, curve = None, math.inf, len(remainders.r), 0, ((), ())
     if finite and points:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final, final
@@ -10,7 +10,7 @@ from typing import Final, final
 import numpy as np
 
 from gradwire._numerics import CENTRE, GRID, eps_of, grid_around, sample_directions, sample_points, signed_eighths
-from gradwire._package import BY_NAME, Box, Part
+from gradwire._package import BY_NAME, UNKNOWN_BOUNDS, Box, Part, tangent_name
 from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._package import PackageSpec
 from gradwire_export._sources import row_shape
@@ -30,9 +30,10 @@ class CheckRows:
     at: Arrays  # the rows, ``(rows, *row)``: every point once for each direction
     grid: Arrays  # nine rows close around each of them, ``(rows * 9, *row)``; directions stay
     neighbours: Arrays  # as many rows of the inputs, at other points
+    unknown: Sequence[str] = ()  # inputs whose domain is not known
 
     @classmethod
-    def draw(cls, spec: PackageSpec, boxes: Mapping[str, Box]) -> CheckRows:
+    def draw(cls, spec: PackageSpec, boxes: Mapping[str, Box], unknown: Sequence[str] = ()) -> CheckRows:
         """Draw the rows for a package; points, neighbours and directions know nothing of one another."""
         function = spec.function
         streams = [np.random.default_rng(seed) for seed in np.random.SeedSequence(SEED).spawn(4)]
@@ -46,11 +47,15 @@ class CheckRows:
         neighbours = {name: sample_points(boxes[name], rows, dtype, for_neighbours) for name, dtype in dtypes.items()}
         directions = {
             name: signed_eighths((rows, *row_shape(tensor)), for_directions).astype(tensor.dtype.as_numpy_dtype)
-            for name, tensor in (spec.directions(Part.TANGENTS) | spec.directions(Part.COTANGENTS)).items()
+            for name, tensor in spec.directions(Part.COTANGENTS).items()
         }
+        for name in function.wrt:  # as long as the domain is wide, or an input of large numbers would hide in products
+            drawn = sample_directions(boxes[name], rows, for_directions)
+            fixed = signed_eighths(drawn.shape, for_directions)
+            directions[tangent_name(name)] = np.where(drawn != 0, drawn, fixed).astype(str(dtypes[name]))
         along = {name: sample_directions(boxes[name], rows, for_grid) for name in function.wrt}
         at, eps = points | directions, max(eps_of(specs[name].dtype.name) for name in function.wrt)
-        return cls(at, grid_around(at, along, boxes, eps), neighbours)
+        return cls(at, grid_around(at, along, boxes, eps), neighbours, unknown)
 
     def steps(self) -> dict[int, Arrays]:
         """Return the grid by step, all rows each, without the rows themselves.
@@ -62,6 +67,16 @@ class CheckRows:
             for step in range(len(GRID))
             if step != CENTRE
         }
+
+
+def drawn_text(unknown: Sequence[str]) -> str:
+    """Return what a message about the checks must say where a domain is not known; empty where all are."""
+    if not unknown:
+        return ""
+    names = ", ".join(map(repr, unknown))
+    lower, upper = UNKNOWN_BOUNDS
+    verb = "was" if len(unknown) == 1 else "were"
+    return f"; {names} {verb} drawn from [{lower:g}, {upper:g}], for no domain is known: give one, such as {unknown[0]}=0.1:1.9"
 
 
 def _point_count(spec: PackageSpec) -> int:

@@ -27,7 +27,7 @@ from gradwire._package import (
     file_digests,
     joined_digest,
 )
-from gradwire_export._checks.check_rows import CheckRows
+from gradwire_export._checks.check_rows import CheckRows, drawn_text
 from gradwire_export._checks.eager_reference import EagerReference
 from gradwire_export._checks.fresh_process import Arrays, Request, Response, run_fresh
 from gradwire_export._checks.reference_points import contradictions, reference_points
@@ -51,12 +51,15 @@ def check_package(package: Path, spec: PackageSpec, rows: CheckRows) -> dict[str
     for label, response in responses.items():
         if response.failure is not None and label != BESIDE_NAN and not label.endswith(NO_ROWS):
             raise CheckFailed(
-                f"the package fails when served ({label}): {reason_of_run(response.failure)}{_hint(rows.at)}"
+                f"the package fails when served ({label}): {reason_of_run(response.failure)}{_hint(rows)}"
             )
     grids = {name: _on_grid(name, responses) for name in spec.row_signatures}
     # First, for derivatives mean nothing without it.
     independence = require_independence(grids[SERVING_DEFAULT], batches, responses)
     reference = EagerReference(spec, rows.grid)
+    with refused("the function cannot be run eagerly, to compare the package with it"):
+        outputs = reference.outputs(SERVING_DEFAULT)
+    _require_finite(outputs, rows)
     zero_rows = [_zero_rows(spec.function, name, responses) for name in spec.row_signatures]
     return {
         "row_independence": independence,
@@ -67,14 +70,16 @@ def check_package(package: Path, spec: PackageSpec, rows: CheckRows) -> dict[str
     }
 
 
-def _hint(rows: Arrays) -> str:
-    """Name the integers that were tried, for a model may take only some (an index into a table)."""
+def _hint(rows: CheckRows) -> str:
+    """Name what was tried where the domain is not known, and the integers: a model may take only some."""
     tried = [
         f"{name!r} was drawn from {array.min()} to {array.max()}"
-        for name, array in rows.items()
+        for name, array in rows.at.items()
         if array.dtype.kind in "iu"
     ]
-    return f"; {' and '.join(tried)}: give a domain that the model takes, such as n=0:9" if tried else ""
+    return drawn_text(rows.unknown) + (
+        f"; {' and '.join(tried)}: give a domain that the model takes, such as n=0:9" if tried else ""
+    )
 
 
 def _requests(spec: PackageSpec, rows: CheckRows) -> dict[str, Request]:
@@ -99,11 +104,6 @@ def _on_grid(signature: str, responses: Mapping[str, Response]) -> Arrays:
 
 
 def _against_model(spec: PackageSpec, reference: EagerReference, grids: Mapping[str, Arrays]) -> dict[str, Any]:
-    with refused("the function cannot be run eagerly, to compare the package with it"):
-        outputs = reference.outputs(SERVING_DEFAULT)
-    for name, array in outputs.items():
-        if not np.isfinite(array).any():
-            raise CheckFailed(f"{name!r} is finite at none of the points checked: give a domain, such as 'x=0.1:1.9'")
     agreements: dict[str, dict[str, Agreement]] = {}
     for signature in spec.row_signatures:
         with refused("the function cannot be run eagerly, to compare the package with it"):
@@ -120,6 +120,13 @@ def _against_model(spec: PackageSpec, reference: EagerReference, grids: Mapping[
         "worst_eps": _entries(agreements, lambda each: each.eps),
         "noise_eps": _entries(agreements, lambda each: each.noise_eps),
     }
+
+
+def _require_finite(outputs: Arrays, rows: CheckRows) -> None:
+    for name, array in outputs.items():
+        if not np.isfinite(array).any():
+            hint = drawn_text(rows.unknown) or ": give another domain, where the function has values"
+            raise CheckFailed(f"{name!r} is finite at none of the points checked{hint}")
 
 
 def _entries(agreements: Mapping[str, Mapping[str, Agreement]], pick: Callable[[Agreement], float]) -> dict[str, Any]:
@@ -160,7 +167,7 @@ def _require_close(what: str, actual: np.ndarray, expected: np.ndarray) -> Agree
             f"{allowed[row, element] / (eps * scale):.3g} by the rounding measured there: at row {row}, element "
             f"{element} got {got!r}, expected {right!r}"
         )
-    most = max(float(part.max(initial=0.0)) for part in noise)
+    most = max(float(part.max(initial=0.0)) for part in noise) if scale > TINY else 0.0  # zero everywhere has no noise
     return Agreement(float(ratios.max(initial=0.0)), float(away.max(initial=0.0)) / (eps * scale), most / (eps * scale))
 
 

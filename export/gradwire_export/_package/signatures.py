@@ -7,6 +7,7 @@ restored (docs/contract.md, "A trap").
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -90,9 +91,26 @@ def signature_body(spec: PackageSpec, name: str) -> TensorFunction:
     def body(tensors: Tensors) -> Tensors:
         x = {wrt: tensors[wrt] for wrt in spec.function.inputs}
         parts = {part: _NAMED[part](spec, x, content) for part, content in _BODIES[name](spec, x, tensors).items()}
-        return {tensor: content for part in SIGNATURES[name].gives for tensor, content in parts[part].items()}
+        outputs = {tensor: content for part in SIGNATURES[name].gives for tensor, content in parts[part].items()}
+        return _guarded(x, outputs) if spec.nan_guard else outputs
 
     return body
+
+
+def _guarded(x: Tensors, outputs: Tensors) -> Tensors:
+    """Put NaN into every output of the rows of which an input is NaN; the others pass unchanged."""
+    floats = [tensor for tensor in x.values() if tensor.dtype.is_floating]
+    nan = tf.reduce_any(tf.concat([_flat(tf.math.is_nan(tensor)) for tensor in floats], axis=1), axis=1)
+    return {
+        name: tf.where(
+            tf.reshape(nan, [-1, *(1 for _ in output.shape[1:])]), tf.constant(math.nan, output.dtype), output
+        )
+        for name, output in outputs.items()
+    }
+
+
+def _flat(tensor: Any) -> Any:
+    return tf.reshape(tensor, [tf.shape(tensor)[0], math.prod(tensor.shape[1:])])
 
 
 def _value(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:

@@ -45,6 +45,7 @@ class PackageSpec:
     two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
     xla: bool = False
+    nan_guard: bool = False  # a row of which an input is NaN has NaN in every output
 
     def without(self, unproven: Collection[str]) -> PackageSpec:
         """Return what is left without some optional signatures."""

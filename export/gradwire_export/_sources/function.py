@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, cast
 
 import keras
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire._package import check_names
+from gradwire._package import Domain, check_names
 from gradwire_export._derivatives import TensorFunction, Tensors
 from gradwire_export._reasons import refused
 from gradwire_export._sources.keras_model import (
@@ -19,6 +19,7 @@ from gradwire_export._sources.keras_model import (
     inputs_of_subclass,
     require_full_precision,
 )
+from gradwire_export._sources.normalization import normalized_domains
 from gradwire_export._sources.saved_model import SavedFunction
 from gradwire_export._sources.tables import tables_behind
 
@@ -42,6 +43,7 @@ class Function:
     wrt: tuple[str, ...]
     variables: tuple[tf.Variable, ...]  # that the function reads, sorted by name
     resources: tf.Module | None = None  # an object that owns further resources (tables), or None
+    domain: Mapping[str, Domain] = field(default_factory=dict)  # of inputs, as far as the source itself knows
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,11 @@ def function_of(
 
     The arguments are those of ``export``; ``named`` has the names of outputs that the source returns as a sequence.
     """
+    domain: dict[str, Domain] = {}
     if isinstance(source, keras.Model):
         require_full_precision(source)
     if isinstance(source, keras.Model) and not has_specs(inputs):
-        called, specs = _keras_function(source, cast("Names | None", inputs))
+        called, specs, domain = _keras_function(source, cast("Names | None", inputs))
         names = OutputNames(named or _output_layers(source), outputs, generated=named is None, recorded=bool(named))
     elif isinstance(source, SavedFunction) and not has_specs(inputs):
         called, specs = _saved_function(source, cast("Names | None", inputs))
@@ -140,7 +143,7 @@ def function_of(
     specs = _sized(specs, shapes or {})
     check_names(specs, ())
     resources = source if isinstance(source, tf.Module) else None
-    return _trace(called, specs, names, _differentiated(specs, wrt), resources)
+    return replace(_trace(called, specs, names, _differentiated(specs, wrt), resources), domain=domain)
 
 
 def _called_with(source: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -235,8 +238,10 @@ def _saved_function(
     return call, _callable_specs({name: source.specs[own] for name, own in names.items()})
 
 
-def _keras_function(model: keras.Model, requested: Names | None) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
-    """Return the model as a callable of one tensor for each input, and the inputs' specs in the same order."""
+def _keras_function(
+    model: keras.Model, requested: Names | None
+) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec], dict[str, Domain]]:
+    """Return the model as a callable of one tensor for each input, the inputs' specs in the same order, and domains."""
     structure = (
         inputs_of_subclass(model)
         if not has_symbolic_inputs(model)
@@ -260,7 +265,10 @@ def _keras_function(model: keras.Model, requested: Names | None) -> tuple[Callab
         name: tf.TensorSpec(tf.TensorShape((None, *own[key].shape[1:])), own[key].dtype, name=name)
         for name, key in names.items()
     }
-    return call, specs
+    domain = (
+        normalized_domains(model, {name: own[key] for name, key in names.items()}) if has_symbolic_inputs(model) else {}
+    )
+    return call, specs, domain
 
 
 def _keras_inputs(structure: Any) -> dict[str, Any]:

@@ -83,6 +83,9 @@ def command(
             "--keep-unproven", help="Keep signatures whose derivatives are, on purpose, not those of the values."
         ),
     ] = False,
+    nan_guard: Annotated[
+        bool, typer.Option("--nan-guard", help="Return NaN for rows with NaN in an input, which a ReLU takes for 0.")
+    ] = False,
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
@@ -120,6 +123,7 @@ def command(
             unsafe_lambda=unsafe_lambda,
             replace_contract=replace_contract,
             keep_unproven=keep_unproven,
+            nan_guard=nan_guard,
         )
     _show_checks(exported.card.checks)
     names = exported.card.signatures
