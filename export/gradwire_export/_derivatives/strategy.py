@@ -70,9 +70,16 @@ class Strategy(ABC):
 
 
 def sweep_back(tape: tf.GradientTape, targets: Any, wrt: Tensors, cotangents: Any) -> Tensors:
-    """Return the gradients of a tape by name: zeros where no path leads, and nothing sparse."""
+    """Return the gradients of a tape by name: zeros where no path leads, nothing sparse, and of known shapes.
+
+    TensorFlow loses the static shape of a gradient on the way, in that of a slice for instance; a signature would then
+    promise rows of any size.
+    """
     swept = tape.gradient(targets, wrt, output_gradients=cotangents, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return {name: tf.convert_to_tensor(gradient) for name, gradient in swept.items()}
+    gradients = {name: tf.convert_to_tensor(gradient) for name, gradient in swept.items()}
+    for name, gradient in gradients.items():
+        gradient.set_shape(wrt[name].shape)
+    return gradients
 
 
 def row_count(tensors: Tensors) -> Any:
