@@ -244,6 +244,7 @@ def test_layers_in_wrappers_are_seen_too():
     model = _network(layers.Reshape((4, 2)), inner, layers.Flatten())
     result = fit(model, WAVE, loss=Value(), optimizer="lbfgs", steps=60, dtype="float64")
     assert "'inner'" in result.notes[0]
+    assert result.history["loss"][-1] == pytest.approx(result.loss, rel=1e-9)
     assert result.loss == pytest.approx(_loss_as_exported(result, WAVE, Value()), rel=1e-9)
 
 
