@@ -288,7 +288,9 @@ def _lines(probe: Probe, places: Sequence[_Place]) -> _Lines:
     starts: list[_Place] = []
     along: list[str] = []
     directions: list[dict[str, Floats]] = []
-    whole = {name: sample_directions(probe.boxes[name], len(places), probe.rng) for name in probe.v}
+    whole = {
+        name: sample_directions(probe.boxes[name], len(places), probe.rng, probe.x[name].dtype) for name in probe.v
+    }
     for number, place in enumerate(places):
         moving = [(name, index) for name, index in place.elements if name in probe.v]
         for choice in probe.rng.permutation(len(moving))[:_DIRECTIONS]:
@@ -303,7 +305,8 @@ def _lines(probe: Probe, places: Sequence[_Place]) -> _Lines:
         directions.append({name: array[number] for name, array in whole.items()})
     x = {name: np.stack([place.x[name] for place in starts]) for name in probe.x}
     v = {name: np.stack([direction[name] for direction in directions]) for name in probe.v}
-    room = np.stack([_room(x, v, probe.boxes, side) for side in (1.0, -1.0)], axis=1)
+    # A bound that was rounded to the dtype may lie a hair outside: there is no room then.
+    room = np.maximum(np.stack([_room(x, v, probe.boxes, side) for side in (1.0, -1.0)], axis=1), 0.0)
     with np.errstate(divide="ignore"):
         longest = np.where(room > 0, 2.0 ** np.floor(np.log2(np.minimum(room, _LONGEST))), 0.0)
     return _Lines(starts, along, x, v, longest[:, :, None] * np.power(0.5, np.arange(_STEPS, dtype=np.float64)))

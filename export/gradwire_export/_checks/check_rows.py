@@ -53,7 +53,7 @@ class CheckRows:
             drawn = sample_directions(boxes[name], rows, for_directions)
             fixed = signed_eighths(drawn.shape, for_directions)
             directions[tangent_name(name)] = np.where(drawn != 0, drawn, fixed).astype(str(dtypes[name]))
-        along = {name: sample_directions(boxes[name], rows, for_grid) for name in function.wrt}
+        along = {name: sample_directions(boxes[name], rows, for_grid, dtypes[name]) for name in function.wrt}
         at, eps = points | directions, max(eps_of(specs[name].dtype.name) for name in function.wrt)
         return cls(at, grid_around(at, along, boxes, eps), neighbours, unknown)
 
