@@ -88,7 +88,7 @@ def test_several_elements_are_swept_separately_and_many_repeat_the_rows():
 
 
 def test_every_output_promises_its_row_shape():
-    """A gradient of slices has lost its static shape in TensorFlow; a signature that promises any size is no promise."""
+    """TensorFlow loses the static shape of a gradient of slices; a signature that promises any size is no promise."""
     function = function_of(
         lambda x, t: {"f": x[:, :1] * x[:, 1:2] * t, "w": tf.concat([x[:, :1] * t**3, x[:, 1:2] * t], 1)},
         inputs={"x": tf.TensorSpec((None, 3), tf.float64), "t": SCALAR},
