@@ -107,7 +107,7 @@ def run(samples: Samples, layers: dict[str, Any], seed: int, dtype: str) -> Coun
     if exported.left_out:
         count.refused.append(f"{dtype}, seed {seed}: {exported.left_out}")
     if dtype == DTYPES[0]:
-        count.noise = max(exported.card.checks["trained_model"]["noise_eps"]["hvp"].values())
+        count.noise = max(exported.card.checks["trained_model"]["noise_eps"].get("hvp", {"": 0.0}).values())
     for signature, grids in _faults(compared[2]):
         count.planted[signature] = count.planted.get(signature, 0) + 1
         count.caught[signature] = count.caught.get(signature, 0) + _is_caught(compare, compared, grids)

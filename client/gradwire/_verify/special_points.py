@@ -39,6 +39,7 @@ _STEPS: Final = 12  # halvings
 _LONGEST: Final = 0.25  # of the domain
 _ROUNDING: Final = 8.0  # what two extrapolations make of s / h
 _CONVERGED: Final = 0.01  # of the typical df·v
+_CONTINUOUS: Final = 0.05  # of df: the most that it changes over the smallest step, a sixteen-thousandth of the domain
 _ALL: Final = "all inputs"
 
 
@@ -131,7 +132,10 @@ def _second_order(
         noise = evaluations.default.noise[each.tensor].max(axis=0)
         noise = noise + probe.eps * largest(typical[each.tensor])  # of x, as a bounded multiple of its scale
         sides = _one_sided(around[each.tensor], None, lines.h, noise, probe.eps)
-        usable = np.isfinite(at[each.tensor])
+        # Where df jumps, or f does, there is no second derivative: all of df a step away must be near df itself.
+        jump = np.abs(around[each.tensor][:, :, -1] - at[each.tensor][:, None]).max(axis=1)
+        size = np.maximum(np.abs(at[each.tensor]), largest(evaluations.default.values[each.tensor]).max(initial=0.0))
+        usable = np.isfinite(at[each.tensor]) & (jump <= _CONTINUOUS * size).all(axis=1, keepdims=True)
         # v is as long as the domain is wide, so that H·v is as large as df where df varies at all.
         scale = np.maximum(largest(typical[each.tensor]), _CONVERGED * largest(evaluations.default.values[each.tensor]))
         text = f"{name} of {source}"
