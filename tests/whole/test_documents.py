@@ -119,6 +119,7 @@ MODULES = (
     "gradwire.batch",
     *(f"gradwire.{bridge}" for bridge in ("scipy", "jax", "torch", "tensorflow", "openmdao", "umbridge")),
     "gradwire_training",
+    "gradwire_training.networks",
     "gradwire_training.optimizers",
     "gradwire_training.problems",
     "gradwire_export",
