@@ -11,6 +11,7 @@ import pytest
 
 from gradwire._cli.commands import export as command
 from gradwire._cli.main import main
+from gradwire._errors import CheckFailed
 
 DEFAULTS: dict[str, Any] = {
     "to": Path("models/m"),
@@ -61,13 +62,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def test_an_option_arrives_as_what_it_means(words, monkeypatch):
     """That one alone, and nothing else with it."""
     calls: list[tuple[Any, dict[str, Any]]] = []
-
-    class Called(Exception):
-        """The export itself is tested elsewhere."""
-
     def export(source: Any, **arguments: Any) -> None:
         calls.append((source, arguments))
-        raise Called
+        raise CheckFailed  # the export itself is tested elsewhere
 
     fake = SimpleNamespace(export=export, DerivativeWarning=UserWarning)
     monkeypatch.setattr(command, "import_heavy", lambda name: fake)
