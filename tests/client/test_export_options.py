@@ -62,6 +62,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def test_an_option_arrives_as_what_it_means(words, monkeypatch):
     """That one alone, and nothing else with it."""
     calls: list[tuple[Any, dict[str, Any]]] = []
+
     def export(source: Any, **arguments: Any) -> None:
         calls.append((source, arguments))
         raise CheckFailed  # the export itself is tested elsewhere
