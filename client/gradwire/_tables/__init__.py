@@ -3,6 +3,7 @@
 from gradwire._tables.lines import read_lines
 from gradwire._tables.numbers import numbers_of, numbers_of_objects
 from gradwire._tables.table import (
+    FORMATS,
     SUFFIXES,
     Table,
     check_decimal,
@@ -11,10 +12,12 @@ from gradwire._tables.table import (
     open_table,
     reading,
     require_distinct,
+    to_arrow,
 )
 from gradwire._tables.vectors import Elements, column_names, elements_of, join, joined
 
 __all__ = [
+    "FORMATS",
     "SUFFIXES",
     "Elements",
     "Table",
@@ -31,4 +34,5 @@ __all__ = [
     "read_lines",
     "reading",
     "require_distinct",
+    "to_arrow",
 ]

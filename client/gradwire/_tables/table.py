@@ -23,7 +23,7 @@ from gradwire._tables.cells import DECIMALS
 from gradwire._tables.numbers import EXTRA, numbers_of
 
 # Each format is a module of `formats`, with a function `open_file(path, decimal)`.
-FORMATS: Final = {
+FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".feather"),
     "csv": (".csv", ".tsv"),
@@ -127,7 +127,7 @@ class ArrayTable(Table):
     @override
     def blocks(self, rows: int) -> Iterator[Any]:
         pa = import_extra("pyarrow", EXTRA)
-        table = pa.table({name: _to_arrow(array) for name, array in self._columns().items()})
+        table = pa.table({name: to_arrow(array) for name, array in self._columns().items()})
         yield from table.to_batches(max_chunksize=rows)
 
     def _columns(self) -> Mapping[str, NDArray[Any]]:
@@ -241,7 +241,8 @@ def require_distinct(what: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _to_arrow(array: NDArray[Any]) -> Any:
+def to_arrow(array: NDArray[Any]) -> Any:
+    """Return rows as a pyarrow Array; each axis of a row becomes lists of fixed size."""
     pa = import_extra("pyarrow", EXTRA)
     column = pa.array(np.ascontiguousarray(array).reshape(-1))
     for size in reversed(array.shape[1:]):

@@ -100,7 +100,7 @@ class FileSource:
                 block.column(column), column, first_row=first_row, missing=False, decimal=self._table.decimal
             )
 
-        row_shape = tuple(size or 1 for size in spec.row_shape)
+        row_shape = spec.least_row_shape
         array = joined(spec.name, self._elements[spec.name], read, row_shape)
         if BY_NAME[spec.dtype].numpy.kind in "iu" and array.dtype.kind == "f":
             return _whole(array, spec.name, first_row)
