@@ -27,6 +27,7 @@ from gradwire._package import (
     Card,
     CardTensor,
     Domain,
+    Names,
     StagedPath,
     boxes_of,
     check_aliases,
@@ -54,7 +55,6 @@ from gradwire_export._reasons import refused
 from gradwire_export._sources import (
     Function,
     JaxFunction,
-    Names,
     Pair,
     Source,
     function_of,

@@ -254,7 +254,7 @@ def _from_text(value: str, spec: TensorSpec) -> NDArray[np.float64]:
     points = [part.split(",") for part in value.split(";") if part.strip()]
     if not points:
         raise DataError(f"input {spec.name!r} has no points: give some, such as {spec.name}=0.5;1.0")
-    row_shape = tuple(size or 1 for size in spec.row_shape)
+    row_shape = spec.least_row_shape
     size = int(np.prod(row_shape))
     for index, point in enumerate(points):
         if len(point) != size:

@@ -94,7 +94,7 @@ class Query:
 
 def _repeated(rows: NDArray[Any] | None, spec: TensorSpec, count: int) -> NDArray[Any]:
     if rows is None:
-        return np.zeros((count, *(size or 1 for size in spec.row_shape)))
+        return np.zeros((count, *spec.least_row_shape))
     rows = np.repeat(rows, count, axis=0) if len(rows) == 1 else rows
     return _integers(rows, spec) if BY_NAME[spec.dtype].numpy.kind in "iu" else rows
 
