@@ -26,7 +26,7 @@ U, V = np.array([1.0, 0.0, 1.0]), np.array([0.0, 1.0, -2.0])  # the only directi
 
 
 def _samples(*, constant=3.0, weight=1.0, missing=()):
-    """Sample f = sin u and g = (u v, weight v) with u = a0 + b, v = a1 - 2 b; c is a constant that nothing depends on."""
+    """Sample f = sin u and g = (u v, weight v) with u = a0 + b, v = a1 - 2 b; c is a constant."""
     generator = np.random.default_rng(11)
     x = generator.uniform(-1, 1, (ROWS, 3)) * [1.0, 5.0, 0.2] + [0.0, 100.0, 7.0]
     u, v = x @ U, x @ V
@@ -137,7 +137,7 @@ def _along(samples, model):
 
 
 def test_along_the_basis_each_component_moves_alone():
-    """Moving by basis e_k moves component k by one, and the others not at all; labels are the derivatives along that."""
+    """A move by basis e_k moves component k by one and no other; labels are the derivatives along it."""
     samples = _samples()
     model = with_dtype(_model(samples), "float64")
     basis, labels = _along(samples, model)
