@@ -28,7 +28,9 @@ Array: TypeAlias = "NDArray[np.float64]"
 
 METHOD: Final = "Laplace approximation (Gauss-Newton), calibrated on rows that were not fitted"
 MOST_ELEMENTS: Final = 128  # values and derivatives of a row
-TRUST: Final = 1.5  # times the largest bar at a fitted row: farther from the samples than any of them
+# Of the fitted rows: a point with a larger bar than theirs is far from the samples. On 350 runs of a wing that tells 89 %
+# of a corner without runs, 7 % of the rest of the box, and no held-out row.
+NEAR: Final = 0.99
 
 
 @final
@@ -139,7 +141,7 @@ def _record(binding: IoBinding, calibration: Calibration, at_rows: Array, agains
         own, labels = at_rows[:, columns], int(counts[columns].min())
         bars[std_name(name)] = {
             "typical": float(np.median(own)),
-            "trusted_up_to": (TRUST * own.max(axis=0)).tolist() if name in values else None,
+            "trusted_up_to": np.quantile(own, NEAR, axis=0).tolist() if name in values else None,
             "calibrated_on": f"{labels:,} labels" if labels >= LEAST_LABELS else "the value's factor",
         }
     return {"method": METHOD, "about": "the function, not a further label", "against": against, "bars": bars}
