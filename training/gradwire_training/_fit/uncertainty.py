@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from threadpoolctl import threadpool_limits
 
 from gradwire_training._fit.evaluation import EvaluationSet
 from gradwire_training._fit.request import Request
@@ -15,15 +16,16 @@ def uncertainty_of(model: keras.Model, binding: IoBinding, request: Request) -> 
     """Estimate how sure a fitted model is: on held-out rows, or on the truth of a built-in problem."""
     measured = EvaluationSet.of(request.samples, request.validation)
     fitted = EvaluationSet.fitted(FittedRows.of(request.samples, request.loss), {})
-    return estimate(
-        model,
-        binding,
-        request.samples,
-        fitted=_labelled(fitted),
-        held_out=None if measured.reference == "fitted rows" else _labelled(measured),
-        against=measured.against,
-        dtype=request.dtype,
-    )
+    with threadpool_limits(limits=1, user_api="blas"):  # many small products: threads would wait for one another
+        return estimate(
+            model,
+            binding,
+            request.samples,
+            fitted=_labelled(fitted),
+            held_out=None if measured.reference == "fitted rows" else _labelled(measured),
+            against=measured.against,
+            dtype=request.dtype,
+        )
 
 
 def _labelled(rows: EvaluationSet) -> LabelledRows:

@@ -40,12 +40,15 @@ MOST_HELD_OUT: Final = 500  # rows: a scale to three percent
 MOST_SLOPES: Final = 6  # derivatives of an output whose labels decide together; each has its own factor all the same
 ROWS_STREAM: Final = 9  # of random numbers, apart from those behind points, weights and splits
 NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise at most
-BELIEF: Final = 3.0  # standard deviation of the logarithms of s^2 and of the prior variance beforehand: a factor of 20
-SLOPE_BELIEF: Final = 0.5  # of the logarithm of a derivative's own factor: a factor of 1.6
+# Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6. With a wider one for s^2, noise alone looks like
+# a function that is 30 times less sure now and then.
+SCALE_BELIEF: Final = 1.5  # of s^2
+PRIOR_BELIEF: Final = 3.0  # of the prior variance
+SLOPE_BELIEF: Final = 0.5  # of a derivative's own factor
 # What is tried: ridges in units of the prior precision, s^2, and noise in units of the mean square of the errors.
 RIDGES: Final = np.logspace(-4, 4, 17)
 SCALES: Final = np.logspace(-3, 5, 33)
-NOISES: Final = np.concatenate([[0.0], np.logspace(-3, 0.5, 12)])
+NOISES: Final = np.concatenate([[0.0], np.logspace(-3, -0.5, 6), np.linspace(0.4, 1.2, 17)])  # fine where noise is all
 FACTORS: Final = np.exp(np.linspace(-1.5, 1.5, 31))
 
 
@@ -154,7 +157,7 @@ class _Labels:
             total += likelihood.max(axis=1) / (len(chosen) if kind else 1)
             if not kind:
                 noise = noises[likelihood.argmax(axis=1)]
-        total -= (np.log(SCALES) ** 2 + np.log(SCALES / ridge) ** 2) / (2 * BELIEF**2)
+        total -= (np.log(SCALES) / SCALE_BELIEF) ** 2 / 2 + (np.log(SCALES / ridge) / PRIOR_BELIEF) ** 2 / 2
         best = int(total.argmax())
         return float(total[best]), float(SCALES[best]), float(noise[best])
 
