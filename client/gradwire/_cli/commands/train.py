@@ -33,6 +33,9 @@ def command(options: TrainOptions) -> None:
     else:
         note(f"network of {task.model.count_params():,} weights; --verbose shows its layers")
     result = _fit(training, task, options, checkpoint)
+    if options.stages > 1:
+        with progress("steps of the second stage") as report:
+            result = training.refine(result, callbacks=[_reporter(report)])
     result.save(options.to)
     if checkpoint.exists():
         note(f"{checkpoint} is kept: the same command with --resume continues from it")
