@@ -14,6 +14,7 @@ from gradwire._package.contract import (
     SERVING_DEFAULT,
     SIGNATURES,
     TANGENT,
+    UNCERTAINTY,
     VALUE,
     VJP,
     Names,
@@ -30,6 +31,7 @@ from gradwire._package.contract import (
     own_names,
     second_derivative_names,
     second_derivative_shape,
+    std_name,
     tangent_name,
 )
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
@@ -65,6 +67,7 @@ __all__ = [
     "SIGNATURES",
     "STRING",
     "TANGENT",
+    "UNCERTAINTY",
     "UNKNOWN_BOUNDS",
     "VALUE",
     "VJP",
@@ -102,6 +105,7 @@ __all__ = [
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "std_name",
     "strict_json",
     "tangent_name",
     "version_directories",

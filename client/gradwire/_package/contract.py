@@ -19,6 +19,7 @@ CARD_ANSWER: Final = "card"  # output of the signature `card`
 
 TANGENT: Final = "_dot"  # ends the name of a tangent
 COTANGENT: Final = "_bar"  # ends the name of a cotangent
+STD: Final = "_std"  # ends the name of a standard deviation; a model may have outputs of such names
 RESERVED_SUFFIXES: Final = (TANGENT, COTANGENT)
 
 # Of inputs or outputs, in the package's order; or name in the package -> own name in the source, a model or a table.
@@ -38,6 +39,8 @@ class Part(StrEnum):
     OUTPUT_TANGENTS = "output tangents"  # f_dot = df/dx · x_dot
     INPUT_COTANGENTS = "input cotangents"  # x_bar = f_bar · df/dx
     DERIVATIVE_TANGENTS = "derivative tangents"  # df_dx_dot = d²f/dx² · x_dot
+    OUTPUT_STDS = "output standard deviations"  # f_std
+    DERIVATIVE_STDS = "derivative standard deviations"  # df_dx_std
     CARD_QUERY = "card query"  # int32 (batch,), its values ignored
     CARD = "card"  # the card's JSON, a string a row
 
@@ -72,6 +75,7 @@ JVP: Final = "jvp"
 VJP: Final = "vjp"
 HVP: Final = "hvp"
 HESSIAN: Final = "hessian"
+UNCERTAINTY: Final = "uncertainty"
 CARD: Final = "card"
 
 # Every signature of the contract, in its order. What a package, a check, a client or the command knows of signatures
@@ -97,6 +101,7 @@ SIGNATURES: Final[Mapping[str, SignatureKind]] = {
             2,
             optional=True,
         ),
+        SignatureKind(UNCERTAINTY, (Part.INPUTS,), (Part.OUTPUT_STDS, Part.DERIVATIVE_STDS), 1, optional=True),
         SignatureKind(CARD, (Part.CARD_QUERY,), (Part.CARD,)),
     )
 }
@@ -187,6 +192,11 @@ def tangent_name(tensor: str) -> str:
 def cotangent_name(tensor: str) -> str:
     """Name the cotangent of an output or an input: ``f_bar``, ``x_bar``."""
     return f"{tensor}{COTANGENT}"
+
+
+def std_name(tensor: str) -> str:
+    """Name the standard deviation of an output or of a first derivative: ``f_std``, ``df_dx_std``."""
+    return f"{tensor}{STD}"
 
 
 def second_derivative_shape(output: Sequence[int], first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import override
 
 from gradwire._errors import DataError, UsageError
@@ -167,6 +167,17 @@ def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None)
         if path.stat().st_size == 0:
             raise DataError(f"cannot read {path}: it is empty, expected columns and rows")
         return module.open_file(path, decimal)
+
+
+def open_mapping(columns: Mapping[str, ArrayLike]) -> Table:
+    """Open columns in memory, ``{name: array (rows, *row shape)}``.
+
+    Raises:
+        DataError: there are none, or no rows.
+    """
+    if not columns or not all(np.ndim(column) and len(np.asarray(column)) for column in columns.values()):
+        raise DataError("the mapping has no rows: give {column: array} with at least one")
+    return ArrayTable(Path("the mapping"), list(columns), lambda name: np.asarray(columns[name]))
 
 
 def open_dataset(path: Path, form: Any) -> Table:

@@ -23,6 +23,7 @@ from gradwire_training._models import (
     RANDOM_STATE,
     IoBinding,
     array_of,
+    reduction_of,
     replaced_policies,
     require_no_own_training,
     rounding_notes,
@@ -118,6 +119,7 @@ def fit(
     if file is not None and monitor.status in FINISHED:
         file.remove()
     fitted = trained if request.precision == dtype else with_dtype(trained, dtype)
+    reduction = reduction_of(model, request.samples, [tensor.name for tensor in binding.inputs])
     return Result(
         status=monitor.status,
         message=_message(monitor, request, final_loss),
@@ -132,7 +134,13 @@ def fit(
         start=[array_of(weight) for weight in model.weights],
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
-        notes=(*rounded, *replaced_policies(model, dtype), *objective.notes),
+        notes=(
+            *rounded,
+            *replaced_policies(model, dtype),
+            *objective.notes,
+            *([] if reduction is None else [str(reduction)]),
+        ),
+        reduction=reduction,
     )
 
 

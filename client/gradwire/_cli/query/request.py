@@ -24,6 +24,7 @@ from gradwire._package import (
     TensorSpec,
     cotangent_name,
     name_mismatch,
+    std_name,
     tangent_name,
 )
 
@@ -176,6 +177,7 @@ def _output_order(card: Card) -> list[str]:
             name for by_input in card.second_derivatives.get(output.name, {}).values() for name in by_input.values()
         ]
         names += [output.name, tangent_name(output.name), *first, *map(tangent_name, first), *second]
+        names += [std_name(output.name), *map(std_name, first)]
     return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
 
 
