@@ -5,6 +5,7 @@ from gradwire_training._fit.fit import DTYPE, fit, repeat
 from gradwire_training._fit.record import require_target
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.result import Result, record_of
+from gradwire_training._fit.start import Start, load
 
 __all__ = [
     "DTYPE",
@@ -12,10 +13,12 @@ __all__ = [
     "Comparison",
     "Request",
     "Result",
+    "Start",
     "TensorComparison",
     "Unmeasured",
     "evaluate",
     "fit",
+    "load",
     "record_of",
     "repeat",
     "require_target",
