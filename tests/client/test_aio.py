@@ -157,8 +157,8 @@ def test_many_tasks_share_a_model_and_a_full_server(stand_in: Any):
             x = np.arange(start, start + 64.0)
             assert np.array_equal(await asyncio.gather(*map(model.value, x)), np.log(x))
         transport: Any = model._transport
-        assert transport._session.limiter.in_use == 0
-        assert transport._session.limiter.limit < 16
+        assert transport._open().limiter.in_use == 0
+        assert transport._open().limiter.limit < 16
 
     run(stand_in.target, "log", work)
     assert refused < 200

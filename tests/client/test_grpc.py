@@ -21,6 +21,7 @@ import pytest
 
 import gradwire
 from gradwire import Address, GrpcTransport, Model
+from gradwire._grpc import fork
 from gradwire._wire.tensor import encode
 
 
@@ -403,11 +404,11 @@ def test_a_grpcio_that_does_not_survive_a_fork(stand_in: Any, monkeypatch: pytes
     with gradwire.connect(stand_in.target, "log") as log:
         own = os.getpid()
         monkeypatch.setattr(grpc, "__version__", "1.63.0")
-        monkeypatch.delenv("GRPC_ENABLE_FORK_SUPPORT", raising=False)
+        monkeypatch.setattr(fork, "_SETTING", "")
         monkeypatch.setattr(os, "getpid", lambda: own + 1)
         with pytest.raises(gradwire.UsageError, match=r"grpcio 1\.63\.0 does not survive a fork, expected 1\.80"):
             log.value(1.0)
-        monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "1")
+        monkeypatch.setattr(fork, "_SETTING", "1")
         assert log.value(1.0) == 0
 
 

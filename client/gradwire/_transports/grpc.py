@@ -11,7 +11,17 @@ import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, DirectCall, Events, GrpcSession, check_fork, run_calls
+from gradwire._grpc import (
+    GATE,
+    IN_FLIGHT,
+    KEEP_ALIVE,
+    MESSAGE_LIMIT,
+    DirectCall,
+    Events,
+    GrpcSession,
+    check_fork,
+    run_calls,
+)
 from gradwire._package import Signature
 from gradwire._transports.base import Transport
 from gradwire._wire import (
@@ -52,7 +62,7 @@ class GrpcTransport(Transport):
     ) -> None:
         self._address = address
         self._settings = (message_limit, in_flight, keep_alive)
-        self._inherited: list[GrpcSession] = []
+        self._abandoned: list[GrpcSession] = []  # held, not closed: closing could wait for threads that are gone
         self._session: GrpcSession | None = self._connect()
 
     @property
@@ -74,7 +84,7 @@ class GrpcTransport(Transport):
             [prediction] = self._run(session, timeout, (call,))
             return prediction
         try:
-            data = session.predict(direct.request(), timeout=timeout)
+            data = self._block(session, session.predict, direct.request(), timeout)
         except grpc.RpcError as error:
             [prediction] = self._run(session, timeout, (), failed=(direct, error))
             return prediction
@@ -109,16 +119,35 @@ class GrpcTransport(Transport):
             raise UsageError(f"{self._address} was closed: connect again")
         if session.process != os.getpid():
             check_fork()
-            self._inherited.append(session)  # held, not closed: closing could wait for threads of the parent
-            session = self._session = self._connect()
+            session = self._replace(session)
         return session
+
+    def _replace(self, session: GrpcSession) -> GrpcSession:
+        """Open a new session in the place of one that is of no use any more."""
+        self._abandoned.append(session)
+        self._session = self._connect()
+        return self._session
+
+    def _block(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
+        """Make a call in this thread; an interrupt inside gRPC leaves a channel that may never answer again."""
+        message = object()
+        GATE.enter(message)
+        try:
+            return method(request, timeout=timeout)
+        except Exception:
+            raise
+        except BaseException:
+            self._replace(session)
+            raise
+        finally:
+            GATE.leave(message)
 
     def _connect(self) -> GrpcSession:
         return GrpcSession(self._address, *self._settings, asynchronous=False)
 
     def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
         try:
-            return method(request, timeout=timeout)
+            return self._block(session, method, request, timeout)
         except grpc.RpcError as error:
             raise session.translate(error, timeout) from error
 
@@ -132,9 +161,14 @@ class GrpcTransport(Transport):
         """Carry out calls, and one that has failed already."""
         events = Events()
         scheduler = session.scheduler(timeout, events.wake)
-        if failed is not None:
-            failed[0].on_failure(failed[1], scheduler)
-        return run_calls(scheduler, events, partial(_start, session), iter(calls))
+        try:
+            if failed is not None:
+                failed[0].on_failure(failed[1], scheduler)
+            yield from run_calls(scheduler, events, partial(_start, session), iter(calls))
+        except BaseException as error:
+            if scheduler.is_stuck or not isinstance(error, (Exception, GeneratorExit)):
+                self._replace(session)
+            raise
 
 
 def _start(session: GrpcSession, data: bytes, timeout: float) -> grpc.Future[bytes]:

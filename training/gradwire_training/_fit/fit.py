@@ -1,4 +1,4 @@
-"""Fitting a Keras model to values and derivatives, and repeating a saved fit."""
+"""Fitting a Keras model to values and derivatives."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import keras
 
-from gradwire._errors import DataError, UsageError
+from gradwire._errors import UsageError
 from gradwire_export import right_gradients
 from gradwire_training import optimizers
 from gradwire_training._data import Samples, Stream
 from gradwire_training._fit.evaluation import compare
-from gradwire_training._fit.record import read
-from gradwire_training._fit.request import Request, digest_of, run_fingerprint
+from gradwire_training._fit.request import Request, run_fingerprint
 from gradwire_training._fit.result import Result
 from gradwire_training._fit.start import Start
 from gradwire_training._models import (
@@ -150,37 +149,6 @@ def fit(
     )
 
 
-def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
-    """Fit again from a saved result: the same samples, initial weights, loss, optimiser, settings and seed.
-
-    On the same machine and versions a completed fit ends at the same loss.
-
-    Args:
-        path: a directory that ``Result.save`` wrote.
-        callbacks: as in ``fit``.
-
-    Returns:
-        The new result.
-
-    Raises:
-        PackageError: the directory is not a result, is corrupt, or of a newer format.
-        DataError: the samples are in a file beside it that is gone, or has changed.
-    """
-    saved = read(path)
-    trained, settings = saved.trained, dict(saved.trained["optimizer"])
-    return fit(
-        saved.model,
-        _stream(saved.samples, trained["samples"].get("stream")) or saved.samples,
-        loss=saved.loss,
-        optimizer=optimizers.get(settings.pop("name"), **settings),
-        steps=trained["steps_asked"],
-        seed=trained["seed"],
-        dtype=trained["dtype"],
-        callbacks=callbacks,
-        validation=saved.validation,
-    )
-
-
 def _seeded(model: keras.Model, seed: int) -> keras.Model:
     generators = [variable for variable in model.variables if variable.name == RANDOM_STATE]
     for index, generator in enumerate(generators):
@@ -243,13 +211,3 @@ def _message(monitor: Monitor, request: Request, loss: float) -> str:
             return f"diverged {done}: the loss is not finite any more; {best}; try a smaller learning rate"
         case "diverged":
             return f"diverged {done}: not even the initial weights give a finite loss; look at the samples' scale"
-
-
-def _stream(samples: Samples, settings: dict[str, Any] | None) -> Stream | None:
-    """Open the files again that were too large for the record, which holds some of their rows."""
-    if settings is None:
-        return None
-    stream = Stream(**{name: value for name, value in settings.items() if name != "rows"})
-    if digest_of(stream.samples.arrays()) != digest_of(samples.arrays()):
-        raise DataError(f"{settings['path']} has other rows than those that were fitted: put the old ones back")
-    return stream

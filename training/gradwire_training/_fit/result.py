@@ -49,6 +49,7 @@ class Result:
         notes: what was done about layers that compute one thing in training and another when exported, and which inputs
             the package's dtype rounds noticeably, a line each.
         reduction: how many directions of its inputs the network sees, where it sees principal components; else None.
+        stages: how many networks the model is the sum of: 2 after ``refine``.
     """
 
     status: Status
@@ -68,6 +69,7 @@ class Result:
     selection_reason: str = ""
     notes: tuple[str, ...] = ()
     reduction: Reduction | None = None
+    stages: int = 1
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def _trained(result: Result) -> dict[str, Any]:
         },
         "units": samples.units,
         "species": samples.species,
+        "stages": result.stages,
         "network": _network(result.model),
         "reduction": None if result.reduction is None else asdict(result.reduction),
         "loss": request.loss.settings(),

@@ -38,6 +38,9 @@ def command(options: TrainOptions) -> None:
         whose = "" if start is None else f", and they are those of {start.source}"
         note(f"network of {network.count_params():,} weights{whose}; --verbose shows its layers")
     result = _fit(training, task, options, checkpoint)
+    if options.stages > 1:
+        with progress("steps of the second stage") as report:
+            result = training.refine(result, callbacks=[_reporter(report)])
     result.save(options.to)
     if checkpoint.exists():
         note(f"{checkpoint} is kept: the same command with --resume continues from it")

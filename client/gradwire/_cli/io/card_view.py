@@ -55,7 +55,13 @@ class CardView:
     def of(cls, card: Card) -> CardView:
         """Read a card."""
         aliases = {name: alias.text for name, alias in card.aliases.items()}
-        details = (("derivatives by name", aliases), ("trained", card.trained), ("versions", card.versions))
+        species = {tensor.name: " ".join(tensor.species) for tensor in card.inputs if tensor.species is not None}
+        details = (
+            ("derivatives by name", aliases),
+            ("species", species),
+            ("trained", card.trained),
+            ("versions", card.versions),
+        )
         return cls(
             name=card.name,
             inputs=TextTable(

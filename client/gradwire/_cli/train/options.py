@@ -71,6 +71,12 @@ class TrainOptions:
             "as carry 99.99 % of the gradient. Default: all inputs.",
         ),
     ] = None
+    stages: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="2: fit a second network to what the first leaves of clean labels, in float64."
+        ),
+    ] = 1
     value_weight: Annotated[
         float | None, typer.Option(help="Weight of values in the sobolev loss. Default: balanced.")
     ] = None
@@ -190,6 +196,10 @@ class TrainOptions:
             raise UsageError(f"--network {ATOMS} is for a file; {self.source} has a network of its own: leave it out")
         if self.is_of_atoms and self.reduce is not None:
             raise UsageError(f"--reduce does not apply to --network {ATOMS}, which sees distances: leave it out")
+        if self.stages > 1 and self.dtype is not DType.FLOAT64:
+            raise UsageError(
+                f"--stages {self.stages} needs --dtype float64: the rounding of float32 is above what a second stage gains"
+            )
         if self.species is not None and not self.is_of_atoms:
             raise UsageError(f"--species is for --network {ATOMS}: give both, or leave it out")
         if self.start is not None:
