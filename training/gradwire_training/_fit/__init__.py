@@ -7,6 +7,7 @@ from gradwire_training._fit.repeat import repeat
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.result import Result, record_of
 from gradwire_training._fit.second_stage import refine
+from gradwire_training._fit.start import Start, load
 
 __all__ = [
     "DTYPE",
@@ -14,10 +15,12 @@ __all__ = [
     "Comparison",
     "Request",
     "Result",
+    "Start",
     "TensorComparison",
     "Unmeasured",
     "evaluate",
     "fit",
+    "load",
     "record_of",
     "refine",
     "repeat",

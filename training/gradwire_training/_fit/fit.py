@@ -18,6 +18,7 @@ from gradwire_training._data import Samples, Stream
 from gradwire_training._fit.evaluation import compare
 from gradwire_training._fit.request import Request, run_fingerprint
 from gradwire_training._fit.result import Result
+from gradwire_training._fit.start import Start
 from gradwire_training._models import (
     RANDOM_STATE,
     IoBinding,
@@ -38,7 +39,7 @@ FINISHED: Final = ("completed", "diverged")  # nothing is gained by resuming; ot
 
 
 def fit(
-    model: keras.Model,
+    model: keras.Model | Start,
     samples: Samples | Stream,
     *,
     loss: Loss = SOBOLEV,
@@ -58,7 +59,9 @@ def fit(
     fit, which keeps the best weights so far.
 
     Args:
-        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is.
+        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is. Or
+            what ``load`` returns: the fit starts from an earlier one, and the result has the errors of both on the
+            same rows.
         samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is fitted by
             ``"adam"``.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
@@ -89,6 +92,7 @@ def fit(
     request = Request.of(
         samples, optimizer, loss=loss, steps=steps, seconds=seconds, seed=seed, dtype=dtype, validation=validation
     )
+    start, model = (model, model.model) if isinstance(model, Start) else (None, model)
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
     require_no_own_training(model)
@@ -131,6 +135,8 @@ def fit(
         request=request,
         binding=binding,
         start=[array_of(weight) for weight in model.weights],
+        origin=None if start is None else start.origin,
+        before=None if start is None else compare(model, binding, request),
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
         notes=(
