@@ -35,6 +35,7 @@ from gradwire._transports import FakeTransport, GrpcTransport, InProcessTranspor
 from gradwire._wire import TLS, Address, Call, Prediction, VersionStatus
 
 if TYPE_CHECKING:
+    from gradwire._evaluate import ErrorRatio, Errors, Evaluation, TensorErrors, evaluate
     from gradwire._verify import (
         CardDifference,
         Check,
@@ -64,6 +65,9 @@ __all__ = [
     "DerivativeCheck",
     "Difference",
     "Domain",
+    "ErrorRatio",
+    "Errors",
+    "Evaluation",
     "ExtrapolationError",
     "ExtrapolationWarning",
     "FakeTransport",
@@ -85,6 +89,7 @@ __all__ = [
     "Signature",
     "SignatureNotFound",
     "TensorDifference",
+    "TensorErrors",
     "TensorSpec",
     "Transport",
     "UsageError",
@@ -93,6 +98,7 @@ __all__ = [
     "__version__",
     "connect",
     "diff",
+    "evaluate",
     "load",
     "verify",
 ]
@@ -101,6 +107,7 @@ __version__: str
 
 # Loaded on first access: callers of a model seldom check it, and the checks are a quarter of the import.
 _CHECKS: Final = {
+    "_evaluate": ("ErrorRatio", "Errors", "Evaluation", "TensorErrors", "evaluate"),
     "_verify": (
         "Check",
         "TensorDifference",

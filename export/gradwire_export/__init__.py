@@ -4,6 +4,7 @@ from gradwire._package import digest
 from gradwire_export._analysis import DerivativeWarning
 from gradwire_export._derivatives import row_derivatives
 from gradwire_export._export import Exported, export
+from gradwire_export._gate import Gate, GatedTensor, GateRefused, Verdict
 from gradwire_export._gradients import has_variances, right_gradients
 from gradwire_export._sources import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, from_jax
 
@@ -13,6 +14,10 @@ __all__ = [
     "RECORD_FORMAT",
     "DerivativeWarning",
     "Exported",
+    "Gate",
+    "GateRefused",
+    "GatedTensor",
+    "Verdict",
     "digest",
     "export",
     "from_jax",

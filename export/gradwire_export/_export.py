@@ -27,6 +27,7 @@ from gradwire._package import (
     Card,
     CardTensor,
     Domain,
+    Names,
     StagedPath,
     boxes_of,
     check_aliases,
@@ -34,13 +35,15 @@ from gradwire._package import (
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
-from gradwire_export._checks import CheckRows, check_package, complete_card, drawn_text
+from gradwire_export._checks import CheckRows, check_package, complete_card, drawn_text, write_card
+from gradwire_export._gate import Gate, Verdict
 from gradwire_export._gradients import right_gradients
 from gradwire_export._package import (
     XLA,
     PackageModule,
     PackageSpec,
     compiled_entry,
+    latest_version,
     make_canonical,
     package_spec,
     require_same_contract,
@@ -54,7 +57,6 @@ from gradwire_export._reasons import refused
 from gradwire_export._sources import (
     Function,
     JaxFunction,
-    Names,
     Pair,
     Source,
     function_of,
@@ -78,11 +80,13 @@ class Exported:
         card: its card.
         left_out: the signatures that the package would have, and does not have because their proof failed, with the
             reason.
+        verdict: what the gate said, where there was one.
     """
 
     path: Path
     card: Card
     left_out: Mapping[str, str] = field(default_factory=dict)
+    verdict: Verdict | None = None
 
 
 @right_gradients()
@@ -109,6 +113,7 @@ def export(
     version: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     replace_contract: bool = False,
+    gate: Gate | None = None,
 ) -> Exported:
     """Write a model, or any TensorFlow function, as a package that returns its derivatives too.
 
@@ -152,9 +157,12 @@ def export(
             network of any number of steps.
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
+        gate: rows on which the package must be no worse than the latest version in ``to``. It is compared before it
+            has its place, so that no server sees a package that is refused.
 
     Returns:
-        Where the package is, its card, and which signatures were left out because their proof failed.
+        Where the package is, its card, which signatures were left out because their proof failed, and what the gate
+        said.
 
     Warns:
         DerivativeWarning: derivatives omit the jumps of an operation, a signature had to be left out, or one that is
@@ -164,6 +172,7 @@ def export(
         ConversionError: a derivative is missing, an output is not batched, rows depend on one another, or XLA cannot
             compile a signature.
         CheckFailed: the package's outputs are not the model's, or its first derivatives are not those of its values.
+        GateRefused: it is worse than the latest version in ``to``, and there is no reason to publish it all the same.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
         UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
             contract.
@@ -215,11 +224,15 @@ def export(
         card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
         if left_out and not replace_contract:
             require_same_contract(Path(to), card)
+        verdict = None if gate is None else gate.judge(staged.path, latest_version(Path(to)))
+        if verdict is not None:
+            card = replace(card, checks={**card.checks, "gate": verdict.to_dict()})
+            write_card(staged.path, card)
     for each, reason in left_out.items():
         warnings.warn(f"left out {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
     for each, reason in _unproven(card).items():
         warnings.warn(f"kept {each}, which is not proved: {reason}", DerivativeWarning, stacklevel=3)
-    return Exported(target, card, left_out)
+    return Exported(target, card, left_out, verdict)
 
 
 def _aliases(

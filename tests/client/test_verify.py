@@ -217,12 +217,40 @@ def test_domain_of_the_card_and_none(log: Model):
         ({"domain": {"x": (2, 1)}}, gradwire.UsageError, "lower <= upper"),
         ({"domain": {"x": (0, np.inf)}}, gradwire.UsageError, "finite bounds"),
         ({"domain": {"x": ([0, 1], 2)}}, gradwire.UsageError, "expected two numbers or arrays"),
+        ({"rows": {"y": [1.0]}}, gradwire.InputNameError, r"sent extra: {y}; missing but required: {x} in rows"),
+        ({"rows": {"x": []}}, gradwire.ShapeError, "{'x': 0} by input, expected one number, 1 or more"),
+        (
+            {"rows": {"x": [1.0, 2.0]}},
+            gradwire.UsageError,
+            r"row 1 .* x = \[2.\], and the domain is \[0.1\] to \[1.9\]",
+        ),
+        ({"rows": {"x": [1.0, np.nan]}}, gradwire.UsageError, r"row 1 .* x = \[nan\]"),
     ],
 )
 def test_misuse(log: Model, kwargs: dict[str, Any], error: type[Exception], message: str):
     """A domain or a number of points that cannot be is told."""
     with pytest.raises(error, match=message):
         gradwire.verify(log, **kwargs)
+
+
+def test_rows_of_a_caller(make_multi: Callable[..., Model]):
+    """Rows are the points, all of them or as many as asked for; what is wrong there alone is seen there alone."""
+
+    def df(x: np.ndarray) -> np.ndarray:
+        return 2 * x * np.where(np.abs(x - 0.7) < 1e-3, 1.01, 1)
+
+    spot = function(lambda x: x * x, df, "float64", -1, 1)
+    assert gradwire.verify(spot).passed
+    assert not gradwire.verify(spot, rows={"x": [0.2, 0.7, 0.7]}).passed
+    assert gradwire.verify(spot, rows={"x": [[0.2], [0.6]]}).points == 2
+    border = gradwire.verify(spot, rows={"x": np.linspace(-1, 1, 500)}, points=20)
+    assert border.passed, border.failures
+    assert border.points == 20
+    several = make_multi()
+    rows = {"x": np.full((3, 3), 1.0), "t": np.ones(3)}
+    assert gradwire.verify(several, rows=rows).points == 3
+    with pytest.raises(gradwire.ShapeError, match="expected one number"):
+        gradwire.verify(several, rows={**rows, "t": np.ones(2)})
 
 
 def test_an_input_that_cannot_vary(log: Model, make_multi: Callable[..., Model]):

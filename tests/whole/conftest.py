@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gradwire._cli.main import main
+
 COMMAND = Path(sys.executable).with_name("gradwire")
 STOP_SECONDS = 60
 
@@ -49,6 +51,26 @@ def run_server(*arguments, cwd):
 def gradwire():
     """The command, as a function."""
     return run_command
+
+
+@pytest.fixture
+def gradwire_here(capfd, monkeypatch):
+    """The command, as a function, in this process: seconds less than one that has to import TensorFlow first."""
+
+    def run(*arguments, cwd, expect=0):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["gradwire", *(str(argument) for argument in arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        shown = capfd.readouterr()
+        assert code == expect, f"{arguments}: exit {code}\n{shown.out}\n{shown.err}"
+        return subprocess.CompletedProcess(arguments, code, shown.out, shown.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

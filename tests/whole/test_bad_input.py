@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = pytest.mark.slow  # trains, exports and serves first, and then starts a process per mistake
+pytestmark = pytest.mark.slow  # trains, exports and serves first
 
 # name: (arguments, exit code, what the line must say). {address} and {free} are filled in.
 TABLE = {
@@ -116,12 +116,12 @@ def ports():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_mistake_gets_one_clear_line(name, place, address, ports, gradwire):
+def test_a_mistake_gets_one_clear_line(name, place, address, ports, gradwire_here):
     """The exit code is 2 for misuse and 1 for a fault, the message names the thing, and no file is left."""
     arguments, code, message = TABLE[name]
     words = arguments.format(address=address, **ports).split(" ")
     before = sorted(str(path) for path in place.rglob("*"))
-    done = gradwire(*words, cwd=place, expect=code)
+    done = gradwire_here(*words, cwd=place, expect=code)
     assert message in done.stderr, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert sorted(str(path) for path in place.rglob("*")) == before

@@ -107,7 +107,9 @@ def test_card_is_the_same_from_everywhere(workplace, address, gradwire):
 def test_verify_passes_and_tells_wiring_from_training(workplace, address, where, gradwire):
     """The Taylor test passes; the trained function's own errors are shown apart."""
     target = [address, "log"] if where == "address" else ["models/log"]
-    shown = gradwire("verify", *target, cwd=workplace).stdout
+    (workplace / "rows.csv").write_text("x,note\n0.1,first\n1.9,last\n1,middle\n")
+    shown = gradwire("verify", *target, "--rows", "rows.csv", cwd=workplace).stdout
+    assert "log: 3 points, seed 0" in shown
     assert "errors of the trained function against" in shown
 
 

@@ -14,6 +14,7 @@ from gradwire._cli.commands import (
     bench,
     card,
     diff,
+    evaluate,
     export,
     plot,
     query,
@@ -59,7 +60,7 @@ def _options(
 
 
 for _module in (
-    train, study, export, serve, query, plot, bench, card, verify, diff, batch, umbridge,
+    train, study, export, serve, query, plot, bench, card, verify, evaluate, diff, batch, umbridge,
 ):  # fmt: skip
     app.command(_module.NAME)(_module.command)
 

@@ -57,9 +57,7 @@ def row_bytes(call: Call) -> int | None:
         return None
     request = math.ceil(sum(array.nbytes for array in call.inputs.values()) / max(1, call.rows))
     response = sum(
-        BY_NAME[spec.dtype].wire_bytes * math.prod(size or 1 for size in spec.row_shape)
-        for spec in outputs
-        if spec.dtype in BY_NAME
+        BY_NAME[spec.dtype].wire_bytes * math.prod(spec.least_row_shape) for spec in outputs if spec.dtype in BY_NAME
     )
     return max(1, request, response)
 

@@ -2,7 +2,7 @@
 
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
-from gradwire._model.extrapolation import Extrapolation
+from gradwire._model.extrapolation import Extrapolation, outside_of
 from gradwire._model.info import CARD_ROWS, PackageInfo, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.model import Model, model_of, package_of
@@ -27,6 +27,7 @@ __all__ = [
     "bind",
     "cast",
     "model_of",
+    "outside_of",
     "package_of",
     "read_card",
     "read_points",

@@ -11,7 +11,7 @@ from typing import Any, final
 
 from gradwire._errors import PackageError, ShapeError
 from gradwire._model.info import PackageInfo
-from gradwire._package import SIGNATURES, VALUE, Card, Part, Signature, cotangent_name, tangent_name
+from gradwire._package import SIGNATURES, VALUE, Card, Part, Signature, cotangent_name, std_name, tangent_name
 
 
 @final
@@ -88,6 +88,11 @@ def _tensors(card: Card) -> dict[Part, Mapping[str, Any]]:
         Part.INPUT_COTANGENTS: {wrt: cotangent_name(wrt) for wrt in differentiated},
         Part.DERIVATIVE_TANGENTS: {
             output: {wrt: tangent_name(tensor) for wrt, tensor in tensors.items()}
+            for output, tensors in derivatives.items()
+        },
+        Part.OUTPUT_STDS: {output: std_name(output) for output in outputs},
+        Part.DERIVATIVE_STDS: {
+            output: {wrt: std_name(tensor) for wrt, tensor in tensors.items()}
             for output, tensors in derivatives.items()
         },
     }

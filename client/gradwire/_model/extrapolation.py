@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
 from gradwire._model.info import PackageInfo
-from gradwire._package import BY_NAME, Box, CardTensor
+from gradwire._package import BY_NAME, Box, Card, CardTensor
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
@@ -71,6 +71,21 @@ class ExtrapolationPolicy:
         if self._action == "raise":
             raise ExtrapolationError(text)
         warnings.warn(text, ExtrapolationWarning, stacklevel=_level())
+
+
+def outside_of(card: Card, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which rows lie outside of the domain on a card, ``(rows,)``; none where it is unknown.
+
+    Args:
+        card: the package's.
+        rows: every input by name, ``(rows, *row)``.
+    """
+    outside = np.zeros(len(next(iter(rows.values()))), bool)
+    for tensor in card.inputs:
+        if (box := _box(tensor)) is not None:
+            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), -1)
+            outside |= ~((own >= box.lower.reshape(-1)) & (own <= box.upper.reshape(-1))).all(axis=1)
+    return outside
 
 
 def _level() -> int:

@@ -20,12 +20,14 @@ from gradwire._model.options import Options
 from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.tangents import DirectionSpec, read_directions
-from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, VALUE, VJP, Part
+from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part
 
 Args = Sequence[Any]
 Inputs = Mapping[str, Any]
 
-Method: TypeAlias = Literal["value", "grad", "value_and_grad", "jacobian", "jvp", "vjp", "hvp", "hessian"]
+Method: TypeAlias = Literal[
+    "value", "grad", "value_and_grad", "jacobian", "jvp", "vjp", "hvp", "hessian", "uncertainty"
+]
 
 
 class MethodSpec(NamedTuple):
@@ -49,6 +51,7 @@ METHODS: Final[Mapping[Method, MethodSpec]] = {
     "vjp": MethodSpec(VJP, {Part.INPUT_COTANGENTS: unpack.cotangents}),
     "hvp": MethodSpec(HVP, {Part.DERIVATIVE_TANGENTS: unpack.derivatives}),
     "hessian": MethodSpec(HESSIAN, {Part.SECOND_DERIVATIVES: unpack.hessians}),
+    "uncertainty": MethodSpec(UNCERTAINTY, {Part.OUTPUT_STDS: unpack.values, Part.DERIVATIVE_STDS: unpack.derivatives}),
 }
 
 

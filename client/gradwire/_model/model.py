@@ -184,6 +184,20 @@ class Model:
         """
         return self._run("hessian", args, inputs)
 
+    def uncertainty(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
+        """Compute how sure f(x) and df/dx are: the standard deviations of the learnt function around the true one.
+
+        ``f ± 1.96 f_std`` is meant to hold the true function, not a further noisy label, in 95 % of cases.
+
+        Args:
+            *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
+            **inputs: the same by name.
+
+        Returns:
+            The standard deviations of what ``value`` and ``grad`` return, in the same forms.
+        """
+        return self._run("uncertainty", args, inputs)
+
     def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Call a signature as it is: batch-first arrays in, all outputs out.
 

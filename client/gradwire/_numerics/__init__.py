@@ -11,10 +11,12 @@ from gradwire._numerics.compare import (
     ulp_of,
     worst_ratio,
 )
+from gradwire._numerics.hessian import hessian_product
 from gradwire._numerics.noise import CENTRE, GRID, Measured, by_point, deviation, grid_around, measure
 from gradwire._numerics.points import (
     evaluate_along,
     finest_step,
+    nearest_points,
     points_along,
     reach,
     require_resolved,
@@ -43,9 +45,11 @@ __all__ = [
     "finest_step",
     "flat_rows",
     "grid_around",
+    "hessian_product",
     "largest",
     "measure",
     "multiples",
+    "nearest_points",
     "points_along",
     "poisoned",
     "reach",

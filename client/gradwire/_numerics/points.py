@@ -37,10 +37,25 @@ def sample_points(box: Box, count: int, dtype: np.dtype[Any], rng: np.random.Gen
         first = np.minimum(np.ceil(lower), np.floor(upper)).astype(np.int64)
         last = np.floor(upper).astype(np.int64)
         return rng.integers(first, last + 1, (count, *lower.shape)).astype(dtype)
-    margin = np.where(_far(box, dtype), _FAR_MARGIN, _MARGIN) * (upper - lower)
-    drawn = rng.uniform(lower + margin, upper - margin, (count, *lower.shape))
+    margin = _margin(box, dtype)
+    return _on_grid(rng.uniform(lower + margin, upper - margin, (count, *lower.shape)), box, dtype)
+
+
+def nearest_points(rows: NDArray[Any], box: Box, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the points nearest to rows ``(count, *row)`` of a box that ``sample_points`` could have drawn."""
+    if dtype.kind in "biu":
+        return rows.astype(dtype)
+    margin = _margin(box, dtype)
+    return _on_grid(np.clip(rows, box.lower + margin, box.upper - margin), box, dtype)
+
+
+def _margin(box: Box, dtype: np.dtype[Any]) -> Floats:
+    return np.where(_far(box, dtype), _FAR_MARGIN, _MARGIN) * (box.upper - box.lower)
+
+
+def _on_grid(points: Floats, box: Box, dtype: np.dtype[Any]) -> NDArray[Any]:
     grain = np.maximum(_fine(box, dtype), np.where(_far(box, dtype), _resolution(box, dtype), 0))
-    return np.where(grain > 0, np.rint(drawn / np.where(grain > 0, grain, 1)) * grain, lower).astype(dtype)
+    return np.where(grain > 0, np.rint(points / np.where(grain > 0, grain, 1)) * grain, box.lower).astype(dtype)
 
 
 def sample_directions(

@@ -1,6 +1,6 @@
 """What a package is: its contract, card, files, dtypes and domain; the floor of all four packages."""
 
-from gradwire._package.alias import Alias, check_aliases, read_alias
+from gradwire._package.alias import Alias, aliases_of, check_aliases, read_alias
 from gradwire._package.atomic import StagedPath, require_writable_directory
 from gradwire._package.card import Card, CardTensor, Domain, strict_json
 from gradwire._package.contract import (
@@ -14,8 +14,10 @@ from gradwire._package.contract import (
     SERVING_DEFAULT,
     SIGNATURES,
     TANGENT,
+    UNCERTAINTY,
     VALUE,
     VJP,
+    Names,
     Part,
     Signature,
     SignatureKind,
@@ -24,9 +26,12 @@ from gradwire._package.contract import (
     cotangent_name,
     derivative_name,
     derivative_shape,
+    derivative_unit,
     name_mismatch,
+    own_names,
     second_derivative_names,
     second_derivative_shape,
+    std_name,
     tangent_name,
 )
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
@@ -62,6 +67,7 @@ __all__ = [
     "SIGNATURES",
     "STRING",
     "TANGENT",
+    "UNCERTAINTY",
     "UNKNOWN_BOUNDS",
     "VALUE",
     "VJP",
@@ -72,11 +78,13 @@ __all__ = [
     "CardTensor",
     "DType",
     "Domain",
+    "Names",
     "Part",
     "Signature",
     "SignatureKind",
     "StagedPath",
     "TensorSpec",
+    "aliases_of",
     "boxes_of",
     "check_aliases",
     "check_digest",
@@ -84,17 +92,20 @@ __all__ = [
     "cotangent_name",
     "derivative_name",
     "derivative_shape",
+    "derivative_unit",
     "digest",
     "file_digests",
     "find_package",
     "joined_digest",
     "name_mismatch",
+    "own_names",
     "read_alias",
     "read_signatures",
     "require_writable_directory",
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "std_name",
     "strict_json",
     "tangent_name",
     "version_directories",

@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gradwire._errors import UsageError
-from gradwire._package.contract import RESERVED_SUFFIXES, check_names, derivative_name, second_derivative_names
+from gradwire._package.contract import RESERVED_SUFFIXES, check_names, derivative_name, is_name, second_derivative_names
 
 FORMS: Final = "as in delta=px:S0, forces=-energy:positions or vega=0.01*px:vol"
 OUTPUT: Final = re.compile(r"(?:(?P<sign>-)|(?P<factor>[^*]+)\*)?\s*(?P<output>[^*-]+)")
@@ -54,6 +54,18 @@ def read_alias(name: str, output: str, wrt: str) -> Alias:
     return Alias(match["output"].strip(), wrt.strip(), factor)
 
 
+def aliases_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Alias]:
+    """Return aliases from plain data, as cards and records of fits hold them.
+
+    Args:
+        entries: ``{name: {"output": …, "input": …, "factor": …, "served": …}}``; the last two may be absent.
+    """
+    return {
+        name: Alias(entry["output"], entry["input"], float(entry.get("factor", 1)), entry.get("served") is True)
+        for name, entry in entries.items()
+    }
+
+
 def check_aliases(
     aliases: Mapping[str, Alias], inputs: Sequence[str], outputs: Sequence[str], wrt: Sequence[str] | None = None
 ) -> None:
@@ -77,7 +89,7 @@ def check_aliases(
                 f"{name!r} is the derivative of {alias.output!r} with respect to {alias.input!r}, expected an output of "
                 f"{list(outputs)} and a differentiated input of {wrt}: {FORMS}"
             )
-        if not (name.isidentifier() and name.isascii() and name[0] != "_") or name.endswith(RESERVED_SUFFIXES):
+        if not is_name(name) or name.endswith(RESERVED_SUFFIXES):
             raise UsageError(
                 f"derivative {name!r} is not a name: use letters, digits and underscores, a letter first, and no _dot or "
                 f"_bar at the end; give the column one: --derivatives \"slope='{name}'={alias.output}:{alias.input}\""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from gradwire._errors import PackageError
-from gradwire._package.alias import Alias
+from gradwire._package.alias import Alias, aliases_of
 
 CARD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
@@ -124,14 +124,10 @@ class Card:
             fields["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
             fields["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
             fields["signatures"] = tuple(raw["signatures"])
-            fields["aliases"] = {name: _alias(entry) for name, entry in raw.get("aliases", {}).items()}
+            fields["aliases"] = aliases_of(raw.get("aliases", {}))
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
-
-
-def _alias(raw: Mapping[str, Any]) -> Alias:
-    return Alias(raw["output"], raw["input"], float(raw.get("factor", 1)), raw.get("served") is True)
 
 
 def _tensor(raw: Mapping[str, Any]) -> CardTensor:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from gradwire._errors import UsageError
 
@@ -19,7 +19,11 @@ CARD_ANSWER: Final = "card"  # output of the signature `card`
 
 TANGENT: Final = "_dot"  # ends the name of a tangent
 COTANGENT: Final = "_bar"  # ends the name of a cotangent
+STD: Final = "_std"  # ends the name of a standard deviation; a model may have outputs of such names
 RESERVED_SUFFIXES: Final = (TANGENT, COTANGENT)
+
+# Of inputs or outputs, in the package's order; or name in the package -> own name in the source, a model or a table.
+Names: TypeAlias = "Sequence[str] | Mapping[str, str]"
 
 
 class Part(StrEnum):
@@ -35,6 +39,8 @@ class Part(StrEnum):
     OUTPUT_TANGENTS = "output tangents"  # f_dot = df/dx · x_dot
     INPUT_COTANGENTS = "input cotangents"  # x_bar = f_bar · df/dx
     DERIVATIVE_TANGENTS = "derivative tangents"  # df_dx_dot = d²f/dx² · x_dot
+    OUTPUT_STDS = "output standard deviations"  # f_std
+    DERIVATIVE_STDS = "derivative standard deviations"  # df_dx_std
     CARD_QUERY = "card query"  # int32 (batch,), its values ignored
     CARD = "card"  # the card's JSON, a string a row
 
@@ -69,6 +75,7 @@ JVP: Final = "jvp"
 VJP: Final = "vjp"
 HVP: Final = "hvp"
 HESSIAN: Final = "hessian"
+UNCERTAINTY: Final = "uncertainty"
 CARD: Final = "card"
 
 # Every signature of the contract, in its order. What a package, a check, a client or the command knows of signatures
@@ -94,6 +101,7 @@ SIGNATURES: Final[Mapping[str, SignatureKind]] = {
             2,
             optional=True,
         ),
+        SignatureKind(UNCERTAINTY, (Part.INPUTS,), (Part.OUTPUT_STDS, Part.DERIVATIVE_STDS), 1, optional=True),
         SignatureKind(CARD, (Part.CARD_QUERY,), (Part.CARD,)),
     )
 }
@@ -125,6 +133,11 @@ class TensorSpec:
     def row_shape(self) -> tuple[int | None, ...]:
         """The shape of one row: without the batch axis."""
         return self.shape[1:]
+
+    @property
+    def least_row_shape(self) -> tuple[int, ...]:
+        """The shape of the smallest row: with 1 for each size that is open."""
+        return tuple(size or 1 for size in self.row_shape)
 
     @property
     def is_scalar(self) -> bool:
@@ -181,6 +194,11 @@ def cotangent_name(tensor: str) -> str:
     return f"{tensor}{COTANGENT}"
 
 
+def std_name(tensor: str) -> str:
+    """Name the standard deviation of an output or of a first derivative: ``f_std``, ``df_dx_std``."""
+    return f"{tensor}{STD}"
+
+
 def second_derivative_shape(output: Sequence[int], first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
     """Return the row shape of a second derivative.
 
@@ -206,6 +224,22 @@ def derivative_shape(output: Sequence[int], wrt: Sequence[int]) -> tuple[int, ..
         The input's row shape for a scalar output, otherwise the output's followed by the input's.
     """
     return tuple(wrt) if tuple(output) in ((), (1,)) else (*output, *wrt)
+
+
+def derivative_unit(output: str | None, wrt: str | None) -> str | None:
+    """Return the unit of a first derivative: ``USD/year``, ``eV/(kg·m)``, ``"1"`` where the two are the same.
+
+    Args:
+        output: the output's unit; None where it is unknown.
+        wrt: the input's.
+    """
+    if output is None or wrt is None:
+        return None
+    if output == wrt:
+        return "1"
+    if wrt == "1":
+        return output
+    return f"{output}/({wrt})" if set(wrt) & set("/*· ") else f"{output}/{wrt}"
 
 
 def second_derivative_names(outputs: Iterable[str], wrt: Sequence[str]) -> dict[str, dict[str, dict[str, str]]]:
@@ -267,7 +301,7 @@ def check_names(
     for role, names in (("input", inputs), ("output", outputs)):
         cases: dict[str, str] = {}
         for name in names:
-            if not (name.isidentifier() and name.isascii() and name[0] != "_"):
+            if not is_name(name):
                 raise UsageError(
                     f"{role} {name!r} is not a name: use letters, digits and underscores, a letter first; "
                     + _way_out(role, name)
@@ -291,6 +325,16 @@ def check_names(
             for second, name in names.items():
                 _claim(taken, name, f"the derivative of {output!r} with respect to {first!r}, {second!r}")
     return derivatives
+
+
+def own_names(names: Names) -> dict[str, str]:
+    """Return ``{name in the package: its own name in the source}`` for names that a caller gave in either form."""
+    return dict(names) if isinstance(names, Mapping) else {name: name for name in names}
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a tensor: letters, digits and underscores, a letter first."""
+    return text.isidentifier() and text.isascii() and text[0] != "_"
 
 
 def _way_out(role: str, name: str) -> str:

@@ -16,6 +16,7 @@ from gradwire._package.contract import (
     cotangent_name,
     derivative_shape,
     second_derivative_shape,
+    std_name,
     tangent_name,
 )
 from gradwire._package.dtypes import STRING, name_of
@@ -45,6 +46,8 @@ def signatures_of(card: Card) -> dict[str, Signature]:
         Part.OUTPUT_TANGENTS: _named(tangent_name, outputs),
         Part.INPUT_COTANGENTS: _named(cotangent_name, wrt),
         Part.DERIVATIVE_TANGENTS: _named(tangent_name, first),
+        Part.OUTPUT_STDS: _named(std_name, outputs),
+        Part.DERIVATIVE_STDS: _named(std_name, first),
         Part.CARD_QUERY: {CARD_QUERY: TensorSpec(CARD_QUERY, "int32", (None,))},
         Part.CARD: {CARD_ANSWER: TensorSpec(CARD_ANSWER, STRING, (None,))},
     }

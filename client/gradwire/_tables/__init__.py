@@ -2,10 +2,22 @@
 
 from gradwire._tables.lines import read_lines
 from gradwire._tables.numbers import numbers_of, numbers_of_objects
-from gradwire._tables.table import SUFFIXES, Table, check_decimal, is_columnar, open_table, reading, require_distinct
+from gradwire._tables.table import (
+    FORMATS,
+    SUFFIXES,
+    Table,
+    check_decimal,
+    is_columnar,
+    open_mapping,
+    open_table,
+    reading,
+    require_distinct,
+    to_arrow,
+)
 from gradwire._tables.vectors import Elements, column_names, elements_of, join, joined
 
 __all__ = [
+    "FORMATS",
     "SUFFIXES",
     "Elements",
     "Table",
@@ -17,8 +29,10 @@ __all__ = [
     "joined",
     "numbers_of",
     "numbers_of_objects",
+    "open_mapping",
     "open_table",
     "read_lines",
     "reading",
     "require_distinct",
+    "to_arrow",
 ]

@@ -11,11 +11,8 @@ from gradwire._errors import DataError
 
 MISSING: Final = ("", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A")  # "nan" is a number that is none
 COMMA: Final = ","
-SEPARATORS: Final = (
-    ";",
-    "\t",
-    COMMA,
-)  # of two that fit, the first: a decimal comma, or a name with one, is no separator
+# Of two that fit, the first: a decimal comma, or a name with one, is no separator.
+SEPARATORS: Final = (";", "\t", COMMA)
 SNIFFED: Final = 50  # lines that a separator has to fit
 DECIMALS: Final = (".", ",")
 

@@ -89,7 +89,7 @@ def _csv_rows(
     """Yield the names of the inputs, then the elements of each row."""
     sample = list(islice(lines, 2))  # of a pipe no more may have come yet
     reader = csv.reader(chain(sample, lines), delimiter=separator_of(sample, decimal))
-    columns = {name: column_names(name, _row(spec)) for name, spec in specs.items()}
+    columns = {name: column_names(name, spec.least_row_shape) for name, spec in specs.items()}
     header = [cell.strip() for cell in next(reader)]
     rows: Iterable[list[str]] = reader
     if header_optional and number_of(header[0], decimal) is not None:
@@ -159,7 +159,7 @@ def _elements(value: Any, spec: TensorSpec, where: str) -> list[float]:
     elements: list[Any] = [NON_FINITE.get(each, each) if isinstance(each, str) else each for each in _leaves(value)]
     if not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in elements):
         raise DataError(f"{where}: {spec.name!r} is {value!r}, expected numbers")
-    size = int(np.prod(_row(spec)))
+    size = int(np.prod(spec.least_row_shape))
     if len(elements) != size:
         raise DataError(f"{where}: {spec.name!r} has {len(elements)} numbers, expected {size}")
     return elements
@@ -179,15 +179,11 @@ def _arrays(
     elements, start = np.array(block, np.float64), 0
     arrays: dict[str, NDArray[np.float64]] = {}
     for name in names:
-        row = _row(specs[name])
+        row = specs[name].least_row_shape
         size = int(np.prod(row))
         arrays[name] = elements[:, start : start + size].reshape(len(block), *row)
         start += size
     return arrays
-
-
-def _row(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(size or 1 for size in spec.row_shape)
 
 
 def _braced(names: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import override
 
 from gradwire._errors import DataError, UsageError
@@ -23,7 +23,7 @@ from gradwire._tables.cells import DECIMALS
 from gradwire._tables.numbers import EXTRA, numbers_of
 
 # Each format is a module of `formats`, with a function `open_file(path, decimal)`.
-FORMATS: Final = {
+FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".feather"),
     "csv": (".csv", ".tsv"),
@@ -127,7 +127,7 @@ class ArrayTable(Table):
     @override
     def blocks(self, rows: int) -> Iterator[Any]:
         pa = import_extra("pyarrow", EXTRA)
-        table = pa.table({name: _to_arrow(array) for name, array in self._columns().items()})
+        table = pa.table({name: to_arrow(array) for name, array in self._columns().items()})
         yield from table.to_batches(max_chunksize=rows)
 
     def _columns(self) -> Mapping[str, NDArray[Any]]:
@@ -167,6 +167,17 @@ def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None)
         if path.stat().st_size == 0:
             raise DataError(f"cannot read {path}: it is empty, expected columns and rows")
         return module.open_file(path, decimal)
+
+
+def open_mapping(columns: Mapping[str, ArrayLike]) -> Table:
+    """Open columns in memory, ``{name: array (rows, *row shape)}``.
+
+    Raises:
+        DataError: there are none, or no rows.
+    """
+    if not columns or not all(np.ndim(column) and len(np.asarray(column)) for column in columns.values()):
+        raise DataError("the mapping has no rows: give {column: array} with at least one")
+    return ArrayTable(Path("the mapping"), list(columns), lambda name: np.asarray(columns[name]))
 
 
 def open_dataset(path: Path, form: Any) -> Table:
@@ -230,7 +241,8 @@ def require_distinct(what: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _to_arrow(array: NDArray[Any]) -> Any:
+def to_arrow(array: NDArray[Any]) -> Any:
+    """Return rows as a pyarrow Array; each axis of a row becomes lists of fixed size."""
     pa = import_extra("pyarrow", EXTRA)
     column = pa.array(np.ascontiguousarray(array).reshape(-1))
     for size in reversed(array.shape[1:]):

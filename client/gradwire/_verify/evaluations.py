@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._numerics import Measured, flat_rows, signed_eighths
+from gradwire._numerics import Measured, flat_rows, hessian_product, signed_eighths
 from gradwire._package import (
     BY_NAME,
     DIFFERENTIABLE,
@@ -69,16 +69,9 @@ def contract(card: Card, derivative: Derivative, blocks: Mapping[str, Floats], v
 
     The card holds each pair of inputs once. The result has the shape of the first derivative, flattened.
     """
-    points = len(v[derivative.input.name])
-    m, n = max(1, int(np.prod(derivative.output.shape))), v[derivative.input.name].shape[1]
-    total = np.zeros((points, m, n))
-    for first, by_second in card.second_derivatives.get(derivative.output.name, {}).items():
-        for second, name in by_second.items():
-            if first == derivative.input.name:
-                total += np.einsum("pmij,pj->pmi", blocks[name].reshape(points, m, n, -1), v[second])
-            elif second == derivative.input.name:
-                total += np.einsum("pmij,pi->pmj", blocks[name].reshape(points, m, -1, n), v[first])
-    return total.reshape(points, -1)
+    names = card.second_derivatives.get(derivative.output.name, {})
+    size = max(1, int(np.prod(derivative.output.shape)))
+    return hessian_product(names, derivative.input.name, size, blocks, v)
 
 
 def evaluate_signatures(probe: Probe) -> SignatureEvaluations:

@@ -9,17 +9,19 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradwire._errors import InputNameError, ShapeError, UsageError
 from gradwire._model import Model
 from gradwire._numerics import (
     Measured,
     eps_of,
     evaluate_along,
     measure,
+    nearest_points,
     require_resolved,
     sample_directions,
     sample_points,
 )
-from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, VALUE, Box, Card, CardTensor, boxes_of, name_mismatch
 from gradwire._wire import Call
 
 Floats = NDArray[np.float64]
@@ -57,16 +59,26 @@ class Probe:
 
     @classmethod
     def draw(
-        cls, model: Model, domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None, points: int, seed: int
+        cls,
+        model: Model,
+        domain: Mapping[str, tuple[ArrayLike, ArrayLike]] | None,
+        points: int,
+        seed: int,
+        rows: Mapping[str, ArrayLike] | None = None,
     ) -> Probe:
-        """Draw points and directions; see ``verify`` for the arguments."""
+        """Draw points, all or from rows, and directions; see ``verify`` for the arguments."""
         model, rng = without_options(model), np.random.default_rng(seed)
         card = model.card
         boxes = boxes_of(card, domain)
         dtypes = {tensor.name: BY_NAME[tensor.dtype].numpy for tensor in card.inputs}
         for name, dtype in dtypes.items():
             require_resolved(name, boxes[name], dtype)
-        x = {name: sample_points(boxes[name], points, dtype, rng) for name, dtype in dtypes.items()}
+        if rows is None:
+            x = {name: sample_points(boxes[name], points, dtype, rng) for name, dtype in dtypes.items()}
+        else:
+            chosen = _choose(_read_rows(rows, card, boxes), points, rng)
+            x = {name: nearest_points(column, boxes[name], dtypes[name]) for name, column in chosen.items()}
+            points = len(next(iter(x.values())))
         differentiated = {wrt for by_input in card.derivatives.values() for wrt in by_input}
         v = {
             name: sample_directions(boxes[name], points, rng, dtype)
@@ -118,6 +130,38 @@ class Probe:
         picked = np.arange(len(next(iter(x.values()))))
         v = {name: array[picked % len(array)] for name, array in self.v.items()}
         return measure(lambda rows: self.run(signature, rows), {**x, **(vectors or {})}, v, self.boxes, self.eps)
+
+
+def _read_rows(rows: Mapping[str, ArrayLike], card: Card, boxes: Mapping[str, Box]) -> dict[str, NDArray[Any]]:
+    """Return a column for every input, ``(rows, *row)``, inside its box."""
+    if mismatch := name_mismatch(rows, [tensor.name for tensor in card.inputs]):
+        raise InputNameError(f"{mismatch} in rows: give a column for every input of the model")
+    columns: dict[str, NDArray[Any]] = {}
+    for tensor in card.inputs:
+        column, name = np.asarray(rows[tensor.name]), tensor.name
+        try:
+            columns[name] = column.reshape(-1, *boxes[name].lower.shape)
+        except ValueError as error:
+            raise ShapeError(f"rows of {name!r} have shape {column.shape}, expected (rows, *{tensor.shape})") from error
+        outside = ~((boxes[name].lower <= columns[name]) & (columns[name] <= boxes[name].upper))
+        if outside.any():
+            row = int(np.flatnonzero(outside.reshape(len(outside), -1).any(axis=1))[0])
+            raise UsageError(
+                f"row {row} (counted from 0) has {name} = {columns[name][row]}, and the domain is {boxes[name].lower} to "
+                f"{boxes[name].upper}: give a domain that encloses it, or leave the row out"
+            )
+    counts = {name: len(column) for name, column in columns.items()}
+    if len(set(counts.values())) > 1 or not min(counts.values()):
+        raise ShapeError(f"rows have {counts} by input, expected one number, 1 or more")
+    return columns
+
+
+def _choose(rows: Arrays, most: int, rng: np.random.Generator) -> Arrays:
+    count = len(next(iter(rows.values())))
+    if count <= most:
+        return rows
+    chosen = np.sort(rng.choice(count, most, replace=False))
+    return {name: column[chosen] for name, column in rows.items()}
 
 
 def without_options(model: Model) -> Model:

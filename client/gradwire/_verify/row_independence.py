@@ -125,13 +125,13 @@ def _draw(probe: Probe, signature: Signature, count: int) -> Arrays:
         if name in probe.boxes:
             rows[name] = sample_points(probe.boxes[name], count, dtype, probe.rng)
         else:
-            shape = (count, *(size or 1 for size in spec.row_shape))
+            shape = (count, *spec.least_row_shape)
             rows[name] = probe.rng.uniform(-1.0, 1.0, shape).astype(dtype)
     return rows
 
 
 def _elements_per_row(signature: Signature) -> int:
-    shapes = [[size or 1 for size in spec.row_shape] for spec in signature.outputs.values()]
+    shapes = [spec.least_row_shape for spec in signature.outputs.values()]
     return sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
 
 

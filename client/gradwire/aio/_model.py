@@ -104,6 +104,10 @@ class Model:
         """Compute d²f/dx²; see ``gradwire.Model.hessian``."""
         return await self._run("hessian", args, inputs)
 
+    async def uncertainty(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
+        """Compute the standard deviations of f(x) and df/dx; see ``gradwire.Model.uncertainty``."""
+        return await self._run("uncertainty", args, inputs)
+
     async def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Call a signature as it is; see ``gradwire.Model.predict``."""
         return await self.run(signature, inputs)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradwire.batch._formats import open_sink
 from gradwire.batch._run import BatchResult, Sink, Source, run
-from gradwire.batch._source import FileSource, ParquetSource
+from gradwire.batch._source import BLOCK_ROWS, FileSource, ParquetSource
 
 if TYPE_CHECKING:
     from gradwire.batch._formats.parquet import ParquetSink
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 open_source = FileSource
 
 __all__ = [
+    "BLOCK_ROWS",
     "BatchResult",
     "FileSource",
     "ParquetSink",

@@ -212,7 +212,7 @@ def complete_card(package: Path, card: Card, checks: dict[str, Any]) -> Card:
     with load(package) as model:
         reference = reference_points(package, card, model)
         card = replace(card, reference=reference)
-        _write(package, card)  # verify reads it through the model
+        write_card(package, card)  # verify reads it through the model
         verification = verify(model)
     wrong = verification.wrong_signatures(contradictions(reference))
     unproven = {name: _reason(texts) for name, texts in wrong.items()}
@@ -225,7 +225,7 @@ def complete_card(package: Path, card: Card, checks: dict[str, Any]) -> Card:
         digest=joined_digest(files),
         files=files,
     )
-    _write(package, card)
+    write_card(package, card)
     return card
 
 
@@ -234,5 +234,6 @@ def _reason(texts: Sequence[str]) -> str:
     return texts[0] + (f", and {more} more finding{'s' if more > 1 else ''}" if more else "")
 
 
-def _write(package: Path, card: Card) -> None:
+def write_card(package: Path, card: Card) -> None:
+    """Write a package's card, which its digest leaves out."""
     (package / CARD_FILE).write_text(card.to_json())

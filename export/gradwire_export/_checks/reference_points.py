@@ -18,7 +18,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from gradwire import Model
-from gradwire._numerics import SAFETY, eps_of, require_resolved, sample_directions, sample_points
+from gradwire._numerics import SAFETY, eps_of, hessian_product, require_resolved, sample_directions, sample_points
 from gradwire._package import (
     BY_NAME,
     HESSIAN,
@@ -214,34 +214,24 @@ def _second_order(sample: _Sample, graph: Float64Graph, tensors: Arrays, wide: A
             along = products[tangent_name(name)].astype(np.float64).reshape(difference.value.shape)
             smooth = ~difference.near_kink & np.isfinite(along).all(axis=1) & np.isfinite(difference.value).all(axis=1)
             if smooth.any():
-                size = np.full_like(
-                    along, np.abs(along[smooth]).max(initial=0.0)
-                )  # what cancels is of the tensor's scale
+                # What cancels is of the tensor's scale.
+                size = np.full_like(along, np.abs(along[smooth]).max(initial=0.0))
                 apart = _apart(along, difference, size, smooth, tensors[name], sample.eps)
                 entries[f"{tangent_name(name)} of {signature}"] = apart | {"signature": signature}
     return entries
 
 
 def _hessian_products(sample: _Sample, hessians: Arrays) -> Arrays:
-    """Multiply second derivatives, each pair of inputs once, with v: ``<first derivative>_dot`` by name."""
-    products: Arrays = {}
-    for output, by_input in sample.card.derivatives.items():
-        m = max(1, _size(next(tensor for tensor in sample.card.outputs if tensor.name == output)))
-        pairs = sample.card.second_derivatives.get(output, {})
-        for wrt, name in by_input.items():
-            n = sample.v[wrt].reshape(sample.count, -1).shape[1]
-            total = np.zeros((sample.count, m, n))
-            for one, others in pairs.items():
-                for other, second in others.items():
-                    block = hessians[second].astype(np.float64)
-                    if one == wrt:
-                        v = sample.v[other].reshape(sample.count, -1)
-                        total += np.einsum("pmij,pj->pmi", block.reshape(sample.count, m, n, -1), v)
-                    elif other == wrt:
-                        v = sample.v[one].reshape(sample.count, -1)
-                        total += np.einsum("pmij,pi->pmj", block.reshape(sample.count, m, -1, n), v)
-            products[tangent_name(name)] = total
-    return products
+    """Multiply second derivatives with v: ``<first derivative>_dot`` by name."""
+    v = {name: array.reshape(sample.count, -1) for name, array in sample.v.items()}
+    sizes = {tensor.name: max(1, _size(tensor)) for tensor in sample.card.outputs}
+    return {
+        tangent_name(name): hessian_product(
+            sample.card.second_derivatives.get(output, {}), wrt, sizes[output], hessians, v
+        )
+        for output, by_input in sample.card.derivatives.items()
+        for wrt, name in by_input.items()
+    }
 
 
 def contradictions(reference: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

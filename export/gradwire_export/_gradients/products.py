@@ -14,6 +14,7 @@ right derivatives themselves.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -54,7 +55,7 @@ def gradient_of_prod(own: Gradient | None) -> Gradient:
         last = tf.transpose(x, order)
         kept = tf.shape(last)[: rank - len(reduced)]
         row = tf.reshape(last, tf.concat([kept, [-1]], 0))
-        row = tf.ensure_shape(row, [*last.shape[: rank - len(reduced)], _size(x, reduced)])
+        row = tf.ensure_shape(row, [*last.shape[: rank - len(reduced)], math.prod(x.shape[axis] for axis in reduced)])
         before, after = (tf.math.cumprod(row, -1, exclusive=True, reverse=reverse) for reverse in (False, True))
         others = tf.transpose(tf.reshape(before * after, tf.shape(last)), tf.math.invert_permutation(order))
         spread = tf.tensor_scatter_nd_update(tf.shape(x), [[axis] for axis in reduced], [1] * len(reduced))
@@ -67,13 +68,6 @@ def has_known_axes(x: Any, axes: Any) -> bool:
     """Whether the gradients here apply: real numbers, and known lengths of the axes that are multiplied."""
     rank = x.shape.rank
     return x.dtype.is_floating and rank is not None and all(x.shape[int(axis) % rank] is not None for axis in axes)
-
-
-def _size(x: Any, axes: list[int]) -> int:
-    size = 1
-    for axis in axes:
-        size *= x.shape[axis]
-    return size
 
 
 def _solved(factor: Any, term: Any, axis: int) -> Any:

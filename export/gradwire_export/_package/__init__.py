@@ -1,7 +1,7 @@
 """What a package is made of: its signatures, its graph, its warm-up file, the version before it."""
 
 from gradwire_export._package.canonical import make_canonical
-from gradwire_export._package.replaced import require_same_contract
+from gradwire_export._package.replaced import latest_version, require_same_contract
 from gradwire_export._package.signatures import PackageModule, signature_body, trace_signatures
 from gradwire_export._package.spec import PackageSpec, package_spec
 from gradwire_export._package.warmup import warmup_requests, write_warmup
@@ -12,6 +12,7 @@ __all__ = [
     "PackageModule",
     "PackageSpec",
     "compiled_entry",
+    "latest_version",
     "make_canonical",
     "package_spec",
     "require_same_contract",

@@ -18,16 +18,21 @@ _WAY_OUT = (
 )
 
 
+def latest_version(base: Path) -> Path | None:
+    """Return the version below a model's directory that a server loads, the highest; None where there is none."""
+    versions = version_directories(base) if base.is_dir() else {}
+    served = [number for number, directory in versions.items() if (directory / GRAPH_FILE).is_file()]
+    return versions[max(served)] if served else None
+
+
 def require_same_contract(base: Path, card: Card) -> None:
     """Raise a UsageError unless a card has the contract of the latest version below a model's directory, if any.
 
     That is inputs, outputs, shapes, dtypes and derivatives; units and domain may differ, and signatures may be added.
     """
-    versions = version_directories(base) if base.is_dir() else {}
-    served = [number for number, directory in versions.items() if (directory / GRAPH_FILE).is_file()]
-    if not served:
+    latest = latest_version(base)
+    if latest is None:
         return
-    latest = versions[max(served)]
     try:
         before = Card.from_json((latest / CARD_FILE).read_bytes())
     except (OSError, PackageError) as error:

@@ -13,6 +13,7 @@ from gradwire._errors import ConversionError, UsageError
 from gradwire._package import (
     CARD,
     SIGNATURES,
+    UNCERTAINTY,
     Alias,
     Part,
     check_names,
@@ -136,6 +137,10 @@ def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterab
     chosen = _by_default(function) if signatures is None else set(signatures)
     if unknown := chosen - set(SIGNATURES):
         raise UsageError(f"signatures {sorted(unknown)}, expected some of {', '.join(OPTIONAL)}")
+    if UNCERTAINTY in chosen:
+        raise ConversionError(
+            "there is no uncertainty: nothing is known about the errors of this model; leave it out of signatures"
+        )
     function = with_visible_means(function)
     support = require_derivatives(function, zeros)
     warnings = list(support.warnings)
@@ -164,5 +169,7 @@ def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterab
 def _by_default(function: Function) -> set[str]:
     size = sum(prod(row_shape(function.inputs[wrt])) for wrt in function.wrt)
     return {
-        name for name in OPTIONAL if Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT
+        name
+        for name in OPTIONAL
+        if name != UNCERTAINTY and (Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT)
     }

@@ -1,6 +1,6 @@
 """What can be exported: functions, Keras models, SavedModels, JAX."""
 
-from gradwire_export._sources.function import Function, Names, Pair, function_of, has_specs, row_shape
+from gradwire_export._sources.function import Function, Pair, function_of, has_specs, row_shape
 from gradwire_export._sources.jax import JaxFunction, from_jax
 from gradwire_export._sources.source import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, Source, read_source
 
@@ -10,7 +10,6 @@ __all__ = [
     "RECORD_FORMAT",
     "Function",
     "JaxFunction",
-    "Names",
     "Pair",
     "Source",
     "from_jax",

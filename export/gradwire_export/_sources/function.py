@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
-from gradwire._package import Domain, check_names
+from gradwire._package import Domain, Names, check_names, own_names
 from gradwire_export._derivatives import TensorFunction, Tensors
 from gradwire_export._reasons import refused
 from gradwire_export._sources.keras_model import (
@@ -24,7 +24,6 @@ from gradwire_export._sources.saved_model import SavedFunction
 from gradwire_export._sources.tables import tables_behind
 
 Pair: TypeAlias = tuple[str, str]  # an output and an input
-Names: TypeAlias = "Sequence[str] | Mapping[str, str]"  # in the package's order; or name in the package -> own name
 
 DEFAULT_INPUT: Final = "x"
 DEFAULT_OUTPUT: Final = "f"
@@ -97,11 +96,6 @@ class OutputNames:
 def has_specs(inputs: Mapping[str, Any] | Sequence[str] | None) -> bool:
     """Whether the inputs that a caller gave are specs by name, and not names."""
     return isinstance(inputs, Mapping) and any(not isinstance(own, str) for own in inputs.values())
-
-
-def own_names(names: Names) -> dict[str, str]:
-    """Return ``{name in the package: the source's own}`` for names that a caller gave in either form."""
-    return dict(names) if isinstance(names, Mapping) else {name: name for name in names}
 
 
 def row_shape(spec: tf.TensorSpec) -> tuple[int, ...]:

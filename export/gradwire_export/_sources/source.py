@@ -11,9 +11,18 @@ from typing import Any, Final
 import keras
 
 from gradwire._errors import PackageError, UsageError
-from gradwire._package import GRAPH_FILE, SERVING_DEFAULT, Alias, Domain, derivative_name, tangent_name
+from gradwire._package import (
+    GRAPH_FILE,
+    SERVING_DEFAULT,
+    Alias,
+    Domain,
+    Names,
+    aliases_of,
+    derivative_name,
+    own_names,
+    tangent_name,
+)
 from gradwire_export._reasons import reason
-from gradwire_export._sources.function import Names, own_names
 from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
@@ -111,10 +120,7 @@ def read_source(
             species={tensor["name"]: tensor["species"] for tensor in tensors if tensor.get("species")},
             trained=record["trained"],
             errors=record["errors"],
-            aliases={
-                name: Alias(entry["output"], entry["input"], entry["factor"])
-                for name, entry in record.get("aliases", {}).items()
-            },
+            aliases=aliases_of(record.get("aliases", {})),
         )
     except (KeyError, TypeError) as error:
         raise PackageError(f"{path / RECORD_FILE} lacks {error}: expected what `gradwire train` writes") from error

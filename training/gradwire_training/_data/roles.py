@@ -12,10 +12,12 @@ import numpy as np
 from gradwire._errors import DataError, UsageError
 from gradwire._package import (
     Alias,
+    Names,
     check_aliases,
     check_names,
     derivative_name,
     derivative_shape,
+    own_names,
     read_alias,
     tangent_name,
 )
@@ -27,7 +29,6 @@ from gradwire_training._data.read import LazyTable
 PAIR: Final = 2  # an output and an input; the column may follow
 SHOWN: Final = 12  # columns in a message or a note
 
-Names: TypeAlias = "Sequence[str] | Mapping[str, str]"  # in order; or name in the model -> column
 Declared: TypeAlias = "Mapping[str, Sequence[str]]"  # name -> output, with a sign or factor; input; column
 Pair: TypeAlias = tuple[str, str]  # an output and an input
 
@@ -70,7 +71,7 @@ class Roles:
         free = [name for name in bases if name not in ignore]
         if inputs is None or outputs is None:
             inputs, outputs = _inferred(free, inputs, outputs, list(aliases.values()), table.what)
-        x, y = _by_name(inputs), _by_name(outputs)
+        x, y = own_names(inputs), own_names(outputs)
         claims = [
             *((column, "an input") for column in x.values()),
             *((column, "an output") for column in y.values()),
@@ -141,10 +142,6 @@ class Roles:
         return np.full((len(array), *shape), np.nan) if unknown and shape else array
 
 
-def _by_name(names: Names) -> dict[str, str]:
-    return dict(names) if isinstance(names, Mapping) else {name: name for name in names}
-
-
 def _declared(name: str, parts: Sequence[str]) -> tuple[Alias, str]:
     """Return a derivative that the caller declared, and its column."""
     if isinstance(parts, str) or len(parts) not in (PAIR, PAIR + 1):
@@ -165,10 +162,10 @@ def _inferred(
     if outputs is None:
         outputs = [name for name in names if any(a == name for a, _ in pairs)]
     if inputs is None:
-        inputs = [name for name in names if any(b == name and a in _by_name(outputs) for a, b in pairs)]
+        inputs = [name for name in names if any(b == name and a in own_names(outputs) for a, b in pairs)]
     if not pairs and {"x", "f"} <= set(names):
         inputs, outputs = inputs or ["x"], outputs or ["f"]
-    if not outputs or not inputs or set(_by_name(outputs)) & set(_by_name(inputs)):
+    if not outputs or not inputs or set(own_names(outputs)) & set(own_names(inputs)):
         raise DataError(
             f"the columns of {what} do not tell which are inputs and which outputs: {_listed(names)}; "
             "name them: inputs and outputs (--inputs spot,vol --outputs price)"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import DataError, UsageError
-from gradwire._package import Alias, check_aliases, check_names, derivative_name, tangent_name
+from gradwire._package import Alias, Names, check_aliases, check_names, derivative_name, tangent_name
 from gradwire_training._data.columns import (
     ColumnKey,
     Derivatives,
@@ -27,7 +27,7 @@ from gradwire_training._data.columns import (
 )
 from gradwire_training._data.read import read_columns
 from gradwire_training._data.replicates import replicates_note
-from gradwire_training._data.roles import Names, Roles
+from gradwire_training._data.roles import Roles
 from gradwire_training._data.truth import Truth
 
 Species: TypeAlias = "Mapping[str, Sequence[str]]"  # by input, one for each atom

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
+from gradwire._package import Names
 from gradwire._tables import reading
 from gradwire_training._data.read import PARQUET_FILES, LazyTable, arrow_table, open_parquet
-from gradwire_training._data.roles import Names, Roles
+from gradwire_training._data.roles import Roles
 from gradwire_training._data.samples import Samples
 from gradwire_training._data.split import SHARE
 

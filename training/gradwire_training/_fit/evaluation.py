@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._errors import ConversionError
-from gradwire._package import Alias, derivative_name, tangent_name
+from gradwire._package import Alias, derivative_name, derivative_unit, tangent_name
 from gradwire_export import row_derivatives
 from gradwire_training._data import ColumnKey, Derivatives, Samples, Table
 from gradwire_training._fit.request import Request
@@ -258,7 +258,7 @@ def compare(model: keras.Model, binding: IoBinding, request: Request) -> Compari
         for wrt in binding.inputs:
             name = derivative_name(output.name, wrt.name)
             if wrt.is_floating and name not in measured:
-                unit = _ratio(rows.units.get(output.name), rows.units.get(wrt.name))
+                unit = derivative_unit(rows.units.get(output.name), rows.units.get(wrt.name))
                 labels = _labels(name, fitted, is_measured=False)
                 unmeasured.append(Unmeasured(name, unit, labels, training.get(name)))
     aliases = request.samples.aliases
@@ -300,7 +300,7 @@ def _tensors(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Ite
     for output, columns in rows.dydx.items():
         for wrt, expected in columns.items():
             predicted = derivatives.get(output, {}).get(wrt, np.full_like(expected, np.nan))
-            unit = _ratio(units.get(output), units.get(wrt))
+            unit = derivative_unit(units.get(output), units.get(wrt))
             yield _tensor(derivative_name(output, wrt), "derivative", unit, predicted, expected)
     x, x_dot, y_dot = rows.directions
     if not y_dot:
@@ -356,12 +356,3 @@ def _tensor(
 
 def _is_sound(errors: NDArray[np.float64]) -> bool:
     return bool(errors.size) and bool(np.isfinite(errors).all())
-
-
-def _ratio(output: str | None, wrt: str | None) -> str | None:
-    """Return the unit of a derivative."""
-    if output is None or wrt is None:
-        return None
-    if output == wrt:
-        return "1"
-    return output if wrt == "1" else f"{output}/({wrt})" if "/" in wrt else f"{output}/{wrt}"

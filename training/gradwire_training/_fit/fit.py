@@ -110,7 +110,7 @@ def fit(
     try:
         with (
             right_gradients()
-        ):  # TensorFlow's lead astray where derivatives are fitted: LayerNormalization's second ones
+        ):  # fits of derivatives follow second ones, wrong in TensorFlow through LayerNormalization
             request.optimizer.minimize(objective, monitor, steps=request.most_steps)
     except KeyboardInterrupt:
         monitor.status = "interrupted"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import PackageError
-from gradwire._package import Alias, StagedPath, require_writable_directory, strict_json
+from gradwire._package import StagedPath, aliases_of, require_writable_directory, strict_json
 from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
 from gradwire_training import problems
 from gradwire_training._data import Provenance, Samples
@@ -104,10 +104,7 @@ def read(path: str | Path) -> SavedFit:
                 columns,
                 units=trained.get("units", {}),
                 species=trained.get("species", {}),
-                aliases={
-                    name: Alias(entry["output"], entry["input"], entry["factor"])
-                    for name, entry in record.get("aliases", {}).items()
-                },
+                aliases=aliases_of(record.get("aliases", {})),
                 provenance=_provenance(trained),
             ),
             validation=Samples.from_arrays(columns, prefix=HELD_OUT)

@@ -54,12 +54,21 @@ def show_card(card: CardView) -> None:
     if card.checks:
         rows = ([f"{check.number} {check.title}", number(worst(check)), verdict(check)] for check in card.checks)
         table("", CHECK_COLUMNS, rows, text=True)
+    if card.gate:
+        show_gate(card.gate)
     for part in card.details:
         table("", part.columns, part.rows, text=True)
     if card.reference:
         say(f"reference: {card.reference}")
     say(f"signatures: {card.signatures}")
     say(f"created {card.created}, {card.digest}")
+
+
+def show_gate(gate: TextTable) -> None:
+    """Print what the gate said when the package was exported."""
+    table(gate.title, gate.columns, gate.rows)
+    if gate.note:
+        say(gate.note)
 
 
 def show_errors(errors: TextTable | None) -> None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from gradwire._cli.choices import Compiler
+from gradwire._cli.commands.card import show_gate
 from gradwire._cli.console import note, say
 from gradwire._cli.io import (
+    gate_table,
     read_columns,
     read_derivatives,
     read_domain,
     read_names,
     read_pairs,
     read_shapes,
+    read_tolerance,
     read_units,
 )
 from gradwire._cli.lazy_imports import import_heavy
-from gradwire._errors import CheckFailed
+from gradwire._errors import CheckFailed, UsageError
 from gradwire._package import HESSIAN, HVP, SIGNATURES
 
 NAME: Final = "export"
+GATE: Final = "The gate"
 
 
 def command(
@@ -89,6 +95,33 @@ def command(
     unsafe_lambda: Annotated[
         bool, typer.Option("--unsafe-lambda", help="Run Python code in a .keras file that you trust.")
     ] = False,
+    gate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Rows of inputs and labels, such as holdout.parquet: publish only if no output or derivative is worse "
+            "there than in the latest version.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
+    gate_tolerance: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest ratio new / old of the rmse: 1.05, or cl=1.1,dcl_dmach=1.5. Default: what the rows can tell.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
+    gate_columns: Annotated[
+        str | None,
+        typer.Option(help="NAME=COLUMN,…: inputs and outputs whose columns have other names.", rich_help_panel=GATE),
+    ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON",
+            help="Publish although the package is worse; the reason is kept on the card.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
     replace_contract: Annotated[
         bool,
         typer.Option(
@@ -102,7 +135,8 @@ def command(
     Example: [bold]gradwire export build/log --to models/log[/bold]
     """
     gradwire_export = import_heavy("gradwire_export")
-    with warnings.catch_warnings():  # they are on the card, and printed below
+    rows = _gate(gradwire_export.Gate, gate, gate_tolerance, gate_columns, force)
+    with _shown_refusal(gradwire_export.GateRefused), warnings.catch_warnings():  # they are on the card, and below
         warnings.simplefilter("ignore", gradwire_export.DerivativeWarning)
         exported = gradwire_export.export(
             source,
@@ -124,8 +158,13 @@ def command(
             replace_contract=replace_contract,
             keep_unproven=keep_unproven,
             nan_guard=nan_guard,
+            gate=rows,
         )
     _show_checks(exported.card.checks)
+    if exported.verdict is not None:
+        _show_verdict(exported.verdict)
+        if force is not None and exported.verdict.passed:
+            note("--force was not needed: the gate passed, and the reason is not on the card")
     names = exported.card.signatures
     if signatures is None and HVP in names and HESSIAN not in (*names, *exported.left_out):
         optional = ",".join(name for name in names if SIGNATURES[name].optional)
@@ -138,6 +177,33 @@ def command(
             "out with --signatures, or keep them with --keep-unproven"
         )
     note(f"next: gradwire serve {to.parent}")
+
+
+def _gate(
+    kind: Callable[..., Any], rows: Path | None, tolerance: str | None, columns: str | None, force: str | None
+) -> Any:
+    if rows is None:
+        given = {"--gate-tolerance": tolerance, "--gate-columns": columns, "--force": force}
+        if foreign := [option for option, text in given.items() if text is not None]:
+            raise UsageError(f"{foreign[0]} is for --gate, the rows to compare on: give both, or leave it out")
+        return None
+    named = read_columns("gate-columns", columns) or {}
+    return kind(rows=rows, tolerance=read_tolerance("gate-tolerance", tolerance), columns=named, force=force)
+
+
+@contextmanager
+def _shown_refusal(refusal: type[Exception]) -> Generator[None]:
+    try:
+        yield
+    except refusal as error:
+        _show_verdict(error.verdict)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - a GateRefused
+        raise
+
+
+def _show_verdict(verdict: Any) -> None:
+    shown = gate_table(verdict.to_dict())
+    if shown is not None:
+        show_gate(shown)
 
 
 def _names(option: str, text: str | None) -> dict[str, str] | list[str] | None:

@@ -8,14 +8,16 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
-from gradwire._cli.arguments import DomainOption, ModelName, ReportFormat, Target
+from gradwire._cli.arguments import DecimalMark, DomainOption, ModelName, ReportFormat, Target
 from gradwire._cli.choices import Report
 from gradwire._cli.commands.card import CHECK_COLUMNS, show_errors
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import error_table, open_model, read_domain, verdict, worst
-from gradwire._errors import CheckFailed
-from gradwire._package import strict_json
+from gradwire._cli.io import BLOCK, error_table, open_model, read_blocks, read_domain, verdict, worst
+from gradwire._errors import CheckFailed, DataError
+from gradwire._model import Model
+from gradwire._package import SERVING_DEFAULT, strict_json
 from gradwire._verify import DEFAULT_POINTS, Check, DerivativeCheck, Verification, verify
 
 NAME: Final = "verify"
@@ -26,7 +28,15 @@ def command(
     target: Target,
     name: ModelName = None,
     domain: DomainOption = None,
-    points: Annotated[int, typer.Option(min=1, help="Number of random points.")] = DEFAULT_POINTS,
+    points: Annotated[int, typer.Option(min=1, help="Number of points.")] = DEFAULT_POINTS,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="File whose rows are checked instead of random points; --points of them if there are more.",
+            show_default=False,
+        ),
+    ] = None,
+    decimal: DecimalMark = ".",
     seed: Annotated[int, typer.Option(help="Seed of the random points and directions.")] = 0,
     format: ReportFormat = Report.TABLE,  # noqa: A002 - the option's name
     details: Annotated[bool, typer.Option("--details", help="Show every finding, not only the worst.")] = False,
@@ -40,18 +50,21 @@ def command(
     reference points; each row must be independent of the others, and NaN must propagate. Kinks are reported only.
 
     Example: [bold]gradwire verify localhost:8500 log[/bold]   or   [bold]gradwire verify models/log[/bold]
+
+    Example: [bold]gradwire verify models/price --rows book.parquet --points 256[/bold]
     """
     with open_model(target, name) as model:
-        verification = verify(model, domain=read_domain(domain) or None, points=points, seed=seed)
         card = model.card
+        columns = None if rows is None else _read_rows(rows, model, decimal)
+        verification = verify(model, domain=read_domain(domain) or None, points=points, seed=seed, rows=columns)
     if format is Report.JSON:
         say(strict_json(_json(verification)).rstrip())
     else:
         if remainders:
             for check in verification.derivatives:
                 _show_remainders(check)
-        rows = [row for check in verification.checks for row in _rows(check, details)]
-        table(f"{card.name}: {points} points, seed {seed}", (*CHECK_COLUMNS, "note"), rows, text=True)
+        lines = [line for check in verification.checks for line in _lines(check, details)]
+        table(f"{card.name}: {verification.points} points, seed {seed}", (*CHECK_COLUMNS, "note"), lines, text=True)
         show_errors(error_table(card))
     if not verification.passed:
         raise CheckFailed(
@@ -62,8 +75,16 @@ def command(
         say("all checks passed: the derivatives are those of the values")
 
 
-def _rows(check: Check, details: bool) -> Iterator[list[str]]:
-    """Yield a row for the check, and one for each finding that is wrong or asked for."""
+def _read_rows(file: str, model: Model, decimal: str) -> dict[str, NDArray[Any]]:
+    specs = model.signatures[SERVING_DEFAULT].inputs
+    blocks = list(read_blocks(f"@{file}", specs, specs, BLOCK, decimal=decimal))
+    if not blocks:
+        raise DataError(f"{file} has no rows: give some, or leave --rows out")
+    return {name: np.concatenate([block[name] for block in blocks]) for name in specs}
+
+
+def _lines(check: Check, details: bool) -> Iterator[list[str]]:
+    """Yield a line for the check, and one for each finding that is wrong or asked for."""
     note = "" if details and not check.skipped else _summary(check)
     yield [f"{check.number} {check.title}", number(worst(check)), verdict(check), note]
     for finding in check.findings:

@@ -1,7 +1,7 @@
 """What the commands read and print."""
 
 from gradwire._cli.io.card_html import card_page
-from gradwire._cli.io.card_view import CardView, TextTable, error_table, read_checks, verdict, worst
+from gradwire._cli.io.card_view import CardView, TextTable, error_table, gate_table, read_checks, verdict, worst
 from gradwire._cli.io.points import (
     BLOCK,
     open_model,
@@ -13,6 +13,7 @@ from gradwire._cli.io.points import (
     read_pairs,
     read_points,
     read_shapes,
+    read_tolerance,
     read_units,
     split_quoted,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "TextTable",
     "card_page",
     "error_table",
+    "gate_table",
     "is_table",
     "open_model",
     "points_table",
@@ -40,6 +42,7 @@ __all__ = [
     "read_pairs",
     "read_points",
     "read_shapes",
+    "read_tolerance",
     "read_units",
     "split_quoted",
     "verdict",

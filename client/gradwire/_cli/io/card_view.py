@@ -44,6 +44,7 @@ class CardView:
     outputs: TextTable
     errors: TextTable | None
     checks: tuple[Check, ...]
+    gate: TextTable | None
     details: tuple[TextTable, ...]
     reference: str
     signatures: str
@@ -67,6 +68,7 @@ class CardView:
             ),
             errors=error_table(card),
             checks=read_checks(card.checks),
+            gate=gate_table(card.checks.get("gate")),
             details=tuple(TextTable(title, (title, ""), tuple(_flat(_dict(part)))) for title, part in details if part),
             reference=_reference(_dict(card.reference)),
             signatures=", ".join(card.signatures),
@@ -101,6 +103,33 @@ def error_table(card: Card) -> TextTable | None:
     is_told = any(LABELS in entry for entry in tensors.values())
     note = VALUES_ALONE if is_told and derivatives and not fitted else ""
     return TextTable(f"errors of the trained function against {against}", columns, tuple(rows), note)
+
+
+def gate_table(entry: Any) -> TextTable | None:
+    """Return what the gate said when the package was exported; None where there was none.
+
+    Args:
+        entry: of the card's checks, or ``Verdict.to_dict()``.
+    """
+    verdict = _dict(entry)
+    tensors = {name: _dict(tensor) for name, tensor in _dict(verdict.get("tensors")).items()}
+    if not tensors:
+        return None
+    version = _short(_dict(verdict.get("baseline")).get("version", ""))
+    rows = [
+        (
+            _short(name),
+            *(_short(tensor.get(key)) for key in ("old", "new", "ratio", "allowed")),
+            _short(tensor.get("labels", "-")),
+            ("ok" if tensor.get("passed") is True else "WORSE") if tensor.get("old") is not None else "-",
+        )
+        for name, tensor in tensors.items()
+    ]
+    about = f"{_short(verdict.get('rows', 'some'))} rows of {_short(verdict.get('against', 'a file'))}"
+    title = f"the gate: {about}, " + (f"beside version {version}" if version else "no version to compare with")
+    forced = f"published all the same: {_short(verdict['forced'])}" if verdict.get("forced") is not None else ""
+    columns = ("rmse of", "old", "new", "new / old", "allowed", "labels", "")
+    return TextTable(title, columns, tuple(rows), forced)
 
 
 def read_checks(checks: Any) -> tuple[Check, ...]:

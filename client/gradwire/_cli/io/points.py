@@ -220,6 +220,32 @@ def read_counts(option: str, text: str) -> list[int]:
     return counts
 
 
+def read_tolerance(option: str, text: str | None) -> float | dict[str, float] | None:
+    """Read an option that is a number for all tensors, ``1.05``, or one for some, ``cl=1.1,cd=1.2``; None stays None.
+
+    Args:
+        option: its name, for messages.
+        text: its value, or None.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [_split(part) for part in text.split(",")]
+        limits = {name: float(value) for name, value in pairs}
+    except ValueError:
+        limits, pairs = {}, [("", "")]
+    if len(limits) < len(pairs):
+        raise UsageError(
+            f"--{option} {text!r}: expected one number, such as 1.05, or NAME=NUMBER,…, such as cl=1.1,cd=1.2"
+        )
+    return limits
+
+
 def read_pairs(option: str, text: str | None) -> list[tuple[str, str]]:
     """Read an option that is a list of outputs and inputs, ``price:rate,delta:rate``.
 
@@ -254,7 +280,7 @@ def _from_text(value: str, spec: TensorSpec) -> NDArray[np.float64]:
     points = [part.split(",") for part in value.split(";") if part.strip()]
     if not points:
         raise DataError(f"input {spec.name!r} has no points: give some, such as {spec.name}=0.5;1.0")
-    row_shape = tuple(size or 1 for size in spec.row_shape)
+    row_shape = spec.least_row_shape
     size = int(np.prod(row_shape))
     for index, point in enumerate(points):
         if len(point) != size:

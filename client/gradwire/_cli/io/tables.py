@@ -78,7 +78,7 @@ def _file_blocks(
     table = open_table(path)
     elements = elements_of(table.names, table.what)
     if missing := [name for name in required if name not in elements]:
-        labels = [label for name in missing for label in column_names(name, _row(specs[name]))]
+        labels = [label for name in missing for label in column_names(name, specs[name].least_row_shape)]
         braced = ("{" + ", ".join(names) + "}" for names in (table.names, labels))
         raise InputNameError("{} has the columns {}; missing but required: {}".format(table.what, *braced))
     first = 0
@@ -87,9 +87,9 @@ def _file_blocks(
         def read(column: str, block: Any = block, first: int = first) -> NDArray[Any]:
             return numbers_of(block.column(column), column, first_row=first, missing=False)
 
-        yield {name: joined(name, elements[name], read, _row(spec)) for name, spec in specs.items() if name in elements}
+        yield {
+            name: joined(name, elements[name], read, spec.least_row_shape)
+            for name, spec in specs.items()
+            if name in elements
+        }
         first += block.num_rows
-
-
-def _row(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(size or 1 for size in spec.row_shape)

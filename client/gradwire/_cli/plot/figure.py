@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Final
 
-from gradwire._cli.plot.slices import Line, Slice
+from gradwire._cli.plot.slices import Line, Slice, with_unit
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
 
@@ -61,7 +61,7 @@ def figure_of(title: str, slices: Sequence[Slice]) -> Any:
         for index, output in enumerate(outputs):
             for row, lines in ((2 * index, each.values), (2 * index + 1, each.derivatives)):
                 _draw(axes[row][column], each, [line for line in lines if line.output == output])
-        axes[-1][column].set_xlabel(_literal(_with_unit(each.along, each.unit)))
+        axes[-1][column].set_xlabel(_literal(with_unit(each.along, each.unit)))
     return figure
 
 
@@ -73,14 +73,10 @@ def _draw(axes: Any, each: Slice, lines: Sequence[Line]) -> None:
     if not lines:
         axes.text(0.5, 0.5, "no derivative", transform=axes.transAxes, ha="center", color="0.5")
         return
-    label = _with_unit(lines[0].label if len(lines) == 1 else lines[0].name, lines[0].unit)
+    label = with_unit(lines[0].label if len(lines) == 1 else lines[0].name, lines[0].unit)
     axes.set_ylabel(_literal(fill(label, LABEL_WIDTH)))
     if len(lines) > 1:
         axes.legend(edgecolor="none", framealpha=0.9, fontsize="small")
-
-
-def _with_unit(label: str, unit: str) -> str:
-    return f"{label} [{unit}]" if unit else label
 
 
 def _literal(text: str) -> str:

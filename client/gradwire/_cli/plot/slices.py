@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
 from gradwire._model import Model
-from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, boxes_of
+from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, boxes_of, derivative_unit
 from gradwire._tables import column_names
 
 MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
@@ -110,7 +110,7 @@ def slices(
         computed.append(
             Slice(
                 along=label,
-                unit=_unit(tensor),
+                unit=_shown(tensor.unit),
                 x=lines[label][tensor.name].reshape(points, -1)[:, place].astype(np.float64),
                 values=tuple(line for output in card.outputs for line in _lines(output, arrays)),
                 derivatives=tuple(
@@ -155,7 +155,7 @@ def _lines(output: CardTensor, arrays: Mapping[str, NDArray[np.float64]]) -> lis
     name, array = output.name, arrays[output.name]
     elements = array.reshape(len(array), -1)
     return [
-        Line(label, elements[:, i], name, name, _unit(output))
+        Line(label, elements[:, i], name, name, _shown(output.unit))
         for i, label in enumerate(column_names(name, array.shape[1:])[:MOST_LINES])
     ]
 
@@ -170,17 +170,8 @@ def _derivatives(
     size = math.prod(_row(tensor))
     elements = arrays[name].reshape(len(arrays[name]), -1, size)[:, :MOST_LINES, place]
     columns = column_names(name, arrays[name].shape[1:])[place::size]
-    unit = _quotient(output.unit, tensor.unit)
+    unit = _shown(derivative_unit(output.unit, tensor.unit))
     return [Line(label, elements[:, i], output.name, name, unit) for i, label in enumerate(columns[:MOST_LINES])]
-
-
-def _quotient(unit: str | None, wrt: str | None) -> str:
-    """The unit of a derivative: ``USD/year``, ``1/s``; empty where one is unknown, or the two are the same."""
-    if unit is None or wrt is None or unit == wrt:
-        return ""
-    if wrt == "1":
-        return unit
-    return f"{unit}/({wrt})" if set(wrt) & set("/*· ") else f"{unit}/{wrt}"
 
 
 def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
@@ -196,5 +187,10 @@ def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
     return ", ".join(shown[:MOST_FIXED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _unit(tensor: CardTensor) -> str:
-    return "" if tensor.unit in (None, "1") else str(tensor.unit)
+def with_unit(label: str, unit: str) -> str:
+    """Return the label of an axis with its unit, if there is one."""
+    return f"{label} [{unit}]" if unit else label
+
+
+def _shown(unit: str | None) -> str:
+    return "" if unit in (None, "1") else str(unit)

@@ -10,7 +10,7 @@ import numpy as np
 from rich.text import Text
 
 from gradwire._cli.console import plain
-from gradwire._cli.plot.slices import Line, Slice
+from gradwire._cli.plot.slices import Line, Slice, with_unit
 from gradwire._extras import import_extra
 
 EXTRA: Final = "plot"
@@ -40,7 +40,7 @@ def draw(each: Slice, width: int) -> Text:
     """
     plotille = import_extra("plotille", EXTRA)
     columns = max(NARROWEST, min(width, WIDEST) - MARGIN)
-    label = f"{each.along} [{each.unit}]" if each.unit else each.along
+    label = with_unit(each.along, each.unit)
     text = plain(f"along {label}{f', at {each.fixed}' if each.fixed else ''}\n")
     for output in dict.fromkeys(line.output for line in each.values):
         for lines in (each.values, each.derivatives):
@@ -61,7 +61,7 @@ def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], columns: in
         finite = np.isfinite(line.y)
         if finite.any():
             figure.plot(x[finite].tolist(), line.y[finite].tolist(), lc=color)
-        label = f"{line.label} [{line.unit}]" if line.unit else line.label
+        label = with_unit(line.label, line.unit)
         heading.append_text(plain(f"  ── {label}")).stylize(color, len(heading) - len(label) - 5)
     return heading.append("\n").append_text(Text.from_ansi(figure.show())).append("\n")
 

@@ -92,7 +92,7 @@ def _draw(spec: TensorSpec, box: Box | None, rows: int, rng: np.random.Generator
     dtype = BY_NAME[spec.dtype].numpy
     if dtype.kind not in NUMERIC:
         raise UsageError(f"input {spec.name!r} is {spec.dtype}: random points need a numeric input")
-    row = tuple(size or 1 for size in spec.row_shape)
+    row = spec.least_row_shape
     lower, upper = box if box is not None else (-np.ones(row), np.ones(row))
     return sample_points(Box(lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
 

@@ -24,6 +24,7 @@ from gradwire._package import (
     TensorSpec,
     cotangent_name,
     name_mismatch,
+    std_name,
     tangent_name,
 )
 
@@ -93,7 +94,7 @@ class Query:
 
 def _repeated(rows: NDArray[Any] | None, spec: TensorSpec, count: int) -> NDArray[Any]:
     if rows is None:
-        return np.zeros((count, *(size or 1 for size in spec.row_shape)))
+        return np.zeros((count, *spec.least_row_shape))
     rows = np.repeat(rows, count, axis=0) if len(rows) == 1 else rows
     return _integers(rows, spec) if BY_NAME[spec.dtype].numpy.kind in "iu" else rows
 
@@ -176,6 +177,7 @@ def _output_order(card: Card) -> list[str]:
             name for by_input in card.second_derivatives.get(output.name, {}).values() for name in by_input.values()
         ]
         names += [output.name, tangent_name(output.name), *first, *map(tangent_name, first), *second]
+        names += [std_name(output.name), *map(std_name, first)]
     return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
 
 

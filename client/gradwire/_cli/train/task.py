@@ -13,8 +13,8 @@ from gradwire._cli.io import read_columns, read_derivatives, read_units, split_q
 from gradwire._cli.train.options import TrainOptions
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
+from gradwire._tables import FORMATS
 
-XYZ: Final = (".xyz", ".extxyz")  # files that know the species
 ATOMS_STEPS: Final = 1_000  # some 20 seconds for six atoms
 
 
@@ -105,9 +105,11 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
         )
     outputs = list(in_memory.y)
     name = outputs[0] if len(outputs) == 1 else options.to.name
-    # No chain of layers: lm would take its Jacobian by a tape, seconds a step; and adam would come half as far.
-    optimizer = "lbfgs" if options.is_of_atoms and not is_stream else OptimizerName.AUTO.value
-    steps = ATOMS_STEPS if optimizer != OptimizerName.AUTO.value else None
+    if options.is_of_atoms and not is_stream:
+        # No chain of layers: lm would take its Jacobian by a tape, seconds a step; and adam would come half as far.
+        optimizer, steps = "lbfgs", ATOMS_STEPS
+    else:
+        optimizer, steps = OptimizerName.AUTO.value, None
     return Task(
         name=name, samples=samples, model=model, loss=loss, validation=validation, optimizer=optimizer, steps=steps
     )
@@ -127,7 +129,7 @@ def _species(options: TrainOptions, path: Path, inputs: Sequence[str]) -> dict[s
     """Return the species that were given, or those of an extended XYZ file, by the first input."""
     if options.species is not None:
         return {inputs[0]: [kind.strip() for kind in options.species.split(",")]}
-    if options.is_of_atoms and path.suffix in XYZ:
+    if options.is_of_atoms and path.suffix in FORMATS["xyz"]:
         frame = import_extra("ase.io", "ase").read(path, index=0, format="extxyz")
         return {inputs[0]: frame.get_chemical_symbols()}
     return {}

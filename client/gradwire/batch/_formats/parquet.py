@@ -12,6 +12,7 @@ import numpy as np
 
 from gradwire._errors import DataError, MissingExtra, PackageError
 from gradwire._package import StagedPath
+from gradwire._tables import to_arrow
 
 try:
     import pyarrow as pa
@@ -52,7 +53,8 @@ class ParquetSink:
         """
         table: Any = pa.Table.from_batches([block])
         for name, array in results.items():
-            table = table.append_column(name, _to_arrow(array))
+            rows = array.reshape(len(array)) if array.shape[1:] == (1,) else array
+            table = table.append_column(name, to_arrow(rows))
         if self.writer is None:
             self.writer = pq.ParquetWriter(self._staged.path, table.schema)
         self.writer.write_table(table)
@@ -73,14 +75,6 @@ class ParquetSink:
         if self.writer is not None:
             self.writer.close()
         self._staged.discard()
-
-
-def _to_arrow(array: npt.NDArray[np.generic]) -> Any:
-    row_shape = () if array.shape[1:] == (1,) else array.shape[1:]
-    column: Any = pa.array(np.ascontiguousarray(array).reshape(-1))
-    for size in reversed(row_shape):
-        column = pa.FixedSizeListArray.from_arrays(column, size)
-    return column
 
 
 open_sink = ParquetSink

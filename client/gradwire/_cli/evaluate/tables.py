@@ -1,0 +1,64 @@
+"""The tables of ``gradwire evaluate``: the errors inside of the domain, and those outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from gradwire._cli.console import note, number, table
+from gradwire._evaluate import COVERAGE, Evaluation, TensorErrors
+
+MOST_UNLABELLED: Final = 12  # names in a line
+
+
+def show_evaluation(evaluation: Evaluation, *, baseline: str = "") -> None:
+    """Print an evaluation as tables, and what was not measured, to standard error.
+
+    Args:
+        evaluation: the errors.
+        baseline: the other model, for a heading.
+    """
+    inside = evaluation.rows - evaluation.outside
+    about = f"errors of {evaluation.model} against {evaluation.against}"
+    if not evaluation.outside:
+        _table(f"{about}: {inside:,} rows, all inside of the domain", evaluation, "all")
+    else:
+        if inside:
+            _table(f"{about}: the {inside:,} rows inside of the domain", evaluation, "inside")
+        _table(f"{about}: the {evaluation.outside:,} rows outside of the domain", evaluation, "outside")
+    if baseline:
+        _baseline_table(f"all rows, beside {baseline}", evaluation)
+    if evaluation.unlabelled:
+        names, more = evaluation.unlabelled[:MOST_UNLABELLED], len(evaluation.unlabelled) - MOST_UNLABELLED
+        note(f"not measured, for no column has their labels: {', '.join(names)}{f' and {more} more' * (more > 0)}")
+    if evaluation.left_out:
+        note(f"columns left out: {', '.join(evaluation.left_out)}")
+
+
+def _table(title: str, evaluation: Evaluation, part: str) -> None:
+    has_units = any(each.unit for each in evaluation.tensors)
+    has_bars = any(each.parts()[part].covered is not None for each in evaluation.tensors)
+    columns = ["error of", *["unit"] * has_units, "rmse", "max", "in row", "rmse /\nspread", "labels"]
+    columns += [f"inside the\n{COVERAGE:.0%} bars"] * has_bars
+    table(title, columns, [list(_row(each, part, has_units, has_bars)) for each in evaluation.tensors])
+
+
+def _row(each: TensorErrors, part: str, has_units: bool, has_bars: bool) -> Iterator[str]:
+    errors = each.parts()[part]
+    yield each.name
+    if has_units:
+        yield each.unit or "-"
+    yield from (number(errors.rmse), number(errors.max), "-" if errors.row is None else str(errors.row))
+    yield number(each.relative(errors))
+    yield f"{errors.labels:,}" + (f", {errors.undefined:,} not finite" if errors.undefined else "")
+    if has_bars:
+        yield "-" if errors.covered is None else f"{errors.covered:.1%}"
+
+
+def _baseline_table(title: str, evaluation: Evaluation) -> None:
+    rows: list[list[str]] = []
+    for each in evaluation.tensors:
+        if (ratio := each.ratio) is not None:
+            factor = None if ratio.uncertainty is None else f"{ratio.limit(0.025):.3g}"
+            rows.append([each.name, number(ratio.baseline), number(ratio.rmse), number(ratio.ratio), factor or "-"])
+    table(title, ("rmse of", "baseline", "now", "ratio", "by chance\nup to"), rows)

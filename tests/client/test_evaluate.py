@@ -1,0 +1,244 @@
+"""Errors of a model against rows of labels: closed forms, in blocks, inside and outside of the domain."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.client.models import log_both, log_card, multi_both, multi_card
+
+import gradwire
+from gradwire import Alias, DataError, FakeTransport, Model, UsageError, evaluate
+from gradwire._evaluate.errors import RatioSums
+
+X = np.linspace(0.05, 2.0, 40)  # of which the domain, [0.1, 1.9], leaves some out
+INSIDE = (X >= 0.1) & (X <= 1.9)
+OFF = 0.01 * np.cos(7 * np.arange(40))  # what the labels are off by
+
+
+def rmse(error) -> float:
+    """The root mean square."""
+    return float(np.sqrt(np.mean(np.square(error))))
+
+
+def model(both=log_both, **card) -> Model:
+    """The logarithm, or another function under its card."""
+    return Model(FakeTransport({"serving_default": both}, card=replace(log_card(), **card)))
+
+
+def rows(**more) -> dict[str, np.ndarray]:
+    """Points of the logarithm, and labels that are off."""
+    return {"x": X, "f": np.log(X) - OFF, "df_dx": 1 / X + 2 * OFF, **more}
+
+
+@pytest.fixture(params=["mapping", "csv", "parquet", "npz"])
+def source(request, tmp_path):
+    """The same rows in several forms."""
+    path = tmp_path / f"rows.{request.param}"
+    match request.param:
+        case "mapping":
+            return rows()
+        case "csv":
+            with path.open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(rows())
+                writer.writerows(zip(*(column.tolist() for column in rows().values()), strict=True))
+        case "parquet":
+            pq.write_table(pa.table(rows()), path)
+        case _:
+            np.savez(path, **rows())
+    return path
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 100])
+def test_errors_are_those_of_the_closed_form(source, block_rows):
+    """Values and derivatives, all rows, those inside and those outside; whatever the format and the blocks."""
+    result = evaluate(model(), source, block_rows=block_rows)
+    assert (result.rows, result.outside, result.unlabelled, result.left_out) == (40, int((~INSIDE).sum()), (), ())
+    for name, off, label in (("f", OFF, np.log(X) - OFF), ("df_dx", -2 * OFF, 1 / X + 2 * OFF)):
+        each = result[name]
+        for part, mask in (("all", slice(None)), ("inside", INSIDE), ("outside", ~INSIDE)):
+            errors = each.parts()[part]
+            assert errors.labels == off[mask].size
+            assert errors.rmse == pytest.approx(rmse(off[mask]), rel=1e-9)
+            assert errors.max == pytest.approx(np.abs(off[mask]).max(), rel=1e-9)
+            assert errors.bias == pytest.approx(off[mask].mean(), rel=1e-6)
+            assert errors.row == np.arange(40)[mask][np.abs(off[mask]).argmax()]
+        assert each.spread == pytest.approx(np.std(label), rel=1e-12)
+        assert each.relative(each.all) == pytest.approx(rmse(off) / np.std(label), rel=1e-9)
+        assert each.points.shape == (2, 40)
+
+
+def test_vectors_and_derivatives_of_vectors():
+    """Rows of several elements: each element that has a label counts, in the card's shapes."""
+    rng = np.random.default_rng(0)
+    x, t = rng.uniform(0, 1, (9, 3)), rng.uniform(0.5, 2, (9, 1))
+    true = multi_both(x, t)
+    w_by_space = true["w_by_space"] + 0.5
+    w_by_space[2, 1, 0] = np.nan
+    columns = {f"x[{i}]": x[:, i] for i in range(3)} | {"t": t[:, 0], "w": true["w"] - 0.25, "w_by_space": w_by_space}
+    result = evaluate(Model(FakeTransport({"serving_default": multi_both}, card=multi_card())), columns, block_rows=4)
+    assert [(each.name, each.all.labels) for each in result.tensors] == [("w", 27), ("w_by_space", 80)]
+    assert result["w"].all.bias == pytest.approx(0.25)
+    assert result["w_by_space"].all.bias == pytest.approx(-0.5)
+    assert result.unlabelled == ("f", "g", "f_by_space", "f_by_time", "g_by_space", "g_by_time", "w_by_time")
+
+
+@pytest.mark.parametrize("how", ["alias of the card", "declared", "declared, with its column"])
+def test_own_names_of_labels_have_their_sign_and_factor(how):
+    """A column `slope` is -10 times the derivative: its errors are told in its own size."""
+    slope = -10 * (1 / X + 2 * OFF)
+    if how == "alias of the card":
+        result = evaluate(model(aliases={"slope": Alias("f", "x", -10.0)}), {"x": X, "slope": slope})
+    elif how == "declared":
+        result = evaluate(model(), {"x": X, "slope": slope}, derivatives={"slope": ("-10*f", "x")})
+    else:
+        result = evaluate(model(), {"x": X, "d f": slope}, derivatives={"slope": ("-10*f", "x", "d f")})
+    each = result["slope"]
+    assert (each.tensor, each.output, each.input) == ("df_dx", "f", "x")
+    assert each.all.rmse == pytest.approx(20 * rmse(OFF))
+    assert each.all.bias == pytest.approx(20 * OFF.mean(), rel=1e-6)
+    np.testing.assert_allclose(np.sort(each.points[0]), np.sort(slope))
+
+
+def test_columns_of_other_names():
+    """Inputs and outputs are mapped; a derivative may be named by the columns; what is left out is told."""
+    columns = {"Mach": X, "lift": np.log(X) - OFF, "dlift_dMach": 1 / X, "run": X}
+    result = evaluate(model(), columns, inputs={"x": "Mach"}, outputs={"f": "lift"}, ignore=["run"])
+    assert result["f"].all.rmse == pytest.approx(rmse(OFF))
+    assert result["df_dx"].all.max < 1e-12
+    assert result.left_out == ("run",)
+
+
+def test_missing_labels_and_undefined_predictions():
+    """NaN is a missing label; a prediction that is not finite makes an error unknown, and is counted."""
+    labels = np.log(X) - OFF
+    labels[::2] = np.nan
+    result = evaluate(model(), rows(f=labels))
+    assert result["f"].all.labels == 20
+    assert result["f"].all.rmse == pytest.approx(rmse(OFF[1::2]))
+
+    def broken(x):
+        return {name: np.where(x > 1.95, np.nan, value) for name, value in log_both(x).items()}
+
+    result = evaluate(model(broken), rows())
+    assert (result["f"].all.rmse, result["f"].all.undefined) == (None, int((X > 1.95).sum()))
+    assert result["f"].inside.rmse == pytest.approx(rmse(OFF[INSIDE]))
+    assert result["f"].relative(result["f"].all) is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "error", "words"),
+    [
+        ({"f": X}, {}, DataError, "no column 'x'"),
+        ({"x": X, "g": X}, {}, DataError, "no labels"),
+        ({"x": X, "f": X}, {"inputs": {"y": "x"}}, UsageError, "inputs names 'y'"),
+        ({"x": X, "f": X}, {"outputs": {"f": "g"}}, DataError, "no column 'g'"),
+        ({"x": X, "f": X}, {"outputs": {"f": "x"}}, DataError, "stands for two tensors"),
+        ({"x": X, "f": X}, {"derivatives": {"slope": ("g", "x")}}, UsageError, "an output of"),
+        ({"x": X, "f": X}, {"derivatives": {"slope": ("f", "x")}}, DataError, "no column 'slope'"),
+        (rows(slope=X), {"derivatives": {"slope": ("f", "x")}}, DataError, "are one derivative"),
+        ({"x": X, "f": np.where(X > 1, np.inf, X)}, {}, DataError, "infinity in row 20"),
+        ({"x": X, "f": np.ones((40, 2))}, {}, DataError, "rows of shape"),
+        ({"x": X[:0], "f": X[:0]}, {}, DataError, "no rows"),
+        ({"x": X, "f": X[:7]}, {}, DataError, "different numbers of rows"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(columns, options, error, words):
+    """By name, before anything is computed."""
+    with pytest.raises(error, match=words):
+        evaluate(model(), columns, **options)
+
+
+def test_a_baseline_is_measured_on_the_same_rows():
+    """The ratio of the errors, and of what the baseline does not have, nothing."""
+
+    def worse(x):
+        return {"f": np.log(x) + OFF.reshape(-1, 1), "df_dx": 1 / x}
+
+    result = evaluate(model(), rows(), baseline=model(worse))
+    ratio = result["f"].ratio
+    assert (ratio.rmse, ratio.baseline) == pytest.approx((rmse(OFF), rmse(2 * OFF)))
+    assert ratio.ratio == pytest.approx(0.5)
+    assert ratio.uncertainty == pytest.approx(0.0, abs=1e-6)  # twice as large in every row: no sample says otherwise
+    assert result["df_dx"].ratio.ratio == pytest.approx(1.0)
+    values_alone = model(derivatives={}, signatures=("serving_default",))
+    assert evaluate(model(), rows(), baseline=values_alone)["df_dx"].ratio is None
+    with pytest.raises(UsageError, match="the baseline has inputs"):
+        evaluate(model(), rows(), baseline=Model(FakeTransport({"serving_default": multi_both}, card=multi_card())))
+
+
+@pytest.mark.parametrize(("shared", "elements"), [(0.0, 1), (2.0, 1), (0.0, 6)])
+def test_the_uncertainty_of_a_ratio_is_its_spread_over_samples(shared, elements):
+    """Over 2,000 samples of 60 rows; noise of the labels that both models have cancels, elements of a row do not."""
+    rng, logs, uncertainties = np.random.default_rng(0), [], []
+    for _ in range(2_000):
+        noise = shared * rng.standard_normal((60, elements))
+        a, b = noise + rng.standard_normal((60, 1)), noise + rng.standard_normal((60, 1))
+        sums = RatioSums(0.0)
+        for rows_ in (slice(0, 25), slice(25, 60)):
+            sums.add(a[rows_], b[rows_], noise[rows_])
+        logs.append(math.log(sums.ratio().ratio))
+        uncertainties.append(sums.ratio().uncertainty)
+    assert np.mean(uncertainties) == pytest.approx(np.std(logs), rel=0.08)
+    exceeded = np.mean([log > 1.645 * each for log, each in zip(logs, uncertainties, strict=True)])
+    assert exceeded == pytest.approx(0.05, abs=0.025)  # the delta method is a little narrow on 60 rows
+
+
+def test_few_rows_and_errors_of_rounding_have_no_ratio_to_speak_of():
+    """Of fewer than ten rows the uncertainty is unknown; two errors below rounding are equal; NaN is counted."""
+    sums = RatioSums(1e-7)
+    sums.add(np.full((9, 1), 2.0), np.full((9, 1), 1.0), np.ones((9, 1)))
+    assert (sums.ratio().ratio, sums.ratio().uncertainty, sums.ratio().limit(0.05)) == (2.0, None, 1.0)
+    sums = RatioSums(1e-7)
+    sums.add(np.full((9, 1), 2e-8), np.full((9, 1), 0.0), np.ones((9, 1)))
+    assert sums.ratio().ratio == 1.0
+    sums.add(np.full((1, 1), np.inf), np.full((1, 1), 1.0), np.ones((1, 1)))
+    assert (sums.ratio().undefined, sums.ratio().ratio) == (1, 1.0)
+
+
+def test_the_command_measures_a_server_without_tensorflow(stand_in, tmp_path):
+    """Table and JSON; only the light client is loaded. The file's name may follow the address and the name alone."""
+    path = tmp_path / "rows.csv"
+    text = "".join(f"{x!r},{math.log(x) - 0.125!r}\n" for x in X.tolist())
+    path.write_text(f"x,f\n{text}")
+
+    def run(*words, expect=0):
+        code = (
+            f"import sys; sys.argv = ['gradwire', 'evaluate', *{[str(word) for word in words]!r}]\n"
+            "from gradwire._cli import main\n"
+            "try: main()\n"
+            "finally: assert 'tensorflow' not in sys.modules and 'matplotlib' not in sys.modules"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done
+
+    data = json.loads(run(stand_in.target, "log", path, "--json").stdout)
+    assert data["tensors"][0]["all"]["rmse"] == pytest.approx(0.125)
+    assert (data["rows"], data["outside"]) == (40, int((~INSIDE).sum()))
+    shown = run(stand_in.target, "log", path)
+    assert "rows outside of the domain" in shown.stdout
+    assert "df_dx" in shown.stderr
+    assert "NAME FILE" in run(stand_in.target, path, expect=2).stderr
+
+
+def test_bars_are_covered_as_often_as_they_should_be():
+    """A label within 1.96 standard deviations is inside its bar."""
+    spec = gradwire.TensorSpec
+    bars = gradwire.Signature(
+        "uncertainty", {"x": spec("x", "float64", (None, 1))}, {"f_std": spec("f_std", "float64", (None, 1))}
+    )
+    functions = {"serving_default": log_both, "uncertainty": lambda x: {"f_std": np.full_like(x, 0.005)}}
+    result = evaluate(Model(FakeTransport(functions, card=log_card(), signatures=[bars])), rows())
+    assert result["f"].all.covered == pytest.approx(np.mean(np.abs(OFF) <= 1.959964 * 0.005))
+    assert result["f"].inside.covered == pytest.approx(np.mean(np.abs(OFF[INSIDE]) <= 1.959964 * 0.005))
+    assert result["df_dx"].all.covered is None
