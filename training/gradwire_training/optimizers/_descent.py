@@ -17,8 +17,8 @@ Array: TypeAlias = "NDArray[np.float64]"
 SHRINK: Final = 1 / 3  # of the damping, at most, in a step that went as predicted
 MOST_DAMPING: Final = 1e16  # of the first one: no step is so short that rounding leaves anything to gain
 # Multiplications in a step from which on BLAS may use every core: below, its threads spin more than they work, and on
-# a machine that is busy otherwise a fit of 4 s took 39 s.
-THREADED: Final = 1e8
+# a machine that is busy otherwise a fit of 4 s took 39 s, and one of 8 s (2e8 a step) took 280 s.
+THREADED: Final = 5e9
 
 
 def few_threads(residuals: Residuals) -> threadpool_limits:

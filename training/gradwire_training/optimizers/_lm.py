@@ -76,7 +76,9 @@ class _Fit:
         self._reporter = Reporter(objective, monitor, settings.name, self._state)
         self._descent = Descent(residuals, self._reporter.start(), damping=settings.damping)
         self._ridge = Ridge()
-        self._path = None if settings.ridge is None else Path(self._descent, last=settings.ridge)
+        self._path = (
+            None if settings.ridge is None else Path(self._descent, variation=objective.variation, last=settings.ridge)
+        )
         self._past: list[float] = []
         if (resumed := self._reporter.resumed) is not None:  # the model has its weights already
             self._descent.resume(resumed)

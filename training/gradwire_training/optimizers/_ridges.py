@@ -27,13 +27,16 @@ from gradwire_training.optimizers._descent import Descent, few_threads
 
 Array: TypeAlias = "NDArray[np.float64]"
 
-FIRST: Final = 0.01  # of |r|^2 / |p|^2 at the start: above it, a ridge draws all weights to zero
+# Of the labels' variation over |p|^2 at the start: a stronger ridge draws all weights to zero, from where no weaker one
+# brings them back.
+FIRST: Final = 0.01
 FALL: Final = 1 / 3  # from one ridge to the next
 STEPS: Final = 10  # at one ridge, at most
 SMALL: Final = 0.01  # fraction of |r|^2 + ridge |p|^2: a step that gains less is the last at its ridge
 LAST: Final = 1e-18  # of the first ridge: rounding
 PATIENCE: Final = 14  # ridges after the best one; exact labels may be predicted worse for a few, and better again
 FOLDS: Final = 5
+FEWEST: Final = 15  # points: of fewer, a fold has one or two
 HELD_OUT: Final = 5  # a fifth of the points
 EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
 FEW: Final = 100  # points: of more, one part in five tells enough
@@ -45,12 +48,12 @@ RANDOM_STREAM: Final = 4  # of random numbers, apart from those behind points, w
 
 @final
 class Path:
-    """A descent along ridges, from strong to the last one."""
+    """A descent along ridges, from strong to the last one; ``variation`` is the objective's."""
 
-    def __init__(self, descent: Descent, *, last: float) -> None:
+    def __init__(self, descent: Descent, *, variation: float, last: float) -> None:
         self._descent = descent
         self._last = last
-        strong = FIRST * descent.first / descent.size if descent.size else 0.0
+        strong = FIRST * min(descent.first, variation) / descent.size if descent.size else 0.0
         self.ridge = max(strong, last)
         self.taken = 0  # steps at this ridge
 
@@ -113,7 +116,7 @@ class _Fold:
         self.residuals: Residuals = residuals_of(inner)
         self.outer: Residuals = residuals_of(outer)
         self.descent = Descent(self.residuals, start, damping=damping)
-        self.path = Path(self.descent, last=0.0)
+        self.path = Path(self.descent, variation=objective.variation, last=0.0)
 
     def loss(self) -> float:
         """Return the sum of squares on the rows held out."""
@@ -132,7 +135,7 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
         seed: of what is held out.
 
     Returns:
-        The choice; None where too little can be held out, or the monitor ended it before it could tell anything.
+        The choice; None where too little can be held out to tell anything, or the monitor ended it before it could.
     """
     parts, text = _parts(objective, seed)
     if not parts:
@@ -153,6 +156,8 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
     spread = objective.variation / objective.label_count
     outer, inner = [fold.outer.count for fold in folds], [fold.residuals.count for fold in folds]
     held_out, fitted = _error(best.held_out, outer, spread), _error(best.fitted, inner, spread)
+    if held_out > 1:  # no better than the labels' mean: too few rows to tell anything by
+        return None
     return Choice(
         ridge=None if best is last or fitted < EXACT * held_out else best.ridge,
         error=held_out,
@@ -201,7 +206,7 @@ def _parts(objective: Objective, seed: int) -> tuple[list[NDArray[np.bool_]], st
     """Return which rows each fold holds out; rows with the same inputs stay together."""
     points = number_points({name: column[: objective.count] for name, column in objective.x.items()})
     count = int(points.max()) + 1
-    if count < FOLDS:
+    if count < FEWEST:
         return [], ""
     order = np.random.default_rng(np.random.SeedSequence((seed, RANDOM_STREAM))).permutation(count)
     parts = [np.isin(points, order[first::FOLDS]) for first in range(FOLDS if count <= FEW else 1)]
