@@ -48,6 +48,15 @@ def _pairs(activation="tanh", scale=None):
     return _shaken(mlp(**shapes, widths=(4, 3), activation=activation, scale=scale))
 
 
+def _reduced():
+    """Two components of the three elements of the inputs; in some rows of PAIRS a derivative is missing for both."""
+    gradients = {"a": GENERATOR.normal(size=(9, 2)), "b": GENERATOR.normal(size=(9, 1))}
+    pair = {name: np.repeat(column[:, None], 2, axis=1) for name, column in gradients.items()}
+    full = Samples(PAIRS.x, {"price": B, "pair": A}, {"price": gradients, "pair": pair})
+    shapes = {"inputs": {"a": 2, "b": 1}, "outputs": {"price": 1, "pair": 2}}
+    return _shaken(mlp(**shapes, widths=(4,), activation="tanh", scale=full, reduce=2))
+
+
 def _residual_network():
     """A skip connection, an activation of its own, a layer without bias, and one that is not trained."""
     x = keras.Input((1,), name="x")
@@ -70,6 +79,7 @@ CASES = {
     ),
     "several": (_pairs, PAIRS, Sobolev()),
     "scaled": (lambda: _pairs("swish", PAIRS), PAIRS, Sobolev(value_weight=2.0)),
+    "components": (_reduced, PAIRS, Sobolev()),
     "skips": (_residual_network, CURVE, Sobolev()),
 }
 

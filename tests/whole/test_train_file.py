@@ -58,7 +58,14 @@ def _files(place):
 
 def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd):
     """Units, domain, and errors on rows that were held out; columns of other kinds are left out, with a line."""
-    train("data.parquet", place / "build" / "price", **NAMED, units=["spot=USD,vol=1", "price=USD"], steps=40)
+    train(
+        "data.parquet",
+        place / "build" / "price",
+        **NAMED,
+        units=["spot=USD,vol=1", "price=USD"],
+        reduce="auto",
+        steps=40,
+    )
     shown = capfd.readouterr()
     assert "data.parquet: 60 rows with 60 values and 111 derivatives; fitting values and derivatives" in shown.err
     assert "columns left out: day" in shown.err
@@ -67,6 +74,7 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     assert f"next: gradwire export {place / 'build' / 'price'} --to models/price" in shown.err  # the output's name
     assert "Trainable params" not in shown.out + shown.err
     assert "weights; --verbose shows its layers" in shown.err
+    assert "2 of 2 directions carry 100 % of the gradient" in shown.err
     gradwire_export.export(place / "build" / "price", to=place / "models" / "price")
     card = json.loads((place / "models/price/1/assets/card.json").read_text())
     assert [(entry["name"], entry["unit"]) for entry in card["inputs"]] == [("spot", "USD"), ("vol", "1")]
@@ -77,6 +85,7 @@ def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd
     assert {"price", "dprice_dspot", "dprice_dvol"} <= set(card["errors"])
     assert card["errors"]["against"] == "12 held-out rows"
     assert card["errors"]["price"]["max"] < 0.1
+    assert card["trained"]["reduction"] == {"directions": 2, "of": 2, "fraction": 1.0}
     assert not (place / "build/price.checkpoint").exists()
 
 
@@ -91,6 +100,13 @@ BAD = {
     "all labels missing": ("spot,vol,price\n1,0.2,\n2,0.2,\n", NAMED, "the samples hold no value"),
     "no derivative": (GOOD, {**NAMED, "loss": "sobolev"}, "the samples hold no derivative"),
     "no pin": ("x,f,df_dx\n1,2,3\n", {"loss": "derivative"}, "no row has a value alone"),
+    "components of values": (
+        "spot,vol,price\n1,0.2,3\n2,0.3,4\n",
+        {**NAMED, "reduce": "auto"},
+        "reduce needs rows with the derivatives of 'price'",
+    ),
+    "components of nothing": (GOOD, {**NAMED, "reduce": "auto"}, "'spot', 'vol' do not: leave reduce out"),
+    "components of a word": (GOOD, {**NAMED, "reduce": "two"}, "--reduce 'two', expected auto or a number"),
     "a unit of nothing": (GOOD, {**NAMED, "units": ["strike=USD"]}, "units names 'strike'"),
     "a unit of nothing at all": (GOOD, {**NAMED, "units": ["USD"]}, "expected NAME=VALUE"),
     "column twice": ("spot,vol,price,vol\n1,2,3,4\n", NAMED, "has 2 columns named 'vol'"),

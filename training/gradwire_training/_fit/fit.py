@@ -23,6 +23,7 @@ from gradwire_training._models import (
     RANDOM_STATE,
     IoBinding,
     array_of,
+    reduction_of,
     replaced_policies,
     require_no_own_training,
     rounding_notes,
@@ -120,6 +121,7 @@ def fit(
         file.remove()
     fitted = trained if request.precision == dtype else with_dtype(trained, dtype)
     comparison = compare(fitted, binding, request)
+    reduction = reduction_of(model, request.samples, [tensor.name for tensor in binding.inputs])
     return Result(
         status=monitor.status,
         message=_message(monitor, request, final_loss) + _caveat(monitor, comparison),
@@ -138,8 +140,10 @@ def fit(
             *rounded,
             *replaced_policies(model, dtype),
             *objective.notes,
+            *([] if reduction is None else [str(reduction)]),
             *comparison.warnings(remedies=_remedies(request)),
         ),
+        reduction=reduction,
     )
 
 

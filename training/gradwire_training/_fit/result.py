@@ -16,7 +16,7 @@ from gradwire_export import MODEL_FILE, RECORD_FORMAT
 from gradwire_training._fit import record
 from gradwire_training._fit.evaluation import Comparison
 from gradwire_training._fit.request import Request
-from gradwire_training._models import BoundTensor, IoBinding
+from gradwire_training._models import BoundTensor, IoBinding, Reduction
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
 
@@ -46,6 +46,7 @@ class Result:
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
         notes: what was done about layers that compute one thing in training and another when exported, and which inputs
             the package's dtype rounds noticeably, a line each.
+        reduction: how many directions of its inputs the network sees, where it sees principal components; else None.
     """
 
     status: Status
@@ -62,6 +63,7 @@ class Result:
     xla: bool
     selection_reason: str = ""
     notes: tuple[str, ...] = ()
+    reduction: Reduction | None = None
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def _trained(result: Result) -> dict[str, Any]:
         "units": samples.units,
         "species": samples.species,
         "network": _network(result.model),
+        "reduction": None if result.reduction is None else asdict(result.reduction),
         "loss": request.loss.settings(),
         "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
         "seed": request.seed,

@@ -12,6 +12,7 @@ from gradwire_training._models.features import (
 from gradwire_training._models.io_binding import BoundTensor, IoBinding, ordered_tensors
 from gradwire_training._models.mlp import mlp
 from gradwire_training._models.precision import DTYPES, array_of, replaced_policies, with_dtype
+from gradwire_training._models.reduction import Components, Reduction, components_of, reduction_of
 from gradwire_training._models.resolution import rounding_notes
 from gradwire_training._models.scaling import Units, input_scales, output_scales, units_of
 from gradwire_training._models.statistics import BatchStatistics
@@ -21,12 +22,15 @@ __all__ = [
     "RANDOM_STATE",
     "BatchStatistics",
     "BoundTensor",
+    "Components",
     "Feature",
     "Features",
     "IoBinding",
+    "Reduction",
     "Units",
     "array_of",
     "atoms",
+    "components_of",
     "features_of",
     "input_scales",
     "is_non_negative",
@@ -34,6 +38,7 @@ __all__ = [
     "mlp",
     "ordered_tensors",
     "output_scales",
+    "reduction_of",
     "replaced_policies",
     "require_no_own_training",
     "rounding_notes",

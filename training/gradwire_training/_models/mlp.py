@@ -8,10 +8,11 @@ from typing import Any, Final, TypeAlias
 
 import keras
 
-from gradwire._errors import DataError
+from gradwire._errors import DataError, UsageError
 from gradwire._package import check_names
 from gradwire_training._data import Samples
 from gradwire_training._models.dense_layers import check_activation, initializers, size_of
+from gradwire_training._models.reduction import components
 from gradwire_training._models.scaling import SCALED, Scale, input_scales, output_scales
 
 Row: TypeAlias = "int | Sequence[int]"  # the shape of a row; an int n stands for (n,)
@@ -29,6 +30,7 @@ def mlp(
     activation: str = ACTIVATION,
     seed: int = 0,
     scale: Samples | None = None,
+    reduce: str | int | None = None,
 ) -> keras.Model:
     """Build a multilayer perceptron with linear outputs.
 
@@ -45,13 +47,18 @@ def mlp(
         scale: samples with a column for every input and output; layers with their means and standard deviations
             are then part of the model, so that the inputs and outputs of the network inside have mean 0 and
             spread 1. By default there are none.
+        reduce: how many differential principal components of the scaled inputs the hidden layers see (Huge and Savine,
+            Axes that matter, Risk, 2021), or ``"auto"``: as many as carry 99.99 % of the mean square of every output's
+            gradient. They are a layer of the model that is not trained, so that derivatives with respect to the inputs
+            follow by the chain rule. By default the layers see the inputs. It needs ``scale``.
 
     Returns:
         A float32 Keras model whose inputs and outputs have these names.
 
     Raises:
-        UsageError: names that a package cannot have, a shape or width below 1, or an unknown activation.
-        DataError: the samples in ``scale`` have other columns.
+        UsageError: names that a package cannot have, a shape or width below 1, an unknown activation, or ``reduce``
+            without ``scale`` or out of range.
+        DataError: the samples in ``scale`` have other columns, or lack the derivatives that ``reduce`` needs.
     """
     check_names(inputs, outputs)
     rows_in = {name: _row(f"input {name!r}", row) for name, row in inputs.items()}
@@ -72,6 +79,10 @@ def mlp(
         )
         for name, row in rows_out.items()
     }
+    if reduce is not None:
+        if scale is None:
+            raise UsageError(f"reduce {reduce!r} needs scale, samples with derivatives: give both, or leave it out")
+        hidden = [components(scale, list(rows_in), reduce), *hidden]
     tensors = {name: keras.Input(row, name=name) for name, row in rows_in.items()}
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):

@@ -80,7 +80,7 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
     """
     scales: dict[str, Scale] = {}
     for name, column in samples.y.items():
-        centre, deviation = _moments(column)
+        centre, deviation = moments(column)
         scales[name] = Scale(centre, np.where(deviation > 0, deviation, _spread_by_derivatives(samples, name)))
     return scales
 
@@ -135,11 +135,11 @@ def _rescaling(scale: NDArray[np.float64], offset: NDArray[np.float64], name: st
 
 
 def _of(column: NDArray[np.float64]) -> Scale:
-    centre, deviation = _moments(column)
+    centre, deviation = moments(column)
     return Scale(centre, np.where(deviation > 0, deviation, 1.0))
 
 
-def _moments(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation of the known elements; the latter zero where it is rounding alone."""
     centre, deviation = mean_and_deviation(column)
     return centre, np.where(deviation > ROUNDING * np.abs(centre), deviation, 0.0)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from gradwire._errors import UsageError
 from gradwire_export import has_variances, row_derivatives
 from gradwire_training._data import Samples, Stream, Table
-from gradwire_training._models import BatchStatistics, Feature, IoBinding, array_of, features_of, units_of
+from gradwire_training._models import (
+    BatchStatistics,
+    Feature,
+    IoBinding,
+    array_of,
+    components_of,
+    features_of,
+    units_of,
+)
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
 from gradwire_training._objective.losses import Loss
 from gradwire_training._objective.rows import FittedRows
@@ -57,9 +65,10 @@ class Objective:
             raise UsageError(f"the model {model.name!r} has no trainable weight: set trainable on some layer")
         self.binding = binding
         self.loss, self._seed, self._stream = loss, seed, stream
-        rows = FittedRows.of(samples, loss)
+        self._components = components_of(model, binding)
+        rows = FittedRows.of(samples, loss).along(self._components)
         self.anchors = rows.anchors  # how many of the rows, the last ones, are the loss's pins
-        self.terms = terms_of(rows, samples, loss, units_of(model, binding))
+        self.terms = terms_of(rows, samples, loss, units_of(model, binding), self._components)
         self.data = Data.of(rows, self.terms, binding, dtype=dtype)
         self._shapes = {tensor.name: tensor.shape for tensor in (*binding.inputs, *binding.outputs)}
         self._wrt: dict[str, list[str]] = {}  # what the terms differentiate, and with respect to what
@@ -127,7 +136,8 @@ class Objective:
 
     def data_of(self, samples: Samples) -> Data:
         """Return other samples of the same function, such as the next part of a file, with the pins behind them."""
-        return Data.of(FittedRows.of(samples, self.loss), self.terms, self.binding, dtype=self.dtype)
+        rows = FittedRows.of(samples, self.loss).along(self._components)
+        return Data.of(rows, self.terms, self.binding, dtype=self.dtype)
 
     @property
     def rows(self) -> int:

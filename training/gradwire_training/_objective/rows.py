@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError
 from gradwire_training._data import ColumnKey, Samples, Table
+from gradwire_training._models import Components
 from gradwire_training._objective.losses import Loss
 
 
@@ -54,6 +55,35 @@ class FittedRows:
             directions={name: _padded(column, pins.count, 0.0) for name, column in directions.items()},
             anchors=pins.count,
         )
+
+    def along(self, components: Components | None) -> FittedRows:
+        """Return the same rows with derivatives with respect to a model's components in place of those by its inputs.
+
+        What the components leave of a row's gradient no weight of the model changes. Derivatives stay as they are where
+        others are missing that their components need.
+        """
+        if components is None:
+            return self
+        labels = {key: column for key, column in self.labels.items() if key.role != "dydx"}
+        count, moved = len(next(iter(self.x.values()))), components.basis != 0
+        for output in dict.fromkeys(key.output for key in self.labels if key.role == "dydx"):
+            keys = {name: ColumnKey("dydx", output, name) for name in components.inputs}
+            size = self.known[output][0].size
+            gradient = np.full((count, size, len(moved)), np.nan)
+            places: dict[str, slice] = {}
+            for name in components.inputs:
+                start = max((place.stop for place in places.values()), default=0)
+                places[name] = slice(start, start + self.x[name][0].size)
+                if keys[name] in self.labels:
+                    gradient[..., places[name]] = self.labels[keys[name]].reshape(count, size, -1)
+            missing = np.isnan(gradient) @ moved  # (rows, output elements, components)
+            along = np.where(missing, np.nan, np.nan_to_num(gradient) @ components.basis)
+            gradient = np.where(missing @ moved.T, gradient, np.nan)
+            for name in components.inputs:
+                if keys[name] in self.labels:
+                    labels[keys[name]] = gradient[..., places[name]].reshape(self.labels[keys[name]].shape)
+            labels[ColumnKey("dydx", output)] = along
+        return replace(self, labels={key: column for key, column in labels.items() if np.isfinite(column).any()})
 
 
 def _padded(column: NDArray[np.float64], rows: int, filler: float = np.nan) -> NDArray[np.float64]:

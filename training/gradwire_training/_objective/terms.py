@@ -1,4 +1,4 @@
-"""The terms of a loss: the values of an output, a partial derivative, or an output's derivative along directions.
+"""The terms of a loss: the values of an output, its partial derivatives, or those along components or directions.
 
 What differs between them is decided here: which column holds a term's labels, how a model predicts it, and where it
 lies among the elements of a row. The labels themselves are held once, as tensors (``tensors.py``).
@@ -19,7 +19,7 @@ from typing_extensions import override
 from gradwire._errors import DataError
 from gradwire._package import derivative_shape
 from gradwire_training._data import ColumnKey, Samples
-from gradwire_training._models import IoBinding, Units
+from gradwire_training._models import Components, IoBinding, Units
 from gradwire_training._objective.losses import Loss
 from gradwire_training._objective.rows import FittedRows
 from gradwire_training._objective.weighting import Weighting
@@ -157,14 +157,52 @@ class DirectionalTerm(Term):
         return np.einsum("boi,bi->bo" if part.ndim == 3 else "boip,bi->bop", part, directions)  # noqa: PLR2004 - an axis of weights
 
 
-def terms_of(rows: FittedRows, samples: Samples, loss: Loss, units: Units) -> list[Term]:
-    """Return the terms of a loss: values in the samples' order, then partial derivatives, then directional ones."""
+@final
+@dataclass(frozen=True, slots=True)
+class ComponentTerm(Term):
+    """The derivatives of an output with respect to the components that the model sees of all its inputs."""
+
+    components: Components
+
+    @property
+    @override
+    def wrt(self) -> tuple[str, ...]:
+        return self.components.inputs
+
+    @override
+    def predict(self, values: Mapping[str, Any], derivatives: Mapping[str, Any], directions: Mapping[str, Any]) -> Any:
+        rows, size = tf.shape(values[self.output])[0], self.factor.shape[0]
+        parts = [tf.reshape(derivatives[self.output][name], [rows, size, -1]) for name in self.components.inputs]
+        gradient = tf.concat(parts, 2)
+        return tf.einsum("boi,ik->bok", gradient, tf.constant(self.components.basis, gradient.dtype))
+
+    @override
+    def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
+        part = derivatives[:, layout.outputs[self.output]]
+        gradient = np.concatenate([part[:, :, layout.inputs[name]] for name in self.components.inputs], axis=2)
+        along = np.einsum("boi...,ik->bok...", gradient, self.components.basis)
+        return along.reshape(len(along), -1, *along.shape[3:])
+
+    @override
+    def _label_shape(self, output: tuple[int, ...], inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        return self.factor.shape
+
+
+def terms_of(
+    rows: FittedRows, samples: Samples, loss: Loss, units: Units, components: Components | None = None
+) -> list[Term]:
+    """Return the terms of a loss: values in the samples' order, then derivatives, then directional ones.
+
+    The components are those that ``rows`` are ``along``.
+    """
     weighting = Weighting(rows, samples, loss, units)
     terms: list[Term] = []
     for key, column in rows.labels.items():
         match key.role:
             case "y":
                 terms.append(ValueTerm(key, *weighting.value(key.output)))
+            case "dydx" if components is not None and not key.input:
+                terms.append(ComponentTerm(key, *weighting.component(key, column), components))
             case "dydx":
                 terms.append(PartialTerm(key, *weighting.partial(key, column)))
             case _:

@@ -32,6 +32,9 @@ Weights: TypeAlias = "tuple[Array, float]"  # a term's factor, and its scale
 # Of an output's natural derivative, its spread over the input's: derivatives below it are measured by it, as labels
 # that are zero or rounding would otherwise outweigh all others.
 SMALLEST: Final = 1e-3
+# Of an output's spread over that of a principal component, likewise: the last components of many carry hardly more than
+# rounding or noise. 1e-3 ended a fit of five, of which two carry all but 2e-6, at a constant.
+MINOR: Final = 1e-2
 
 
 @final
@@ -67,6 +70,19 @@ class Weighting:
         else:
             factor = np.broadcast_to(self._units.inputs[key.input], input_shape).ravel() / unit[:, None]
         return self._derivative_scale * factor.reshape(column.shape[1:]), self._derivative_scale
+
+    def component(self, key: ColumnKey, column: Array) -> Weights:
+        """Return factor and scale of the derivatives with respect to components, whose spread is 1, with these labels.
+
+        They are ``(rows, output elements, components)``.
+        """
+        spread = self._outputs[key.output].spread.ravel()
+        unit = np.broadcast_to(self._units.outputs[key.output], self._shape(key.output)).ravel()
+        if self._balanced:
+            factor = (spread / unit)[:, None] / np.maximum(_size(column), MINOR * spread[:, None])
+        else:
+            factor = np.broadcast_to(1 / unit[:, None], column.shape[1:])
+        return self._derivative_scale * factor, self._derivative_scale
 
     def directional(self, key: ColumnKey, column: Array, directions: Table) -> Weights:
         """Return factor and scale of the derivative along directions with these labels, ``(rows, *shape)``."""

@@ -15,6 +15,7 @@ from gradwire._errors import UsageError
 
 OF_PROBLEM: Final = "For a built-in problem"
 OF_FILE: Final = "For a file"
+AUTO: Final = "auto"  # the number of components of ``--reduce auto``
 ATOMS: Final = "atoms"  # the network of ``--network atoms``
 HOLDOUT: Final = 0.2  # enough to measure errors on, and four fifths of the labels are left to learn from
 
@@ -61,6 +62,14 @@ class TrainOptions:
     ] = None
     activation: Annotated[
         Activation | None, typer.Option(help="Activation of the hidden layers. Default: the problem's.")
+    ] = None
+    reduce: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|N",
+            help="Principal components of the inputs that the network sees, by the derivatives: N of them, or as many "
+            "as carry 99.99 % of the gradient. Default: all inputs.",
+        ),
     ] = None
     value_weight: Annotated[
         float | None, typer.Option(help="Weight of values in the sobolev loss. Default: balanced.")
@@ -115,7 +124,7 @@ class TrainOptions:
         """Overrides of the network, as arguments of ``gradwire_training.mlp`` or ``networks.atoms``.
 
         Raises:
-            UsageError: ``--network`` is not a list of positive integers.
+            UsageError: ``--network`` is not a list of positive integers, or ``--reduce`` is neither auto nor a number.
         """
         layers: dict[str, Any] = {}
         if self.network is not None and not self.is_of_atoms:
@@ -128,6 +137,10 @@ class TrainOptions:
             layers["widths"] = tuple(map(int, parts))
         if self.activation is not None:
             layers["activation"] = self.activation.value
+        if self.reduce is not None:
+            if self.reduce != AUTO and not self.reduce.isdecimal():
+                raise UsageError(f"--reduce {self.reduce!r}, expected {AUTO} or a number of components, such as 2")
+            layers["reduce"] = self.reduce if self.reduce == AUTO else int(self.reduce)
         return layers
 
     def check(self) -> None:
@@ -148,6 +161,8 @@ class TrainOptions:
             raise UsageError(f"--decimal does not apply to {self.source}, a {kind}: leave it out")
         if self.is_of_atoms and not self.is_file:
             raise UsageError(f"--network {ATOMS} is for a file; {self.source} has a network of its own: leave it out")
+        if self.is_of_atoms and self.reduce is not None:
+            raise UsageError(f"--reduce does not apply to --network {ATOMS}, which sees distances: leave it out")
         if self.species is not None and not self.is_of_atoms:
             raise UsageError(f"--species is for --network {ATOMS}: give both, or leave it out")
         if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
