@@ -246,7 +246,8 @@ def _caveat(monitor: Monitor, comparison: Comparison) -> str:
     """Return what a completed fit must not hide: that it is far off where it was not fitted."""
     if monitor.status != "completed" or comparison.largest_relative < FAR_OFF:
         return ""
-    return f", and misses {comparison.where} by up to {100 * comparison.largest_relative:.2g} % of their spread"
+    verb = "is" if comparison.is_truth else "are"
+    return f"; {comparison.where} {verb} missed by up to {100 * comparison.largest_relative:.2g} % of the spread"
 
 
 def _remedies(request: Request) -> str:
