@@ -16,7 +16,7 @@ from gradwire._verify import CHECKS, Check, Finding
 
 LABELS: Final = "labels"  # of an entry of a card's errors: whether labels of the tensor were fitted
 NEVER: Final = "never labelled"
-MEASURES: Final = {"training_rmse": "training rmse"}
+MEASURES: Final = {"training_rmse": "training rmse", "rmse_before": "rmse before"}
 VALUES_ALONE: Final = (
     "fitted to values alone: the derivatives are those of the fitted function, and no label of them was fitted"
 )
