@@ -54,6 +54,7 @@ from gradwire_export._package import (
     trace_signatures,
     warmup_requests,
     write_batching,
+    write_network,
     write_warmup,
 )
 from gradwire_export._reasons import refused
@@ -230,6 +231,7 @@ def export(
         require_same_contract(Path(to), card)
     with StagedPath(target, is_directory=True) as staged:
         card, left_out = _write_proved(staged.path, spec, card, keep_unproven=keep_unproven)
+        write_network(staged.path, read.model)
         if left_out and not replace_contract:
             require_same_contract(Path(to), card)
         verdict = None if gate is None else gate.judge(staged.path, latest_version(Path(to)))

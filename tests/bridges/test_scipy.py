@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -154,16 +156,172 @@ def test_parameters_are_fixed(with_parameter):
     np.testing.assert_array_equal(f.hess(x), 6 * np.eye(2))
     with pytest.raises(gradwire.InputNameError, match=r"missing but required: \{k\}"):
         gradwire.scipy.wrap(with_parameter)
-    with pytest.raises(gradwire.InputNameError, match="parts of x"):
+    with pytest.raises(gradwire.UsageError, match="nothing is left to vary"):
         gradwire.scipy.wrap(with_parameter, k=3.0, x=x)
+    with pytest.raises(gradwire.InputNameError, match=r"sent extra: \{y\}"):
+        gradwire.scipy.wrap(with_parameter, k=3.0, y=x)
+
+
+def test_a_differentiated_input_is_held_and_one_output_chosen(served, point, hidden):
+    """Of the joined Jacobian and Hessians what belongs to the rest; the others are not even sent."""
+    model, _ = served("pair", hidden=hidden)
+    x, t = point
+    whole, part = gradwire.scipy.wrap(model), gradwire.scipy.wrap(model, of="w", t=t)
+    joined, p, v = np.append(x, t), np.array([1.0, -2.0, 0.5]), np.array([0.3, -1.1])
+    np.testing.assert_array_equal(part.fun(x), whole.fun(joined)[1:])
+    np.testing.assert_array_equal(part.jac(x), whole.jac(joined)[1:, :3])
+    np.testing.assert_allclose(part.hess(x, v), whole.hess(joined, np.append(0, v))[:3, :3], rtol=1e-13, atol=1e-15)
+    one = gradwire.scipy.wrap(model, of="f", x=x)
+    np.testing.assert_allclose(one.jac(t), whole.jac(joined)[0, 3], rtol=1e-13)
+    np.testing.assert_allclose(one.hess(t), whole.hess(joined, [1, 0, 0])[3, 3], rtol=1e-13)
+    held = gradwire.scipy.wrap(model, of="f", t=t)
+    np.testing.assert_allclose(held.hessp(x, p), held.hess(x) @ p, rtol=1e-13)
+    with pytest.raises(gradwire.UsageError, match=r"of='g', expected an output: \['f', 'w'\]"):
+        gradwire.scipy.wrap(model, of="g")
+
+
+def test_points_in_columns(served, point):
+    """The form of vectorized optimisers: one call for all of them, and the same numbers as one at a time."""
+    model, calls = served("pair")
+    f = gradwire.scipy.wrap(model, of="w", t=point[1])
+    x = point[0][:, None] * np.linspace(0.5, 1.0, 5)
+    calls.clear()
+    values, slopes = f.fun(x), f.jac(x)
+    assert [rows for _, rows in calls] == [5, 5]
+    assert (values.shape, slopes.shape) == ((2, 5), (2, 3, 5))
+    for index, column in enumerate(x.T):
+        np.testing.assert_allclose(values[:, index], f.fun(column), rtol=1e-15)
+        np.testing.assert_allclose(slopes[..., index], f.jac(column), rtol=1e-15)
+    with pytest.raises(gradwire.ShapeError, match=r"expected \(3, points\)"):
+        f.fun(x.T)
 
 
 def test_another_number_of_entries_is_refused(served):
     """Only a 1-D point of the right length is one."""
     f = gradwire.scipy.wrap(served("rosenbrock")[0])
     for x in ([1.0], [[1.0, 2.0]], [1.0, 2.0, 3.0]):
-        with pytest.raises(gradwire.ShapeError, match=r"expected \(2,\)"):
+        with pytest.raises(gradwire.ShapeError, match=r"expected \(2,"):
             f.fun(x)
+
+
+def bowl() -> gradwire.Model:
+    """In float32, as packages are by default: (x₀ - 1)² + 10 (x₁ - x₀²)² in a box, with all second derivatives."""
+
+    def default(x):
+        a, b = x[:, 0], x[:, 1]
+        f = (a - 1) ** 2 + 10 * (b - a * a) ** 2
+        df = np.stack([2 * (a - 1) - 40 * a * (b - a * a), 20 * (b - a * a)], 1)
+        return {"f": f[:, None].astype(np.float32), "df_dx": df.astype(np.float32)}
+
+    def hessian(x):
+        a, b = x[:, 0], x[:, 1]
+        d2f = np.array([[2 + 120 * a * a - 40 * b, -40 * a], [-40 * a, 20 + 0 * a]]).transpose(2, 0, 1)
+        return default(x) | {"d2f_dx2": d2f.astype(np.float32)}
+
+    def hvp(x, x_dot):
+        product = np.einsum("rij,rj->ri", hessian(x)["d2f_dx2"], x_dot)
+        return default(x) | {"df_dx_dot": product.astype(np.float32)}
+
+    functions = {"serving_default": default, "hvp": hvp, "hessian": hessian}
+    card = gradwire.Card(
+        name="bowl",
+        inputs=(gradwire.CardTensor("x", "float32", (2,), domain=gradwire.Domain([-2.0, -1.0], [2.0, 3.0])),),
+        outputs=(gradwire.CardTensor("f", "float32", (1,)),),
+        derivatives={"f": {"x": "df_dx"}},
+        second_derivatives={"f": {"x": {"x": "d2f_dx2"}}},
+        signatures=tuple(functions),
+    )
+    return gradwire.Model(gradwire.FakeTransport(functions, card=card))
+
+
+BOUNDED = ("Nelder-Mead", "Powell", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "COBYLA", "COBYQA")
+CONSTRAINED = ("SLSQP", "trust-constr", "COBYLA", "COBYQA")
+BY_HESSIAN = ("Newton-CG", "trust-constr", "dogleg", "trust-ncg", "trust-exact", "trust-krylov")
+NO_SLOPES = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
+METHODS = (*BOUNDED, "CG", "BFGS", "Newton-CG", "dogleg", "trust-ncg", "trust-exact", "trust-krylov")
+
+
+def test_every_method_of_minimize_is_known():
+    """A method that SciPy gains needs a line above."""
+    assert {method.lower() for method in METHODS} == set(optimize._minimize.MINIMIZE_METHODS)
+
+
+@pytest.mark.filterwarnings("ignore:delta_grad == 0.0")
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_minimize_runs_on_float32(method):
+    """SciPy's compiled optimisers take float64 alone; with the card's bounds and a constraint where they can."""
+    f = gradwire.scipy.wrap(bowl())
+    assert f.fun_and_jac(START)[1].dtype == f.hess(START).dtype == f.hessp(START, START).dtype == np.float64
+    options = {"bounds": f.bounds} if method in BOUNDED else {}
+    if method not in NO_SLOPES:
+        options["jac"] = f.jac
+    if method in BY_HESSIAN:
+        options["hess"] = f.hess
+    end = optimize.minimize(f.fun, START, method=method, **options)
+    np.testing.assert_allclose(end.x, 1, atol=3e-2 if method == "COBYLA" else 5e-3)  # it stops at steps of 1e-4
+    if method in CONSTRAINED:
+        curved = {"hess": f.hess} if method == "trust-constr" else {}
+        valley = optimize.NonlinearConstraint(f.fun, -np.inf, 0.5, jac=f.jac, **curved)
+        end = optimize.minimize(lambda x: float(x @ x), [0.6, 0.3], constraints=valley, method=method, bounds=f.bounds)
+        np.testing.assert_allclose(end.x, [0.29449, 0.07170], atol=1e-3)  # by the formula, without a model
+        np.testing.assert_allclose(f.fun(end.x), 0.5, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_every_method_of_least_squares_runs_on_float32(method):
+    """And with bounds, but for lm, which has none."""
+    f = gradwire.scipy.wrap(bowl())
+    residuals, jacobian = (lambda x: [f.fun(x) - 0.25, x[0] - 1], lambda x: [f.jac(x), [1.0, 0.0]])
+    bounds = {} if method == "lm" else {"bounds": f.bounds}
+    end = optimize.least_squares(residuals, [1.1, 0.5], jac=jacobian, method=method, **bounds)
+    np.testing.assert_allclose(f.fun(end.x), 0.25, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["hybr", "lm"])
+def test_root_finds_where_the_gradient_is_zero(method):
+    """With the Hessian as its Jacobian."""
+    f = gradwire.scipy.wrap(bowl())
+    np.testing.assert_allclose(optimize.root(f.jac, [0.5, 0.5], jac=f.hess, method=method).x, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["brentq", "brenth", "bisect", "ridder", "toms748", "newton", "secant", "halley"])
+def test_every_method_of_root_scalar_runs(served, method):
+    """There x is one number, and so are the derivatives."""
+    f = gradwire.scipy.wrap(served("log")[0])
+    where = {"x0": 1.2} if method in ("newton", "secant", "halley") else {"bracket": [0.5, 3.0]}
+    slopes = {"fprime": f.jac, "fprime2": f.hess} if method in ("newton", "halley") else {}
+    assert isinstance(f.jac(1.5), float)
+    found = optimize.root_scalar(lambda x: f.fun(x) - 0.5, method=method, **where, **slopes)
+    np.testing.assert_allclose(found.root, np.exp(0.5), rtol=1e-6)
+
+
+def test_an_evolution_takes_a_generation_in_one_call():
+    """`vectorized=True`; bounds are the card's."""
+    f = gradwire.scipy.wrap(bowl())
+    end = optimize.differential_evolution(f.fun, f.bounds, vectorized=True, updating="deferred", seed=0, tol=1e-6)
+    np.testing.assert_allclose(end.x, 1, atol=1e-3)
+
+
+def test_bounds_that_are_not_known_are_infinite(with_parameter):
+    """A card without a domain bounds nothing."""
+    bounds = gradwire.scipy.wrap(with_parameter, k=3.0).bounds
+    assert (bounds.lb.tolist(), bounds.ub.tolist()) == ([-np.inf] * 2, [np.inf] * 2)
+
+
+def test_a_function_goes_to_other_processes(address):
+    """Pickled and copied as the model's address, with what is fixed; used by the workers of an optimiser."""
+    with gradwire.connect(address, "curved") as model:
+        f = gradwire.scipy.wrap(model, t=1.5)
+        x = np.array([0.3, -0.7, 0.5])
+        expected = f.fun(x), f.jac(x)
+        for other in (pickle.loads(pickle.dumps(f)), copy.deepcopy(f)):
+            assert other.fun(x) == expected[0]
+            np.testing.assert_array_equal(other.jac(x), expected[1])
+        box = [(-1, 1)] * 3
+        end = optimize.differential_evolution(
+            f.fun, box, workers=2, updating="deferred", seed=0, maxiter=3, polish=False
+        )
+        np.testing.assert_allclose(end.fun, f.fun(end.x), rtol=1e-12)
 
 
 def gate(wait: float) -> tuple[gradwire.Model, list[float]]:

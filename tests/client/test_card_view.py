@@ -110,6 +110,13 @@ def test_a_derivative_that_was_never_labelled_is_marked(log: Model):
     assert "df_dx 0.001 0.0001 -" in old
 
 
+def test_species_are_told(log: Model):
+    """Of an input that has them, in their order."""
+    card = replace(log.card, inputs=(replace(log.card.inputs[0], species=("O", "H", "H")),))
+    assert "Species x O H H" in Page(card_page(card)).text
+    assert "Species" not in Page(card_page(log.card)).text
+
+
 def test_a_page_needs_nothing_else(log: Model):
     """No script, no link, no outside address; both colour schemes."""
     page = card_page(proven(log))

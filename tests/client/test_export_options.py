@@ -32,7 +32,14 @@ DEFAULTS: dict[str, Any] = {
     "replace_contract": False,
     "keep_unproven": False,
     "nan_guard": False,
+    "gate": None,
 }
+
+
+def gate(**arguments: Any) -> dict[str, Any]:
+    """The arguments of a gate on rows.csv."""
+    return {"gate": {"rows": Path("rows.csv"), "tolerance": None, "columns": {}, "force": None} | arguments}
+
 
 # words on the command line: the arguments that differ from the defaults
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -55,6 +62,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--replace-contract": {"replace_contract": True},
     "--keep-unproven": {"keep_unproven": True},
     "--nan-guard": {"nan_guard": True},
+    "--gate rows.csv": gate(),
+    "--gate rows.csv --gate-tolerance 1.05": gate(tolerance=1.05),
+    "--gate rows.csv --gate-tolerance cl=1.1,cd=2": gate(tolerance={"cl": 1.1, "cd": 2.0}),
+    "--gate rows.csv --gate-columns mach=M,cl=CL": gate(columns={"mach": "M", "cl": "CL"}),
+    "--gate rows.csv --force recalibrated": gate(force="recalibrated"),
 }
 
 
@@ -67,12 +79,32 @@ def test_an_option_arrives_as_what_it_means(words, monkeypatch):
         calls.append((source, arguments))
         raise CheckFailed  # the export itself is tested elsewhere
 
-    fake = SimpleNamespace(export=export, DerivativeWarning=UserWarning)
+    fake = SimpleNamespace(export=export, DerivativeWarning=UserWarning, Gate=dict, GateRefused=KeyError)
     monkeypatch.setattr(command, "import_heavy", lambda name: fake)
     monkeypatch.setattr(sys, "argv", ["gradwire", "export", "net.keras", "--to", "models/m", *words.split()])
     with pytest.raises(SystemExit):
         main()
     assert calls == [(Path("net.keras"), DEFAULTS | OPTIONS[words])]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--force because", "--force is for --gate"),
+        ("--gate-tolerance 1.1", "--gate-tolerance is for --gate"),
+        ("--gate rows.csv --gate-tolerance much", "expected one number"),
+        ("--gate rows.csv --gate-tolerance cl=1,cl=2", "expected one number"),
+        ("--gate rows.csv --gate-tolerance cl=1,1.2", "expected one number"),
+    ],
+)
+def test_options_of_the_gate_that_do_not_go_together(words, message, monkeypatch, capsys):
+    """Misuse, before anything is exported."""
+    monkeypatch.setattr(command, "import_heavy", lambda name: SimpleNamespace(Gate=dict))
+    monkeypatch.setattr(sys, "argv", ["gradwire", "export", "net.keras", "--to", "models/m", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_every_option_is_in_the_table(monkeypatch, capsys):

@@ -175,13 +175,27 @@ def test_the_timeout_of_a_message_is_what_is_left_of_the_calls():
     """A message that is sent late has only the rest of the time, down to less than a millisecond, and never none."""
     bench = Bench()
     bench.scheduler.add(call(20), 0.0)
-    first, *_ = bench.scheduler.next_requests(3.0)
+    first, *others = bench.scheduler.next_requests(3.0)
     assert first.timeout == 7.0
     bench.scheduler.add(call(20, 100.0), 3.0)
-    bench.answer((first.chunk, first.data))
+    for sent in (first, *others):
+        bench.answer((sent.chunk, sent.data))
     late = list(bench.scheduler.next_requests(12.9995))
     assert [outgoing.timeout for outgoing in late] == [pytest.approx(0.0005)] * len(late)
     assert late
+
+
+def test_a_message_without_a_word_is_given_up_soon_after_its_deadline():
+    """Until then gRPC may say what was wrong; afterwards nothing will come of its channel."""
+    bench = Bench()
+    bench.scheduler.add(call(20), 0.0)
+    sent = list(bench.scheduler.next_requests(3.0))
+    assert sent
+    assert bench.scheduler.seconds_to_wait(3.0) == pytest.approx(7.5)
+    assert list(bench.scheduler.next_requests(10.4)) == []
+    with pytest.raises(gradwire.DeadlineExceeded):
+        list(bench.scheduler.next_requests(10.5))
+    assert bench.scheduler.is_stuck
 
 
 def test_no_pause_is_longer_than_the_time_left():

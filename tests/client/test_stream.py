@@ -220,7 +220,7 @@ def test_a_stream_that_is_left_in_a_loop(stand_in: Any):
             assert await log.value(1.0) == 0
             await asyncio.sleep(0)
             transport: Any = log._transport
-            assert transport._session.limiter.in_use == 0
+            assert transport._open().limiter.in_use == 0
 
     asyncio.run(go())
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from gradwire._cli.choices import Activation, OptimizerName
+from gradwire import Alias
+from gradwire._cli.choices import Activation, DType, OptimizerName
 from gradwire._cli.io import read_columns, read_derivatives
 from gradwire._cli.train.options import TrainOptions
+from gradwire._cli.train.start import accepted, loss_of, optimizer_of, read_start, with_names
 from gradwire._cli.train.task import _species
 from gradwire._errors import UsageError
 
@@ -109,3 +113,77 @@ def test_an_option_that_would_be_ignored_is_refused(options, message):
     """By its name."""
     with pytest.raises(UsageError, match=message):
         options.check()
+
+
+TRAINED = {
+    "seed": 3,
+    "dtype": "float64",
+    "loss": {"name": "sobolev", "value_weight": 2.0, "derivative_weight": None, "balanced": True, "pins": None},
+    "optimizer": {"name": "lbfgs", "memory": 30},
+    "steps_asked": 500,
+    "samples": {"values": 10, "derivatives": 5},
+}
+START = SimpleNamespace(
+    trained=TRAINED,
+    inputs=("spot", "vol"),
+    outputs=("price",),
+    units={"price": "USD"},
+    aliases={"vega": Alias("price", "vol", 0.01), "delta": Alias("price", "spot")},
+)
+TRAINING: Any = SimpleNamespace(
+    load=lambda path: START, optimizers=SimpleNamespace(get=lambda name, **settings: (name, settings))
+)
+
+
+def test_what_is_not_given_is_that_of_the_earlier_fit():
+    """Seed and dtype; what is given wins; without an earlier fit there are defaults."""
+    for given, seed, dtype in (
+        ({"start": Path("models/wing")}, 3, DType.FLOAT64),
+        ({"start": Path("models/wing"), "seed": 0, "dtype": DType.FLOAT32}, 0, DType.FLOAT32),
+        ({}, 0, DType.FLOAT32),
+    ):
+        start, options = read_start(TRAINING, TrainOptions("a.csv", TO, **given))
+        assert (start, options.seed, options.dtype) == (START if "start" in given else None, seed, dtype)
+
+
+def test_names_are_those_of_the_earlier_fit(tmp_path):
+    """Inputs, outputs, units, and the aliases that the file has columns of; what is given wins."""
+    path = tmp_path / "a.csv"
+    path.write_text("spot,vol,price,vega\n1,2,3,4\n")
+    nothing: dict[str, Any] = {"inputs": None, "outputs": None, "derivatives": None, "units": {}}
+    assert with_names(nothing, START, path, ".") == {
+        "inputs": ["spot", "vol"],
+        "outputs": ["price"],
+        "derivatives": {"vega": ("0.01*price", "vol")},
+        "units": {"price": "USD"},
+    }
+    given = {
+        "inputs": {"spot": "S"},
+        "outputs": None,
+        "derivatives": {"v": ("price", "vol")},
+        "units": {"price": "EUR"},
+    }
+    assert with_names(given, START, path, ".") == given | {"outputs": ["price"]}
+    assert with_names(nothing, None, path, ".") == nothing
+
+
+def test_loss_and_optimizer_are_those_of_the_earlier_fit():
+    """Where the labels are of the same kinds; an optimiser that auto chose is chosen anew."""
+    both, values = (SimpleNamespace(value_labels=9, derivative_labels=count) for count in (4, 0))
+    name, settings = loss_of(START, both, "sobolev")
+    assert (name, settings["value_weight"]) == ("sobolev", 2.0)
+    assert accepted(settings, ("value_weight", "balanced")) == {"value_weight": 2.0, "balanced": True}
+    assert loss_of(START, values, "value") == ("value", {})
+    assert loss_of(None, both, "sobolev") == ("sobolev", {})
+    assert optimizer_of(TRAINING, START, "auto", None) == (("lbfgs", {"memory": 30}), 500)
+    chosen = SimpleNamespace(trained=TRAINED | {"optimizer": {"name": "auto"}})
+    assert optimizer_of(TRAINING, chosen, "auto", 7) == ("auto", 7)
+
+
+def test_the_network_is_that_of_the_earlier_fit():
+    """Another one is refused by name; further files are for a file."""
+    for given in ({"network": "20"}, {"activation": Activation.TANH}, {"reduce": "auto"}):
+        with pytest.raises(UsageError, match=rf"--{next(iter(given))} does not apply, the network is that of --from"):
+            TrainOptions("a.csv", TO, start=Path("models/wing"), **given).check()
+    with pytest.raises(UsageError, match="--add does not apply"):
+        TrainOptions("log", TO, add=[Path("b.csv")]).check()

@@ -1,8 +1,10 @@
 """Signatures as packages have them: a closed form, declared zeros, and how each takes its reverse sweeps."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from gradwire._errors import ConversionError
 from gradwire._package import SIGNATURES
 from gradwire_export._derivatives import RepeatedRows, SeparateSweeps
 from gradwire_export._package.signatures import signature_body
@@ -45,7 +47,9 @@ def test_every_signature_of_the_contract_has_its_inputs_and_outputs():
     """The tensors are those of the table; a signature that the table gains and export does not know fails here."""
     function = function_of(lambda x, n: {"f": x * n, "g": x[:, 0]}, inputs={"x": SCALAR, "n": SCALAR}, wrt=["x"])
     stds = function_of(
-        lambda x, n: {name: tf.abs(x * n) for name in ("f_std", "df_dx_std", "g_std", "dg_dx_std", "of_another_output")},
+        lambda x, n: {
+            name: tf.abs(x * n) for name in ("f_std", "df_dx_std", "g_std", "dg_dx_std", "of_another_output")
+        },
         inputs={"x": SCALAR, "n": SCALAR},
     )
     spec = package_spec(function, (), OPTIONAL, stds=stds)

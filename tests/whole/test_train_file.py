@@ -107,6 +107,7 @@ BAD = {
     ),
     "components of nothing": (GOOD, {**NAMED, "reduce": "auto"}, "'spot', 'vol' do not: leave reduce out"),
     "components of a word": (GOOD, {**NAMED, "reduce": "two"}, "--reduce 'two', expected auto or a number"),
+    "a second stage in float32": (GOOD, {**NAMED, "stages": 2}, "--stages 2 needs --dtype float64"),
     "a unit of nothing": (GOOD, {**NAMED, "units": ["strike=USD"]}, "units names 'strike'"),
     "a unit of nothing at all": (GOOD, {**NAMED, "units": ["USD"]}, "expected NAME=VALUE"),
     "column twice": ("spot,vol,price,vol\n1,2,3,4\n", NAMED, "has 2 columns named 'vol'"),

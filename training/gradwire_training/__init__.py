@@ -2,7 +2,7 @@
 
 from gradwire_training import networks, optimizers, problems
 from gradwire_training._data import Samples, Stream, hold_out, split_pins, with_noise
-from gradwire_training._fit import Result, fit, repeat, require_target
+from gradwire_training._fit import Result, Start, fit, load, refine, repeat, require_target
 from gradwire_training._models import mlp, with_dtype
 from gradwire_training._objective import Derivative, Loss, Sobolev, Value, losses
 from gradwire_training._progress import Progress
@@ -16,6 +16,7 @@ __all__ = [
     "Result",
     "Samples",
     "Sobolev",
+    "Start",
     "Stream",
     "Study",
     "Summary",
@@ -23,11 +24,13 @@ __all__ = [
     "draw",
     "fit",
     "hold_out",
+    "load",
     "losses",
     "mlp",
     "networks",
     "optimizers",
     "problems",
+    "refine",
     "repeat",
     "report",
     "require_target",

@@ -23,6 +23,9 @@ class LastCall:
         self._result: tuple[Any, ...] = ()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[LastCall], tuple[()]]:
+        return LastCall, ()  # a lock stays in its process
+
     def __call__(self, function: Callable[..., tuple[Any, ...]], length: int, *arrays: NDArray[Any]) -> tuple[Any, ...]:
         """Call a function, or return the last result if it was at the same point and has at least ``length`` parts."""
         key = tuple((array.dtype.str, array.shape, array.tobytes()) for array in arrays)

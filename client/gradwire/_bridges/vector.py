@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._errors import PackageError, SignatureNotFound
+from gradwire._errors import PackageError, SignatureNotFound, UsageError
 from gradwire._model import Model, Points, read_points
 from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, tangent_name
 
@@ -40,13 +40,26 @@ def unravel(array: Any, tensors: Sequence[CardTensor]) -> list[Any]:
 class Bridge:
     """One model, seen as f(x, *parameters).
 
+    Attributes:
+        model: the model.
+        fixed: names of differentiated inputs that are parameters here all the same.
+        of: the name of the one output that is f; None for all of them.
+
     Arrays are ``(…, n)``: any leading axes, the same for x and every parameter, travel as rows of one call. A
     parameter is an input that the model has no derivative with respect to; it is ``(…, elements)`` too.
     """
 
     model: Model
+    fixed: frozenset[str] = frozenset()
+    of: str | None = None
 
     def __post_init__(self) -> None:
+        if self.of is not None and not self.outputs:
+            raise UsageError(
+                f"of={self.of!r}, expected an output: {[tensor.name for tensor in self.model.card.outputs]}"
+            )
+        if self.fixed and not self.wrt:
+            raise UsageError(f"{sorted(self.fixed)} are fixed, and nothing is left to vary: leave one out")
         signature = self.model.signatures[SERVING_DEFAULT]
         for name in (*self.names, *[output.name for output in self.outputs]):
             spec = signature.inputs.get(name) or signature.outputs[name]
@@ -72,8 +85,8 @@ class Bridge:
 
     @cached_property
     def outputs(self) -> tuple[CardTensor, ...]:
-        """All outputs, in the model's order."""
-        return self.model.card.outputs
+        """The outputs that are f, in the model's order."""
+        return tuple(tensor for tensor in self.model.card.outputs if self.of in (None, tensor.name))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -83,8 +96,12 @@ class Bridge:
     @cached_property
     def wrt(self) -> tuple[CardTensor, ...]:
         """The differentiated inputs: the parts of x."""
-        differentiated = {name for by_input in self.model.card.derivatives.values() for name in by_input}
-        return tuple(tensor for tensor in self.inputs if tensor.name in differentiated)
+        return tuple(tensor for tensor in self._differentiated if tensor.name not in self.fixed)
+
+    @cached_property
+    def _differentiated(self) -> tuple[CardTensor, ...]:
+        names = {name for by_input in self.model.card.derivatives.values() for name in by_input}
+        return tuple(tensor for tensor in self.inputs if tensor.name in names)
 
     @cached_property
     def parameters(self) -> tuple[CardTensor, ...]:
@@ -122,7 +139,7 @@ class Bridge:
     def value_and_jacobian(self, x: Array, *parameters: Array) -> tuple[Array, Array]:
         """Return f and df/dx from one call, ``(…, m)`` and ``(…, m, n)``."""
         lead, rows = self._rows(x, parameters)
-        response = self.model.run(SERVING_DEFAULT, rows)
+        response = self.model.run(SERVING_DEFAULT, rows, self._needed(SERVING_DEFAULT))
         f, df = self._values(response), self._jacobian(response)
         return f.reshape(*lead, self.m), df.reshape(*lead, self.m, self.n)
 
@@ -135,7 +152,7 @@ class Bridge:
         lead, rows = self._rows(x, parameters)
         m, n = self.m, self.n
         if HESSIAN in self.model.signatures:
-            response = self.model.run(HESSIAN, rows)
+            response = self.model.run(HESSIAN, rows, self._needed(HESSIAN))
             hessian = self._hessian(response)
         else:
             count = math.prod(lead)
@@ -203,7 +220,27 @@ class Bridge:
             tangent_name(t.name): part.reshape(-1, *t.shape)
             for t, part in zip(self.wrt, unravel(tangents, self.wrt), strict=True)
         }
-        return self.model.run(HVP, rows | parts)
+        still = {
+            tangent_name(t.name): np.zeros((len(tangents), *t.shape), self.dtype)
+            for t in self._differentiated
+            if t.name in self.fixed
+        }
+        return self.model.run(HVP, rows | parts | still, self._needed(HVP))
+
+    def _needed(self, signature: str) -> list[str] | None:
+        """The outputs of a signature that are of use; None where all are."""
+        if not self.fixed and self.of is None:
+            return None
+        card, wrt = self.model.card, [t.name for t in self.wrt]
+        first = [card.derivatives[f.name][x] for f in self.outputs for x in wrt]
+        names = [*(f.name for f in self.outputs), *first]
+        if signature == HVP:
+            names += map(tangent_name, first)
+        if signature == HESSIAN:
+            for f in self.outputs:
+                pairs = card.second_derivatives[f.name].items()
+                names += [name for x, by in pairs if x in wrt for z, name in by.items() if z in wrt]
+        return names
 
     def _values(self, arrays: Arrays) -> Array:
         """The outputs joined, ``(rows, m)``."""
@@ -232,7 +269,7 @@ class Bridge:
 
     def _jacobian_tangents(self, arrays: Arrays) -> Array:
         """The tangents of the first derivatives in a response of `hvp`."""
-        names = {name for by_input in self.model.card.derivatives.values() for name in by_input.values()}
+        names = {self.model.card.derivatives[f.name][x.name] for f in self.outputs for x in self.wrt}
         return self._jacobian({name: arrays[tangent_name(name)] for name in names})
 
 

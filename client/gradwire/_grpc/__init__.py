@@ -1,14 +1,16 @@
 """Chunked, retried gRPC calls: a scheduler without input or output, and what carries it out."""
 
 from gradwire._grpc.call import Chunk
-from gradwire._grpc.channel import KEEP_ALIVE, check_fork
+from gradwire._grpc.channel import KEEP_ALIVE
 from gradwire._grpc.chunking import MESSAGE_LIMIT
+from gradwire._grpc.fork import GATE, check_fork, check_loop
 from gradwire._grpc.runner import Events, run_calls
 from gradwire._grpc.scheduler import IN_FLIGHT, CallScheduler
 from gradwire._grpc.session import DirectCall, GrpcSession
 from gradwire._grpc.status import RpcStatus, status_of
 
 __all__ = [
+    "GATE",
     "IN_FLIGHT",
     "KEEP_ALIVE",
     "MESSAGE_LIMIT",
@@ -19,6 +21,7 @@ __all__ = [
     "GrpcSession",
     "RpcStatus",
     "check_fork",
+    "check_loop",
     "run_calls",
     "status_of",
 ]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any, Final, final
 
 import grpc
 
-from gradwire._errors import UsageError
 from gradwire._wire import TLS, Address
 
 # gRPC itself resends a message whose server was gone, with jitter, up to so often; beyond that `CallScheduler`
@@ -26,11 +24,6 @@ _FULL: Final = "RESOURCE_EXHAUSTED"
 _RETRY_BUFFER: Final = 8 * 1024 * 1024  # bytes a call: gRPC's 256 KiB would leave out every large chunk
 KEEP_ALIVE: Final = 20.0  # seconds: servers put up with two pings in a row that carry no data, and gRPC sends no more
 _PING_TIMEOUT: Final = 0.5  # of the interval
-
-# Before, every call in the child fails as if the server were gone, unless gRPC was told to expect forks
-# (tried: 1.63, 1.68, 1.74, 1.76 and 1.78 fail; 1.80 and 1.85 work).
-_FORK_SAFE: Final = (1, 80)
-_FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
 
 
 def open_channel(address: Address, keep_alive: float, *, asynchronous: bool) -> Any:
@@ -105,15 +98,3 @@ class _Bearer(grpc.AuthMetadataPlugin):
             callback((), error)
         else:
             callback((("authorization", f"Bearer {token}"),), None)
-
-
-def check_fork() -> None:
-    """Raise UsageError where gRPC does not survive a fork of this process."""
-    major, minor = (int(part) for part in grpc.__version__.split(".")[:2])
-    is_enabled = os.environ.get(_FORK_SUPPORT, "0").lower() not in ("", "0", "false", "no")
-    if (major, minor) < _FORK_SAFE and not is_enabled:
-        oldest = ".".join(str(part) for part in _FORK_SAFE)
-        raise UsageError(
-            f"grpcio {grpc.__version__} does not survive a fork, expected {oldest} or newer: install it, set "
-            f"{_FORK_SUPPORT}=1 before Python starts, or start processes with 'spawn'"
-        )

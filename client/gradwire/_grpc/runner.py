@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import grpc
 
 from gradwire._grpc.call import Chunk
+from gradwire._grpc.fork import GATE
 from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Call, Prediction
@@ -73,8 +74,9 @@ def run_calls(scheduler: CallScheduler, events: Events, send: _Send, calls: Iter
             if pending or not scheduler.is_empty:
                 _take_event(scheduler, events, pending)
     finally:
-        for future in pending.values():
+        for chunk, future in pending.items():
             future.cancel()
+            GATE.leave(chunk)  # a channel that is stuck will not say so
         scheduler.close()
 
 
@@ -90,12 +92,18 @@ def _begin_call(scheduler: CallScheduler, calls: Iterator[Call]) -> bool:
 
 def _send_requests(scheduler: CallScheduler, events: Events, send: _Send, pending: _Pending) -> None:
     for chunk, data, timeout in scheduler.next_requests(time.monotonic()):
-        pending[chunk] = send(data, timeout)
+        GATE.enter(chunk)
+        try:
+            pending[chunk] = send(data, timeout)
+        except BaseException:
+            GATE.leave(chunk)
+            raise
         pending[chunk].add_done_callback(partial(_on_end, scheduler, events, chunk))
 
 
 def _on_end(scheduler: CallScheduler, events: Events, chunk: Chunk, future: grpc.Future[bytes]) -> None:
     """Called by gRPC, in a thread of its own."""
+    GATE.leave(chunk)
     scheduler.release(chunk, _failure(future))
     events.on_end(chunk)
 

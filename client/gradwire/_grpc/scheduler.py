@@ -33,6 +33,7 @@ AHEAD: Final = 2  # calls begun for each message in flight: so many does a strea
 FIRST_DELAY: Final = 0.05  # seconds before a message is sent again, doubled each time; gRPC has tried before
 OVERLOAD_DELAY: Final = 0.005  # the same when the server was full: there one call more takes a millisecond
 LONGEST_DELAY: Final = 2.0  # finds a restarted server so soon
+GRACE: Final = 0.5  # seconds after its deadline at which a message without a word from gRPC is given up
 _CANCELLED: Final = RpcStatus(grpc.StatusCode.CANCELLED, "by its caller")
 
 
@@ -47,6 +48,9 @@ class CallScheduler:
         timeout: seconds for each call.
         in_flight: how many messages of this scheduler are under way at once.
         wake: called, from any thread, when a slot that the scheduler has waited for is free.
+
+    Attributes:
+        is_stuck: whether gRPC has not even said that a message's time is up: its channel is of no use any more.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class CallScheduler:
         self._timeout = timeout
         self._in_flight = in_flight
         self._wake = wake
+        self.is_stuck = False
         self._calls: deque[ChunkedCall] = deque()  # those not handed over, in order
         self._retries: list[Chunk] = []  # to be sent another time
         self._sent: set[Chunk] = set()
@@ -106,11 +111,16 @@ class CallScheduler:
         """Yield the messages to send now, each built when it is requested.
 
         Raises:
-            GradwireError: a call's time is up before all of it was sent.
+            GradwireError: a call's time is up before all of it was sent, or gRPC gives no sign of a message.
         """
+        sent = {chunk.call for chunk in self._sent}  # gRPC ends their messages at their deadlines
         for call in self._unfinished_calls():
-            if call.deadline <= now:
+            if call.deadline <= now and call not in sent:
                 raise self._too_late(call)
+        for chunk in self._sent:
+            if chunk.call.deadline + GRACE <= now:
+                self.is_stuck = True
+                raise self._too_late(chunk.call)
         while len(self._sent) < self._in_flight and self._has_ready(now) and self._take_slot():
             chunk = self._next_chunk(now)
             self._sent.add(chunk)
@@ -194,6 +204,7 @@ class CallScheduler:
             times = [chunk.not_before for chunk in self._retries]
         else:
             times = []
+        times += [chunk.call.deadline + GRACE for chunk in self._sent]
         return max(0.0, min(times) - now) if times else None
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ VARIABLES: Final = Path("variables")
 ASSETS: Final = Path("assets")
 CARD_FILE: Final = ASSETS / "card.json"
 WARMUP_FILE: Final = Path("assets.extra") / "tf_serving_warmup_requests"
+NETWORK_FILE: Final = Path("assets.extra") / "network.json"  # the Keras layers behind it, for a fit to start from
 
 
 def version_number(name: str) -> int | None:

@@ -11,7 +11,17 @@ import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, DirectCall, Events, GrpcSession, check_fork, run_calls
+from gradwire._grpc import (
+    GATE,
+    IN_FLIGHT,
+    KEEP_ALIVE,
+    MESSAGE_LIMIT,
+    DirectCall,
+    Events,
+    GrpcSession,
+    check_fork,
+    run_calls,
+)
 from gradwire._package import Signature
 from gradwire._transports.base import Transport
 from gradwire._wire import (
@@ -22,6 +32,7 @@ from gradwire._wire import (
     metadata_request,
     read_metadata,
     read_status,
+    read_version,
     status_request,
 )
 
@@ -52,7 +63,7 @@ class GrpcTransport(Transport):
     ) -> None:
         self._address = address
         self._settings = (message_limit, in_flight, keep_alive)
-        self._inherited: list[GrpcSession] = []
+        self._abandoned: list[GrpcSession] = []  # held, not closed: closing could wait for threads that are gone
         self._session: GrpcSession | None = self._connect()
 
     @property
@@ -74,14 +85,16 @@ class GrpcTransport(Transport):
             [prediction] = self._run(session, timeout, (call,))
             return prediction
         try:
-            data = session.predict(direct.request(), timeout=timeout)
+            data = self._block(session, session.predict, direct.request(), timeout)
         except grpc.RpcError as error:
-            [prediction] = self._run(session, timeout, (), failed=(direct, error))
-            return prediction
+            failure = error  # handled below, so that gRPC's traceback does not stand above the message
         except BaseException:
             direct.abandon()
             raise
-        return direct.on_response(data)
+        else:
+            return direct.on_response(data)
+        [prediction] = self._run(session, timeout, (), failed=(direct, failure))
+        return prediction
 
     @override
     def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Prediction]:
@@ -91,6 +104,14 @@ class GrpcTransport(Transport):
     def status(self, *, timeout: float) -> list[VersionStatus]:
         session = self._open()
         return read_status(self._send(session, session.status, status_request(self._address), timeout))
+
+    @override
+    def pinned(self, *, timeout: float) -> GrpcTransport:
+        if self._address.version is not None:
+            return self
+        session = self._open()
+        data = self._send(session, session.metadata, metadata_request(self._address), timeout)
+        return _restore(read_version(data, self._address), *self._settings)
 
     @override
     def close(self) -> None:
@@ -109,18 +130,37 @@ class GrpcTransport(Transport):
             raise UsageError(f"{self._address} was closed: connect again")
         if session.process != os.getpid():
             check_fork()
-            self._inherited.append(session)  # held, not closed: closing could wait for threads of the parent
-            session = self._session = self._connect()
+            session = self._replace(session)
         return session
+
+    def _replace(self, session: GrpcSession) -> GrpcSession:
+        """Open a new session in the place of one that is of no use any more."""
+        self._abandoned.append(session)
+        self._session = self._connect()
+        return self._session
+
+    def _block(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
+        """Make a call in this thread; an interrupt inside gRPC leaves a channel that may never answer again."""
+        message = object()
+        GATE.enter(message)
+        try:
+            return method(request, timeout=timeout)
+        except Exception:
+            raise
+        except BaseException:
+            self._replace(session)
+            raise
+        finally:
+            GATE.leave(message)
 
     def _connect(self) -> GrpcSession:
         return GrpcSession(self._address, *self._settings, asynchronous=False)
 
     def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
         try:
-            return method(request, timeout=timeout)
+            return self._block(session, method, request, timeout)
         except grpc.RpcError as error:
-            raise session.translate(error, timeout) from error
+            raise session.translate(error, timeout) from None
 
     def _run(
         self,
@@ -132,9 +172,14 @@ class GrpcTransport(Transport):
         """Carry out calls, and one that has failed already."""
         events = Events()
         scheduler = session.scheduler(timeout, events.wake)
-        if failed is not None:
-            failed[0].on_failure(failed[1], scheduler)
-        return run_calls(scheduler, events, partial(_start, session), iter(calls))
+        try:
+            if failed is not None:
+                failed[0].on_failure(failed[1], scheduler)
+            yield from run_calls(scheduler, events, partial(_start, session), iter(calls))
+        except BaseException as error:
+            if scheduler.is_stuck or not isinstance(error, (Exception, GeneratorExit)):
+                self._replace(session)
+            raise
 
 
 def _start(session: GrpcSession, data: bytes, timeout: float) -> grpc.Future[bytes]:

@@ -10,7 +10,8 @@ extrapolated to h = 0 twice (Richardson), at the step where the change by the la
 - Where they agree, df·v must agree with them. NaN is wrong where they converge, to a hundredth of the typical df·v.
 - On the border of the domain there is one side, and it cannot show a kink: what differs is reported.
 
-The same is asked of hvp and of the Hessian times v, with differences of df, which are taken without df(x) itself.
+The same is asked of jvp and of vjp times v, and of hvp and of the Hessian times v with differences of df, which are
+taken without df(x) itself.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._numerics import SAFETY, TINY, flat_rows, largest, sample_directions
-from gradwire._package import HESSIAN, SERVING_DEFAULT, SIGNATURES, Box, Part, tangent_name
+from gradwire._package import (
+    BY_NAME,
+    HESSIAN,
+    JVP,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    VJP,
+    Box,
+    Part,
+    cotangent_name,
+    tangent_name,
+)
 from gradwire._verify.evaluations import SignatureEvaluations, contract
 from gradwire._verify.probe import Probe
 from gradwire._verify.result import Finding
@@ -94,23 +106,74 @@ def special_points(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     at = {name: flat_rows(array) for name, array in probe.run(SERVING_DEFAULT, lines.x).items()}
     stepped = probe.run(SERVING_DEFAULT, lines.rows(probe.boxes))
     around = {name: flat_rows(array).reshape(count, 2, _STEPS, -1) for name, array in stepped.items()}
-    for output in probe.card.outputs:
-        served = np.zeros_like(at[output.name])
-        typical, rounding = np.zeros(served.shape[1]), np.zeros(served.shape[1])
-        for each in probe.derivatives():
-            if each.output.name == output.name:
-                served = served + _product(each.blocks(at[each.tensor]), lines.v[each.input.name])
-                size = np.abs(evaluations.jacobian(each))
-                typical += np.einsum("pmn,pn->pm", _finite(size), np.abs(evaluations.v(each.input.name))).max(axis=0)
-                x = np.abs(flat_rows(probe.x[each.input.name]))
-                rounding += probe.eps * np.einsum("pmn,pn->pm", _finite(size), x).max(axis=0)
-        noise = evaluations.default.noise[output.name].max(axis=0) + rounding
-        sides = _one_sided(around[output.name], at[output.name], lines.h, noise, probe.eps)
-        usable = np.isfinite(at[output.name])
-        typical = np.maximum(typical, _CONVERGED * largest(evaluations.default.values[output.name]))
-        yield _finding(f"df·v of {output.name}", "", SERVING_DEFAULT, lines, served, sides, typical, usable, probe.eps)
+    first = {output.name: _along(evaluations, lines, output.name, at) for output in probe.card.outputs}
+    for name, (served, typical, noise) in first.items():
+        sides = _one_sided(around[name], at[name], lines.h, noise, probe.eps)
+        usable = np.isfinite(at[name])
+        yield _finding(f"df·v of {name}", "", SERVING_DEFAULT, lines, served, sides, typical, usable, probe.eps)
+    yield from _products(evaluations, lines, first, at, around)
     for source in evaluations.second_order():
         yield from _second_order(evaluations, lines, source, at, around)
+
+
+def _along(
+    evaluations: SignatureEvaluations, lines: _Lines, output: str, at: Mapping[str, Floats]
+) -> tuple[Floats, Floats, Floats]:
+    """Return df·v of an output at the places, its typical size, and the rounding of f there, by element."""
+    probe = evaluations.probe
+    served = np.zeros_like(at[output])
+    typical, rounding = np.zeros(served.shape[1]), np.zeros(served.shape[1])
+    for each in probe.derivatives():
+        if each.output.name == output:
+            served = served + _product(each.blocks(at[each.tensor]), lines.v[each.input.name])
+            size = np.abs(evaluations.jacobian(each))
+            typical += np.einsum("pmn,pn->pm", _finite(size), np.abs(evaluations.v(each.input.name))).max(axis=0)
+            x = np.abs(flat_rows(probe.x[each.input.name]))
+            rounding += probe.eps * np.einsum("pmn,pn->pm", _finite(size), x).max(axis=0)
+    noise = evaluations.default.noise[output].max(axis=0) + rounding
+    return served, np.maximum(typical, _CONVERGED * largest(evaluations.default.values[output])), noise
+
+
+def _products(
+    evaluations: SignatureEvaluations,
+    lines: _Lines,
+    first: Mapping[str, tuple[Floats, Floats, Floats]],
+    at: Mapping[str, Floats],
+    around: Mapping[str, Floats],
+) -> Iterator[Finding]:
+    """Ask the same of jvp, and of vjp times v with a random cotangent u, which is that of the sum of u·f."""
+    probe, count = evaluations.probe, len(lines.places)
+    if JVP in evaluations.by_signature:
+        tangents = {tangent_name(name): v.astype(lines.x[name].dtype) for name, v in lines.v.items()}
+        served = {name: flat_rows(array) for name, array in probe.run(JVP, {**lines.x, **tangents}).items()}
+        for name, (_, typical, noise) in first.items():
+            if (tensor := tangent_name(name)) in served:
+                sides = _one_sided(around[name], at[name], lines.h, noise, probe.eps)
+                usable, text = np.isfinite(at[name]), f"{tensor} of jvp"
+                yield _finding(text, tensor, JVP, lines, served[tensor], sides, typical, usable, probe.eps)
+    if VJP not in evaluations.by_signature:
+        return
+    rows = np.arange(count) % len(next(iter(evaluations.u.values())))
+    u = {name: evaluations.u[name][rows] for name in first}
+    cotangents = {
+        cotangent_name(output.name): u[output.name].reshape(count, *output.shape).astype(BY_NAME[output.dtype].numpy)
+        for output in probe.card.outputs
+    }
+    x_bar = {name: flat_rows(array) for name, array in probe.run(VJP, {**lines.x, **cotangents}).items()}
+    served = np.zeros((count, 1))
+    for name, v in lines.v.items():
+        if cotangent_name(name) in x_bar:
+            served += _product(x_bar[cotangent_name(name)][:, None], v)
+    total = np.zeros((count, 1))
+    steps = np.zeros((*lines.h.shape, 1))
+    typical, noise = np.zeros(1), np.zeros(1)
+    for name, (_, size, rounding) in first.items():
+        total += (u[name] * at[name]).sum(axis=1, keepdims=True)
+        steps += (u[name][:, None, None] * around[name]).sum(axis=3, keepdims=True)
+        typical = typical + float((np.abs(u[name]) * size).sum(axis=1).max())
+        noise = noise + float((np.abs(u[name]) * rounding).sum(axis=1).max())
+    sides = _one_sided(steps, total, lines.h, noise, probe.eps)
+    yield _finding("x_bar·v of vjp", "", VJP, lines, served, sides, typical, np.isfinite(total), probe.eps)
 
 
 def _second_order(

@@ -226,5 +226,7 @@ def _third_order(
 
 
 def _note(slope: float | None, right: int, points: int, kinks: int) -> str:
+    if kinks and not points:
+        return f"all {kinks} points are at a kink: nothing could be compared; try a narrower domain"
     shown = "remainder is all rounding" if slope is None else f"slope {slope:.2f}, {right} is right"
     return f"{shown}; {points} points" + (f", {kinks} left out at a kink" if kinks else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -64,6 +65,18 @@ def read_metadata(data: bytes, address: Address) -> Mapping[str, Signature]:
     if proto.SIGNATURE_DEF not in response.metadata:
         raise ServerError(f"{address} returned no signatures, expected some", code="INTERNAL")
     return read_signatures(_parse(proto.SignatureDefMap, response.metadata[proto.SIGNATURE_DEF].value).signature_def)
+
+
+def read_version(data: bytes, address: Address) -> Address:
+    """Read which version's signatures these are, and return its address.
+
+    Raises:
+        ServerError: it does not say.
+    """
+    spec = _parse(proto.MetadataResponse, data).model_spec
+    if not spec.HasField("version"):
+        raise ServerError(f"{address} does not say which version it is: give one", code="INTERNAL")
+    return replace(address, version=int(spec.version.value), label=None)
 
 
 def status_request(address: Address) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, final
+from weakref import WeakKeyDictionary
 
 import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, GrpcSession
+from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, GrpcSession, check_loop
 from gradwire._package import Signature
 from gradwire._wire import (
     Address,
@@ -19,6 +23,7 @@ from gradwire._wire import (
     metadata_request,
     read_metadata,
     read_status,
+    read_version,
     status_request,
 )
 from gradwire.aio._runner import Runner
@@ -27,7 +32,10 @@ from gradwire.aio._transport import Transport
 
 @final
 class GrpcTransport(Transport):
-    """Calls a model over gRPC, from the event loop in which it was made; ``gradwire.GrpcTransport``, awaited.
+    """Calls a model over gRPC; ``gradwire.GrpcTransport``, awaited.
+
+    An asynchronous channel belongs to its event loop: each loop that it is used in gets one of its own. It is
+    pickled as its address.
 
     Args:
         address: which model, and where.
@@ -50,7 +58,8 @@ class GrpcTransport(Transport):
         keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._address = address
-        self._session = GrpcSession(address, message_limit, in_flight, keep_alive, asynchronous=True)
+        self._settings = (message_limit, in_flight, keep_alive)
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, GrpcSession] = WeakKeyDictionary()
         self._is_open = True
 
     @property
@@ -60,51 +69,75 @@ class GrpcTransport(Transport):
 
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
-        data = await self._send(self._session.metadata, metadata_request(self._address), timeout)
+        session = self._open()
+        data = await self._send(session, session.metadata, metadata_request(self._address), timeout)
         return read_metadata(data, self._address)
 
     @override
     async def predict(self, call: Call, *, timeout: float) -> Prediction:
-        self._check_open()
-        direct = self._session.begin(call)
+        session = self._open()
+        direct = session.begin(call)
         if direct is None:
-            return await _only(Runner(self._session, timeout, _one(call)))
+            return await _only(Runner(session, timeout, _one(call)))
         try:
-            data = await self._session.predict(direct.request(), timeout=timeout)
+            data = await session.predict(direct.request(), timeout=timeout)
         except grpc.RpcError as error:
-            runner = Runner(self._session, timeout, None)
-            direct.on_failure(error, runner.scheduler)
-            return await _only(runner)
+            failure = error  # handled below, so that gRPC's traceback does not stand above the message
         except BaseException:
             direct.abandon()
             raise
-        return direct.on_response(data)
+        else:
+            return direct.on_response(data)
+        runner = Runner(session, timeout, None)
+        direct.on_failure(failure, runner.scheduler)
+        return await _only(runner)
 
     @override
-    def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Prediction]:
-        self._check_open()
-        return Runner(self._session, timeout, calls).run()
+    async def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Prediction]:
+        async with aclosing(Runner(self._open(), timeout, calls).run()) as predictions:
+            async for prediction in predictions:
+                yield prediction
 
     @override
     async def status(self, *, timeout: float) -> list[VersionStatus]:
-        return read_status(await self._send(self._session.status, status_request(self._address), timeout))
+        session = self._open()
+        return read_status(await self._send(session, session.status, status_request(self._address), timeout))
+
+    @override
+    async def pinned(self, *, timeout: float) -> GrpcTransport:
+        if self._address.version is not None:
+            return self
+        session = self._open()
+        data = await self._send(session, session.metadata, metadata_request(self._address), timeout)
+        return _restore(read_version(data, self._address), *self._settings)
 
     @override
     async def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            await self._session.channel.close()
+        self._is_open = False
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None and session.process == os.getpid():
+            await session.channel.close()
 
-    def _check_open(self) -> None:
+    @override
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (self._address, *self._settings)
+
+    def _open(self) -> GrpcSession:
+        """Return the session of the running loop, in this process."""
         if not self._is_open:
             raise UsageError(f"{self._address} was closed: connect again")
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None or session.process != os.getpid():
+            check_loop()
+            session = self._sessions[loop] = GrpcSession(self._address, *self._settings, asynchronous=True)
+        return session
 
-    async def _send(self, method: Any, request: bytes, timeout: float) -> bytes:
-        self._check_open()
+    async def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
         try:
             return await method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise self._session.translate(error, timeout) from error
+            raise session.translate(error, timeout) from None
 
 
 async def _only(runner: Runner) -> Prediction:
@@ -114,3 +147,7 @@ async def _only(runner: Runner) -> Prediction:
 
 async def _one(call: Call) -> AsyncIterator[Call]:
     yield call
+
+
+def _restore(address: Address, message_limit: int, in_flight: int, keep_alive: float) -> GrpcTransport:
+    return GrpcTransport(address, message_limit=message_limit, in_flight=in_flight, keep_alive=keep_alive)

@@ -29,8 +29,9 @@ from gradwire.aio._transport import Transport
 class Model:
     """``gradwire.Model`` with methods to be awaited; they take, return and raise the same.
 
-    Made by ``gradwire.aio.connect`` and ``gradwire.aio.load``; in tests, ``await Model.open(InThreads(fake))``. It
-    belongs to the event loop in which it was made, where any number of tasks may use it.
+    Made by ``gradwire.aio.connect`` and ``gradwire.aio.load``; in tests, ``await Model.open(InThreads(fake))``. Any
+    number of tasks and event loops may use it, and it is pickled as its address; ``close`` ends the connection of the
+    running loop.
 
     Args:
         transport: makes the calls.
@@ -159,6 +160,11 @@ class Model:
         """What the package states about itself; see ``gradwire.Model.card``."""
         return self._package.card
 
+    async def pinned(self) -> Model:
+        """Return the model of the version that responds now; see ``gradwire.Model.pinned``."""
+        transport = await self._transport.pinned(timeout=self._options.timeout)
+        return self if transport is self._transport else await Model.open(transport, self._options)
+
     async def status(self) -> list[VersionStatus]:
         """Request the state of every version; see ``gradwire.Model.status``."""
         return await self._transport.status(timeout=self._options.timeout)
@@ -174,6 +180,9 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Model, (self._transport, self._package, self._options)
 
     def __repr__(self) -> str:
         return f"<gradwire.aio.Model {self._transport.address}>"

@@ -1,6 +1,7 @@
 """What a package is made of: its signatures, its graph, its warm-up file, the version before it."""
 
 from gradwire_export._package.canonical import make_canonical
+from gradwire_export._package.network import read_network, write_network
 from gradwire_export._package.replaced import latest_version, require_same_contract
 from gradwire_export._package.signatures import PackageModule, signature_body, trace_signatures
 from gradwire_export._package.spec import PackageSpec, package_spec
@@ -15,10 +16,12 @@ __all__ = [
     "latest_version",
     "make_canonical",
     "package_spec",
+    "read_network",
     "require_same_contract",
     "signature_body",
     "trace_signatures",
     "warmup_requests",
     "write_batching",
+    "write_network",
     "write_warmup",
 ]

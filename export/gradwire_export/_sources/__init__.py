@@ -2,6 +2,7 @@
 
 from gradwire_export._sources.function import Function, Pair, function_of, has_specs, row_shape
 from gradwire_export._sources.jax import JaxFunction, from_jax
+from gradwire_export._sources.keras_model import has_symbolic_inputs
 from gradwire_export._sources.source import (
     MODEL_FILE,
     RECORD_FILE,
@@ -25,6 +26,7 @@ __all__ = [
     "from_jax",
     "function_of",
     "has_specs",
+    "has_symbolic_inputs",
     "read_source",
     "row_shape",
 ]

@@ -54,6 +54,14 @@ def test_a_kink_is_found_and_told_and_fails_nothing(dtype: str):
         assert "x = 0.3" in notes(found.checks[5])
 
 
+def test_a_kink_at_every_point_is_no_proof():
+    """Where no point is smooth nothing could be compared, and the check says so instead of passing."""
+    model = of(lambda x: np.abs(x - 0.25), lambda x: np.sign(x - 0.25))
+    found = check(model, "taylor", rows={"x": [0.25, 0.25]})
+    assert not found.passed
+    assert "all 2 points are at a kink: nothing could be compared" in notes(found)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_jump_is_not_a_kink(dtype: str):
     """Of x + floor(2x) no derivative tells the jumps, and the proof does."""

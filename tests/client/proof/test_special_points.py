@@ -19,11 +19,16 @@ def model_of(
     df: Rows,
     d2f: Rows | None = None,
     *,
+    jvp: Rows | None = None,
+    vjp: Rows | None = None,
     n: int = 2,
     box: tuple[float, float] = (-2, 3),
     dtype: str = "float64",
 ) -> Model:
-    """A fake of a scalar function of n elements, ``(rows, n)`` to ``(rows,)``, with its gradient and Hessian."""
+    """A fake of a scalar function of n elements, ``(rows, n)`` to ``(rows,)``, with its gradient and Hessian.
+
+    ``jvp`` and ``vjp`` are the gradients that these products are made of.
+    """
 
     def default(x: np.ndarray) -> dict[str, Any]:
         with np.errstate(all="ignore"):
@@ -40,7 +45,19 @@ def model_of(
         with np.errstate(all="ignore"):
             return default(x) | {"d2f_dx2": d2f(x).astype(dtype)}
 
-    functions = {"serving_default": default} | ({} if d2f is None else {"hvp": hvp, "hessian": hessian})
+    def forward(x: np.ndarray, x_dot: np.ndarray) -> dict[str, Any]:
+        assert jvp is not None
+        with np.errstate(all="ignore"):
+            along = (jvp(x) * x_dot).sum(axis=1, keepdims=True)
+        return {"f": default(x)["f"], "f_dot": along.astype(dtype)}
+
+    def reverse(x: np.ndarray, f_bar: np.ndarray) -> dict[str, Any]:
+        assert vjp is not None
+        with np.errstate(all="ignore"):
+            return {"f": default(x)["f"], "x_bar": (vjp(x) * f_bar).astype(dtype)}
+
+    products = {"jvp": (jvp, forward), "vjp": (vjp, reverse), "hvp": (d2f, hvp), "hessian": (d2f, hessian)}
+    functions = {"serving_default": default} | {name: run for name, (part, run) in products.items() if part is not None}
     card = Card(
         name="f",
         inputs=(CardTensor("x", dtype, (n,), domain=Domain([box[0]] * n, [box[1]] * n)),),
@@ -167,6 +184,27 @@ def test_nan_where_differences_converge_fails():
         model = model_of(powers, gradient, lambda x, nan=nan: bent_powers(x, nan=nan), n=3)
         wrong = gradwire.verify(model).wrong_signatures()
         assert set(wrong) == ({"hvp", "hessian"} if nan else set())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_products_with_right_derivatives_pass(name: str, dtype: str):
+    """`jvp` and `vjp` of the same functions."""
+    f, df = RIGHT[name]
+    for seed in range(2):
+        check = special(model_of(f, df, jvp=df, vjp=df, dtype=dtype), seed=seed)
+        assert check.passed, (seed, check.findings)
+        assert [finding.subject.split()[0] for finding in check.findings] == ["df·v", "f_dot", "x_bar·v"]
+
+
+@pytest.mark.parametrize("signature", ["jvp", "vjp"])
+def test_a_product_that_is_wrong_at_zero_alone_fails(signature: str):
+    """What `serving_default` has right: random points cannot tell."""
+    products: dict[str, Rows] = {"jvp": others, "vjp": others} | {signature: divided}
+    for seed in range(4):
+        found = gradwire.verify(model_of(product, others, **products), seed=seed)
+        assert {failure.split(":")[0] for failure in found.failures} == {"special"}
+        assert set(found.wrong_signatures()) == {signature}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

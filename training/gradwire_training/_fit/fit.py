@@ -1,4 +1,4 @@
-"""Fitting a Keras model to values and derivatives, and repeating a saved fit."""
+"""Fitting a Keras model to values and derivatives."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import keras
 
-from gradwire._errors import DataError, UsageError
+from gradwire._errors import UsageError
 from gradwire_export import right_gradients
 from gradwire_training import optimizers
 from gradwire_training._data import Samples, Stream
-from gradwire_training._fit.evaluation import compare
-from gradwire_training._fit.record import read
-from gradwire_training._fit.request import Request, digest_of, run_fingerprint
+from gradwire_training._fit.evaluation import Comparison, compare
+from gradwire_training._fit.request import Request, run_fingerprint
 from gradwire_training._fit.result import Result
+from gradwire_training._fit.start import Start
 from gradwire_training._models import (
     RANDOM_STATE,
     IoBinding,
@@ -31,15 +31,16 @@ from gradwire_training._models import (
 )
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Checkpoint, Monitor
-from gradwire_training.optimizers import Optimizer
+from gradwire_training.optimizers import Auto, Optimizer
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
+FAR_OFF: Final = 0.1  # of the spread: a fit that misses by more is not done, whatever its loss
 FINISHED: Final = ("completed", "diverged")  # nothing is gained by resuming; other fits keep their checkpoint
 
 
 def fit(
-    model: keras.Model,
+    model: keras.Model | Start,
     samples: Samples | Stream,
     *,
     loss: Loss = SOBOLEV,
@@ -59,7 +60,9 @@ def fit(
     fit, which keeps the best weights so far.
 
     Args:
-        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is.
+        model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is. Or
+            what ``load`` returns: the fit starts from an earlier one, and the result has the errors of both on the
+            same rows.
         samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is fitted by
             ``"adam"``.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
@@ -90,6 +93,7 @@ def fit(
     request = Request.of(
         samples, optimizer, loss=loss, steps=steps, seconds=seconds, seed=seed, dtype=dtype, validation=validation
     )
+    start, model = (model, model.model) if isinstance(model, Start) else (None, model)
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
     require_no_own_training(model)
@@ -119,19 +123,22 @@ def fit(
     if file is not None and monitor.status in FINISHED:
         file.remove()
     fitted = trained if request.precision == dtype else with_dtype(trained, dtype)
+    comparison = compare(fitted, binding, request)
     reduction = reduction_of(model, request.samples, [tensor.name for tensor in binding.inputs])
     return Result(
         status=monitor.status,
-        message=_message(monitor, request, final_loss),
+        message=_message(monitor, request, final_loss) + _caveat(monitor, comparison),
         steps=monitor.step,
         seconds=taken,
         loss=final_loss,
         history=monitor.history(),
-        comparison=compare(fitted, binding, request),
+        comparison=comparison,
         model=fitted,
         request=request,
         binding=binding,
         start=[array_of(weight) for weight in model.weights],
+        origin=None if start is None else start.origin,
+        before=None if start is None else compare(model, binding, request),
         xla=monitor.xla,
         selection_reason=monitor.selection_reason,
         notes=(
@@ -139,39 +146,9 @@ def fit(
             *replaced_policies(model, dtype),
             *objective.notes,
             *([] if reduction is None else [str(reduction)]),
+            *comparison.warnings(remedies=_remedies(request)),
         ),
         reduction=reduction,
-    )
-
-
-def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
-    """Fit again from a saved result: the same samples, initial weights, loss, optimiser, settings and seed.
-
-    On the same machine and versions a completed fit ends at the same loss.
-
-    Args:
-        path: a directory that ``Result.save`` wrote.
-        callbacks: as in ``fit``.
-
-    Returns:
-        The new result.
-
-    Raises:
-        PackageError: the directory is not a result, is corrupt, or of a newer format.
-        DataError: the samples are in a file beside it that is gone, or has changed.
-    """
-    saved = read(path)
-    trained, settings = saved.trained, dict(saved.trained["optimizer"])
-    return fit(
-        saved.model,
-        _stream(saved.samples, trained["samples"].get("stream")) or saved.samples,
-        loss=saved.loss,
-        optimizer=optimizers.get(settings.pop("name"), **settings),
-        steps=trained["steps_asked"],
-        seed=trained["seed"],
-        dtype=trained["dtype"],
-        callbacks=callbacks,
-        validation=saved.validation,
     )
 
 
@@ -239,11 +216,19 @@ def _message(monitor: Monitor, request: Request, loss: float) -> str:
             return f"diverged {done}: not even the initial weights give a finite loss; look at the samples' scale"
 
 
-def _stream(samples: Samples, settings: dict[str, Any] | None) -> Stream | None:
-    """Open the files again that were too large for the record, which holds some of their rows."""
-    if settings is None:
-        return None
-    stream = Stream(**{name: value for name, value in settings.items() if name != "rows"})
-    if digest_of(stream.samples.arrays()) != digest_of(samples.arrays()):
-        raise DataError(f"{settings['path']} has other rows than those that were fitted: put the old ones back")
-    return stream
+def _caveat(monitor: Monitor, comparison: Comparison) -> str:
+    """Return what a completed fit must not hide: that it is far off where it was not fitted."""
+    if monitor.status != "completed" or comparison.largest_relative < FAR_OFF:
+        return ""
+    verb = "is" if comparison.is_truth else "are"
+    return f"; {comparison.where} {verb} missed by up to {100 * comparison.largest_relative:.2g} % of the spread"
+
+
+def _remedies(request: Request) -> str:
+    """Return what would help against overfitting."""
+    ways = ["more rows", "a smaller network"]
+    if not request.samples.derivative_labels:
+        ways.insert(1, "slopes beside the values")
+    if request.optimizer.name != Auto.name:
+        ways.append("the optimizer auto, which chooses by rows held out")
+    return f"what helps: {', '.join(ways[:-1])}, or {ways[-1]}"

@@ -23,6 +23,7 @@ from gradwire_training._models import with_dtype
 from gradwire_training._objective import Loss, losses
 from gradwire_training._progress import Arrays
 
+STAGES: Final = ("first_stage", "second_stage")  # the networks of a model that is a sum of two
 HISTORY: Final = "history.csv"
 SAMPLES: Final = "samples.npz"
 START: Final = "start.npz"
@@ -102,7 +103,7 @@ def read(path: str | Path) -> SavedFit:
         loss = trained["loss"]
         pins = None if loss["pins"] is None else Samples.from_arrays(columns, prefix=PINS)
         return SavedFit(
-            model=_started(model, start),
+            model=_started(model.get_layer(STAGES[0]) if trained.get("stages", 1) > 1 else model, start),
             samples=Samples.from_arrays(
                 columns,
                 units=trained.get("units", {}),

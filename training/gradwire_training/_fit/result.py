@@ -44,11 +44,14 @@ class Result:
         request: the settings of the fit.
         binding: how names of samples and model match.
         start: the weights that the fit started from.
+        origin: where the model was from that ``load`` returned, ``{"source", "digest"}``; None for a new model.
+        before: that model on the same rows; None likewise.
         xla: whether XLA compiled every step.
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
         notes: what was done about layers that compute one thing in training and another when exported, and which inputs
             the package's dtype rounds noticeably, a line each.
         reduction: how many directions of its inputs the network sees, where it sees principal components; else None.
+        stages: how many networks the model is the sum of: 2 after ``refine``.
     """
 
     status: Status
@@ -63,9 +66,12 @@ class Result:
     binding: IoBinding
     start: Weights
     xla: bool
+    origin: dict[str, str] | None = None
+    before: Comparison | None = None
     selection_reason: str = ""
     notes: tuple[str, ...] = ()
     reduction: Reduction | None = None
+    stages: int = 1
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -73,13 +79,17 @@ class Result:
 
         ``{tensor: {"max", "rmse", "training_rmse", "labels"}, "points", "against", "second_derivatives"}``: the
         ``training_rmse`` is over the labels that were fitted, at most 10,000 rows of them, so that overfitting shows;
+        ``rmse_before``, of the model that ``load`` returned, is there for a fit that started from one;
         ``labels`` tells whether the tensor's were ``"fitted"``, known ``"along directions"`` alone, ``"not fitted"``
         (measured alone), or the tensor was ``"never labelled"``: no error of it is known, as of second derivatives.
 
         An error is None where no label is known, where a prediction is not finite, or where the model has no such
         derivative.
         """
-        return self.comparison.errors()
+        errors = self.comparison.errors()
+        for tensor in () if self.before is None else self.before.tensors:
+            errors[tensor.name]["rmse_before"] = tensor.rmse
+        return errors
 
     def save(self, path: str | Path) -> Path:
         """Write the result as a directory.
@@ -151,6 +161,7 @@ def _trained(result: Result) -> dict[str, Any]:
         },
         "units": samples.units,
         "species": samples.species,
+        "stages": result.stages,
         "network": _network(result.model),
         "reduction": None if result.reduction is None else asdict(result.reduction),
         "loss": request.loss.settings(),
@@ -159,6 +170,7 @@ def _trained(result: Result) -> dict[str, Any]:
         "dtype": request.dtype,
         "training_dtype": request.precision,
         "xla": result.xla,
+        "origin": result.origin,
         "start": {"file": record.START, "dtypes": sorted({str(weight.dtype) for weight in result.start})},
         "status": result.status,
         "message": result.message,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -31,6 +32,22 @@ class Phase:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Change:
+    """The rmse of a tensor before and after a fit that started from an earlier one, on the same rows."""
+
+    name: str
+    unit: str | None
+    before: float | None
+    after: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """After / before; None where one is not known, or the first is 0."""
+        return self.after / self.before if self.after is not None and self.before else None
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The outcome of a fit in a few numbers.
 
@@ -45,6 +62,8 @@ class Summary:
         unmeasured: derivatives that have no error, for no label of them is known there.
         notes: what to bear in mind with the errors, a line each.
         phases: the optimisers that were at work, in order.
+        origin: where the model was from that the fit started from; empty for a new one.
+        changes: the errors of that model and of the new one, on the same rows.
     """
 
     message: str
@@ -56,6 +75,8 @@ class Summary:
     unmeasured: tuple[Unmeasured, ...]
     notes: tuple[str, ...]
     phases: tuple[Phase, ...]
+    origin: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 def summarize(result: Result) -> Summary:
@@ -75,7 +96,17 @@ def summarize(result: Result) -> Summary:
         unmeasured=comparison.unmeasured,
         notes=(*result.notes, *_notes(comparison)),
         phases=phases_of(result),
+        origin="" if result.origin is None else result.origin["source"],
+        changes=tuple(_changes(result)),
     )
+
+
+def _changes(result: Result) -> Iterator[Change]:
+    before = () if result.before is None else result.before.by_alias().tensors
+    after = {tensor.name: tensor.rmse for tensor in result.comparison.by_alias().tensors}
+    for tensor in before:
+        if tensor.kind != "directional" and tensor.errors.size:
+            yield Change(tensor.name, tensor.unit, tensor.rmse, after.get(tensor.name))
 
 
 def _notes(comparison: Comparison) -> tuple[str, ...]:

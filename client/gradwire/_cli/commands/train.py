@@ -11,7 +11,7 @@ from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note, number, say
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._cli.progress import progress
-from gradwire._cli.train import Task, TrainOptions, read_task, show_summary
+from gradwire._cli.train import Task, TrainOptions, read_start, read_task, show_summary
 
 NAME: Final = "train"
 
@@ -23,16 +23,24 @@ def command(options: TrainOptions) -> None:
     Example: [bold]gradwire train log --loss sobolev --samples 19 --seed 0 --to build/log[/bold]
 
     Example: [bold]gradwire train data.parquet --inputs spot,vol --outputs price --to build/price[/bold]
+
+    Example: [bold]gradwire train data.parquet --add new.parquet --from models/price --to build/price-2[/bold]
     """
     training = import_heavy("gradwire_training")
-    task = read_task(training, options)
+    start, options = read_start(training, options)
+    task = read_task(training, options, start)
     training.require_target(options.to)
     checkpoint = _checkpoint(options)
+    network = task.model if start is None else start.model
     if options.verbose:
-        task.model.summary(print_fn=say, line_length=72)
+        network.summary(print_fn=say, line_length=72)
     else:
-        note(f"network of {task.model.count_params():,} weights; --verbose shows its layers")
+        whose = "" if start is None else f", and they are those of {start.source}"
+        note(f"network of {network.count_params():,} weights{whose}; --verbose shows its layers")
     result = _fit(training, task, options, checkpoint)
+    if options.stages > 1:
+        with progress("steps of the second stage") as report:
+            result = training.refine(result, callbacks=[_reporter(report)])
     result.save(options.to)
     if checkpoint.exists():
         note(f"{checkpoint} is kept: the same command with --resume continues from it")
@@ -65,7 +73,7 @@ def _fit(training: Any, task: Task, options: TrainOptions, checkpoint: Path) -> 
             steps=task.steps if options.steps is None and is_auto else options.steps,
             seconds=options.seconds,
             seed=options.seed,
-            dtype=options.dtype.value,
+            dtype=None if options.dtype is None else options.dtype.value,
             callbacks=[_reporter(report)],
             validation=task.validation,
             checkpoint=checkpoint,

@@ -16,7 +16,7 @@ from gradwire._verify import CHECKS, Check, Finding
 
 LABELS: Final = "labels"  # of an entry of a card's errors: whether labels of the tensor were fitted
 NEVER: Final = "never labelled"
-MEASURES: Final = {"training_rmse": "training rmse"}
+MEASURES: Final = {"training_rmse": "training rmse", "rmse_before": "rmse before"}
 VALUES_ALONE: Final = (
     "fitted to values alone: the derivatives are those of the fitted function, and no label of them was fitted"
 )
@@ -55,7 +55,13 @@ class CardView:
     def of(cls, card: Card) -> CardView:
         """Read a card."""
         aliases = {name: alias.text for name, alias in card.aliases.items()}
-        details = (("derivatives by name", aliases), ("trained", card.trained), ("versions", card.versions))
+        species = {tensor.name: " ".join(tensor.species) for tensor in card.inputs if tensor.species is not None}
+        details = (
+            ("derivatives by name", aliases),
+            ("species", species),
+            ("trained", card.trained),
+            ("versions", card.versions),
+        )
         return cls(
             name=card.name,
             inputs=TextTable(

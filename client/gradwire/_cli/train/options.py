@@ -71,6 +71,12 @@ class TrainOptions:
             "as carry 99.99 % of the gradient. Default: all inputs.",
         ),
     ] = None
+    stages: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="2: fit a second network to what the first leaves of clean labels, in float64."
+        ),
+    ] = 1
     value_weight: Annotated[
         float | None, typer.Option(help="Weight of values in the sobolev loss. Default: balanced.")
     ] = None
@@ -84,8 +90,27 @@ class TrainOptions:
         int | None, typer.Option("--max-steps", min=1, help="Most optimizer steps. Default: the optimizer's.")
     ] = None
     seconds: Annotated[float | None, typer.Option("--max-seconds", help="Time limit. Default: none.")] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights and of random samples.")] = 0
-    dtype: Annotated[DType, typer.Option(help="Dtype of the exported package.")] = DType.FLOAT32
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Seed of the initial weights, random samples and rows held out. Default: 0, or --from's."
+        ),
+    ] = None
+    dtype: Annotated[
+        DType | None, typer.Option(help="Dtype of the exported package. Default: float32, or --from's.")
+    ] = None
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Start from an earlier fit: its directory, or a package such as models/wing. Network, weights, scaling "
+            "and settings are those, unless they are given.",
+        ),
+    ] = None
+    add: Annotated[
+        list[Path] | None,
+        _of_file("Files of further rows, with the same columns; rows are held out of each file by itself."),
+    ] = None
     inputs: Annotated[
         str | None, _of_file("Columns that are inputs, such as spot,vol; mach='Mach number' names them anew.")
     ] = None
@@ -153,20 +178,36 @@ class TrainOptions:
         if self.is_file:
             kind, foreign = "file", ("samples", "spacing", "exact", "noise")
         else:
-            kind, foreign = "built-in problem", ("inputs", "outputs", "derivatives", "ignore", "units", "species")
+            kind, foreign = (
+                "built-in problem",
+                ("inputs", "outputs", "derivatives", "ignore", "units", "species", "add"),
+            )
         for name in foreign:
             if getattr(self, name):
                 raise UsageError(f"--{name} does not apply to {self.source}, a {kind}: leave it out")
         if self.decimal != "." and not self.is_file:
             raise UsageError(f"--decimal does not apply to {self.source}, a {kind}: leave it out")
+        self._check_network()
+        if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
+            raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
+
+    def _check_network(self) -> None:
         if self.is_of_atoms and not self.is_file:
             raise UsageError(f"--network {ATOMS} is for a file; {self.source} has a network of its own: leave it out")
         if self.is_of_atoms and self.reduce is not None:
             raise UsageError(f"--reduce does not apply to --network {ATOMS}, which sees distances: leave it out")
+        if self.stages > 1 and self.dtype is not DType.FLOAT64:
+            raise UsageError(
+                f"--stages {self.stages} needs --dtype float64: the rounding of float32 is above what a second stage gains"
+            )
         if self.species is not None and not self.is_of_atoms:
             raise UsageError(f"--species is for --network {ATOMS}: give both, or leave it out")
-        if self.batch_size is not None and self.optimizer not in (OptimizerName.AUTO, OptimizerName.ADAM):
-            raise UsageError(f"--batch-size is for adam, and the optimizer is {self.optimizer.value}: leave one out")
+        if self.start is not None:
+            for name in ("network", "activation", "reduce"):
+                if getattr(self, name) is not None:
+                    raise UsageError(
+                        f"--{name} does not apply, the network is that of --from {self.start}: leave it out"
+                    )
 
     def loss_settings(self, loss: str, accepted: Collection[str]) -> dict[str, float]:
         """Return the weights that were given, as settings of a loss.

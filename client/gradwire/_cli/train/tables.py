@@ -72,6 +72,10 @@ def show_summary(report: Any, *, to: Path) -> None:
     if all(row[1] == "-" for row in rows):  # no unit is known
         rows, columns = [(row[0], *row[2:]) for row in rows], (columns[0], *columns[2:])
     table(f"errors against {summary.against}", columns, rows)
+    if summary.changes:
+        changes = [(row.name, *map(number, (row.before, row.after, row.ratio))) for row in summary.changes]
+        title = f"{summary.origin} before, and this fit, on the same rows"
+        table(title, ("rmse of", "before", "after", "after / before"), changes)
     for line in summary.notes:
         note(line)
     note(f"see {report.page}, {', '.join(path.name for path in report.pictures)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -11,6 +11,7 @@ from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note
 from gradwire._cli.io import read_columns, read_derivatives, read_units, split_quoted
 from gradwire._cli.train.options import TrainOptions
+from gradwire._cli.train.start import accepted, loss_of, optimizer_of, with_names
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
 from gradwire._tables import FORMATS
@@ -26,7 +27,7 @@ class Task:
     Attributes:
         name: of the model, in a package's path.
         samples: the samples, or a stream of them.
-        model: a new Keras model.
+        model: a new Keras model, or the ``Start`` of an earlier fit.
         loss: the loss.
         validation: rows held out to measure errors on; None where the function is known, or rows are few.
         optimizer: what ``auto`` stands for.
@@ -42,19 +43,24 @@ class Task:
     steps: int | None = None
 
 
-def read_task(training: Any, options: TrainOptions) -> Task:
+def read_task(training: Any, options: TrainOptions, start: Any = None) -> Task:
     """Read the task that the options describe.
 
     Args:
         training: the package ``gradwire_training``.
         options: of the command.
+        start: the earlier fit that this one starts from, if any.
 
     Raises:
         UsageError: no such problem, or one that cannot be sampled so; or options that do not go together.
         DataError: the file cannot be read, or lacks what is needed; with the column and the row.
     """
     options.check()
-    return _from_file(training, options) if options.is_file else _from_problem(training, options)
+    task = _from_file(training, options, start) if options.is_file else _from_problem(training, options)
+    if start is None:
+        return task
+    optimizer, steps = optimizer_of(training, start, task.optimizer, task.steps)
+    return replace(task, model=start, name=start.name or task.name, optimizer=optimizer, steps=steps)
 
 
 def _from_problem(training: Any, options: TrainOptions) -> Task:
@@ -74,7 +80,7 @@ def _from_problem(training: Any, options: TrainOptions) -> Task:
     )
 
 
-def _from_file(training: Any, options: TrainOptions) -> Task:
+def _from_file(training: Any, options: TrainOptions, start: Any) -> Task:
     """Read a file of samples, hold rows out, and build a network for the rest."""
     path, layers = Path(options.source), options.layers
     columns: dict[str, Any] = {
@@ -84,15 +90,18 @@ def _from_file(training: Any, options: TrainOptions) -> Task:
         "ignore": [] if options.ignore is None else split_quoted("ignore", options.ignore),
         "units": read_units(options.units),
     }
+    columns = with_names(columns, start, path, options.decimal)
     is_stream = training.Stream.suits(path)
     read = _from_stream if is_stream else _from_table
-    samples, validation, loss = read(training, path, columns, options)
+    samples, validation, loss = read(training, path, columns, options, start)
     if validation is None:
         note(f"fitting all {samples.count:,} rows: none are held out to measure errors on")
     else:
         note(f"fitting {samples.count:,} rows; {validation.count:,} rows are held out to measure errors on")
     in_memory = samples.samples if is_stream else samples
-    if options.is_of_atoms:
+    if start is not None:
+        model = start
+    elif options.is_of_atoms:
         model = training.networks.atoms(in_memory, seed=options.seed, **layers)
     else:
         _note_coordinates(training, in_memory)
@@ -135,34 +144,60 @@ def _species(options: TrainOptions, path: Path, inputs: Sequence[str]) -> dict[s
     return {}
 
 
-def _from_table(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
-    """Read a file that fits into memory; return the samples, the rows held out, and the loss."""
-    table, pins = training.Samples.read(path, **columns, decimal=options.decimal), None
-    table.species.update(_species(options, path, list(table.x)))
-    labels = f"{table.value_labels:,} values and {table.derivative_labels:,} derivatives"
-    kind = _loss_kind(training, table, options)
-    _note_rows(path, f"{table.count:,} rows with {labels}", kind, table.notes)
+def _from_table(
+    training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions, start: Any
+) -> tuple[Any, Any, Any]:
+    """Read files that fit into memory; return the samples, the rows held out, and the loss."""
+    files, tables = [path, *(options.add or [])], list[Any]()
+    for file in files:
+        table = training.Samples.read(file, **columns, decimal=options.decimal)
+        table.species.update(_species(options, file, list(table.x)))
+        tables.append(table)
+    samples = tables[0] if len(tables) == 1 else training.Samples.concat(tables)
+    kind, settings = _loss_kind(training, samples, options, start)
+    for file, table in zip(files, tables, strict=True):
+        labels = f"{table.value_labels:,} values and {table.derivative_labels:,} derivatives"
+        _note_rows(file, f"{table.count:,} rows with {labels}", kind, table.notes)
+    pins = None
     if kind.needs_pins:
-        table, pins = training.split_pins(table)
-    loss = training.losses.get(kind.name, pins=pins, **options.loss_settings(kind.name, kind.options))
-    return (*training.hold_out(table, share=options.holdout, seed=options.seed), loss)
+        samples, pins = training.split_pins(samples)
+        tables = [samples]
+    loss = training.losses.get(kind.name, pins=pins, **settings)
+    # Each file by itself: with the same seed, the rows of a file that was fitted before are held out again.
+    parts = [training.hold_out(table, share=options.holdout, seed=options.seed) for table in tables]
+    held_out = [rows for _, rows in parts if rows is not None]
+    if len(parts) == 1:
+        return (*parts[0], loss)
+    validation = training.Samples.concat(held_out) if held_out else None
+    return training.Samples.concat([rows for rows, _ in parts]), validation, loss
 
 
-def _from_stream(training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions) -> tuple[Any, Any, Any]:
+def _from_stream(
+    training: Any, path: Path, columns: Mapping[str, Any], options: TrainOptions, start: Any
+) -> tuple[Any, Any, Any]:
     """Read files that may be larger than memory; return the stream, the rows held out, and the loss."""
+    if options.add:
+        raise UsageError(
+            f"{path} is read in parts, which --add does not: put the files into one directory, and give that"
+        )
     stream = training.Stream(path, **columns, holdout=options.holdout, seed=options.seed)
-    kind = _loss_kind(training, stream.samples, options)
+    kind, settings = _loss_kind(training, stream.samples, options, start)
     if kind.needs_pins:
         raise UsageError(
             f"{path} is read in parts, and a part may have no rows to pin: give --loss sobolev, which fits every "
             "value and derivative that there is"
         )
     _note_rows(path, f"{stream.count:,} rows to fit, read in parts", kind, stream.notes)
-    return stream, stream.validation, training.losses.get(kind.name, **options.loss_settings(kind.name, kind.options))
+    return stream, stream.validation, training.losses.get(kind.name, **settings)
 
 
-def _loss_kind(training: Any, samples: Any, options: TrainOptions) -> Any:
-    return training.losses.kind(options.loss.value if options.loss else training.losses.default_for(samples))
+def _loss_kind(training: Any, samples: Any, options: TrainOptions, start: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the class of the loss, and its settings."""
+    name, settings = loss_of(start, samples, training.losses.default_for(samples))
+    if options.loss is not None and options.loss.value != name:
+        name, settings = options.loss.value, {}
+    kind = training.losses.kind(name)
+    return kind, accepted(settings, kind.options) | options.loss_settings(name, kind.options)
 
 
 def _note_rows(path: Path, rows: str, loss: Any, notes: Sequence[str]) -> None:
