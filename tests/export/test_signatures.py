@@ -52,7 +52,7 @@ def test_every_signature_of_the_contract_has_its_inputs_and_outputs():
         },
         inputs={"x": SCALAR, "n": SCALAR},
     )
-    spec = package_spec(function, (), OPTIONAL, stds=stds)
+    spec = package_spec(function, (), [*OPTIONAL, "uncertainty"], stds=stds)
     assert spec.signatures == tuple(SIGNATURES)
     tensors = {
         signature: (set(spec.inputs(signature)), set(traced(spec, signature).structured_outputs))

@@ -109,7 +109,7 @@ def outside_of(card: Card, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_
     outside = np.zeros(len(next(iter(rows.values()))), bool)
     for tensor in card.inputs:
         if (box := _box(tensor)) is not None:
-            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), -1)
+            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), box.lower.size)
             outside |= ~((own >= box.lower.reshape(-1)) & (own <= box.upper.reshape(-1))).all(axis=1)
     return outside
 

@@ -40,8 +40,7 @@ MOST_HELD_OUT: Final = 500  # rows: a scale to three percent
 MOST_SLOPES: Final = 6  # derivatives of an output whose labels decide together; each has its own factor all the same
 ROWS_STREAM: Final = 9  # of random numbers, apart from those behind points, weights and splits
 NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise at most
-# Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6. With a wider one for s^2, noise alone looks like
-# a function that is 30 times less sure now and then.
+# Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6.
 SCALE_BELIEF: Final = 1.5  # of s^2
 PRIOR_BELIEF: Final = 3.0  # of the prior variance
 SLOPE_BELIEF: Final = 0.5  # of a derivative's own factor

@@ -28,8 +28,8 @@ Array: TypeAlias = "NDArray[np.float64]"
 
 METHOD: Final = "Laplace approximation (Gauss-Newton), calibrated on rows that were not fitted"
 MOST_ELEMENTS: Final = 128  # values and derivatives of a row
-# Of the fitted rows: a point with a larger bar than theirs is far from the samples. On 350 runs of a wing that tells 89 %
-# of a corner without runs, 7 % of the rest of the box, and no held-out row.
+# Of the fitted rows: a point with a larger bar than theirs is far from the samples. On 350 runs of a wing that tells
+# 89 % of a corner without runs, 7 % of the rest of the box, and no held-out row.
 NEAR: Final = 0.99
 
 
