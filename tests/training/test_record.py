@@ -58,6 +58,8 @@ def test_the_record_tells_how_it_was_trained(saved, quick):
             "derivative_weight": None,
             "balanced": True,
             "pins": None,
+            "huber": None,
+            "relative": None,
         },
         "story": "lm: 481 weights and 38 labels, few enough for it",
         "optimizer": {"name": "auto", **optimizers.Auto().settings()},
