@@ -158,7 +158,9 @@ def test_a_plot_has_bands_and_marks_far_points(sure, log):
     [curve] = slices(sure, ["x"], points=19)
     lower, upper = curve.values[0].band
     np.testing.assert_allclose(upper - curve.values[0].y, 1.96 * np.abs(curve.x - 1), atol=1e-12)
-    np.testing.assert_allclose(curve.derivatives[0].y - curve.derivatives[0].band[0], 0.98 * np.abs(curve.x - 1), atol=1e-12)
+    np.testing.assert_allclose(
+        curve.derivatives[0].y - curve.derivatives[0].band[0], 0.98 * np.abs(curve.x - 1), atol=1e-12
+    )
     np.testing.assert_array_equal(curve.far, np.abs(curve.x - 1) > LIMIT)
     assert (lower <= upper).all()
     [bare] = slices(log, ["x"], points=3)

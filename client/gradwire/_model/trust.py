@@ -55,7 +55,8 @@ class Trust(NamedTuple):
             arrays: the bars of the outputs, ``(rows, *output)``.
         """
         ratios = [
-            array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64) / np.maximum(self.limits[name], np.finfo(np.float64).tiny)
+            array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
+            / np.maximum(self.limits[name], np.finfo(np.float64).tiny)
             for name, array in arrays.items()
             if name in self.limits
         ]
