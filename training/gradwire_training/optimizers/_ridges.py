@@ -86,6 +86,7 @@ class Choice:
         last: on rows held out, at the weakest ridge.
         tried: how many ridges.
         rows: that were held out, as text.
+        part: those rows; None where each fold was held out in turn.
     """
 
     ridge: float | None
@@ -94,6 +95,7 @@ class Choice:
     last: float
     tried: int
     rows: str
+    part: NDArray[np.bool_] | None = None
 
 
 @final
@@ -165,6 +167,7 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
         last=_error(last.held_out, outer, spread),
         tried=len(curve),
         rows=text,
+        part=parts[0] if len(parts) == 1 else None,
     )
 
 
