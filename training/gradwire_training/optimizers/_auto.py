@@ -30,7 +30,7 @@ ADAM_FRACTION: Final = 2 / 7
 # Of a step along a path of ridges, and of all steps along the path that chooses one: some twenty seconds.
 MOST_PATH_WORK: Final = 2e10
 CHOICE_WORK: Final = 5e11
-STOP_WORK: Final = 4e10  # weights times labels times steps of lbfgs: some twenty seconds, too
+STOP_WORK: Final = 1e10  # weights times labels times steps of lbfgs: some ten seconds
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
 FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
@@ -110,15 +110,15 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
         )
         return
     stop = None
-    if choice.part is not None and objective.features.why_not(Lbfgs.honours) is None:
+    if choice.parts and objective.features.why_not(Lbfgs.honours) is None:
         most = int(min(STOP_WORK / (objective.weight_count * objective.label_count), Lbfgs.steps, longest))
-        stop = choose_stop(objective, monitor, choice.part, steps=most)
-    if stop is not None and stop.error < choice.error:
+        stop = choose_stop(objective, monitor, choice.parts, steps=most)
+    if stop is not None and stop.error < choice.beside:
         monitor.choice = {"steps": stop.steps}
         monitor.selection_reason = (
             f"{Lbfgs.name}, {stop.steps:,} steps: it predicts {choice.rows} best where it stops there, to "
             f"{percent(stop.error)} of the labels' spread, and {Lm.name} with the best of {choice.tried} ridges to "
-            f"{percent(choice.error)}; {_size(objective)}"
+            f"{percent(choice.beside)}; {_size(objective)}"
         )
         return
     monitor.choice = {"ridge": choice.ridge}

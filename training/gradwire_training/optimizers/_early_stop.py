@@ -1,4 +1,4 @@
-"""When L-BFGS should stop: where rows that were held out are predicted best (Prechelt, Early stopping - but when?, 1998).
+"""When L-BFGS should stop: where rows held out are predicted best (Prechelt, Early stopping - but when?, 1998).
 
 With noise, steps that follow the gradient alone reach a better fit than Levenberg-Marquardt's on some tables, for they
 move far in the directions that many labels tell, and little in those that few do.
@@ -7,6 +7,8 @@ move far in the directions that many labels tell, and little in those that few d
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
@@ -36,18 +38,37 @@ class Stop:
     error: float
 
 
-def choose_stop(objective: Objective, monitor: Monitor, part: NDArray[np.bool_], *, steps: int) -> Stop | None:
+def choose_stop(
+    objective: Objective, monitor: Monitor, parts: Sequence[NDArray[np.bool_]], *, steps: int
+) -> Stop | None:
     """Fit some of the rows, and measure the others on the way.
 
     Args:
         objective: of all rows; its variables are left as they are.
         monitor: asked several times a second whether to go on.
-        part: which rows are held out.
-        steps: at most.
+        parts: which rows are held out; for each a fit.
+        steps: of a fit, at most.
 
     Returns:
-        Where the error is smallest; None where nothing was measured.
+        Where the error is smallest, by geometric means; None where nothing was measured.
     """
+    before = objective.snapshot()
+    stops: list[Stop] = []
+    for part in parts:
+        try:
+            stops.append(_follow(objective, monitor, part, steps))
+        finally:
+            objective.restore(before)
+    if not all(stop.steps and stop.error for stop in stops):
+        return None
+    return Stop(
+        round(statistics.geometric_mean(stop.steps for stop in stops)),
+        statistics.geometric_mean(stop.error for stop in stops),
+    )
+
+
+def _follow(objective: Objective, monitor: Monitor, part: NDArray[np.bool_], steps: int) -> Stop:
+    """Return where the error on one part is smallest."""
     inner = objective.take(np.flatnonzero(~part), anchors=True)
     outer = residuals_of(objective.take(np.flatnonzero(part), anchors=False))
     best, done = Stop(0, math.inf), 0
@@ -64,10 +85,6 @@ def choose_stop(objective: Objective, monitor: Monitor, part: NDArray[np.bool_],
                 return False
         return monitor.goes_on(loss, mae, CHOOSING, share=SHARE)
 
-    before = objective.snapshot()
     start = np.concatenate([weight.ravel() for weight in map(array_of, objective.trainable)], dtype=np.float64)
-    try:
-        Lbfgs().descend(inner, start, after, steps=steps)
-    finally:
-        objective.restore(before)
-    return best if best.steps else None
+    Lbfgs().descend(inner, start, after, steps=steps)
+    return best
