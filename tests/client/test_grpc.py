@@ -210,7 +210,7 @@ def test_answers_that_are_no_serving_answers(stand_in: Any):
     with gradwire.connect(stand_in.target, "log") as log:
         log.card  # noqa: B018 - asked for while the server still answers
         stand_in.write = lambda array, dtype, message: message.MergeFromString(b"\x08\x01\x2a\x03abc")
-        with pytest.raises(gradwire.ServerError, match="3 bytes of values"):
+        with pytest.raises(gradwire.ServerError, match=r"has the shape \(\), expected \(1, 1\)"):
             log.value(1.0)
 
 
@@ -330,7 +330,7 @@ def test_pieces_of_unlike_shape_are_refused(stand_in: Any, in_pieces: Callable[.
     log = in_pieces()
     log.card  # noqa: B018 - asked for while the server is right
     stand_in.write = lambda array, dtype, message: encode(array[1:], dtype, message)
-    with pytest.raises(gradwire.ServerError, match=r"\(99, 1\) for 100 rows, expected float64 \(100, 1\)"):
+    with pytest.raises(gradwire.ServerError, match=r"the shape \(99, 1\), expected \(100, 1\)"):
         log.value_and_grad(X)
 
 
