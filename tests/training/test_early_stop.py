@@ -34,15 +34,14 @@ def test_the_stop_is_where_the_error_on_rows_held_out_is_smallest(objective, noi
     for one, other in zip(before, whole.snapshot(), strict=True):
         np.testing.assert_array_equal(one, other)
     inner, held_out = noisy.take(np.flatnonzero(~part)), noisy.take(np.flatnonzero(part))
-    fits = [
-        fit(_model(noisy), inner, loss=Value(), optimizer="lbfgs", steps=steps, dtype="float64", validation=held_out)
-        .comparison.tensors[0]
-        .rmse
-        / noisy.y["f"].std()
-        for steps in (stop.steps, 300)
-    ]  # fmt: skip - one expression
-    assert stop.error == pytest.approx(errors[0], rel=0.02)
-    assert stop.error < errors[1]
+
+    def error(steps):
+        model, settings = _model(noisy), {"loss": Value(), "dtype": "float64", "validation": held_out}
+        result = fit(model, inner, optimizer="lbfgs", steps=steps, **settings)
+        return result.errors["f"]["rmse"] / noisy.y["f"].std()
+
+    assert stop.error == pytest.approx(error(stop.steps), rel=0.02)
+    assert stop.error < error(300)
 
 
 @pytest.mark.parametrize("ahead", [True, False])

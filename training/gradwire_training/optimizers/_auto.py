@@ -12,7 +12,7 @@ from typing_extensions import override
 from gradwire_training._data import shows_noise
 from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
-from gradwire_training._progress import Monitor
+from gradwire_training._progress import Monitor, percent
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._early_stop import choose_stop
 from gradwire_training.optimizers._lbfgs import Lbfgs
@@ -164,11 +164,6 @@ def _pick(objective: Objective) -> tuple[str, str]:
 
 def _size(objective: Objective) -> str:
     return f"{objective.weight_count:,} weights and {objective.label_count:,} labels"
-
-
-def percent(fraction: float) -> str:
-    """Format a fraction: ``1.2 %``."""
-    return f"{100 * fraction:.2g} %"
 
 
 def _work(objective: Objective) -> float:
