@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks._report import Measured, Report
 from gradwire_training import Sobolev, Value, fit, problems
-from gradwire_training.problems._basket import simulate
+from gradwire_training.problems._basket import MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def main(*, write: bool) -> None:
 
 
 def _basket(*, write: bool) -> None:
-    antithetic = replace(BASKET, simulate=partial(simulate, antithetic=True))
+    antithetic = replace(BASKET, simulate=partial(MARKET.simulate, antithetic=True))
     labels: dict[str, Callable[[int, int], Samples]] = {
         "one path": lambda count, seed: BASKET.samples(count, seed=seed),
         "two antithetic paths": lambda count, seed: antithetic.samples(count, seed=seed),

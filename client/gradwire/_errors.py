@@ -35,6 +35,15 @@ class GradwireError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __init__(self, *args: object) -> None:
+        # Parts of a message come from servers and files: a terminal must not obey them.
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+def printable(text: str) -> str:
+    """Replace control characters and terminal commands, which text from a server may carry."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
 
 class UsageError(GradwireError, ValueError):
     """The call cannot be carried out as it was made."""

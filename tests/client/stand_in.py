@@ -96,7 +96,8 @@ class StandIn:
 
     def metadata(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Answers GetModelMetadata, with the pseudo-signature that every SavedModel has."""
-        _, fake = self.choose(proto.MetadataRequest.FromString(data).model_spec, context)
+        spec = proto.MetadataRequest.FromString(data).model_spec
+        number, fake = self.choose(spec, context)
         found = proto.SignatureDefMap()
         found.signature_def["__saved_model_init_op"].outputs["init"].tensor_shape.unknown_rank = True
         for name, signature in fake.signatures(timeout=0).items():
@@ -107,6 +108,8 @@ class StandIn:
                     for size in spec.shape:
                         tensors[spec.name].tensor_shape.dim.add(size=-1 if size is None else size)
         answer = proto.MetadataResponse()
+        answer.model_spec.name = spec.name
+        answer.model_spec.version.value = number
         answer.metadata["signature_def"].value = found.SerializeToString()
         return answer.SerializeToString()
 

@@ -78,6 +78,19 @@ def test_both_have_the_same_methods():
             assert inspect.iscoroutinefunction(theirs[name]) or inspect.isasyncgenfunction(theirs[name])
 
 
+def test_a_pinned_model_keeps_its_version(stand_in: Any):
+    """When a new one comes, and under a label."""
+    newest = stand_in.models["versions"].pop(2)
+
+    async def go() -> None:
+        async with await aio.connect(stand_in.target, "versions") as log, await log.pinned() as pinned:
+            stand_in.models["versions"][2] = newest
+            assert (await log.value(1.5), await pinned.value(1.5)) == (2 * np.log(1.5), np.log(1.5))
+            assert await pinned.pinned() is pinned
+
+    asyncio.run(go())
+
+
 def test_whole_rows_and_metadata(stand_in: Any):
     """Raw calls, signatures, card and status."""
 

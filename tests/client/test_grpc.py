@@ -132,6 +132,14 @@ def test_nothing_listens(stand_in: Any, make_stand_in: Any):
         ("localhost:1", {"model": ""}, "name is empty"),
         ("localhost:1", {"version": 1, "label": "a"}, "version 1 and label 'a' are both given"),
         ("localhost:1", {"version": -1}, "version -1"),
+        ("localhost:1", {"version": "1"}, "version='1', expected a number, or None"),
+        ("localhost:1", {"label": 1}, "label=1, expected a label"),
+        ("localhost:1", {"tls": "c.pem"}, r"tls='c.pem', expected None, True, or gradwire.TLS\(…\) with files"),
+        ("localhost:1", {"tls": True, "token": 3}, "token=3, expected text, or a function"),
+        ("localhost:1", {"timeout": None}, "timeout=None, expected seconds"),
+        ("localhost:1", {"timeout": "3"}, "timeout='3', expected seconds"),
+        ("localhost:1", {"tls": gradwire.TLS(root_certificates="none.pem")}, "none.pem"),
+        ("localhost:1", {"tls": gradwire.TLS(root_certificates=3)}, "TLS file 3, expected a path"),  # pyright: ignore[reportArgumentType]
         ("localhost:1", {"tls": gradwire.TLS(root_certificates=Path("none.pem"))}, "none.pem"),
         ("localhost:1", {"tls": gradwire.TLS(private_key=Path("none.pem"))}, "expected both or neither"),
     ],
@@ -202,7 +210,7 @@ def test_answers_that_are_no_serving_answers(stand_in: Any):
     with gradwire.connect(stand_in.target, "log") as log:
         log.card  # noqa: B018 - asked for while the server still answers
         stand_in.write = lambda array, dtype, message: message.MergeFromString(b"\x08\x01\x2a\x03abc")
-        with pytest.raises(gradwire.ServerError, match="3 bytes of values"):
+        with pytest.raises(gradwire.ServerError, match=r"has the shape \(\), expected \(1, 1\)"):
             log.value(1.0)
 
 
@@ -322,7 +330,7 @@ def test_pieces_of_unlike_shape_are_refused(stand_in: Any, in_pieces: Callable[.
     log = in_pieces()
     log.card  # noqa: B018 - asked for while the server is right
     stand_in.write = lambda array, dtype, message: encode(array[1:], dtype, message)
-    with pytest.raises(gradwire.ServerError, match=r"\(99, 1\) for 100 rows, expected float64 \(100, 1\)"):
+    with pytest.raises(gradwire.ServerError, match=r"the shape \(99, 1\), expected \(100, 1\)"):
         log.value_and_grad(X)
 
 
@@ -336,6 +344,35 @@ def test_threads(stand_in: Any):
         for x, (f, df) in zip(points, pool.map(log.value_and_grad, points), strict=True):
             assert np.array_equal(f, np.log(x))
             assert np.array_equal(df, 1 / x)
+
+
+def test_a_pinned_model_keeps_its_version(stand_in: Any):
+    """A new version comes: the model gives it, the pinned one goes on with the old; when that is gone it says so."""
+    x = 1.5
+    versions = stand_in.models["versions"]
+    newest = versions.pop(2)
+    with gradwire.connect(stand_in.target, "versions") as log, log.pinned() as pinned:
+        assert pinned.pinned() is pinned
+        versions[2] = newest
+        assert (log.value(x), pinned.value(x)) == (2 * np.log(x), np.log(x))
+        with log.pinned() as newer:
+            assert newer.value(x) == 2 * np.log(x)
+        del versions[1]
+        with pytest.raises(gradwire.ModelNotFound, match=r"version 1 at .* a newer version may have replaced it"):
+            pinned.value(x)
+
+
+def test_an_error_comes_alone(stand_in: Any):
+    """No traceback of gRPC's stands above the sentence."""
+    stand_in.hook = lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "on fire")
+    with gradwire.connect(stand_in.target, "log") as log:
+        for x in (1.0, np.ones(2_000_000)):
+            with pytest.raises(gradwire.ServerError, match="on fire") as caught:
+                log.value(x)
+            assert caught.value.__context__ is None or caught.value.__suppress_context__
+    with pytest.raises(gradwire.ModelNotFound) as caught:
+        gradwire.connect(stand_in.target, "exp")
+    assert caught.value.__suppress_context__
 
 
 def test_pickles_as_its_address(stand_in: Any):

@@ -99,7 +99,12 @@ def test_export_says_that_the_hessian_is_left_out(monkeypatch, capsys, tmp_path,
     """In a line, with how to ask for it."""
     card = SimpleNamespace(signatures=signatures, checks={})
     exported = SimpleNamespace(card=card, left_out=left_out, path=tmp_path)
-    package = SimpleNamespace(DerivativeWarning=UserWarning, export=lambda *arguments, **options: exported)
+    package = SimpleNamespace(
+        DerivativeWarning=UserWarning,
+        Gate=SimpleNamespace,
+        GateRefused=KeyError,
+        export=lambda *arguments, **options: exported,
+    )
     monkeypatch.setattr(export, "import_heavy", lambda name: package)
     monkeypatch.setattr(export, "_show_checks", lambda checks: None)
     export.command(tmp_path, tmp_path, signatures=asked)

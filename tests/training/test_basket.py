@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradwire_training import fit, problems, repeat
-from gradwire_training.problems._basket import ASSETS, MARKET, STRIKE, VOLATILITY, simulate
+from gradwire_training.problems._basket import ASSETS, MARKET, MARKET_SEED, STRIKE, VOLATILITY, Market
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_simulated_labels_are_right_on_average(basket, antithetic):
     """At one point, the mean payoff and the mean of its derivatives are price and deltas, within four errors."""
     rows = 40_000
     x = {"spots": np.tile(np.linspace(0.9, 1.3, ASSETS), (rows, 1))}
-    y, dydx = simulate(x, np.random.default_rng(1), antithetic=antithetic)
+    y, dydx = MARKET.simulate(x, np.random.default_rng(1), antithetic=antithetic)
     for simulated, true in (
         (y["price"], basket.truth.f(x)["price"]),
         (dydx["price"]["spots"], basket.truth.df(x)["price"]["spots"]),
@@ -60,8 +60,8 @@ def test_derivatives_are_those_of_the_path(basket):
     """With the same random numbers, a payoff moves by its derivative times the move (but at the kink)."""
     x = basket.truth.points(500, spacing="random", seed=8)
     move = 1e-7 * np.random.default_rng(2).standard_normal(x["spots"].shape)
-    before, gradients = simulate(x, np.random.default_rng(5))
-    after, _ = simulate({"spots": x["spots"] + move}, np.random.default_rng(5))
+    before, gradients = MARKET.simulate(x, np.random.default_rng(5))
+    after, _ = MARKET.simulate({"spots": x["spots"] + move}, np.random.default_rng(5))
     expected = (gradients["price"]["spots"] * move).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(after["price"] - before["price"], expected, atol=1e-14)
 
@@ -90,3 +90,15 @@ def test_a_record_says_that_labels_were_simulated(basket, tmp_path):
     again = repeat(tmp_path / "basket")
     assert again.request.samples.provenance == samples.provenance
     assert again.loss == pytest.approx(result.loss, rel=1e-6)
+
+
+def test_a_market_of_twenty_assets_has_a_problem_of_its_own():
+    """Its deltas are differences of its prices, which follow from the basket alone; its box is the notebook's."""
+    problem = Market.drawn(MARKET_SEED, 20).problem("basket-20", "twenty")
+    x = problem.truth.points(5, spacing="random", seed=1)
+    step = 1e-6 * np.random.default_rng(2).standard_normal(20)
+    up, down = (problem.truth.f({"spots": x["spots"] + sign * step})["price"] for sign in (1, -1))
+    deltas = problem.truth.df(x)["price"]["spots"]
+    np.testing.assert_allclose((up - down).ravel() / 2, deltas @ step, rtol=1e-6, atol=1e-15)
+    assert problem.truth.domain["spots"] == (0.1854, 1.8146)
+    assert problem.samples(8).x["spots"].shape == (8, 20)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradwire._errors import printable
+
 LOG_WIDTH: Final = 160  # where there is no terminal, tables are not folded to 80 columns
 
 out = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
@@ -29,11 +31,6 @@ def note(text: str) -> None:
 def error_line(text: str) -> None:
     """Print the one line of an error, to standard error."""
     err.print(Text("gradwire: ", style="bold red").append_text(plain(text)), soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Replace control characters and terminal commands, which text from a server may carry."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def plain(text: object) -> Text:

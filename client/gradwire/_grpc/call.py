@@ -84,7 +84,7 @@ class ChunkedCall:
         Raises:
             ServerError: it is not a response, has another number of rows, or differs in form from an earlier chunk's.
         """
-        prediction = read_prediction(data)
+        prediction = read_prediction(data, self.call, None if self.call.rows is None else rows.size)
         if prediction.version is not None:
             self._versions.add(prediction.version)
         if self._is_whole(rows):

@@ -22,6 +22,7 @@ _METADATA: Final = (
 _GONE: Final = "UNAVAILABLE"
 _FULL: Final = "RESOURCE_EXHAUSTED"
 _RETRY_BUFFER: Final = 8 * 1024 * 1024  # bytes a call: gRPC's 256 KiB would leave out every large chunk
+_LARGEST_RESPONSE: Final = 512 * 1024 * 1024  # bytes, unpacked: far above a chunk, as estimates may be low
 KEEP_ALIVE: Final = 20.0  # seconds: servers put up with two pings in a row that carry no data, and gRPC sends no more
 _PING_TIMEOUT: Final = 0.5  # of the interval
 
@@ -57,7 +58,7 @@ def _options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
     if address.is_balanced:
         config["loadBalancingConfig"] = [{"round_robin": {}}]
     options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", -1),  # a response larger than estimated is better than none
+        ("grpc.max_receive_message_length", _LARGEST_RESPONSE),
         ("grpc.max_send_message_length", -1),  # a single row may be larger than the limit of a chunk
         ("grpc.max_reconnect_backoff_ms", 2_000),  # finds a restarted server so soon, not in gRPC's 2 minutes
         ("grpc.service_config", json.dumps(config)),

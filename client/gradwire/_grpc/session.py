@@ -104,7 +104,7 @@ class DirectCall:
             ServerError: it is not one.
         """
         self._limiter.on_response()
-        return read_prediction(data)
+        return read_prediction(data, self._call, self._call.rows)
 
     def on_failure(self, error: grpc.RpcError, scheduler: CallScheduler) -> None:
         """Hand the call over to a scheduler.

@@ -107,8 +107,9 @@ class RpcStatus(NamedTuple):
                 f"no answer of {address} within {timeout:g} s: give a longer timeout, or fewer rows at once"
             )
         if code is grpc.StatusCode.NOT_FOUND or _UNKNOWN_LABEL in details:
+            gone = "" if address.version is None else "a newer version may have replaced it; "
             return ModelNotFound(
-                f"{address}: {details}; check the name, version and label: `gradwire serve` prints those it serves"
+                f"{address}: {details}; {gone}check the name, version and label: `gradwire serve` prints those it serves"
             )
         if code is grpc.StatusCode.FAILED_PRECONDITION and _UNKNOWN_SIGNATURE in details:
             return SignatureNotFound(f"{address}: {details} A new version may have come: connect again")

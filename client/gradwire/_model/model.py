@@ -266,6 +266,18 @@ class Model:
         """
         return self._package.card
 
+    def pinned(self) -> Model:
+        """Return the model of the version that responds now, for many calls that belong together.
+
+        Without it, each call is of whichever version is newest then. The version is the model's own where it was given
+        one, and in process. It has a connection of its own, to be closed.
+
+        Raises:
+            ModelNotFound: at a later call, when the server has unloaded that version.
+        """
+        transport = self._transport.pinned(timeout=self._options.timeout)
+        return self if transport is self._transport else model_of(transport, self._options)
+
     def status(self) -> list[VersionStatus]:
         """Request the state of every version: ``(version, state, error)``, the newest first."""
         return self._transport.status(timeout=self._options.timeout)

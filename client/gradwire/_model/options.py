@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, final
+from numbers import Real
+from typing import Final, cast, final
 
 from gradwire._errors import UsageError
 from gradwire._model.cast import CASTINGS, DEFAULT_CASTING, Casting
@@ -34,10 +35,11 @@ class Options:
     memoize: int = 0
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise UsageError(f"timeout={self.timeout}, expected seconds, more than 0")
+        timeout, memoize = cast("tuple[object, object]", (self.timeout, self.memoize))
+        if not isinstance(timeout, Real) or not self.timeout > 0:
+            raise UsageError(f"timeout={self.timeout!r}, expected seconds, more than 0")
         for name, words in (("cast", CASTINGS), ("on_extrapolation", EXTRAPOLATIONS)):
             if getattr(self, name) not in words:
                 raise UsageError(f"{name}={getattr(self, name)!r}, expected one of {list(words)}")
-        if self.memoize < 0:
-            raise UsageError(f"memoize={self.memoize}, expected how many responses to cache, 0 for none")
+        if not isinstance(memoize, int) or self.memoize < 0:
+            raise UsageError(f"memoize={self.memoize!r}, expected how many responses to cache, 0 for none")

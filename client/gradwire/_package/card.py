@@ -126,7 +126,7 @@ class Card:
             fields["signatures"] = tuple(raw["signatures"])
             fields["aliases"] = aliases_of(raw.get("aliases", {}))
             return cls(**fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
 
 

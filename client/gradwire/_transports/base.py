@@ -73,6 +73,15 @@ class Transport(ABC):
             timeout: seconds.
         """
 
+    def pinned(self, *, timeout: float) -> Transport:
+        """Return a transport to the version that responds now, to be closed by itself; this one if there is but one.
+
+        Args:
+            timeout: seconds.
+        """
+        del timeout
+        return self
+
     @abstractmethod
     def close(self) -> None:
         """Release what it holds; a second time is harmless."""

@@ -32,6 +32,7 @@ from gradwire._wire import (
     metadata_request,
     read_metadata,
     read_status,
+    read_version,
     status_request,
 )
 
@@ -86,12 +87,14 @@ class GrpcTransport(Transport):
         try:
             data = self._block(session, session.predict, direct.request(), timeout)
         except grpc.RpcError as error:
-            [prediction] = self._run(session, timeout, (), failed=(direct, error))
-            return prediction
+            failure = error  # handled below, so that gRPC's traceback does not stand above the message
         except BaseException:
             direct.abandon()
             raise
-        return direct.on_response(data)
+        else:
+            return direct.on_response(data)
+        [prediction] = self._run(session, timeout, (), failed=(direct, failure))
+        return prediction
 
     @override
     def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Prediction]:
@@ -101,6 +104,14 @@ class GrpcTransport(Transport):
     def status(self, *, timeout: float) -> list[VersionStatus]:
         session = self._open()
         return read_status(self._send(session, session.status, status_request(self._address), timeout))
+
+    @override
+    def pinned(self, *, timeout: float) -> GrpcTransport:
+        if self._address.version is not None:
+            return self
+        session = self._open()
+        data = self._send(session, session.metadata, metadata_request(self._address), timeout)
+        return _restore(read_version(data, self._address), *self._settings)
 
     @override
     def close(self) -> None:
@@ -149,7 +160,7 @@ class GrpcTransport(Transport):
         try:
             return self._block(session, method, request, timeout)
         except grpc.RpcError as error:
-            raise session.translate(error, timeout) from error
+            raise session.translate(error, timeout) from None
 
     def _run(
         self,

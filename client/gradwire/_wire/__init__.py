@@ -8,6 +8,7 @@ from gradwire._wire.messages import (
     read_metadata,
     read_prediction,
     read_status,
+    read_version,
     status_request,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "read_metadata",
     "read_prediction",
     "read_status",
+    "read_version",
     "status_request",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Final, final
 
 from gradwire._errors import ServerUnreachable, UsageError
@@ -28,9 +30,9 @@ class TLS:
         certificate_chain: the client's own certificate, with the key.
     """
 
-    root_certificates: Path | None = None
-    private_key: Path | None = None
-    certificate_chain: Path | None = None
+    root_certificates: str | os.PathLike[str] | None = None
+    private_key: str | os.PathLike[str] | None = None
+    certificate_chain: str | os.PathLike[str] | None = None
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Read the files, in the order of the attributes.
@@ -43,11 +45,13 @@ class TLS:
         return _read(self.root_certificates), _read(self.private_key), _read(self.certificate_chain)
 
 
-def _read(path: Path | None) -> bytes | None:
+def _read(path: str | os.PathLike[str] | None) -> bytes | None:
     if path is None:
         return None
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
+    except TypeError as error:
+        raise UsageError(f"TLS file {path!r}, expected a path as text or Path") from error
     except OSError as error:
         raise UsageError(f"TLS file {path}: {error.strerror}; expected a readable file in PEM") from error
 
@@ -82,6 +86,7 @@ class Address:
     gzip: bool = False
 
     def __post_init__(self) -> None:
+        self._require_types()
         for target in (self.target,) if isinstance(self.target, str) else self.target:
             if not _is_host_port(target) and not (target is self.target and target.startswith(_SCHEMES)):
                 raise UsageError(
@@ -98,6 +103,19 @@ class Address:
             raise UsageError(f"version {self.version}, expected a number from 0 on")
         if self.token is not None and not self.tls:
             raise UsageError("a token would travel in plain text: give tls as well, such as tls=True")
+
+    def _require_types(self) -> None:
+        """Raise UsageError for arguments of another type, which would fail far from here."""
+        expected: dict[str, tuple[object, tuple[type, ...], str]] = {
+            "model": (self.model, (str,), "the model's name"),
+            "version": (self.version, (int, NoneType), "a number, or None"),
+            "label": (self.label, (str, NoneType), "a label, or None"),
+            "tls": (self.tls, (TLS, bool, NoneType), "None, True, or gradwire.TLS(…) with files"),
+            "token": (self.token, (str, NoneType), "text, or a function that returns it"),
+        }
+        for name, (value, kinds, what) in expected.items():
+            if not isinstance(value, kinds) and not (name == "token" and callable(value)):
+                raise UsageError(f"{name}={value!r}, expected {what}")
 
     @property
     def where(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from gradwire._errors import ServerError
-from gradwire._package import Signature, read_signatures
+from gradwire._errors import ServerError, printable
+from gradwire._package import Signature, TensorSpec, read_signatures
 from gradwire._wire import proto
 from gradwire._wire.address import Address
 from gradwire._wire.call import Call, Prediction, VersionStatus
@@ -36,15 +37,31 @@ def predict_request(address: Address, call: Call, rows: slice | None = None, ver
     return request.SerializeToString()
 
 
-def read_prediction(data: bytes) -> Prediction:
+def read_prediction(data: bytes, call: Call, rows: int | None) -> Prediction:
     """Read a PredictResponse; the arrays may be read-only.
 
+    Args:
+        data: the message.
+        call: what was requested; other outputs are not even read.
+        rows: how many of its rows were sent; None where it has none.
+
     Raises:
-        ServerError: it is not one, or holds a tensor whose values do not fit its shape.
+        ServerError: it is not one, or holds a tensor of another shape, or whose values do not fit its shape.
     """
     response = _parse(proto.PredictResponse, data)
-    outputs = {name: decode(tensor, name) for name, tensor in response.outputs.items()}
+    specs = call.signature.outputs
+    outputs = {
+        name: decode(response.outputs[name], name, _expected_shape(specs[name], rows))
+        for name in (specs if call.outputs is None else call.outputs)
+        if name in response.outputs
+    }
     return Prediction(outputs, response.model_spec.version.value)
+
+
+def _expected_shape(spec: TensorSpec, rows: int | None) -> tuple[int | None, ...] | None:
+    if spec.any_rank:
+        return None
+    return (rows, *spec.row_shape) if spec.is_batch_first else spec.shape
 
 
 def metadata_request(address: Address) -> bytes:
@@ -64,6 +81,18 @@ def read_metadata(data: bytes, address: Address) -> Mapping[str, Signature]:
     if proto.SIGNATURE_DEF not in response.metadata:
         raise ServerError(f"{address} returned no signatures, expected some", code="INTERNAL")
     return read_signatures(_parse(proto.SignatureDefMap, response.metadata[proto.SIGNATURE_DEF].value).signature_def)
+
+
+def read_version(data: bytes, address: Address) -> Address:
+    """Read which version's signatures these are, and return its address.
+
+    Raises:
+        ServerError: it does not say.
+    """
+    spec = _parse(proto.MetadataResponse, data).model_spec
+    if not spec.HasField("version"):
+        raise ServerError(f"{address} does not say which version it is: give one", code="INTERNAL")
+    return replace(address, version=int(spec.version.value), label=None)
 
 
 def status_request(address: Address) -> bytes:
@@ -104,4 +133,4 @@ def _parse(message: Any, data: bytes) -> Any:
 
 def _shown(status: Any) -> str:
     code = _CODES.get(status.error_code, str(status.error_code))
-    return f"{code}: {status.error_message}" if status.error_code else ""
+    return printable(f"{code}: {status.error_message}") if status.error_code else ""

@@ -2,7 +2,8 @@
 
 Sent: always ``tensor_content``, the raw bytes (strings: ``string_val``). Read: both encodings. The rules for values
 that do not fill the shape are Serving's own (tensorflow/core/framework/tensor.cc, ``FromProtoField``): fewer, and the
-last one repeats; none, and the tensor is zero. Whatever else does not fit the shape is refused: never a wrong number.
+last one repeats. With none TensorFlow takes zeros, which no server writes so: that is refused, as is whatever else does
+not fit the shape, never a wrong number.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _BFLOAT16_SHIFT: Final = 16  # a bfloat16 is the upper half of a float32
 _VALUE_FIELDS: Final = frozenset(dtype.field for dtype in BY_NAME.values())
 _VARINT_MORE: Final = 0x80  # set on every byte of a varint but the last
 _VARINT_BITS: Final = 7
+_LONGEST_VARINT: Final = 70  # bits: the ten bytes of a 64-bit integer
+_MOST_FILLED: Final = 2**24  # values that a few may stand for, where no shape is expected
 
 
 def encode(array: NDArray[Any], dtype: str, message: Any) -> None:
@@ -43,12 +46,14 @@ def encode(array: NDArray[Any], dtype: str, message: Any) -> None:
         message.tensor_content = raw.tobytes()
 
 
-def decode(message: Any, name: str) -> NDArray[Any]:
+def decode(message: Any, name: str, expected: tuple[int | None, ...] | None = None) -> NDArray[Any]:
     """Read a TensorProto.
 
     Args:
         message: the TensorProto.
         name: of the tensor, for messages.
+        expected: the shape that it is to have, with None for any size; None for any shape. Nothing is filled before it
+            is known to have it.
 
     Returns:
         The array, in the machine's byte order. It may be a read-only view.
@@ -64,11 +69,22 @@ def decode(message: Any, name: str) -> NDArray[Any]:
     shape = tuple(dim.size for dim in message.tensor_shape.dim)
     if any(size < 0 for size in shape):
         raise _fault(name, f"has the shape {shape}", "no negative size")
+    if expected is not None and not _fits(shape, expected):
+        raise _fault(name, f"has the shape {shape}", f"{expected}" + ", None being any size" * (None in expected))
     count = math.prod(shape)
+    is_open = expected is None or None in expected
+    if is_open and count > max(_MOST_FILLED, message.ByteSize()):  # a value takes a byte at least
+        raise _fault(name, f"has the shape {shape} in {message.ByteSize()} bytes", "values that fill it")
     values = _content(message, dtype, count, name) if message.tensor_content else _field(message, dtype, count, name)
     if dtype.name == BFLOAT16:
         values = (values.astype(np.uint32) << _BFLOAT16_SHIFT).view(np.float32)
     return values.astype(dtype.numpy, copy=False).reshape(shape)
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        size in (None, actual) for actual, size in zip(shape, expected, strict=True)
+    )
 
 
 def _fault(name: str, got: str, expected: str) -> ServerError:
@@ -100,7 +116,7 @@ def _strings(content: bytes, count: int, name: str) -> NDArray[Any]:
     while len(lengths) < count and at < len(content):
         length = shift = 0
         more = True
-        while more and at < len(content):
+        while more and at < len(content) and shift < _LONGEST_VARINT:
             length |= (content[at] & ~_VARINT_MORE) << shift
             more = bool(content[at] & _VARINT_MORE)
             shift, at = shift + _VARINT_BITS, at + 1
@@ -159,12 +175,11 @@ def _unpacked(message: Any, dtype: DType) -> NDArray[Any]:
 
 
 def _filled(message: Any, values: NDArray[Any], dtype: DType, count: int, name: str) -> NDArray[Any]:
-    """Fill the shape: the last value repeats, and no value at all means zeros."""
+    """Fill the shape: the last value repeats."""
     others = [field for field in sorted(_VALUE_FIELDS - {dtype.field}) if len(getattr(message, field))]
-    if len(values) > count or (not len(values) and others):
+    if not 0 < len(values) <= count:
         got = f"has {len(values)} values of {dtype.name}" + "".join(f" and some in {field}" for field in others)
         raise _fault(name, got, f"{count} for its shape")
-    last = values[-1] if len(values) else (b"" if dtype.name == STRING else 0)
-    out = np.full(count, last, dtype=dtype.raw)
+    out = np.full(count, values[-1], dtype=dtype.raw)
     out[: len(values)] = values
     return out

@@ -23,6 +23,7 @@ from gradwire._wire import (
     metadata_request,
     read_metadata,
     read_status,
+    read_version,
     status_request,
 )
 from gradwire.aio._runner import Runner
@@ -81,13 +82,15 @@ class GrpcTransport(Transport):
         try:
             data = await session.predict(direct.request(), timeout=timeout)
         except grpc.RpcError as error:
-            runner = Runner(session, timeout, None)
-            direct.on_failure(error, runner.scheduler)
-            return await _only(runner)
+            failure = error  # handled below, so that gRPC's traceback does not stand above the message
         except BaseException:
             direct.abandon()
             raise
-        return direct.on_response(data)
+        else:
+            return direct.on_response(data)
+        runner = Runner(session, timeout, None)
+        direct.on_failure(failure, runner.scheduler)
+        return await _only(runner)
 
     @override
     async def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Prediction]:
@@ -99,6 +102,14 @@ class GrpcTransport(Transport):
     async def status(self, *, timeout: float) -> list[VersionStatus]:
         session = self._open()
         return read_status(await self._send(session, session.status, status_request(self._address), timeout))
+
+    @override
+    async def pinned(self, *, timeout: float) -> GrpcTransport:
+        if self._address.version is not None:
+            return self
+        session = self._open()
+        data = await self._send(session, session.metadata, metadata_request(self._address), timeout)
+        return _restore(read_version(data, self._address), *self._settings)
 
     @override
     async def close(self) -> None:
@@ -126,7 +137,7 @@ class GrpcTransport(Transport):
         try:
             return await method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise session.translate(error, timeout) from error
+            raise session.translate(error, timeout) from None
 
 
 async def _only(runner: Runner) -> Prediction:

@@ -153,6 +153,11 @@ class Model:
         """What the package states about itself; see ``gradwire.Model.card``."""
         return self._package.card
 
+    async def pinned(self) -> Model:
+        """Return the model of the version that responds now; see ``gradwire.Model.pinned``."""
+        transport = await self._transport.pinned(timeout=self._options.timeout)
+        return self if transport is self._transport else await Model.open(transport, self._options)
+
     async def status(self) -> list[VersionStatus]:
         """Request the state of every version; see ``gradwire.Model.status``."""
         return await self._transport.status(timeout=self._options.timeout)

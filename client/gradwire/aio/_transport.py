@@ -42,6 +42,11 @@ class Transport(ABC):
     async def status(self, *, timeout: float) -> list[VersionStatus]:
         """Request the state of every version of the model, the newest first; ``timeout`` in seconds."""
 
+    async def pinned(self, *, timeout: float) -> Transport:
+        """Return a transport to the version that responds now; see ``gradwire.Transport.pinned``."""
+        del timeout
+        return self
+
     @abstractmethod
     async def close(self) -> None:
         """Release what it holds; a second time is harmless."""

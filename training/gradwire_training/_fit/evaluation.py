@@ -19,6 +19,11 @@ from gradwire_training._fit.request import Request
 from gradwire_training._models import IoBinding
 from gradwire_training._objective import FittedRows
 
+# A tensor is overfitted where it misses by so much, as a fraction of the labels' spread, and by so many times more than
+# on the rows that were fitted. Noise alone makes the latter some 1.5.
+WORTH_A_WARNING: Final = 0.01
+PARTED: Final = 2.0
+MOST_TIMES: Final = 1_000
 POINTS: Final = 1_000  # of the domain: the targets are stated on as many
 FITTED_POINTS: Final = 10_000  # of the fitted rows, at random where there are more: enough for an rmse to a percent
 FITTED_STREAM: Final = 6  # of random numbers, apart from those behind points, weights and splits
@@ -121,6 +126,14 @@ class TensorComparison:
         spread = 0.0 if rmse is None else float(np.std(self.labelled()[1]))
         return rmse / spread if rmse is not None and spread > 0 else None
 
+    @property
+    def is_overfitted(self) -> bool:
+        """Whether the error on other rows is far above that on the fitted ones, and not small."""
+        rmse, relative, training = self.rmse, self.relative, self.training_rmse
+        if rmse is None or relative is None or training is None:
+            return False
+        return relative > WORTH_A_WARNING and rmse > PARTED * training
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -173,6 +186,31 @@ class Comparison:
         derivatives = [tensor for tensor in self.tensors if tensor.kind != "value"]
         return all(tensor.labels in ("not fitted", "never labelled") for tensor in (*derivatives, *self.unmeasured))
 
+    @property
+    def where(self) -> str:
+        """What the errors are measured on, in a word or two."""
+        return {"truth": "the truth", "held-out rows": "held-out rows", "fitted rows": "the fitted rows"}[
+            self.reference
+        ]
+
+    @property
+    def largest_relative(self) -> float:
+        """The largest rmse of a fitted tensor on rows that were not fitted, as a fraction of spread; 0 without any."""
+        if self.reference == "fitted rows":
+            return 0.0
+        return max((tensor.relative or 0.0 for tensor in self.tensors if tensor.labels == "fitted"), default=0.0)
+
+    def warnings(self, *, remedies: str) -> tuple[str, ...]:
+        """Return a line on overfitting, with what helps; none where there is none."""
+        overfitted = [tensor for tensor in self.by_alias().tensors if tensor.is_overfitted]
+        if not overfitted:
+            return ()
+        worst = max(overfitted, key=lambda tensor: tensor.relative or 0.0)
+        others = f" (and {len(overfitted) - 1} more)" if len(overfitted) > 1 else ""
+        ratio = (worst.rmse or 0.0) / max(worst.training_rmse or 0.0, np.finfo(float).tiny)
+        error = f"{100 * (worst.relative or 0.0):.2g} % of its spread, {_times(ratio)} as much as the fitted rows"
+        return (f"overfitted: {worst.name}{others} misses {self.where} by {error}; {remedies}",)
+
     def errors(self) -> dict[str, Any]:
         """Return the errors by tensor, named as in a package, and what they were measured against.
 
@@ -182,6 +220,10 @@ class Comparison:
         unmeasured = {tensor.name: _entry(None, None, tensor) for tensor in self.unmeasured}
         about = {"points": self.points, "against": self.against, "second_derivatives": "never labelled"}
         return {**measured, **unmeasured, **about}
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g} times" if ratio < MOST_TIMES else "many times"  # of a fit that meets its labels exactly
 
 
 def _renamed(tensor: Compared, name: str, factor: float) -> Compared:

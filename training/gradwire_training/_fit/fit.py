@@ -15,7 +15,7 @@ from gradwire._errors import UsageError
 from gradwire_export import right_gradients
 from gradwire_training import optimizers
 from gradwire_training._data import Samples, Stream
-from gradwire_training._fit.evaluation import compare
+from gradwire_training._fit.evaluation import Comparison, compare
 from gradwire_training._fit.request import Request, run_fingerprint
 from gradwire_training._fit.result import Result
 from gradwire_training._fit.start import Start
@@ -31,10 +31,11 @@ from gradwire_training._models import (
 )
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Checkpoint, Monitor
-from gradwire_training.optimizers import Optimizer
+from gradwire_training.optimizers import Auto, Optimizer
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
+FAR_OFF: Final = 0.1  # of the spread: a fit that misses by more is not done, whatever its loss
 FINISHED: Final = ("completed", "diverged")  # nothing is gained by resuming; other fits keep their checkpoint
 
 
@@ -122,15 +123,16 @@ def fit(
     if file is not None and monitor.status in FINISHED:
         file.remove()
     fitted = trained if request.precision == dtype else with_dtype(trained, dtype)
+    comparison = compare(fitted, binding, request)
     reduction = reduction_of(model, request.samples, [tensor.name for tensor in binding.inputs])
     return Result(
         status=monitor.status,
-        message=_message(monitor, request, final_loss),
+        message=_message(monitor, request, final_loss) + _caveat(monitor, comparison),
         steps=monitor.step,
         seconds=taken,
         loss=final_loss,
         history=monitor.history(),
-        comparison=compare(fitted, binding, request),
+        comparison=comparison,
         model=fitted,
         request=request,
         binding=binding,
@@ -144,6 +146,7 @@ def fit(
             *replaced_policies(model, dtype),
             *objective.notes,
             *([] if reduction is None else [str(reduction)]),
+            *comparison.warnings(remedies=_remedies(request)),
         ),
         reduction=reduction,
     )
@@ -211,3 +214,21 @@ def _message(monitor: Monitor, request: Request, loss: float) -> str:
             return f"diverged {done}: the loss is not finite any more; {best}; try a smaller learning rate"
         case "diverged":
             return f"diverged {done}: not even the initial weights give a finite loss; look at the samples' scale"
+
+
+def _caveat(monitor: Monitor, comparison: Comparison) -> str:
+    """Return what a completed fit must not hide: that it is far off where it was not fitted."""
+    if monitor.status != "completed" or comparison.largest_relative < FAR_OFF:
+        return ""
+    verb = "is" if comparison.is_truth else "are"
+    return f"; {comparison.where} {verb} missed by up to {100 * comparison.largest_relative:.2g} % of the spread"
+
+
+def _remedies(request: Request) -> str:
+    """Return what would help against overfitting."""
+    ways = ["more rows", "a smaller network"]
+    if not request.samples.derivative_labels:
+        ways.insert(1, "slopes beside the values")
+    if request.optimizer.name != Auto.name:
+        ways.append("the optimizer auto, which chooses by rows held out")
+    return f"what helps: {', '.join(ways[:-1])}, or {ways[-1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Final, TypeAlias, final
@@ -92,7 +93,7 @@ class Objective:
     @property
     def label_count(self) -> int:
         """How many labels are fitted."""
-        return sum(labels.count for labels in self.data.labels)
+        return int(sum(labels.count for labels in self.data.labels))
 
     @property
     def x(self) -> Table:
@@ -111,6 +112,27 @@ class Objective:
     def count(self) -> int:
         """Number of rows of samples: those before the pins."""
         return int(next(iter(self.data.x.values())).shape[0]) - self.anchors
+
+    @property
+    def variation(self) -> float:
+        """The loss of a model that predicts the mean of every label."""
+        total = 0.0
+        for term, labels in zip(self.terms, self.data.labels, strict=True):
+            target = np.where(labels.present.numpy(), labels.target.numpy(), np.nan).reshape(-1, term.factor.size)
+            present = np.isfinite(target)
+            mean = np.nansum(target, axis=0) / np.maximum(present.sum(axis=0), 1)
+            total += float(np.nansum((term.factor.ravel() * (target - mean)) ** 2))
+        return total
+
+    def take(self, rows: NDArray[np.int64], *, anchors: bool) -> Objective:
+        """Return the objective of some rows, with or without the anchors; factors and variables are this one's.
+
+        Losses of parts add up to that of the whole, but for what the model's layers add.
+        """
+        part = copy.copy(self)
+        part.anchors = self.anchors if anchors else 0
+        part.data = self.data.take(np.concatenate([rows, self.count + np.arange(part.anchors)]))
+        return part
 
     def data_of(self, samples: Samples) -> Data:
         """Return other samples of the same function, such as the next part of a file, with the pins behind them."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,9 @@ class Progress:
 Callback: TypeAlias = Callable[[Progress], "bool | None"]  # True stops the fit
 
 
+CONSULT_SECONDS: Final = 0.25  # about how often callbacks run while nothing is fitted
+
+
 @final
 class Monitor:
     """The progress of one fit: optimisers report to it, and it tells them whether to go on."""
@@ -52,6 +56,7 @@ class Monitor:
         self.status: Status = "completed"
         self.time_was_up = False  # at the last report
         self.selection_reason = ""  # what auto picked and why; empty where the caller chose the optimiser
+        self.ridge: float | None = None  # that auto chose by held-out rows
         self._limit = math.inf if seconds is None else seconds
         self.step = 0
         self.xla = True
@@ -62,6 +67,7 @@ class Monitor:
         self._best: tuple[float, Weights] | None = None
         self._checkpoint: Checkpoint | None = None
         self._resumed: Arrays = {}
+        self._consulted = time.perf_counter()
 
     def use_checkpoint(self, checkpoint: Checkpoint, *, resume: bool) -> None:
         """Write checkpoints from now on; resume from the file if it exists and ``resume`` is set."""
@@ -121,19 +127,28 @@ class Monitor:
         if not np.isfinite(losses).all():
             self.status = "diverged"
             return False
+        self._call(float(losses[-1]), float(maes[-1]), optimizer)
+        self.time_was_up = self.time_is_up
+        return self.status == "completed" and not self.time_was_up
+
+    def goes_on(self, loss: float, mae: float, optimizer: str, *, share: float) -> bool:
+        """Tell the callbacks of a step that is no part of the fit, if they have heard nothing for a while.
+
+        Optimisers call it while they choose how to fit. It returns whether to go on with that: no callback stops the
+        fit, and less than a ``share`` of its seconds has passed.
+        """
+        if time.perf_counter() - self._consulted > CONSULT_SECONDS:
+            self._consulted = time.perf_counter()
+            self._call(loss, mae, optimizer)
+        return self.status == "completed" and self.seconds < share * self._limit
+
+    def _call(self, loss: float, mae: float, optimizer: str) -> None:
         progress = Progress(
-            step=self.step,
-            steps=self._steps,
-            loss=float(losses[-1]),
-            mae=float(maes[-1]),
-            seconds=self.seconds,
-            optimizer=optimizer,
+            step=self.step, steps=self._steps, loss=loss, mae=mae, seconds=self.seconds, optimizer=optimizer
         )
         responses = [callback(progress) for callback in self._callbacks]
         if any(response is True for response in responses):
             self.status = "stopped"
-        self.time_was_up = self.time_is_up
-        return self.status == "completed" and not self.time_was_up
 
     def history(self) -> dict[str, NDArray[Any]]:
         """Return ``step`` (from 1), ``loss``, ``mae`` and ``optimizer`` of every step."""
@@ -164,6 +179,7 @@ class Monitor:
             "optimizers": names,
             "seconds": np.array(self.seconds),
             "xla": np.array(self.xla),
+            "choice": np.array(json.dumps([self.selection_reason, self.ridge])),
             "best": np.array(np.nan if self._best is None else self._best[0]),
             **best,
         }
@@ -175,6 +191,8 @@ class Monitor:
         self._history = list(zip(*parts, state["optimizers"].tolist(), strict=True))
         self.step = len(state["loss"])
         self.xla = bool(state["xla"])
+        if "choice" in state:  # files of older versions have none
+            self.selection_reason, self.ridge = json.loads(str(state["choice"]))
         self._began = time.perf_counter() - float(state["seconds"])
         weights = [state[f"best:{i}"] for i in range(sum(name.startswith("best:") for name in state))]
         self._best = (float(state["best"]), weights) if weights else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
@@ -16,6 +17,7 @@ from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
+from gradwire_training.optimizers._ridges import Choice, choose_ridge
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
 MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least
@@ -24,6 +26,12 @@ FEWEST_STEPS: Final = 500  # of lm: enough to come near, whatever they take
 MOST_LABELS: Final = 100_000  # of lbfgs, which evaluates all of them in every step
 # Of the steps: more of Adam gained nothing, since L-BFGS overtakes it within 100 steps.
 ADAM_FRACTION: Final = 2 / 7
+# Of a step along a path of ridges, and of all steps along the path that chooses one: some twenty seconds.
+MOST_PATH_WORK: Final = 2e10
+CHOICE_WORK: Final = 5e11
+MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
+KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
+FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
 
 
 @final
@@ -61,7 +69,15 @@ class Auto(Optimizer):
     @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
         picked, reason = _pick(objective)
-        monitor.selection_reason = f"{picked}: {reason}"
+        if all(monitor.resumed(optimizer.name) is None for optimizer in (Lm, Adam, Lbfgs)):
+            monitor.selection_reason = f"{picked}: {reason}"
+            if steps >= FEWEST_CHOSEN and _may_follow(objective):
+                _choose(objective, monitor)
+        if monitor.status != "completed":
+            return
+        if monitor.ridge is not None:
+            Lm(ridge=monitor.ridge).minimize(objective, monitor, steps=steps)
+            return
         match picked:
             case Lm.name:
                 Lm().minimize(objective, monitor, steps=steps)
@@ -75,10 +91,44 @@ class Auto(Optimizer):
                     Lbfgs().minimize(objective, monitor, steps=steps - first)
 
 
+def _choose(objective: Objective, monitor: Monitor) -> None:
+    """Choose a ridge by rows held out, and say why; where it gains nothing, leave the choice by size."""
+    objective.hold(resumed=False)
+    most = int(min(CHOICE_WORK / _work(objective), MOST_CHOICE_STEPS))
+    choice = choose_ridge(objective, monitor, damping=Lm().damping, steps=most)
+    if choice is None:
+        return
+    if choice.ridge is None:
+        monitor.selection_reason += (
+            f"; no noise is seen: none of {choice.tried} ridges helps, and fits without one predict {choice.rows} to "
+            f"{percent(choice.error)} of the labels' spread"
+        )
+        return
+    monitor.ridge = choice.ridge
+    monitor.selection_reason = (
+        f"{Lm.name} with a ridge of {choice.ridge:.2g}: of {choice.tried} ridges it predicts {choice.rows} best, to "
+        f"{percent(choice.error)} of the labels' spread, and meets the fitted ones to {percent(choice.fitted)}"
+        f"{_noise(choice)}; {_size(objective)}"
+    )
+
+
+def _noise(choice: Choice) -> str:
+    """Say how large the labels' noise is, where the errors tell: below that on rows held out, above the other."""
+    if choice.error > KNOWN * choice.fitted:
+        return ""
+    return f", so that their noise is some {percent(math.sqrt(choice.error * choice.fitted))}"
+
+
+def _may_follow(objective: Objective) -> bool:
+    """Return whether a path of ridges can be followed, and in a minute."""
+    is_small = objective.weight_count <= MOST_WEIGHTS and _work(objective) <= MOST_PATH_WORK
+    in_memory = objective.rows == objective.count
+    return is_small and in_memory and objective.features.why_not(Lm.honours) is None
+
+
 def _pick(objective: Objective) -> tuple[str, str]:
     """Return the chosen optimiser, or the two, and the reason."""
-    weights, labels = objective.weight_count, objective.label_count
-    size = f"{weights:,} weights and {labels:,} labels"
+    weights, labels, size = objective.weight_count, objective.label_count, _size(objective)
     if objective.rows > objective.count:
         return Adam.name, f"{objective.rows:,} rows are read in parts"
     if (why_not := objective.features.why_not(Lbfgs.honours)) is not None:
@@ -92,6 +142,15 @@ def _pick(objective: Objective) -> tuple[str, str]:
     if shows_noise(objective.x, objective.known):
         return Adam.name, f"{size}, too many for {Lm.name}; points with several labels show noise"
     return both, f"{size}, too many for {Lm.name}"
+
+
+def _size(objective: Objective) -> str:
+    return f"{objective.weight_count:,} weights and {objective.label_count:,} labels"
+
+
+def percent(fraction: float) -> str:
+    """Format a fraction: ``1.2 %``."""
+    return f"{100 * fraction:.2g} %"
 
 
 def _work(objective: Objective) -> float:

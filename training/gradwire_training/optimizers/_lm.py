@@ -6,24 +6,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
 from gradwire_training._jacobian import Residuals, residuals_of
 from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
-from gradwire_training.optimizers._damped import Damped, damped_at
+from gradwire_training.optimizers._descent import Descent, few_threads
 from gradwire_training.optimizers._evidence import Ridge
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._reporting import Reporter
+from gradwire_training.optimizers._ridges import Path
 
-SHRINK: Final = 1 / 3  # of the damping, at most, in a step that went as predicted
-MOST_DAMPING: Final = 1e16  # of the first one: no step is so short that rounding leaves anything to gain
 SETTLED: Final = 1e-30  # of the first loss: its root is rounding
-# Multiplications in a step from which on BLAS may use every core: below, its threads spin more than they work, and on
-# a machine that is busy otherwise a fit of 4 s took 39 s.
-THREADED: Final = 1e8
 
 
 @final
@@ -39,8 +34,8 @@ class Lm(Optimizer):
     rho, what the loss fell by over what was predicted (Nielsen's rule: Madsen, Nielsen and Tingleff, Methods for
     Non-Linear Least Squares Problems, 2004, algorithm 3.16): after a step that gains,
     mu <- mu max(1/3, 1 - (2 rho - 1)^3) and nu <- 2; else the step is not taken, mu <- mu nu and nu <- 2 nu. The ridge
-    lambda is estimated from the data (``_evidence.py``), against noise. The history's loss of a step is the one after
-    it.
+    lambda is estimated from the data (``_evidence.py``), against noise; or, where ``ridge`` is given, it falls from
+    strong to that one (``_ridges.py``), and the fit ends there. The history's loss of a step is the one after it.
 
     It runs outside XLA, in which it took 1.7 times as long at 19 points and 8 times at 200.
 
@@ -49,6 +44,7 @@ class Lm(Optimizer):
         patience: steps over which the loss has to fall by ``gain``, for the fit to go on.
         gain: fraction of the loss: default 0.2%; exact labels still give 20% in 100 steps when it is 1e-16.
         evidence: whether the ridge is estimated; without it, it is zero.
+        ridge: the last one of a path of ridges; None, the default, for none. ``auto`` finds one by rows held out.
     """
 
     name: ClassVar[str] = "lm"
@@ -59,96 +55,72 @@ class Lm(Optimizer):
     patience: int = 100
     gain: float = 0.002
     evidence: bool = True
+    ridge: float | None = None
 
     @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
         objective.hold(resumed=monitor.resumed(self.name) is not None)
         residuals = residuals_of(objective)
-        cost = residuals.count * residuals.weights * min(residuals.count, residuals.weights)
-        with (
-            threadpool_limits(limits=None if cost > THREADED else 1, user_api="blas"),
-            np.errstate(over="ignore", invalid="ignore"),  # steps to where numbers overflow are not taken
-        ):
-            _Descent(self, objective, residuals, monitor).run(steps)
+        # Steps to where numbers overflow are not taken.
+        with few_threads(residuals), np.errstate(over="ignore", invalid="ignore"):
+            _Fit(self, objective, residuals, monitor).run(steps)
 
 
 @final
-class _Descent:
-    """One fit: the point, the damping, and the ridge."""
+class _Fit:
+    """One fit: the descent, and the ridge."""
 
     def __init__(self, settings: Lm, objective: Objective, residuals: Residuals, monitor: Monitor) -> None:
         self._settings = settings
         self._residuals = residuals
         self._reporter = Reporter(objective, monitor, settings.name, self._state)
-        self._point = self._reporter.start()
-        errors, self._mae = residuals.at(self._point)
-        self._loss = float(errors @ errors)
-        self._first = self._loss
-        self._equations: Damped = damped_at(residuals, self._point)
-        mean = float(np.trace(self._equations.gram)) / residuals.count
-        self._unit = mean if mean > 0 else 1.0
-        self._mu, self._nu = settings.damping * self._unit, 2.0
+        self._descent = Descent(residuals, self._reporter.start(), damping=settings.damping)
         self._ridge = Ridge()
+        self._path = (
+            None if settings.ridge is None else Path(self._descent, variation=objective.variation, last=settings.ridge)
+        )
         self._past: list[float] = []
         if (resumed := self._reporter.resumed) is not None:  # the model has its weights already
-            self._mu, self._nu = float(resumed["mu"]), float(resumed["nu"])
-            self._unit, self._first = float(resumed["unit"]), float(resumed["first"])
+            self._descent.resume(resumed)
             self._ridge = Ridge(float(resumed["ridge"]), int(resumed["due"]), float(resumed["seen"]))
             self._past = resumed["past"].tolist()
+            if self._path is not None:
+                self._path.ridge, self._path.taken = float(resumed["at"]), int(resumed["taken"])
 
     def run(self, steps: int) -> None:
         """Take steps until there is nothing left to gain, or to do."""
-        while self._reporter.done < steps and self._is_worth_it():
-            self._step()
-            self._past = [*self._past[-self._settings.patience :], self._loss]
-            if not self._reporter.step(self._point, self._loss, self._mae, xla=self._residuals.xla):
+        goes_on = True
+        while goes_on and self._reporter.done < steps and self._is_worth_it():
+            goes_on = self._step() if self._path is None else not self._path.step() or self._path.weaken()
+            self._past = [*self._past[-self._settings.patience :], self._descent.loss]
+            if not self._reporter.step(
+                self._descent.point, self._descent.loss, self._descent.mae, xla=self._residuals.xla
+            ):
                 return
-        self._reporter.finish(self._point, xla=self._residuals.xla)
+        self._reporter.finish(self._descent.point, xla=self._residuals.xla)
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
         """Try one step, and take it if it gains."""
         if self._settings.evidence:
             self._ridge = self._ridge.estimated(
                 self._reporter.done,
-                self._equations,
-                self._loss,
-                first=self._first,
-                size=float(self._point @ self._point),
+                self._descent.equations,
+                self._descent.loss,
+                first=self._descent.first,
+                size=self._descent.size,
                 residuals=self._residuals.count,
             )
-        step = self._equations.step(self._ridge.value, self._mu)
-        if step is None:
-            self._reject()
-            return
-        point = self._point + step
-        errors, mae = self._residuals.at(point)
-        loss = float(errors @ errors)
-        ridge = self._ridge.value
-        gained = self._total() - loss - ridge * float(point @ point)
-        predicted = self._equations.predicted(step, ridge)
-        if not (gained > 0 and predicted > 0):
-            self._reject()
-            return
-        self._point, self._loss, self._mae = point, loss, mae
-        self._equations = damped_at(self._residuals, point)
-        self._mu *= max(SHRINK, 1 - (2 * gained / predicted - 1) ** 3)
-        self._nu = 2.0
-
-    def _reject(self) -> None:
-        self._mu *= self._nu
-        self._nu *= 2
-
-    def _total(self) -> float:
-        return self._loss + self._ridge.value * float(self._point @ self._point)
+        self._descent.step(self._ridge.value)
+        return True
 
     def _is_worth_it(self) -> bool:
-        if self._mu > MOST_DAMPING * self._unit or self._loss <= SETTLED * self._first:
+        if self._descent.is_stuck or self._descent.loss <= SETTLED * self._descent.first:
             return False
-        if len(self._past) <= self._settings.patience:
+        if self._path is not None or len(self._past) <= self._settings.patience:
             return True
         return abs(self._past[0] - self._past[-1]) > self._settings.gain * self._past[-1]
 
     def _state(self) -> dict[str, Any]:
-        damping = {"mu": self._mu, "nu": self._nu, "unit": self._unit, "first": self._first}
         ridge = {"ridge": self._ridge.value, "due": self._ridge.due, "seen": self._ridge.seen}
-        return {**damping, **ridge, "past": self._past}
+        path = {} if self._path is None else {"at": self._path.ridge, "taken": self._path.taken}
+        return {**self._descent.state(), **ridge, **path, "past": self._past}

@@ -41,7 +41,7 @@ def command(
     if not seconds > 0:
         raise UsageError(f"--seconds {seconds}, expected more than 0")
     sizes = [(count, width) for count in read_counts("rows", rows) for width in read_counts("in-flight", in_flight)]
-    with open_model(target, name) as model:
+    with open_model(target, name, pinned=True) as model:
         query = resolve_query(model, compute)
         points = draw_points(model, query, max(count for count, _ in sizes), seed)
         results = [

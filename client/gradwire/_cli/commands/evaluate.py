@@ -56,7 +56,7 @@ def command(
     """
     target, name, rows = _parts(words)
     with ExitStack() as stack:
-        model = stack.enter_context(open_model(target, name, timeout=timeout))
+        model = stack.enter_context(open_model(target, name, timeout=timeout, pinned=True))
         other = None if baseline is None else stack.enter_context(open_model(baseline, None))
         report = stack.enter_context(progress("rows"))
         evaluation = evaluate(

@@ -54,7 +54,7 @@ def command(
         raise UsageError(f"--to {to}: expected a name that ends in {', '.join(SUFFIXES)}")
     if to is not None and not to.parent.is_dir():
         raise UsageError(f"--to {to}: there is no directory {to.parent}; make it first")
-    with open_model(target, name, timeout=timeout) as model:
+    with open_model(target, name, timeout=timeout, pinned=True) as model:
         labels = read_names("along", along) or list(coordinates(model.card))[:FIRST]
         computed = slices(model, labels, points=points, domain=read_domain(domain), at=_fixed_points(model, at or []))
         title = model.card.name

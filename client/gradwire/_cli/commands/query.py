@@ -76,7 +76,7 @@ def command(
     if watch is not None:
         _check_watch(watch, target, tables)
     form = format or (Format.CSV if tables else Format.TABLE)
-    with _closed_pipe(), open_model(target, name, timeout=timeout) as model:
+    with _closed_pipe(), open_model(target, name, timeout=timeout, pinned=bool(tables)) as model:
         if watch is not None:
             watch_query(
                 model, lambda: _call(model, resolve_query(model, compute, signature), points, decimal), form, watch

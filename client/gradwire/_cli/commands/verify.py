@@ -53,7 +53,7 @@ def command(
 
     Example: [bold]gradwire verify models/price --rows book.parquet --points 256[/bold]
     """
-    with open_model(target, name) as model:
+    with open_model(target, name, pinned=True) as model:
         card = model.card
         columns = None if rows is None else _read_rows(rows, model, decimal)
         verification = verify(model, domain=read_domain(domain) or None, points=points, seed=seed, rows=columns)

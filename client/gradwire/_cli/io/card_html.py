@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any, Final
 
-from gradwire._cli.console import printable
 from gradwire._cli.io.card_view import CardView, verdict, worst
+from gradwire._errors import printable
 from gradwire._extras import import_extra
 from gradwire._package import Card
 from gradwire._verify import Check

@@ -74,7 +74,7 @@ class CardView:
             ),
             errors=error_table(card),
             checks=read_checks(card.checks),
-            gate=gate_table(card.checks.get("gate")),
+            gate=gate_table(_dict(card.checks).get("gate")),
             details=tuple(TextTable(title, (title, ""), tuple(_flat(_dict(part)))) for title, part in details if part),
             reference=_reference(_dict(card.reference)),
             signatures=", ".join(card.signatures),

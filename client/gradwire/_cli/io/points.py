@@ -21,13 +21,14 @@ BOUNDS: Final = 2
 BLOCK: Final = 16_384  # rows of a table read at once: a tenth of a second of CSV, about a megabyte
 
 
-def open_model(target: str, name: str | None, *, timeout: float | None = None) -> Model:
+def open_model(target: str, name: str | None, *, timeout: float | None = None, pinned: bool = False) -> Model:
     """Open a model by its address and name, or by the directory of its package.
 
     Args:
         target: ``localhost:8500``, or ``models/log``.
         name: the model's name at an address; None for a directory.
         timeout: seconds for a remote operation; None for the default.
+        pinned: whether all calls go to the version that a server has now.
 
     Raises:
         UsageError: an address without a name, or a directory with one.
@@ -39,7 +40,11 @@ def open_model(target: str, name: str | None, *, timeout: float | None = None) -
         return load(target)
     if name is None:
         raise UsageError(f"{target} is not a directory; for an address name the model too: {target} NAME")
-    return connect(target, name) if timeout is None else connect(target, name, timeout=timeout)
+    model = connect(target, name) if timeout is None else connect(target, name, timeout=timeout)
+    if not pinned:
+        return model
+    with model:
+        return model.pinned()
 
 
 def read_points(

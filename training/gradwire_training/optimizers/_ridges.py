@@ -1,0 +1,215 @@
+"""How strong a ridge should be: as strong as the one with which rows that were held out are predicted best.
+
+A fit that begins with a strong ridge and weakens it step by step passes from too smooth to too rough, each ridge
+starting where the one before ended (a path: Friedman, Hastie and Tibshirani, J. Stat. Softw. 33, 2010). On the way the
+rows that were held out (of few rows: those of every fold in turn, Stone, J. R. Stat. Soc. B 36, 1974) tell which ridge
+predicts them best; the fit to all rows then takes the same path as far as that ridge. Few steps are taken at a ridge,
+so that a path is an early stop as well: on it, noise has not been fitted yet when the signal has.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradwire_training._data import number_points
+from gradwire_training._jacobian import Residuals, residuals_of
+from gradwire_training._models import array_of
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
+from gradwire_training.optimizers._descent import Descent, few_threads
+
+Array: TypeAlias = "NDArray[np.float64]"
+
+# Of the labels' variation over |p|^2 at the start: a stronger ridge draws all weights to zero, from where no weaker one
+# brings them back.
+FIRST: Final = 0.01
+FALL: Final = 1 / 3  # from one ridge to the next
+STEPS: Final = 10  # at one ridge, at most
+SMALL: Final = 0.01  # fraction of |r|^2 + ridge |p|^2: a step that gains less is the last at its ridge
+LAST: Final = 1e-18  # of the first ridge: rounding
+PATIENCE: Final = 14  # ridges after the best one; exact labels may be predicted worse for a few, and better again
+FOLDS: Final = 5
+FEWEST: Final = 15  # points: of fewer, a fold has one or two
+HELD_OUT: Final = 5  # a fifth of the points
+EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
+FEW: Final = 100  # points: of more, one part in five tells enough
+TINY: Final = 1e-300
+SHARE: Final = 0.4  # of the seconds of a fit that may be spent on choosing
+CHOOSING: Final = "choosing by held-out rows"  # what callbacks hear is at work
+RANDOM_STREAM: Final = 4  # of random numbers, apart from those behind points, weights, and rows held out to be measured
+
+
+@final
+class Path:
+    """A descent along ridges, from strong to the last one; ``variation`` is the objective's."""
+
+    def __init__(self, descent: Descent, *, variation: float, last: float) -> None:
+        self._descent = descent
+        self._last = last
+        strong = FIRST * min(descent.first, variation) / descent.size if descent.size else 0.0
+        self.ridge = max(strong, last)
+        self.taken = 0  # steps at this ridge
+
+    def step(self) -> bool:
+        """Take a step, and return whether it is the last one at its ridge."""
+        before = self._descent.total(self.ridge)
+        self.taken += 1
+        taken = self._descent.step(self.ridge)
+        is_small = taken and before - self._descent.total(self.ridge) < SMALL * before
+        return is_small or self.taken == STEPS or self._descent.is_stuck
+
+    def weaken(self) -> bool:
+        """Go on to the next ridge, and return whether there is one."""
+        if self.ridge <= self._last:
+            return False
+        self.ridge, self.taken = max(FALL * self.ridge, self._last), 0
+        return True
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A ridge, and the errors that led to it: root mean squares as fractions of the labels' spread.
+
+    Attributes:
+        ridge: None where the labels look exact: the error on rows held out fell to the end of the path, or a fit that
+            goes through every label predicts them best.
+        error: on rows held out, at that ridge; of several folds, the geometric mean.
+        fitted: on the rows fitted beside them.
+        last: on rows held out, at the weakest ridge.
+        tried: how many ridges.
+        rows: that were held out, as text.
+    """
+
+    ridge: float | None
+    error: float
+    fitted: float
+    last: float
+    tried: int
+    rows: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A ridge of the path, and the losses where the steps at it ended, by fold."""
+
+    ridge: float
+    held_out: tuple[float, ...]
+    fitted: tuple[float, ...]
+
+
+@final
+class _Fold:
+    """A fit to all rows but some, and those."""
+
+    def __init__(self, objective: Objective, start: Array, held_out: NDArray[np.bool_], *, damping: float) -> None:
+        inner = objective.take(np.flatnonzero(~held_out), anchors=True)
+        outer = objective.take(np.flatnonzero(held_out), anchors=False)
+        self.residuals: Residuals = residuals_of(inner)
+        self.outer: Residuals = residuals_of(outer)
+        self.descent = Descent(self.residuals, start, damping=damping)
+        self.path = Path(self.descent, variation=objective.variation, last=0.0)
+
+    def loss(self) -> float:
+        """Return the sum of squares on the rows held out."""
+        errors, _ = self.outer.at(self.descent.point)
+        return float(errors @ errors)
+
+
+def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, steps: int, seed: int = 0) -> Choice | None:
+    """Follow a path of ridges on some of the rows, and measure it on the others.
+
+    Args:
+        objective: of all rows; its variables are left as they are.
+        monitor: asked several times a second whether to go on.
+        damping: as in ``Lm``.
+        steps: at most, of all folds together.
+        seed: of what is held out.
+
+    Returns:
+        The choice; None where too little can be held out to tell anything, or the monitor ended it before it could.
+    """
+    parts, text = _parts(objective, seed)
+    if not parts:
+        return None
+    before = objective.snapshot()
+    start = np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
+    try:
+        folds = [_Fold(objective, start, part, damping=damping) for part in parts]
+        if not all(fold.path.ridge and fold.outer.count for fold in folds):
+            return None
+        with few_threads(folds[0].residuals), np.errstate(over="ignore", invalid="ignore"):
+            curve = _follow(folds, monitor, steps)
+    finally:
+        objective.restore(before)
+    if not curve or not objective.variation:
+        return None
+    best, last = curve[_best(curve)], curve[-1]
+    spread = objective.variation / objective.label_count
+    outer, inner = [fold.outer.count for fold in folds], [fold.residuals.count for fold in folds]
+    held_out, fitted = _error(best.held_out, outer, spread), _error(best.fitted, inner, spread)
+    if held_out > 1:  # no better than the labels' mean: too few rows to tell anything by
+        return None
+    return Choice(
+        ridge=None if best is last or fitted < EXACT * held_out else best.ridge,
+        error=held_out,
+        fitted=fitted,
+        last=_error(last.held_out, outer, spread),
+        tried=len(curve),
+        rows=text,
+    )
+
+
+def _error(losses: Sequence[float], counts: Sequence[int], spread: float) -> float:
+    """Return the root mean square of residuals as a fraction of the labels'; of folds, the geometric mean."""
+    means = [max(loss / count, TINY) for loss, count in zip(losses, counts, strict=True)]
+    return math.sqrt(math.exp(statistics.fmean(map(math.log, means))) / spread)
+
+
+def _best(curve: Sequence[_Stage]) -> int:
+    """Return where rows held out are predicted best: by logarithms, else the fold with the outermost row decides."""
+    return int(np.argmin([sum(math.log(max(loss, TINY)) for loss in stage.held_out) for stage in curve]))
+
+
+def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> list[_Stage]:
+    """Return ridges and losses, as far as the path was worth following."""
+    curve: list[_Stage] = []
+    taken = 0
+    weakest = LAST * folds[0].path.ridge
+    while True:
+        for fold in folds:
+            is_last = False
+            while not is_last:
+                is_last = fold.path.step()
+                taken += 1
+                at = fold.descent
+                if taken >= steps or not monitor.goes_on(at.loss, at.mae, CHOOSING, share=SHARE):
+                    return curve
+        ridge = folds[0].path.ridge
+        curve.append(_Stage(ridge, tuple(fold.loss() for fold in folds), tuple(fold.descent.loss for fold in folds)))
+        is_long = len(curve) - _best(curve) > PATIENCE
+        if ridge < weakest or is_long or all(fold.descent.is_stuck for fold in folds):
+            return curve
+        for fold in folds:
+            fold.path.weaken()
+
+
+def _parts(objective: Objective, seed: int) -> tuple[list[NDArray[np.bool_]], str]:
+    """Return which rows each fold holds out; rows with the same inputs stay together."""
+    points = number_points({name: column[: objective.count] for name, column in objective.x.items()})
+    count = int(points.max()) + 1
+    if count < FEWEST:
+        return [], ""
+    order = np.random.default_rng(np.random.SeedSequence((seed, RANDOM_STREAM))).permutation(count)
+    parts = [np.isin(points, order[first::FOLDS]) for first in range(FOLDS if count <= FEW else 1)]
+    if len(parts) == 1:
+        return parts, f"{int(parts[0].sum()):,} of {objective.count:,} rows, held out,"
+    return parts, f"{objective.count:,} rows, each held out once,"
