@@ -7,12 +7,13 @@ from gradwire_export._export import Exported, export
 from gradwire_export._gate import Gate, GatedTensor, GateRefused, Verdict
 from gradwire_export._gradients import has_variances, right_gradients
 from gradwire_export._package import read_network
-from gradwire_export._sources import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, from_jax
+from gradwire_export._sources import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, UNCERTAINTY_FILE, from_jax
 
 __all__ = [
     "MODEL_FILE",
     "RECORD_FILE",
     "RECORD_FORMAT",
+    "UNCERTAINTY_FILE",
     "DerivativeWarning",
     "Exported",
     "Gate",

@@ -22,6 +22,7 @@ from gradwire._package import (
     CARD_FILE,
     SERVING_DEFAULT,
     SIGNATURES,
+    UNCERTAINTY,
     Alias,
     Box,
     Card,
@@ -31,7 +32,9 @@ from gradwire._package import (
     StagedPath,
     boxes_of,
     check_aliases,
+    derivative_name,
     read_alias,
+    std_name,
     version_directories,
 )
 from gradwire_export._analysis import DerivativeWarning
@@ -56,6 +59,7 @@ from gradwire_export._package import (
 )
 from gradwire_export._reasons import refused
 from gradwire_export._sources import (
+    ErrorBars,
     Function,
     JaxFunction,
     Pair,
@@ -133,8 +137,9 @@ def export(
             those to export, in the package's order; or ``{name in the package: own name}``.
         wrt: names of the inputs to differentiate with respect to; all by default. The others are parameters, which may
             be integers.
-        signatures: which of ``jvp``, ``vjp``, ``hvp`` and ``hessian`` the package has besides ``serving_default``,
-            ``value`` and ``card``. By default all, but ``hessian`` only for at most 16 differentiated input elements.
+        signatures: which of ``jvp``, ``vjp``, ``hvp``, ``hessian`` and ``uncertainty`` the package has besides
+            ``serving_default``, ``value`` and ``card``. By default all, but ``hessian`` only for at most 16
+            differentiated input elements, and ``uncertainty`` only for a fit with error bars; the card says why not.
         name: the model's name on the card; that of ``to`` by default.
         domain: ``{input: (lower, upper)}``, numbers or arrays of the input's row shape, where the source has none.
             A Keras Normalization layer knows the domain of what it normalises: mean ± 3 deviations. Unknown domains
@@ -192,7 +197,9 @@ def export(
     aliases = _aliases(function, read, derivatives or {}, serve=serve_aliases)
     bounds = _domains({**function.domain, **read.domain, **(domain or {})}, function.inputs)
     with refused("the function cannot be differentiated"):
-        spec = package_spec(function, zeros, signatures)
+        bars = _without_clashes(read.bars, function, aliases)
+        stds = _stds(bars, function)
+        spec = package_spec(function, zeros, signatures, stds=stds, no_stds=bars.record.get("reason", ""))
     spec = replace(
         spec,
         xla=_uses_xla(compile, read),
@@ -211,6 +218,7 @@ def export(
         aliases=aliases,
         trained=read.trained,
         errors=read.errors,
+        uncertainty=_uncertainty(bars, spec),
         compiled=_compiled(spec),
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -339,6 +347,8 @@ def _write_proved(
         left_out |= unproven
         spec = spec.without(unproven)
         card = replace(card, signatures=spec.signatures, second_derivatives=spec.second_derivatives)
+        if UNCERTAINTY in unproven:
+            card = replace(card, uncertainty={"reason": f"they are not proved: {unproven[UNCERTAINTY]}"})
         for path in directory.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -377,7 +387,7 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
     with tempfile.TemporaryDirectory(prefix="gradwire-card-") as scratch:
         file = Path(scratch, CARD_FILE.name)  # SavedModel copies the asset and keeps its name
         file.write_text(card.to_json())
-        module = PackageModule(spec.function, file)
+        module = PackageModule(spec.function, file, spec.stds)
         traced = trace_signatures(spec, module)
         with refused("the function cannot be saved"):
             try:
@@ -385,6 +395,36 @@ def _save(directory: Path, spec: PackageSpec, card: Card) -> None:
             except (tf.errors.OpError, OSError) as error:
                 raise PackageError(f"cannot write the package: {error}; choose another directory") from error
     make_canonical(directory)
+
+
+def _without_clashes(bars: ErrorBars, function: Function, aliases: Mapping[str, Alias]) -> ErrorBars:
+    """Return no error bars where the model has a tensor by the name of one."""
+    tensors = [*function.outputs, *(derivative_name(f, x) for f in function.outputs for x in function.wrt)]
+    taken = {*function.inputs, *tensors, *aliases}
+    clashes = [std_name(name) for name in tensors if std_name(name) in taken]
+    if bars.model is None or not clashes:
+        return bars
+    return ErrorBars({"reason": f"the model has a tensor {clashes[0]!r} of its own"})
+
+
+def _stds(bars: ErrorBars, function: Function) -> Function | None:
+    """Return the standard deviations as a function of the package's inputs."""
+    if bars.model is None:
+        return None
+
+    def call(*tensors: Any) -> Any:
+        return bars(dict(zip(function.inputs, tensors, strict=True)))
+
+    return replace(function_of(call, inputs=function.inputs, wrt=function.wrt), call=bars)
+
+
+def _uncertainty(bars: ErrorBars, spec: PackageSpec) -> dict[str, Any]:
+    """Return what the card says of the error bars: those of the package's tensors, or why there are none."""
+    if UNCERTAINTY not in spec.signatures:
+        return {"reason": bars.record.get("reason", "they were left out of the signatures")}
+    names = [*spec.function.outputs, *(name for by_input in spec.derivatives.values() for name in by_input.values())]
+    entry = bars.entry
+    return entry | {"bars": {std_name(name): entry["bars"][std_name(name)] for name in names}}
 
 
 def _tensors(

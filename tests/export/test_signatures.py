@@ -1,8 +1,10 @@
 """Signatures as packages have them: a closed form, declared zeros, and how each takes its reverse sweeps."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from gradwire._errors import ConversionError
 from gradwire._package import SIGNATURES
 from gradwire_export._derivatives import RepeatedRows, SeparateSweeps
 from gradwire_export._package.signatures import signature_body
@@ -44,7 +46,13 @@ def test_a_declared_zero_is_zero():
 def test_every_signature_of_the_contract_has_its_inputs_and_outputs():
     """The tensors are those of the table; a signature that the table gains and export does not know fails here."""
     function = function_of(lambda x, n: {"f": x * n, "g": x[:, 0]}, inputs={"x": SCALAR, "n": SCALAR}, wrt=["x"])
-    spec = package_spec(function, (), OPTIONAL)
+    stds = function_of(
+        lambda x, n: {
+            name: tf.abs(x * n) for name in ("f_std", "df_dx_std", "g_std", "dg_dx_std", "of_another_output")
+        },
+        inputs={"x": SCALAR, "n": SCALAR},
+    )
+    spec = package_spec(function, (), [*OPTIONAL, "uncertainty"], stds=stds)
     assert spec.signatures == tuple(SIGNATURES)
     tensors = {
         signature: (set(spec.inputs(signature)), set(traced(spec, signature).structured_outputs))
@@ -57,7 +65,16 @@ def test_every_signature_of_the_contract_has_its_inputs_and_outputs():
         "vjp": ({"x", "n", "f_bar", "g_bar"}, {"f", "g", "x_bar"}),
         "hvp": ({"x", "n", "x_dot"}, {"f", "g", "df_dx", "dg_dx", "df_dx_dot", "dg_dx_dot"}),
         "hessian": ({"x", "n"}, {"f", "g", "df_dx", "dg_dx", "d2f_dx2", "d2g_dx2"}),
+        "uncertainty": ({"x", "n"}, {"f_std", "g_std", "df_dx_std", "dg_dx_std"}),
     }
+
+
+def test_error_bars_are_there_where_something_is_known_of_the_errors():
+    """By default no signature without them; on request a refusal with the reason."""
+    function = function_of(tf.math.log, inputs={"x": SCALAR})
+    assert "uncertainty" not in package_spec(function, ()).signatures
+    with pytest.raises(ConversionError, match="no uncertainty: nobody measured it"):
+        package_spec(function, (), ["uncertainty"], no_stds="nobody measured it")
 
 
 def test_a_scalar_output_is_a_plain_tape():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from gradwire._errors import DataError, UsageError
-from gradwire_training import Derivative, Loss, Samples, Sobolev, Value, fit, losses, mlp, with_dtype
+from gradwire_training import Derivative, Samples, Sobolev, Value, fit, losses, mlp, with_dtype
 from gradwire_training._jacobian.residuals import Taped, residuals_of
 
 X = np.linspace(0.2, 1.8, 7)
@@ -149,7 +148,7 @@ def test_pins_without_values_are_refused():
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
-@pytest.mark.parametrize("name", ["value_weight", "derivative_weight"])
+@pytest.mark.parametrize("name", ["value_weight", "derivative_weight", "huber", "relative"])
 def test_weights_are_finite_and_above_zero(name, weight):
     """A weight of zero would be another loss, which has a name of its own."""
     with pytest.raises(UsageError, match=f"{name} is .*expected a finite number above 0"):
@@ -174,8 +173,16 @@ def test_the_registry_has_every_loss_by_name():
 
 @pytest.mark.parametrize(
     "loss",
-    [Value(), Sobolev(), Sobolev(value_weight=2.0, balanced=False), Derivative(PINS, balanced=False)],
-    ids=["value", "sobolev", "plain weighted", "derivative"],
+    [
+        Value(),
+        Sobolev(),
+        Sobolev(value_weight=2.0, balanced=False),
+        Derivative(PINS, balanced=False),
+        Value(huber=0.5),
+        Sobolev(huber=0.5, relative=0.1),
+        Derivative(PINS, relative=0.1),
+    ],
+    ids=["value", "sobolev", "plain weighted", "derivative", "huber", "both penalties", "relative derivatives"],
 )
 def test_a_loss_is_restored_from_its_settings(loss):
     """What a record holds gives the same loss again."""
@@ -188,49 +195,43 @@ def test_the_default_fits_every_label():
     assert (losses.default_for(LOG), losses.default_for(NO_SLOPES)) == ("sobolev", "value")
 
 
-class _Huber(Loss):
-    """Squares of errors up to 0.5, and 0.25 + (|e| - 0.5) beyond: a penalty of its own."""
-
-    name = "huber"
-
-    def check(self, samples):
-        assert samples.value_labels
-
-    def residual(self, errors, targets):
-        size = tf.abs(errors)
-        linear = tf.sign(errors) * tf.sqrt(tf.maximum(size, 0.5) - 0.25)
-        return tf.where(size <= 0.5, errors, linear)
-
-
-class _Relative(Loss):
-    """Mean square of the relative errors."""
-
-    name = "relative"
-
-    def check(self, samples):
-        assert samples.value_labels
-
-    def residual(self, errors, targets):
-        return errors / tf.maximum(tf.abs(targets), 1e-3)
-
-
-def test_a_loss_may_have_a_penalty_of_its_own(objective, line):
-    """A Huber loss is its closed form, and its residuals' squares sum to it; missing labels count nothing."""
+def test_penalties_are_their_closed_forms(objective, line):
+    """Huber's loss and relative errors; the residuals' squares sum to them, and missing labels count nothing."""
     errors = 3 * X - 1 - np.log(X)
     expected = np.mean(np.where(np.abs(errors) <= 0.5, errors**2, np.abs(errors) - 0.25))
-    target = objective(line(3.0, -1.0), LOG, _Huber())
+    target = objective(line(3.0, -1.0), LOG, Value(huber=0.5))
     assert float(target.loss_and_mae()[0]) == pytest.approx(expected, rel=1e-13)
     residuals = target.residuals()[0].numpy()
     assert residuals @ residuals == pytest.approx(expected, rel=1e-13)
-    holed = objective(line(3.0, -1.0), Samples(X, np.where(HOLES, np.nan, X + 1)), _Relative())
+    holed = objective(line(3.0, -1.0), Samples(X, np.where(HOLES, np.nan, X + 1)), Value(relative=1e-3))
     relative = ((2 * X - 2) / (X + 1))[~HOLES]
     assert float(holed.loss_and_mae()[0]) == pytest.approx(np.mean(relative**2), rel=1e-12)
+    both = objective(line(3.0, -1.0), LOG, Sobolev(balanced=False, relative=1e-3, huber=0.5))
+    parts = ((3 * X - 1 - np.log(X)) / np.maximum(np.abs(np.log(X)), 1e-3), (3 - 1 / X) * X)
+    expected = sum(np.mean(np.where(np.abs(e) <= 0.5, e**2, np.abs(e) - 0.25)) for e in parts)
+    assert float(both.loss_and_mae()[0]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_outliers_draw_a_huber_loss_less(small):
+    """One of seven labels is off by five spreads: the fit stays a third as far from the truth as without it."""
+    wrong = np.log(X).copy()
+    wrong[::10] += 5 * np.log(X).std()
+    errors = [
+        np.abs(
+            np.asarray(
+                fit(small(), Samples(X, wrong), loss=loss, optimizer="lbfgs", steps=200).model(X[:, None])
+            ).ravel()
+            - np.log(X)
+        )
+        for loss in (Value(huber=0.05), Value())
+    ]
+    assert np.median(errors[0]) < np.median(errors[1]) / 3
 
 
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs"])
 def test_every_optimiser_follows_the_penalty(objective, small, optimizer):
     """The Jacobian is that of the loss's own residuals, so that Levenberg-Marquardt makes the same sum small."""
-    target = objective(small(), LOG, _Huber())
+    target = objective(small(), LOG, Value(huber=0.5))
     residuals = residuals_of(target)
     assert isinstance(residuals, Taped)
     point = np.concatenate([np.array(variable).ravel() for variable in target.trainable])
@@ -238,5 +239,5 @@ def test_every_optimiser_follows_the_penalty(objective, small, optimizer):
     direction = np.random.default_rng(4).normal(size=point.shape)
     ahead, behind = (residuals.at(point + sign * 1e-6 * direction)[0] for sign in (1, -1))
     np.testing.assert_allclose(jacobian @ direction, (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-7)
-    result = fit(small(), LOG, loss=_Huber(), optimizer=optimizer, steps=60)
+    result = fit(small(), LOG, loss=Value(huber=0.5), optimizer=optimizer, steps=60)
     assert result.loss < 1e-3 < errors @ errors

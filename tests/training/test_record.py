@@ -28,9 +28,9 @@ def _record(path):
     return json.loads((path / "fit.json").read_text(), parse_constant=refuse)
 
 
-def test_a_result_is_a_directory_of_five_files(saved):
+def test_a_result_is_a_directory_of_six_files(saved):
     """Only the finished directory is there, readable by others, and nothing temporary beside it."""
-    names = {"fit.json", "history.csv", "model.keras", "samples.npz", "start.npz"}
+    names = {"fit.json", "history.csv", "model.keras", "samples.npz", "start.npz", "uncertainty.keras"}
     assert {entry.name for entry in saved.iterdir()} == names
     assert [entry.name for entry in saved.parent.iterdir()] == ["quick"]
     assert saved.stat().st_mode & 0o777 == 0o755
@@ -58,6 +58,8 @@ def test_the_record_tells_how_it_was_trained(saved, quick):
             "derivative_weight": None,
             "balanced": True,
             "pins": None,
+            "huber": None,
+            "relative": None,
         },
         "story": "lm: 481 weights and 38 labels, few enough for it",
         "optimizer": {"name": "auto", **optimizers.Auto().settings()},

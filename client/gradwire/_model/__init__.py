@@ -2,18 +2,20 @@
 
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
-from gradwire._model.extrapolation import Extrapolation, outside_of
+from gradwire._model.extrapolation import Extrapolation, outside_of, trusted
 from gradwire._model.info import CARD_ROWS, PackageInfo, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.points import Points, bind, read_points, require_names
 from gradwire._model.request import PreparedRequest
+from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
     "CARD_ROWS",
     "DEFAULT_CASTING",
     "DEFAULT_TIMEOUT",
+    "TRUSTED",
     "Casting",
     "Extrapolation",
     "Method",
@@ -24,6 +26,7 @@ __all__ = [
     "PreparedRequest",
     "RequestBuilder",
     "ResponseCache",
+    "Trust",
     "bind",
     "cast",
     "model_of",
@@ -33,4 +36,5 @@ __all__ = [
     "read_points",
     "require_names",
     "times",
+    "trusted",
 ]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
 from gradwire._model.info import PackageInfo
-from gradwire._package import BY_NAME, Box, Card, CardTensor
+from gradwire._model.trust import Trust
+from gradwire._package import BY_NAME, UNCERTAINTY, Box, Card, CardTensor
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
@@ -37,11 +38,33 @@ class ExtrapolationPolicy:
         self._boxes: dict[str, Box] = {}
         if action != "ignore":
             self._boxes = {tensor.name: box for tensor in package.card.inputs if (box := _box(tensor)) is not None}
-            if not self._boxes:
+            if not self._boxes and UNCERTAINTY not in package.signatures:
                 raise UsageError(
                     f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to compare with: "
                     "export it with one, or leave it out"
                 )
+
+    @property
+    def acts(self) -> bool:
+        """Whether something is to be done about points outside, or far from the samples."""
+        return self._action != "ignore"
+
+    def check_bars(self, trust: Trust, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Check the error bars at the rows of a call.
+
+        Args:
+            trust: up to which bars rows are trusted.
+            arrays: the bars of the outputs, ``(rows, *output)``.
+
+        Raises:
+            ExtrapolationError: a row is far from the samples, and that is not allowed.
+        """
+        excess = trust.excess(arrays)
+        if (far := excess > 1).any():
+            self._tell(
+                f"{int(far.sum())} of {len(far)} points are far from the samples: their error bars are up to "
+                f"{excess.max():.3g} times the largest that is trusted; the first is point {int(far.argmax())}"
+            )
 
     def check(self, rows: Mapping[str, NDArray[Any]]) -> None:
         """Check the rows of a call. NaN lies outside of every domain.
@@ -68,6 +91,9 @@ class ExtrapolationPolicy:
             f"covered, {_shown(lower)} to {_shown(upper)}; the first is point {first}, {_shown(rows[first])}: the "
             "prediction there is a guess"
         )
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
         if self._action == "raise":
             raise ExtrapolationError(text)
         warnings.warn(text, ExtrapolationWarning, stacklevel=_level())
@@ -83,9 +109,23 @@ def outside_of(card: Card, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_
     outside = np.zeros(len(next(iter(rows.values()))), bool)
     for tensor in card.inputs:
         if (box := _box(tensor)) is not None:
-            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), -1)
+            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), box.lower.size)
             outside |= ~((own >= box.lower.reshape(-1)) & (own <= box.upper.reshape(-1))).all(axis=1)
     return outside
+
+
+def trusted(card: Card, rows: Mapping[str, NDArray[Any]], bars: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which rows lie inside of the domain and have error bars as at the samples, ``(rows,)``.
+
+    Args:
+        card: the package's.
+        rows: every input by name, ``(rows, *row)``.
+        bars: the error bars of the outputs by tensor, ``(rows, *output)``, and perhaps others.
+
+    Raises:
+        PackageError: the card does not say which bars are trusted.
+    """
+    return (Trust.of(card).excess(bars) <= 1) & ~outside_of(card, rows)
 
 
 def _level() -> int:

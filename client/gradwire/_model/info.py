@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import SignatureNotFound
-from gradwire._package import CARD, CARD_ANSWER, CARD_QUERY, SERVING_DEFAULT, VALUE, Card, Signature
+from gradwire._package import (
+    CARD,
+    CARD_ANSWER,
+    CARD_QUERY,
+    SERVING_DEFAULT,
+    UNCERTAINTY,
+    VALUE,
+    Card,
+    Signature,
+    std_name,
+)
 
 CARD_ROWS: Final[Mapping[str, NDArray[Any]]] = {CARD_QUERY: np.zeros(1, np.int32)}  # one row is enough
 
@@ -71,6 +81,9 @@ class PackageInfo:
         Raises:
             SignatureNotFound: there is none of that name.
         """
+        if name == UNCERTAINTY and name not in self.signatures and self.has_card:
+            reason = (self.card.uncertainty or {}).get("reason", "it was exported by a version that made none")
+            raise SignatureNotFound(f"{self.address} has no error bars, because {reason}")
         if name not in self.signatures:
             raise SignatureNotFound(
                 f"{self.address} has no signature {name!r}, expected one of {sorted(self.signatures)}"
@@ -104,6 +117,19 @@ class PackageInfo:
             name for output in self.card.outputs for name in (output.name, *derivatives.get(output.name, {}).values())
         ]
         return (*tensors, *self.aliases())
+
+    def uncertainty_names(self) -> tuple[str, ...]:
+        """Name the error bars for a row: of each output, followed by those of its derivatives, in card order.
+
+        Raises:
+            SignatureNotFound: the package has none; the message has the card's reason.
+        """
+        signature = self.signature(UNCERTAINTY)
+        derivatives = self.card.derivatives
+        tensors = [
+            name for output in self.card.outputs for name in (output.name, *derivatives.get(output.name, {}).values())
+        ]
+        return tuple(name for name in map(std_name, tensors) if name in signature.outputs)
 
     def aliases(self) -> dict[str, tuple[str, float]]:
         """Return the derivatives that have names of their own: name -> tensor, and what it is multiplied by."""

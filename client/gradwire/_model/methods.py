@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from gradwire._errors import InputNameError, UsageError
 from gradwire._model import unpack
 from gradwire._model.binding import SignatureBinding, bind_signature
-from gradwire._model.extrapolation import ExtrapolationPolicy
+from gradwire._model.extrapolation import ExtrapolationPolicy, trusted
 from gradwire._model.info import PackageInfo, times
 from gradwire._model.options import Options
 from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.tangents import DirectionSpec, read_directions
-from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part
+from gradwire._model.trust import Trust
+from gradwire._package import CARD, HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part
 
 Args = Sequence[Any]
 Inputs = Mapping[str, Any]
@@ -83,10 +84,42 @@ class RequestBuilder:
         """
         binding, points, rows = self._read(method, args, inputs)
         unpacked = partial(_unpack, METHODS[method].parts, binding, points)
-        return PreparedRequest.of(binding.signature, rows, binding.names, unpacked)
+        return self._checked(PreparedRequest.of(binding.signature, rows, binding.names, unpacked), points.rows)
+
+    def build_trust(self, args: Args, inputs: Inputs) -> PreparedRequest:
+        """Prepare the question which points are near enough to the samples; see ``Model.is_trusted``.
+
+        Args:
+            args: the arguments by position.
+            inputs: the arguments by name.
+
+        Raises:
+            InputError: names, shapes or dtypes do not fit; a class each.
+            SignatureNotFound: the package has no error bars, or no card.
+            PackageError: the card does not say which bars are trusted.
+        """
+        binding, points, rows = self._read("uncertainty", args, inputs, is_checked=False)
+
+        def unpacked(arrays: Arrays) -> Any:
+            return trusted(self._package.card, points.rows, arrays).reshape(points.batch)
+
+        return PreparedRequest.of(binding.signature, rows, tuple(self._trust.limits), unpacked)
+
+    def _checked(self, request: PreparedRequest, rows: Mapping[str, NDArray[Any]]) -> PreparedRequest:
+        """Add the call of the error bars, where far points are to be told and the package can tell them."""
+        if not self._policy.acts or UNCERTAINTY not in self._package.signatures:
+            return request
+        signature, trust = self._package.signature(UNCERTAINTY), self._trust
+        own = {name: rows[name] for name in signature.inputs}
+        bars = PreparedRequest.of(signature, own, tuple(trust.limits), partial(self._policy.check_bars, trust))
+        return request._replace(bars=bars)
+
+    @cached_property
+    def _trust(self) -> Trust:
+        return Trust.of(self._package.card)
 
     def _read(
-        self, method: Method, args: Args, inputs: Inputs
+        self, method: Method, args: Args, inputs: Inputs, *, is_checked: bool = True
     ) -> tuple[SignatureBinding, Points, Mapping[str, NDArray[Any]]]:
         """Read the arguments of a method: what it calls, the points, and all rows that travel."""
         binding = self._bindings.get(method) or self._bind(method)
@@ -99,7 +132,8 @@ class RequestBuilder:
         points = read_points(
             {name: arrays.pop(name) for name in binding.inputs}, binding.signature.inputs, self._options.cast
         )
-        self._policy.check(points.rows)
+        if is_checked:
+            self._policy.check(points.rows)
         rows = points.rows
         if binding.directions:
             points, directions = read_directions(arrays, _specs(binding, points), points, self._options.cast)
@@ -128,7 +162,7 @@ class RequestBuilder:
         def unpacked(arrays: Arrays) -> Any:
             return times(points.derivative(arrays[tensor], pairs[tensor]), factor)
 
-        return PreparedRequest.of(binding.signature, rows, (tensor,), unpacked)
+        return self._checked(PreparedRequest.of(binding.signature, rows, (tensor,), unpacked), points.rows)
 
     def build_rows(self, signature: str, inputs: Inputs, outputs: Sequence[str] | None = None) -> PreparedRequest:
         """Prepare a raw call: batch-first arrays in, outputs by name out. This is the way of ``Model.predict``.
@@ -151,7 +185,8 @@ class RequestBuilder:
             )
         rows = read_rows(inputs, called, self._options.cast)
         self._policy.check(rows)
-        return PreparedRequest.of(called, rows, names, lambda arrays: arrays)
+        request = PreparedRequest.of(called, rows, names, lambda arrays: arrays)
+        return request if signature == CARD else self._checked(request, rows)
 
     def build_block(self, method: Method, block: Any) -> PreparedRequest:
         """Prepare one block of a stream; see ``Model.stream``.

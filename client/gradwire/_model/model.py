@@ -48,7 +48,8 @@ class Model:
         timeout: seconds for each operation: chunks, waits and retries together.
         cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float loses,
             ``"allow"`` anything.
-        on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
+        on_extrapolation: about points outside of the card's domain, or far from the samples by their error bars, which
+            costs a call of them more: ``"ignore"``, ``"warn"`` or ``"raise"``.
         memoize: how many responses to cache, keyed by the exact request bytes; 0 for none. ``stream`` caches none.
 
     Raises:
@@ -198,6 +199,22 @@ class Model:
         """
         return self._run("uncertainty", args, inputs)
 
+    def is_trusted(self, /, *args: Any, **inputs: Any) -> Any:
+        """Tell which points are near enough to the samples: inside of the domain, and with error bars as there.
+
+        Trusted is a bar that is no larger than those of 99 % of the fitted rows (the card's ``trusted_up_to``). So a
+        hole between the samples is seen, which the domain, a box, does not show. It does not say how good the model
+        is there: that is what the bars are for.
+
+        Args:
+            *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
+            **inputs: the same by name.
+
+        Returns:
+            ``(…)``, bool.
+        """
+        return self._execute(self._requests.build_trust(args, inputs))
+
     def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Call a signature as it is: batch-first arrays in, all outputs out.
 
@@ -244,8 +261,11 @@ class Model:
 
         def calls() -> Iterator[Call]:
             for block in blocks:
-                requests.append(self._requests.build_block(method, block))
-                yield requests[-1].call
+                request = self._requests.build_block(method, block)
+                if request.bars is not None:
+                    self._execute(request.bars)
+                requests.append(request)
+                yield request.call
 
         for response in self._transport.stream(calls(), timeout=self._options.timeout):
             request = requests.popleft()
@@ -321,6 +341,8 @@ class Model:
         return self._execute(self._requests.build(method, args, inputs))
 
     def _execute(self, request: PreparedRequest) -> Any:
+        if request.bars is not None:
+            self._execute(request.bars)
         arrays = request.empty_response()
         if arrays is None:
             key = self._cache.key(request)

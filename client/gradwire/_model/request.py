@@ -23,11 +23,14 @@ class PreparedRequest(NamedTuple):
         call: what to run.
         outputs: names of the outputs that the caller needs.
         unpack: turns them into what the caller gets.
+        bars: the call whose outcome tells whether the points are near enough to the samples, where that is checked; it
+            is carried out first, and its ``unpack`` warns or raises.
     """
 
     call: Call
     outputs: tuple[str, ...]
     unpack: Callable[[Arrays], Any]
+    bars: PreparedRequest | None = None
 
     @classmethod
     def of(

@@ -67,6 +67,9 @@ class Card:
         trained: how it was fitted (problem, loss, optimiser, samples, seed, seconds), or None.
         errors: of the trained function by tensor, ``{tensor: {"max": …, "rmse": …, "training_rmse": …, "labels": …}}``,
             and ``"against"`` what: held-out rows, or the truth of a built-in problem; or None.
+        uncertainty: of the error bars, by tensor of the signature `uncertainty`, ``"bars": {tensor: {"typical": …,
+            "trusted_up_to": …, "calibrated_on": …}}`` with ``"method"``, ``"about"`` and ``"against"`` what; or the
+            ``"reason"`` why there are none; None in packages that say nothing.
         checks: the results of the checks at export.
         compiled: ``{"by": "xla", "batch_sizes": [rows, …], "needs": flag of a CPU server}``, or None.
         reference: points with the values and derivatives that a float64 run of the model gives there, or None.
@@ -88,6 +91,7 @@ class Card:
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])
     trained: Mapping[str, Any] | None = None
     errors: Mapping[str, Any] | None = None
+    uncertainty: Mapping[str, Any] | None = None
     compiled: Mapping[str, Any] | None = None
     checks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reference: Mapping[str, Any] | None = None

@@ -109,6 +109,10 @@ class Model:
         """Compute the standard deviations of f(x) and df/dx; see ``gradwire.Model.uncertainty``."""
         return await self._run("uncertainty", args, inputs)
 
+    async def is_trusted(self, /, *args: Any, **inputs: Any) -> Any:
+        """Tell which points are near enough to the samples; see ``gradwire.Model.is_trusted``."""
+        return await self._execute(self._requests.build_trust(args, inputs))
+
     async def predict(self, signature: str, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         """Call a signature as it is; see ``gradwire.Model.predict``."""
         return await self.run(signature, inputs)
@@ -135,8 +139,11 @@ class Model:
 
         async def calls() -> AsyncIterator[Call]:
             async for block in _each(blocks):
-                requests.append(self._requests.build_block(method, block))
-                yield requests[-1].call
+                request = self._requests.build_block(method, block)
+                if request.bars is not None:
+                    await self._execute(request.bars)
+                requests.append(request)
+                yield request.call
 
         async with aclosing(self._transport.stream(calls(), timeout=self._options.timeout)) as responses:
             async for response in responses:
@@ -184,6 +191,8 @@ class Model:
         return await self._execute(self._requests.build(method, args, inputs))
 
     async def _execute(self, request: PreparedRequest) -> Any:
+        if request.bars is not None:
+            await self._execute(request.bars)
         arrays = request.empty_response()
         if arrays is None:
             key = self._cache.key(request)

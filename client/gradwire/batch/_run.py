@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwire._errors import DataError
-from gradwire._model import Model, package_of, times
-from gradwire._package import SERVING_DEFAULT, Signature, TensorSpec
+from gradwire._model import TRUSTED, Model, package_of, times, trusted
+from gradwire._package import SERVING_DEFAULT, UNCERTAINTY, Signature, TensorSpec
 
 Arrays = dict[str, "npt.NDArray[np.generic]"]
 
@@ -84,6 +84,7 @@ def run(
     source: Source,
     sink: Sink,
     *,
+    uncertainty: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
     """Compute outputs and first derivatives for every row of a source.
@@ -93,6 +94,8 @@ def run(
         source: has a column for each input, by name; other columns pass through.
         sink: gets every block with the results as further columns: ``f`` and ``df_dx`` by the contract's names, and
             derivatives once more by the card's aliases.
+        uncertainty: whether to add the error bars, ``f_std`` and ``df_dx_std``, and ``trusted``: whether a row is near
+            enough to the samples (``Model.is_trusted``). It costs a call more.
         on_progress: called with rows done and rows in all after each block.
 
     Returns:
@@ -100,17 +103,22 @@ def run(
 
     Raises:
         DataError: a column is missing, cannot be read, or has a result's name. Nothing is left of the result then.
-        SignatureNotFound: the package has no ``serving_default``.
+        SignatureNotFound: the package has no ``serving_default``, or no error bars and they are to be added.
     """
     started = time.perf_counter()
     try:
         package = package_of(model)
         signature, added, aliases = package.signature(SERVING_DEFAULT), package.result_names(), package.aliases()
+        if uncertainty:
+            added = (*added, *package.uncertainty_names(), TRUSTED)
         _require_columns(source.columns, signature, added)
         done = 0
         for block in source.blocks():
             arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
             response = model.predict(SERVING_DEFAULT, **arrays)
+            if uncertainty:
+                bars = model.predict(UNCERTAINTY, **arrays)
+                response |= bars | {TRUSTED: trusted(package.card, arrays, bars)}
             named = {name: times(response[tensor], factor) for name, (tensor, factor) in aliases.items()}
             sink.write(block, {name: named[name] if name in named else response[name] for name in added})
             done += len(next(iter(arrays.values())))
@@ -125,5 +133,7 @@ def run(
 def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:
     if missing := [name for name in signature.inputs if name not in columns]:
         raise DataError(f"missing columns {missing}; the file has {list(columns)}: name a column for each input")
+    if len(set(added)) < len(added):
+        raise DataError(f"the model has a tensor {TRUSTED!r} of its own: leave the uncertainty out")
     if existing := [name for name in added if name in columns]:
         raise DataError(f"the file has columns {existing} already, where results would go: drop or rename them")

@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import numpy as np
 import tensorflow as tf
 
-from gradwire._package import SIGNATURES, Part, cotangent_name, derivative_shape, tangent_name
+from gradwire._package import SIGNATURES, Part, cotangent_name, derivative_shape, std_name, tangent_name
 from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._derivatives import Tensors
 from gradwire_export._package import PackageSpec
@@ -100,6 +100,26 @@ class EagerReference:
             products[cotangent_name(wrt)] = shaped.astype(dtype)
         return products
 
+    @cached_property
+    def stds(self) -> Arrays:
+        """The standard deviations of outputs and derivatives."""
+        if self._spec.stds is None:
+            return {}
+        with tf.device("CPU:0"):
+            return {name: tensor.numpy() for name, tensor in self._spec.stds.call(self._x).items()}
+
+    @property
+    def derivative_stds(self) -> Arrays:
+        """The standard deviations of the first derivatives, zero where those are declared to be."""
+        pairs = ((output, wrt) for output, by_input in self._spec.derivatives.items() for wrt in by_input)
+        names = {pair: std_name(self._spec.derivatives[pair[0]][pair[1]]) for pair in pairs}
+        return {name: self.stds[name] * (0 if pair in self._spec.zeros else 1) for pair, name in names.items()}
+
+    @property
+    def output_stds(self) -> Arrays:
+        """The standard deviations of the outputs."""
+        return {std_name(output): self.stds[std_name(output)] for output in self._function.outputs}
+
     def _differentiate(self, output: str, element: Sequence[int]) -> Tensors:
         """Differentiate one element of an output with respect to all inputs."""
         watched = {wrt: self._x[wrt] for wrt in self._function.wrt}
@@ -171,4 +191,6 @@ _PARTS: Final[Mapping[Part, Callable[[EagerReference], Arrays]]] = {
     Part.INPUT_COTANGENTS: lambda reference: reference.input_cotangents,
     Part.DERIVATIVE_TANGENTS: lambda reference: reference.derivative_tangents,
     Part.SECOND_DERIVATIVES: lambda reference: reference.derivative_tangents,
+    Part.OUTPUT_STDS: lambda reference: reference.output_stds,
+    Part.DERIVATIVE_STDS: lambda reference: reference.derivative_stds,
 }

@@ -24,11 +24,13 @@ from gradwire._package import (
     HESSIAN,
     HVP,
     SERVING_DEFAULT,
+    UNCERTAINTY,
     VALUE,
     Box,
     Card,
     CardTensor,
     boxes_of,
+    std_name,
     tangent_name,
 )
 from gradwire_export._checks.finite_differences import DirectionalDerivative, directional_derivatives
@@ -118,13 +120,15 @@ def _draw(card: Card) -> _Sample:
 def _from_float64_graph(package: Path, sample: _Sample, model: Model) -> dict[str, Any]:
     values_signature = sample.values_signature
     signatures = {SERVING_DEFAULT, values_signature} | ({HESSIAN} if sample.second else set())
-    signatures |= {HVP} & set(sample.card.signatures)
+    signatures |= {HVP, UNCERTAINTY} & set(sample.card.signatures)
     graph = Float64Graph(package, signatures)
     try:
         wide = sample.wide()
         tensors = graph.run(SERVING_DEFAULT, wide)
         if sample.second:
             tensors = graph.run(HESSIAN, wide) | tensors
+        if UNCERTAINTY in signatures:
+            tensors = graph.run(UNCERTAINTY, wide) | tensors
         _require_same_function(sample, tensors, model)
         differences = {
             name: directional_derivatives(
@@ -309,12 +313,13 @@ def _written(sample: _Sample, tensors: Arrays) -> dict[str, Any]:
 
 
 def _order(card: Card) -> list[str]:
-    """Return the tensors' names in the card's order: outputs, first derivatives, second derivatives."""
+    """Return the tensors' names in the card's order: outputs, first and second derivatives, error bars."""
     first = [name for by_input in card.derivatives.values() for name in by_input.values()]
     second = [
         name for by_input in card.second_derivatives.values() for names in by_input.values() for name in names.values()
     ]
-    return [*(tensor.name for tensor in card.outputs), *first, *second]
+    outputs = [tensor.name for tensor in card.outputs]
+    return [*outputs, *first, *second, *map(std_name, (*outputs, *first))]
 
 
 def _text(array: np.ndarray) -> str:

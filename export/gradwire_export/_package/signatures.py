@@ -23,11 +23,13 @@ from gradwire._package import (
     JVP,
     SERVING_DEFAULT,
     SIGNATURES,
+    UNCERTAINTY,
     VALUE,
     VJP,
     Part,
     cotangent_name,
     derivative_shape,
+    std_name,
     tangent_name,
 )
 from gradwire_export._derivatives import (
@@ -53,10 +55,10 @@ class PackageModule(tf.Module):
     The names of its attributes are saved: another name is another digest for every package.
     """
 
-    def __init__(self, function: Function, card: Path) -> None:
-        """Take the function, and the card's file, which is copied into the package's assets."""
+    def __init__(self, function: Function, card: Path, stds: Function | None = None) -> None:
+        """Take the function, its standard deviations, and the card's file, which is copied into the assets."""
         super().__init__(name="gradwire")
-        self.held = list(function.variables)
+        self.held = [*function.variables, *(() if stds is None else stds.variables)]
         self.holder = function.resources
         self.card = tf.saved_model.Asset(str(card))
 
@@ -147,6 +149,13 @@ def _hessian(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
     return {Part.OUTPUTS: values, Part.DERIVATIVES: gradients, Part.SECOND_DERIVATIVES: second}
 
 
+def _uncertainty(spec: PackageSpec, x: Tensors, _: Tensors) -> Parts:
+    if spec.stds is None:
+        raise ValueError(f"signature {UNCERTAINTY!r} of a function without standard deviations")
+    stds = spec.stds.call(x)
+    return {Part.OUTPUT_STDS: stds, Part.DERIVATIVE_STDS: stds}
+
+
 # What each signature computes, by part, of x and of all its inputs.
 _BODIES: Final[Mapping[str, Callable[[PackageSpec, Tensors, Tensors], Parts]]] = {
     SERVING_DEFAULT: _value_and_gradients,
@@ -155,6 +164,7 @@ _BODIES: Final[Mapping[str, Callable[[PackageSpec, Tensors, Tensors], Parts]]] =
     VJP: _vjp,
     HVP: _hvp,
     HESSIAN: _hessian,
+    UNCERTAINTY: _uncertainty,
 }
 
 
@@ -199,6 +209,12 @@ _NAMED: Final[Mapping[Part, Callable[[PackageSpec, Tensors, Any], Tensors]]] = {
     Part.INPUT_COTANGENTS: lambda spec, _x, cotangents: {cotangent_name(x): cotangents[x] for x in spec.function.wrt},
     Part.DERIVATIVE_TANGENTS: lambda spec, x, along: {
         tangent_name(name): tangent for name, tangent in _derivatives(spec, x, along).items()
+    },
+    Part.OUTPUT_STDS: lambda spec, _x, stds: {std_name(f): stds[std_name(f)] for f in spec.function.outputs},
+    Part.DERIVATIVE_STDS: lambda spec, x, stds: {
+        std_name(name): _zeros(spec, x, output, wrt) if (output, wrt) in spec.zeros else stds[std_name(name)]
+        for output, by_input in spec.derivatives.items()
+        for wrt, name in by_input.items()
     },
 }
 

@@ -45,6 +45,7 @@ class PackageSpec:
     warnings: tuple[str, ...] = ()  # what its user must know, a line each
     two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
+    stds: Function | None = None  # of the inputs: the standard deviations of outputs and derivatives, where known
     xla: bool = False
     nan_guard: bool = False  # a row of which an input is NaN has NaN in every output
 
@@ -127,20 +128,26 @@ class PackageSpec:
         return self.strategy(signature).n_repeats(self.n_sweeps(signature))
 
 
-def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterable[str] | None = None) -> PackageSpec:
+def package_spec(
+    function: Function,
+    zeros: Collection[Pair],
+    signatures: Iterable[str] | None = None,
+    *,
+    stds: Function | None = None,
+    no_stds: str = "nothing is known of its errors",
+) -> PackageSpec:
     """Decide what the package of a function holds, of the optional signatures these.
 
     By default all, but `hessian` only where the differentiated inputs have ``MAX_HESSIAN_INPUT`` elements or fewer, and
-    second derivatives only where TensorFlow has them. Raises what ``require_derivatives`` does.
+    second derivatives only where TensorFlow has them, and `uncertainty` only where there are standard deviations; else
+    ``no_stds`` says why not. Raises what ``require_derivatives`` does.
     """
     derivatives = check_names(function.inputs, function.outputs, function.wrt)
-    chosen = _by_default(function) if signatures is None else set(signatures)
+    chosen = _by_default(function, has_stds=stds is not None) if signatures is None else set(signatures)
     if unknown := chosen - set(SIGNATURES):
         raise UsageError(f"signatures {sorted(unknown)}, expected some of {', '.join(OPTIONAL)}")
-    if UNCERTAINTY in chosen:
-        raise ConversionError(
-            "there is no uncertainty: nothing is known about the errors of this model; leave it out of signatures"
-        )
+    if UNCERTAINTY in chosen and stds is None:
+        raise ConversionError(f"there is no {UNCERTAINTY}: {no_stds}; leave it out of signatures")
     function = with_visible_means(function)
     support = require_derivatives(function, zeros)
     warnings = list(support.warnings)
@@ -163,13 +170,15 @@ def package_spec(function: Function, zeros: Collection[Pair], signatures: Iterab
         warnings=tuple(warnings),
         two_sweeps=support.two_sweeps,
         loops=support.loops,
+        stds=stds if UNCERTAINTY in chosen else None,
     )
 
 
-def _by_default(function: Function) -> set[str]:
+def _by_default(function: Function, *, has_stds: bool) -> set[str]:
     size = sum(prod(row_shape(function.inputs[wrt])) for wrt in function.wrt)
     return {
         name
         for name in OPTIONAL
-        if name != UNCERTAINTY and (Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT)
+        if (name != UNCERTAINTY or has_stds)
+        and (Part.SECOND_DERIVATIVES not in SIGNATURES[name].gives or size <= MAX_HESSIAN_INPUT)
     }

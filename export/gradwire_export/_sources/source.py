@@ -20,12 +20,14 @@ from gradwire._package import (
     aliases_of,
     derivative_name,
     own_names,
+    std_name,
     tangent_name,
 )
 from gradwire_export._reasons import reason
 from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
+UNCERTAINTY_FILE: Final = "uncertainty.keras"
 MODEL_FILE: Final = "model.keras"
 KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
 _HINTS: Final = {  # by a part of Keras's message
@@ -33,6 +35,37 @@ _HINTS: Final = {  # by a part of Keras's message
     "No model config": "; it holds weights alone: load them into the model, and save that, model.save('model.keras')",
 }
 RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
+
+
+@dataclass(frozen=True)
+class ErrorBars:
+    """What a fit knows of its errors: a Keras model of the standard deviations, or the reason why there is none."""
+
+    record: Mapping[str, Any]  # what the card says; the standard deviations by the record's names under "bars"
+    model: keras.Model | None = None  # of the record's inputs; its outputs are the standard deviations by name
+    names: Mapping[str, str] = field(default_factory=dict[str, str])  # name in the record -> in the package
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The card's entry, by the package's names."""
+        bars = {self.std_name(name): bar for name, bar in self.record.get("bars", {}).items()}
+        return {**self.record, **({"bars": bars} if bars else {})}
+
+    def std_name(self, own: str) -> str:
+        """Return the name that a package has for a standard deviation of the model."""
+        stem = own.removesuffix(std_name(""))
+        return std_name(self.names.get(stem, stem))
+
+    def __call__(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Compute the standard deviations of inputs by the package's names."""
+        if self.model is None:
+            raise ValueError("there are no error bars")
+        inputs = {name: tensors[self.names.get(name, name)] for name in self.model.input}
+        return {self.std_name(name): std for name, std in self.model(inputs, training=False).items()}
+
+
+UNFITTED: Final = ErrorBars({"reason": "the function was not fitted by Gradwire, and nothing is known of its errors"})
+UNRECORDED: Final = ErrorBars({"reason": "the fit is of a version of Gradwire that made none: train again"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +82,7 @@ class Source:
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
+    bars: ErrorBars = UNFITTED
 
     def renamed(self, inputs: Names | None, outputs: Names | None) -> Source:
         """Return the source with what is known of it under the names that a package gives its inputs and outputs."""
@@ -75,6 +109,7 @@ class Source:
                 )
                 for name, alias in self.aliases.items()
             },
+            bars=replace(self.bars, names=tensors),
         )
 
 
@@ -121,9 +156,17 @@ def read_source(
             trained=record["trained"],
             errors=record["errors"],
             aliases=aliases_of(record.get("aliases", {})),
+            bars=_bars(path, record, unsafe_lambda=unsafe_lambda),
         )
     except (KeyError, TypeError) as error:
         raise PackageError(f"{path / RECORD_FILE} lacks {error}: expected what `gradwire train` writes") from error
+
+
+def _bars(path: Path, record: Mapping[str, Any], *, unsafe_lambda: bool) -> ErrorBars:
+    if "uncertainty" not in record:
+        return UNRECORDED
+    file = path / UNCERTAINTY_FILE
+    return ErrorBars(record["uncertainty"], _load(file, unsafe_lambda=unsafe_lambda) if file.is_file() else None)
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import PackageError
 from gradwire._package import StagedPath, aliases_of, require_writable_directory, strict_json
-from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT
+from gradwire_export import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, UNCERTAINTY_FILE
 from gradwire_training import problems
 from gradwire_training._data import Provenance, Samples
 from gradwire_training._models import with_dtype
@@ -40,6 +40,7 @@ def write(
     history: Mapping[str, NDArray[Any]],
     rows: Mapping[str, Samples | None],
     start: Sequence[NDArray[Any]],
+    stds: keras.Model | None,
 ) -> Path:
     """Write a fit as a directory (see ``Result.save``); ``rows`` are samples by the prefix of their columns."""
     columns = {
@@ -51,6 +52,8 @@ def write(
     with StagedPath(path, is_directory=True, marker=RECORD_FILE) as staged:
         directory = staged.path
         model.save(directory / MODEL_FILE)
+        if stds is not None:
+            stds.save(directory / UNCERTAINTY_FILE)
         with (directory / HISTORY).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(history)

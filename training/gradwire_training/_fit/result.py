@@ -16,9 +16,11 @@ from gradwire_export import MODEL_FILE, RECORD_FORMAT
 from gradwire_training._fit import record
 from gradwire_training._fit.evaluation import Comparison
 from gradwire_training._fit.request import Request
+from gradwire_training._fit.uncertainty import uncertainty_of
 from gradwire_training._models import BoundTensor, IoBinding, Reduction
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
+from gradwire_training._uncertainty import Uncertainty
 
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
@@ -93,7 +95,8 @@ class Result:
         """Write the result as a directory.
 
         It holds ``model.keras``, ``fit.json`` (how it was trained, and how well), ``history.csv``, ``samples.npz``
-        and ``start.npz`` (the initial weights): all that ``repeat`` needs.
+        and ``start.npz`` (the initial weights): all that ``repeat`` needs; and ``uncertainty.keras``, the error bars,
+        which are made here, where rows were held out to calibrate them on.
 
         It is written beside its place and renamed into it when complete. A result that is there already is replaced.
 
@@ -108,8 +111,15 @@ class Result:
         """
         request, path = self.request, Path(path)
         rows = {"": request.samples, record.PINS: request.loss.pins, record.HELD_OUT: request.validation}
+        bars = uncertainty_of(self.model, self.binding, request)
         return record.write(
-            path, record_of(self, path.name), model=self.model, history=self.history, rows=rows, start=self.start
+            path,
+            record_of(self, path.name) | {"uncertainty": bars.record},
+            model=self.model,
+            history=self.history,
+            rows=rows,
+            start=self.start,
+            stds=bars.model if isinstance(bars, Uncertainty) else None,
         )
 
 

@@ -63,7 +63,8 @@ def refine(result: Result, *, callbacks: Sequence[Callback] = ()) -> Result:
     seed = request.seed + 1  # of the second network's initial weights
     samples = _residuals(result, request.samples)
     pins = None if request.loss.pins is None else _residuals(result, request.loss.pins)
-    loss = losses.from_settings(request.loss.settings(), pins)
+    # Of residuals, none is an outlier, and no error is relative to them.
+    loss = losses.from_settings(request.loss.settings() | dict.fromkeys(losses.PENALTIES), pins)
     fitted, others = hold_out(samples, seed=seed, least=2)
     if others is None:
         return _left_out(result, "a single point tells nothing of the points between")

@@ -4,14 +4,14 @@ Each loss is a weighted sum of two means of squared residuals over the labels th
 
     loss = value_weight * mean r((f - y) / unit)^2 + derivative_weight * mean r((df/dx - dy/dx) / unit)^2
 
-with each error measured in a unit of its own (``weighting.py``) and the loss's own ``residual`` r, by default the error
-itself, which makes a mean square error.
+with each error measured in a unit of its own (``weighting.py``) and a residual r, by default the error itself, which
+makes a mean square error. ``relative`` divides an error by its label, ``huber`` lets large errors count linearly.
 
 Fitting derivatives beside values is Sobolev training: Czarnecki et al., arXiv 1706.04859, equation 1. The balance of
 the two is Huge and Savine's, arXiv 2005.02347, appendix 4.
 
 To add a loss: write its class here, with ``name``, ``fits`` and ``check``, put it into ``_KNOWN``, and give the command
-a word for it. A Huber loss or a relative error overrides ``residual``.
+a word for it. Another penalty overrides ``residual``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, final
 
+import tensorflow as tf
 from typing_extensions import override
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training._data import Samples
 
 WEIGHT: Final = 1.0
+PENALTIES: Final = ("huber", "relative")  # settings that every loss has
 
 
 class Loss(ABC):
@@ -41,11 +43,15 @@ class Loss(ABC):
         derivative_weight: of the mean over derivatives; None leaves it to the balance, 0 takes no derivative at all.
         balanced: whether the unit of a derivative is its own size over the samples, instead of the model's unit.
         pins: where values are fitted instead of at the samples; None fits them at the samples.
+        huber: errors beyond it count linearly (Huber, Annals of Mathematical Statistics 35, 1964), in the unit of their
+            label; None lets all count by their square.
+        relative: errors are divided by the size of their label, or by this where that is smaller, both in the unit of
+            the label; None leaves them absolute.
     """
 
     name: ClassVar[str]
     fits: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = PENALTIES
     needs_pins: ClassVar[bool] = False
 
     def __init__(
@@ -55,11 +61,15 @@ class Loss(ABC):
         derivative_weight: float | None = 0.0,
         balanced: bool = False,
         pins: Samples | None = None,
+        huber: float | None = None,
+        relative: float | None = None,
     ) -> None:
         self.value_weight = value_weight
         self.derivative_weight = derivative_weight
         self.balanced = balanced
         self.pins = pins
+        self.huber = None if huber is None else _above_zero("huber", huber)
+        self.relative = None if relative is None else _above_zero("relative", relative)
 
     @abstractmethod
     def check(self, samples: Samples) -> None:
@@ -82,13 +92,19 @@ class Loss(ABC):
         Returns:
             A tensor of the same shape, 0 where the error is 0.
         """
-        del targets
-        return errors
+        if self.relative is not None:
+            errors = errors / tf.maximum(tf.abs(targets), self.relative)
+        if self.huber is None:
+            return errors
+        size = tf.abs(errors)
+        # The square of the linear part is 2 huber |e| - huber^2; its root has no derivative at zero, so none is taken.
+        linear = tf.sign(errors) * tf.sqrt(2 * self.huber * tf.maximum(size, self.huber) - self.huber**2)
+        return tf.where(size <= self.huber, errors, linear)
 
     @property
     def residuals_are_errors(self) -> bool:
-        """Whether ``residual`` is the default."""
-        return type(self).residual is Loss.residual
+        """Whether the residuals are the errors themselves."""
+        return type(self).residual is Loss.residual and self.huber is None and self.relative is None
 
     def weights(self, values: int, derivatives: int) -> tuple[float, float]:
         """Return the weights of the two means.
@@ -113,18 +129,29 @@ class Loss(ABC):
             "derivative_weight": self.derivative_weight,
             "balanced": self.balanced,
             "pins": None if self.pins is None else self.pins.count,
+            "huber": self.huber,
+            "relative": self.relative,
         }
 
 
 @final
 class Value(Loss):
-    """Mean square error of the values; derivative labels are ignored."""
+    """Mean square error of the values; derivative labels are ignored.
+
+    Args:
+        huber: errors beyond it count linearly, in spreads of the output for a scaled model; none do by default.
+        relative: errors are divided by the size of their label, or by this where that is smaller, in the same unit; by
+            default they are absolute.
+
+    Raises:
+        UsageError: a number that is not finite and above 0.
+    """
 
     name = "value"
     fits = "values"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, huber: float | None = None, relative: float | None = None) -> None:
+        super().__init__(huber=huber, relative=relative)
 
     @override
     def check(self, samples: Samples) -> None:
@@ -141,19 +168,24 @@ class Derivative(Loss):
     Args:
         pins: samples whose values are fitted; their derivatives are ignored.
         balanced: whether each derivative is measured by its own size over the samples.
+        huber: see ``Value``; the unit of a derivative is its size over the samples.
+        relative: likewise.
 
     Raises:
         DataError: no value is known at the pins.
+        UsageError: a number that is not finite and above 0.
     """
 
     name = "derivative"
     fits = "derivatives, and values in rows that have none"
-    options = ("balanced",)
+    options = ("balanced", *PENALTIES)
     needs_pins = True
 
-    def __init__(self, pins: Samples, *, balanced: bool = True) -> None:
+    def __init__(
+        self, pins: Samples, *, balanced: bool = True, huber: float | None = None, relative: float | None = None
+    ) -> None:
         _require_values("pins", pins, self.name)
-        super().__init__(derivative_weight=WEIGHT, balanced=balanced, pins=pins)
+        super().__init__(derivative_weight=WEIGHT, balanced=balanced, pins=pins, huber=huber, relative=relative)
 
     @override
     def check(self, samples: Samples) -> None:
@@ -169,14 +201,16 @@ class Sobolev(Loss):
         derivative_weight: of the derivatives, above 0; by default the balance's.
         balanced: whether each derivative is measured by its own size over the samples; without it, the default
             weights are 1 and the errors are in the model's units: the plain sum.
+        huber: see ``Value``; the unit of a derivative is its size over the samples.
+        relative: likewise.
 
     Raises:
-        UsageError: a weight that is not a finite number above 0.
+        UsageError: a number that is not finite and above 0.
     """
 
     name = "sobolev"
     fits = "values and derivatives"
-    options = ("value_weight", "derivative_weight", "balanced")
+    options = ("value_weight", "derivative_weight", "balanced", *PENALTIES)
 
     def __init__(
         self,
@@ -184,6 +218,8 @@ class Sobolev(Loss):
         value_weight: float | None = None,
         derivative_weight: float | None = None,
         balanced: bool = True,
+        huber: float | None = None,
+        relative: float | None = None,
     ) -> None:
         default = None if balanced else WEIGHT
         super().__init__(
@@ -192,6 +228,8 @@ class Sobolev(Loss):
             if derivative_weight is None
             else _checked("derivative_weight", derivative_weight),
             balanced=balanced,
+            huber=huber,
+            relative=relative,
         )
 
     @override
@@ -249,10 +287,10 @@ def from_settings(settings: Mapping[str, Any], pins: Samples | None) -> Loss:
         pins: the rows that were recorded beside them, if any.
 
     Raises:
-        KeyError: an unknown loss, or a setting is missing.
+        KeyError: an unknown loss.
     """
     loss = _KNOWN[settings["name"]]
-    return get(loss.name, pins=pins, **{option: settings[option] for option in loss.options})
+    return get(loss.name, pins=pins, **{option: settings.get(option) for option in loss.options})
 
 
 def default_for(samples: Samples) -> str:
@@ -264,6 +302,12 @@ def _checked(name: str, weight: float) -> float:
     if not (math.isfinite(weight) and weight > 0):
         raise UsageError(f"{name} is {weight}, expected a finite number above 0: Value() fits values alone")
     return float(weight)
+
+
+def _above_zero(name: str, size: float) -> float:
+    if not (math.isfinite(size) and size > 0):
+        raise UsageError(f"{name} is {size}, expected a finite number above 0")
+    return float(size)
 
 
 def _require_values(role: str, samples: Samples, loss: str) -> None:

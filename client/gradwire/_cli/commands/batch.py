@@ -22,6 +22,9 @@ def command(
     model: Annotated[str | None, typer.Option(help="Directory of a package, to run in this process.")] = None,
     server: Annotated[str | None, typer.Option(help="Server address, such as localhost:8500.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model on the server.")] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Add error bars (f_std, df_dx_std), and whether to trust a row.")
+    ] = False,
     decimal: DecimalMark = ".",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
@@ -38,6 +41,8 @@ def command(
         sink = batch.open_sink(to, overwrite=overwrite)
         with progress("rows") as report:
             report(0, source.rows, "")
-            result = batch.run(opened, source, sink, on_progress=lambda done, total: report(done, total, ""))
+            result = batch.run(
+                opened, source, sink, uncertainty=uncertainty, on_progress=lambda done, total: report(done, total, "")
+            )
     note(f"{result.rows:,} rows in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")
     say(str(to))

@@ -67,7 +67,13 @@ def figure_of(title: str, slices: Sequence[Slice]) -> Any:
 
 def _draw(axes: Any, each: Slice, lines: Sequence[Line]) -> None:
     for line, color, style in zip(lines, cycle(COLORS), cycle(STYLES), strict=False):
+        if line.band is not None:
+            axes.fill_between(each.x, *line.band, color=color, alpha=0.18, linewidth=0)
         axes.plot(each.x, line.y, color=color, label=_literal(line.label), linewidth=1.6, linestyle=style)
+    if each.far.any():
+        span = axes.get_ylim()
+        axes.fill_between(each.x, *span, where=each.far, color="0.85", zorder=0, linewidth=0)
+        axes.set_ylim(span)
     axes.grid(visible=True, color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if not lines:

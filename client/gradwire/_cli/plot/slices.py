@@ -11,11 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-from gradwire._model import Model
-from gradwire._package import BY_NAME, SERVING_DEFAULT, Box, Card, CardTensor, boxes_of, derivative_unit
+from gradwire._model import Model, Trust
+from gradwire._package import (
+    BY_NAME,
+    SERVING_DEFAULT,
+    UNCERTAINTY,
+    Box,
+    Card,
+    CardTensor,
+    boxes_of,
+    derivative_unit,
+    std_name,
+)
 from gradwire._tables import column_names
 
 MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
+BAND: Final = 1.96  # error bars to either side: 95 % of a normal distribution
 MOST_FIXED: Final = 12  # fixed elements that are named: more are counted
 
 
@@ -30,6 +41,7 @@ class Line:
         output: whose element or derivative it is.
         name: of the output or of the derivative, for an axis that several elements share.
         unit: of both; empty where it is unknown, or for pure numbers.
+        std: its error bar, ``(points,)``; None where the model has none.
     """
 
     label: str
@@ -37,6 +49,12 @@ class Line:
     output: str
     name: str
     unit: str
+    std: NDArray[np.float64] | None = None
+
+    @property
+    def band(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """The nominal 95 % band, lower and upper; None where there is no error bar."""
+        return None if self.std is None else (self.y - BAND * self.std, self.y + BAND * self.std)
 
 
 @final
@@ -51,6 +69,7 @@ class Slice:
         values: the outputs.
         derivatives: those of the outputs with respect to the element, where the model has them.
         fixed: the other elements, as text, ``"vol = 0.3"``; empty where there are none.
+        far: which points are far from the samples, as the error bars tell; none where the model has no error bars.
     """
 
     along: str
@@ -59,6 +78,7 @@ class Slice:
     values: tuple[Line, ...]
     derivatives: tuple[Line, ...]
     fixed: str
+    far: NDArray[np.bool_]
 
 
 def coordinates(card: Card) -> dict[str, tuple[CardTensor, int]]:
@@ -102,6 +122,10 @@ def slices(
     lines = {label: _points(known[label], boxes, middle, points) for label in along}
     inputs = {tensor.name: np.concatenate([rows[tensor.name] for rows in lines.values()]) for tensor in card.inputs}
     response = model.run(SERVING_DEFAULT, inputs)
+    far = np.zeros(len(along) * points, bool)
+    if UNCERTAINTY in model.signatures:
+        response |= model.run(UNCERTAINTY, inputs)
+        far = Trust.of(card).excess(response) > 1
     computed: list[Slice] = []
     for index, label in enumerate(along):
         part = slice(index * points, (index + 1) * points)
@@ -117,6 +141,7 @@ def slices(
                     line for output in card.outputs for line in _derivatives(card, output, tensor, place, arrays)
                 ),
                 fixed=_fixed(card, label, middle),
+                far=far[part],
             )
         )
     return computed
@@ -153,9 +178,10 @@ def _points(
 
 def _lines(output: CardTensor, arrays: Mapping[str, NDArray[np.float64]]) -> list[Line]:
     name, array = output.name, arrays[output.name]
-    elements = array.reshape(len(array), -1)
+    elements, std = array.reshape(len(array), -1), arrays.get(std_name(name))
+    stds = None if std is None else std.reshape(len(array), -1)
     return [
-        Line(label, elements[:, i], name, name, _shown(output.unit))
+        Line(label, elements[:, i], name, name, _shown(output.unit), None if stds is None else stds[:, i])
         for i, label in enumerate(column_names(name, array.shape[1:])[:MOST_LINES])
     ]
 
@@ -171,7 +197,12 @@ def _derivatives(
     elements = arrays[name].reshape(len(arrays[name]), -1, size)[:, :MOST_LINES, place]
     columns = column_names(name, arrays[name].shape[1:])[place::size]
     unit = _shown(derivative_unit(output.unit, tensor.unit))
-    return [Line(label, elements[:, i], output.name, name, unit) for i, label in enumerate(columns[:MOST_LINES])]
+    std = arrays.get(std_name(name))
+    stds = None if std is None else std.reshape(len(std), -1, size)[:, :MOST_LINES, place]
+    return [
+        Line(label, elements[:, i], output.name, name, unit, None if stds is None else stds[:, i])
+        for i, label in enumerate(columns[:MOST_LINES])
+    ]
 
 
 def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from gradwire._cli.choices import COMPUTE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
-from gradwire._model import Model, package_of, times
+from gradwire._model import TRUSTED, Model, package_of, times, trusted
 from gradwire._package import (
     BY_NAME,
     CARD,
     SERVING_DEFAULT,
     SIGNATURES,
+    UNCERTAINTY,
     VALUE,
     Card,
     Part,
@@ -54,7 +55,10 @@ class Query:
         inputs = self.complete(points)
         response = model.run(self.signature.name, inputs, [name for name in self.outputs if name not in self.aliases])
         named = {name: times(response[tensor], factor) for name, (tensor, factor) in self.aliases.items()}
-        return inputs | {name: named[name] if name in named else response[name] for name in self.outputs}
+        outputs = {name: named[name] if name in named else response[name] for name in self.outputs}
+        if self.signature.name == UNCERTAINTY and CARD in model.signatures:
+            outputs[TRUSTED] = trusted(model.card, inputs, outputs)
+        return inputs | outputs
 
     def complete(self, points: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Complete the inputs of a call.
@@ -139,6 +143,8 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
     name = signature or COMPUTE[compute].name
     if signature is None and name == VALUE and name not in model.signatures:
         name = SERVING_DEFAULT
+    if name == UNCERTAINTY:
+        package_of(model).signature(name)  # it tells why a package has none
     if name not in model.signatures:
         raise SignatureNotFound(
             f"{model!r} has signatures {sorted(model.signatures)}, expected {name!r} among them: export the model with "

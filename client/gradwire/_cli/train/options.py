@@ -77,6 +77,18 @@ class TrainOptions:
             min=1, max=2, help="2: fit a second network to what the first leaves of clean labels, in float64."
         ),
     ] = 1
+    huber: Annotated[
+        float | None,
+        typer.Option(
+            help="Errors beyond it count linearly, against outliers, in spreads of the label. Default: none do."
+        ),
+    ] = None
+    relative: Annotated[
+        float | None,
+        typer.Option(
+            help="Divide errors by their label, or by this where that is smaller, in spreads of it. Default: absolute errors."
+        ),
+    ] = None
     value_weight: Annotated[
         float | None, typer.Option(help="Weight of values in the sobolev loss. Default: balanced.")
     ] = None
@@ -219,7 +231,12 @@ class TrainOptions:
         Raises:
             UsageError: a weight that the loss does not have.
         """
-        weights = {"value_weight": self.value_weight, "derivative_weight": self.derivative_weight}
+        weights = {
+            "value_weight": self.value_weight,
+            "derivative_weight": self.derivative_weight,
+            "huber": self.huber,
+            "relative": self.relative,
+        }
         settings = {name: weight for name, weight in weights.items() if weight is not None}
         if unknown := [f"--{name.replace('_', '-')}" for name in settings if name not in accepted]:
             raise UsageError(f"{unknown[0]} does not apply to --loss {loss}: leave it out")

@@ -1,0 +1,64 @@
+"""Points far from the samples, as a package's error bars tell: a bar larger than any at a sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradwire._errors import PackageError
+from gradwire._package import Card, std_name
+
+TRUSTED: Final = "trusted"  # the column of batch and query that flags rows
+
+
+class Trust(NamedTuple):
+    """The largest error bar of each output that is trusted.
+
+    Attributes:
+        limits: by the bar's tensor, ``(elements,)``.
+    """
+
+    limits: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, card: Card) -> Trust:
+        """Read the limits on a card.
+
+        Raises:
+            PackageError: it has none, or they are not positive numbers, one for each element of the output.
+        """
+        bars = (card.uncertainty or {}).get("bars", {})
+        limits: dict[str, NDArray[np.float64]] = {}
+        for tensor in card.outputs:
+            name = std_name(tensor.name)
+            try:
+                limit = np.asarray(bars[name]["trusted_up_to"], np.float64).reshape(-1)
+            except (KeyError, TypeError, ValueError) as error:
+                raise PackageError(
+                    f"the card does not say up to which {name} a point is trusted: export it again"
+                ) from error
+            if limit.size != math.prod(tensor.shape) or not (limit >= 0).all():
+                raise PackageError(
+                    f"the card trusts {name} up to {limit}, expected a number for each element of {tensor.shape}"
+                )
+            limits[name] = limit
+        return cls(limits)
+
+    def excess(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Return the largest bar of each row in units of what is trusted, ``(rows,)``: above 1 it is far.
+
+        Args:
+            arrays: the bars of the outputs, ``(rows, *output)``.
+        """
+        ratios = [
+            array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
+            / np.maximum(self.limits[name], np.finfo(np.float64).tiny)
+            for name, array in arrays.items()
+            if name in self.limits
+        ]
+        whole = np.concatenate(ratios, axis=1)
+        return np.where(np.isnan(whole), math.inf, whole).max(axis=1, initial=0.0)

@@ -1,0 +1,217 @@
+"""Error bars: the Laplace approximation, its calibration on held-out rows, and the network that serves it."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from gradwire_training import Samples, Value, fit, hold_out, mlp, networks, optimizers, problems, with_dtype, with_noise
+from gradwire_training._fit.uncertainty import uncertainty_of
+from gradwire_training._jacobian import predict, read_graph
+from gradwire_training._models import IoBinding
+from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertainty, estimate
+from gradwire_training._uncertainty.calibration import calibrate
+from gradwire_training._uncertainty.laplace import Network, Spectrum
+
+
+def _weights(model):
+    return np.concatenate([np.asarray(weight).ravel() for weight in model.trainable_variables])
+
+
+def _rows(samples):
+    return LabelledRows(samples.x, samples.y, samples.dydx)
+
+
+def _noisy(noise, *, seed=0, count=80):
+    """Rows of sin 3x with noise, apart those that are held out."""
+    generator = np.random.default_rng(seed)
+    x = generator.uniform(-1, 1, (count, 1))
+    y = np.sin(3 * x) + noise * generator.standard_normal(x.shape)
+    return hold_out(Samples(x, y), share=0.4, seed=seed)
+
+
+def _bars(fitted, held_out, **changes):
+    model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(4,), activation="tanh", scale=fitted)
+    result = fit(model, fitted, loss=Value(), validation=held_out, optimizer=optimizers.Lm(), steps=150, **changes)
+    bars = uncertainty_of(result.model, result.binding, result.request)
+    assert isinstance(bars, Uncertainty)
+    return result, bars
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """A fit to noisy values, and its bars."""
+    return _bars(*_noisy(0.1))
+
+
+def test_the_jacobian_is_that_of_differences(pair_samples):
+    """Of values and derivatives with respect to every weight, several inputs and outputs together."""
+    model = with_dtype(
+        mlp(
+            inputs={"a": 2, "b": 1},
+            outputs={"price": 1, "pair": 2},
+            widths=(3,),
+            activation="tanh",
+            scale=pair_samples,
+        ),
+        "float64",
+    )
+    graph, point = read_graph(model, model.trainable_variables), _weights(model)
+    x = {name: column[:4] for name, column in pair_samples.x.items()}
+    made = predict(graph, point, x)
+    values = model({name: column.astype(np.float64) for name, column in x.items()})
+    np.testing.assert_allclose(made.values, np.concatenate([values["price"], values["pair"]], axis=1), rtol=1e-12)
+    step = 1e-6
+    for index in range(len(point)):
+        up, down = (predict(graph, point + sign * step * np.eye(len(point))[index], x) for sign in (1, -1))
+        np.testing.assert_allclose(
+            made.jacobian.values[..., index], (up.values - down.values) / (2 * step), rtol=1e-5, atol=1e-7
+        )
+        np.testing.assert_allclose(
+            made.jacobian.derivatives[..., index],
+            (up.derivatives - down.derivatives) / (2 * step),
+            rtol=1e-5,
+            atol=1e-7,
+        )
+
+
+def test_variances_are_those_of_the_inverse():
+    """The eigenvectors give g (J^T J + ridge)^-1 g^T for any ridge."""
+    generator = np.random.default_rng(1)
+    jacobian, gradients = generator.standard_normal((20, 6)), generator.standard_normal((3, 2, 6))
+    spectrum = Spectrum.of(jacobian.T @ jacobian)
+    for ridge in (1e-3, 10.0):
+        inverse = np.linalg.inv(jacobian.T @ jacobian + ridge * np.eye(6))
+        expected = np.einsum("abi,ij,abj->ab", gradients, inverse, gradients)
+        np.testing.assert_allclose(spectrum.variances(spectrum.squares(gradients), ridge), expected, rtol=1e-9)
+
+
+def test_a_line_has_the_bars_of_least_squares():
+    """Of a model that is linear in its weights the bar is the textbook's, at points and for the slope."""
+    generator = np.random.default_rng(2)
+    noise, count = 0.3, 400
+    x = generator.uniform(-1, 1, (count, 1))
+    y = 2 * x + 1 + noise * generator.standard_normal(x.shape)
+    fitted, held_out = hold_out(Samples(x, y), share=0.5)
+    design = np.concatenate([fitted.x["x"], np.ones_like(fitted.x["x"])], axis=1)
+    weights, *_ = np.linalg.lstsq(design, fitted.y["f"][:, 0], rcond=None)
+    model = keras.Sequential([keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64")])
+    model.set_weights([weights[:1, None], weights[1:]])
+    network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
+    spectrum, calibration = calibrate(network, _rows(fitted), _rows(held_out))
+    points = np.array([[-1.0], [0.0], [3.0]])
+    ((_, _, gradients),) = network.gradients({"x": points})
+    stds = np.sqrt(spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance)[:, 0]
+    covariance = noise**2 * np.linalg.inv(design.T @ design)
+    at = np.concatenate([points, np.ones_like(points)], axis=1)
+    np.testing.assert_allclose(stds[:, 0], np.sqrt(np.einsum("ai,ij,aj->a", at, covariance, at)), rtol=0.2)
+    np.testing.assert_allclose(stds[:, 1], np.sqrt(covariance[0, 0]), rtol=0.2)
+
+
+def test_bars_hold_the_function_and_widen_away_from_the_samples(noisy):
+    """Where rows are the bar is far below the noise and holds the truth; beside them it grows."""
+    _, bars = noisy
+    result = noisy[0]
+    x = np.linspace(-0.9, 0.9, 100)[:, None].astype(np.float32)
+    stds = {name: np.asarray(std) for name, std in bars.model({"x": x}).items()}
+    errors = np.abs(np.asarray(result.model(x)) - np.sin(3 * x))
+    assert np.mean(errors <= 1.96 * stds["f_std"]) >= 0.8
+    assert 0.01 < np.median(stds["f_std"]) < 0.1
+    outside = bars.model({"x": np.array([[1.4]], np.float32)})
+    for name, std in stds.items():
+        assert float(outside[name][0, 0]) > 2 * np.median(std)
+
+
+def test_three_times_the_noise_is_three_times_the_bar(noisy):
+    """The same rows with more noise: what is told of them scales."""
+    _, louder = _bars(*_noisy(0.3))
+    ratio = louder.record["bars"]["f_std"]["typical"] / noisy[1].record["bars"]["f_std"]["typical"]
+    assert 1.8 < ratio < 5
+
+
+def test_the_served_network_returns_the_exact_bars(noisy):
+    """Those of the approximation it was fitted to, to a tenth, in any unit of inputs and outputs."""
+    result, bars = noisy
+    samples, held_out = result.request.samples, result.request.validation
+    model = with_dtype(result.model, "float64")
+    network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
+    spectrum, calibration = calibrate(network, _rows(samples), _rows(held_out))
+    x = samples.x["x"]
+    ((_, _, gradients),) = network.gradients({"x": x})
+    exact = np.sqrt(spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance)[:, 0]
+    served = bars.model({"x": x.astype(np.float32)})
+    np.testing.assert_allclose(np.asarray(served["f_std"])[:, 0], exact[:, 0], rtol=0.1)
+    np.testing.assert_allclose(np.asarray(served["df_dx_std"])[:, 0], exact[:, 1], rtol=0.15)
+
+
+def test_the_record_says_what_the_bars_rest_on(noisy):
+    """The rows behind each factor, and up to which bar a point is trusted: nearly every fitted row."""
+    result, bars = noisy
+    record = json.loads(json.dumps(bars.record))
+    assert record["against"] == "32 held-out rows"
+    assert record["bars"]["f_std"]["calibrated_on"] == "32 labels"
+    assert record["bars"]["df_dx_std"]["calibrated_on"] == "the value's factor"
+    at_rows = np.asarray(bars.model({"x": result.request.samples.x["x"].astype(np.float32)})["f_std"])
+    assert 0.9 < np.mean(at_rows <= record["bars"]["f_std"]["trusted_up_to"]) < 1
+
+
+def test_slopes_that_are_held_out_have_their_own_factor(log):
+    """Several inputs and outputs, slopes fitted: names and shapes of the contract, every slope's labels counted."""
+    samples, held_out = hold_out(with_noise(log.samples(60, spacing="random"), 0.01), share=0.4)
+    result = fit(log.network(samples=samples), samples, validation=held_out, optimizer=optimizers.Lm(), steps=100)
+    bars = uncertainty_of(result.model, result.binding, result.request)
+    assert isinstance(bars, Uncertainty)
+    assert bars.record["bars"]["df_dx_std"]["calibrated_on"] == "24 labels"
+
+
+def test_vectors_have_the_shapes_of_the_contract(pair_samples):
+    """A scalar and a vector output of two inputs, in float64; all are positive."""
+    model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(4,), scale=pair_samples)
+    rows = _rows(pair_samples)
+    binding = IoBinding.of(model, pair_samples)
+    bars = estimate(model, binding, pair_samples, fitted=rows, held_out=rows, against="12 rows", dtype="float64")
+    assert isinstance(bars, Uncertainty)
+    stds = bars.model({name: column.astype(np.float64) for name, column in pair_samples.x.items()})
+    assert {name: tuple(std.shape[1:]) for name, std in stds.items()} == {
+        "price_std": (1,),
+        "dprice_da_std": (2,),
+        "dprice_db_std": (1,),
+        "pair_std": (2,),
+        "dpair_da_std": (2, 2),
+        "dpair_db_std": (2, 1),
+    }
+    assert all((np.asarray(std) > 0).all() for std in stds.values())
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("no rows", "no rows were held out"),
+        ("few rows", "fewer than 8 labels of f were held out"),
+        ("atoms", "other layers than dense"),
+        ("not finite", "not finite"),
+        ("wide", "more than 128"),
+    ],
+)
+def test_a_fit_without_bars_says_why(case, reason):
+    """By name, and before any work is done."""
+    if case == "atoms":
+        samples = problems.get("lennard-jones").samples(12)
+        model = networks.atoms(samples, powers=2, widths=(2,))
+    else:
+        x = np.linspace(0, 1, 12)[:, None]
+        width = 130 if case == "wide" else 1
+        samples = Samples(x, np.tile(x**2, width))
+        model = mlp(inputs={"x": 1}, outputs={"f": width}, widths=(2,), scale=samples)
+    if case == "not finite":
+        model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    rows = _rows(samples)
+    held_out = {"no rows": None, "few rows": rows.take(7)}.get(case, rows)
+    bars = estimate(
+        model, IoBinding.of(model, samples), samples, fitted=rows, held_out=held_out, against="", dtype="float32"
+    )
+    assert isinstance(bars, NoUncertainty)
+    assert reason in bars.record["reason"]

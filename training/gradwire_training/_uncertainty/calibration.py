@@ -1,0 +1,249 @@
+r"""The two factors of the Laplace approximation, and the noise of labels, from rows that were not fitted.
+
+An error of a label that was not fitted has the variance of the function and that of the label's noise,
+
+.. math:: s^2 q(x; \lambda) + t^2, \qquad q = g (J^T J + \lambda I)^{-1} g^T,
+
+so that the likelihood of all such errors tells :math:`\lambda`, s of each output, and t of each kind of labels. The
+bar is about the function alone: :math:`s^2 q`. Errors of derivatives have a noise of their own and the same s; they
+count as one label a row together, for the same row moves them all. Three things are known beforehand. A network that
+was fitted to labels repeats a part of their noise, so t is at most a few times the error on the fitted rows. Where
+nothing else is told, s is 1, for J is in units of the errors, and the prior variance :math:`s^2 / \lambda` is that of
+the weights.
+
+Afterwards the bars are widened where the likelihood was optimistic: until nominal 95 % hold as many of these labels (a
+split conformal quantile, Vovk et al. 2005), and by Student's quantile for as few rows. Derivatives with labels get a
+factor of their own; those without have the value's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from gradwire_training._data import Derivatives, Table
+from gradwire_training._uncertainty.laplace import Network, Spectrum
+
+Array: TypeAlias = "NDArray[np.float64]"
+
+LEVEL: Final = 0.95
+NORMAL: Final = 1.959964  # standard deviations to either side hold LEVEL of a normal distribution
+LEAST_LABELS: Final = 8  # of an output, held out: fewer tell no scale
+MOST_FITTED: Final = 1_000  # rows: a sample of more gives the same matrix but for its size
+MOST_HELD_OUT: Final = 500  # rows: a scale to three percent
+MOST_SLOPES: Final = 6  # derivatives of an output whose labels decide together; each has its own factor all the same
+ROWS_STREAM: Final = 9  # of random numbers, apart from those behind points, weights and splits
+NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise at most
+# Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6.
+SCALE_BELIEF: Final = 1.5  # of s^2
+PRIOR_BELIEF: Final = 3.0  # of the prior variance
+SLOPE_BELIEF: Final = 0.5  # of a derivative's own factor
+# What is tried: ridges in units of the prior precision, s^2, and noise in units of the mean square of the errors.
+RIDGES: Final = np.logspace(-4, 4, 17)
+SCALES: Final = np.logspace(-3, 5, 33)
+NOISES: Final = np.concatenate([[0.0], np.logspace(-3, -0.5, 6), np.linspace(0.4, 1.2, 17)])  # fine where noise is all
+FACTORS: Final = np.exp(np.linspace(-1.5, 1.5, 31))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Points, and what is known of values and derivatives there: NaN where a label is missing."""
+
+    x: Table
+    y: Table
+    dydx: Derivatives
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.x.values())))
+
+    def take(self, most: int) -> LabelledRows:
+        """Return that many rows at most, at random."""
+        if self.count <= most:
+            return self
+        generator = np.random.default_rng(np.random.SeedSequence((0, ROWS_STREAM)))
+        rows = np.sort(generator.choice(self.count, most, replace=False))
+
+        def taken(table: Table) -> Table:
+            return {name: column[rows] for name, column in table.items()}
+
+        return LabelledRows(taken(self.x), taken(self.y), {name: taken(by) for name, by in self.dydx.items()})
+
+    def points(self) -> Table:
+        """Return the points by input, ``(rows, elements)``."""
+        return {name: column.reshape(self.count, -1) for name, column in self.x.items()}
+
+    def labels(self) -> Array:
+        """Return every label, ``(rows, output elements, 1 + input elements)``: the value and then its derivatives."""
+        parts: list[Array] = []
+        for output, column in self.y.items():
+            values = column.reshape(self.count, -1, 1)
+            by_input = [
+                self.dydx[output][name].reshape(*values.shape[:2], width)
+                if name in self.dydx.get(output, {})
+                else np.full((*values.shape[:2], width), np.nan)
+                for name, width in ((name, points.shape[1]) for name, points in self.points().items())
+            ]
+            parts.append(np.concatenate([values, *by_input], axis=2))
+        return np.concatenate(parts, axis=1)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The factors; output elements and input elements of all outputs and inputs, one behind the other."""
+
+    ridge: float
+    variance: Array  # (output elements, 1 + input elements): what q is multiplied by
+    noise: Array  # (output elements,): standard deviation of a value's label, as far as can be told
+    counts: NDArray[np.intp]  # (output elements, 1 + input elements): of labels behind each factor
+
+
+def _ridges(network: Network) -> list[float]:
+    return (network.prior * RIDGES).tolist()
+
+
+def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) -> tuple[Spectrum, Calibration]:
+    """Decompose J^T J of the fitted labels, and find the factors; every output element has held-out labels.
+
+    Raises FloatingPointError where the network is not finite.
+    """
+    errors, gradients = _errors(network, held_out.take(MOST_HELD_OUT))
+    scale = _mean_squares(errors)
+    sample = fitted.take(MOST_FITTED)
+    matrix, fitted_squares = _matrix(network, sample, scale)
+    if not (np.isfinite(matrix).all() and np.isfinite(gradients).all()):
+        raise FloatingPointError("the network or its derivatives are not finite on the rows")
+    spectrum = Spectrum.of(matrix * (fitted.count / sample.count))
+    squares = spectrum.squares(gradients)
+    labels = _Labels(errors, scale, np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf))
+    tried = [_Scaled.of(labels, spectrum.variances(squares, ridge), ridge, network.prior) for ridge in _ridges(network)]
+    best = max(tried, key=lambda each: each.likelihood)
+    factors = labels.factors(best.scales[:, None] * spectrum.variances(squares, best.ridge), best.noise)
+    counts = np.isfinite(errors).sum(axis=0)
+    return spectrum, Calibration(best.ridge, best.scales[:, None] * factors, np.sqrt(best.noise), counts)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The errors of labels that were not fitted, ``(rows, output elements, 1 + input elements)``; NaN for none."""
+
+    errors: Array
+    squares: Array  # their means, (output elements, 1 + input elements)
+    most: Array  # noise, as a variance, at most; the same shape
+
+    def known(self, element: int, kind: int) -> NDArray[np.bool_]:
+        """Return which rows have a label of this kind."""
+        return np.isfinite(self.errors[:, element, kind])
+
+    def best_scale(self, q: Array, element: int, ridge: float) -> tuple[float, float, float]:
+        """Return the best likelihood at a ridge, in units of the prior's, with s^2 and the noise of the values."""
+        kinds = [kind for kind in range(q.shape[2]) if self.known(element, kind).any()]
+        slopes = [kind for kind in kinds if kind]
+        chosen = slopes[:: max(1, math.ceil(len(slopes) / MOST_SLOPES))]
+        total, noise = np.zeros(len(SCALES)), np.zeros(len(SCALES))
+        for kind in [kind for kind in kinds if kind == 0] + chosen:
+            likelihood, noises = self._likelihood(q, element, kind, SCALES)
+            total += likelihood.max(axis=1) / (len(chosen) if kind else 1)
+            if not kind:
+                noise = noises[likelihood.argmax(axis=1)]
+        total -= (np.log(SCALES) / SCALE_BELIEF) ** 2 / 2 + (np.log(SCALES / ridge) / PRIOR_BELIEF) ** 2 / 2
+        best = int(total.argmax())
+        return float(total[best]), float(SCALES[best]), float(noise[best])
+
+    def factors(self, variances: Array, noise: Array) -> Array:
+        """Return what variances are to be multiplied by, ``(output elements, 1 + input elements)``."""
+        factors = np.ones(variances.shape[1:])
+        for element in range(variances.shape[1]):
+            known = self.known(element, 0)
+            if known.any():
+                spread = np.sqrt(variances[known, element, 0] + noise[element])
+                ratio = _conformal(np.abs(self.errors[known, element, 0]) / np.maximum(spread, np.finfo(float).tiny))
+                factors[element] = max(1.0, ratio) ** 2
+            for kind in range(1, variances.shape[2]):
+                if self.known(element, kind).sum() >= LEAST_LABELS:
+                    likelihood, _ = self._likelihood(variances * factors[element], element, kind, FACTORS**2)
+                    belief = np.log(FACTORS) ** 2 / (2 * SLOPE_BELIEF**2)
+                    factors[element, kind] *= FACTORS[int((likelihood.max(axis=1) - belief).argmax())] ** 2
+        counts = np.isfinite(self.errors).sum(axis=0).max(axis=1, keepdims=True)
+        return factors * (student.ppf((1 + LEVEL) / 2, counts) / NORMAL) ** 2
+
+    def _likelihood(self, q: Array, element: int, kind: int, scales: Array) -> tuple[Array, Array]:
+        """Return the logarithms of likelihoods of every scale and noise, ``(scales, noises)``, and the noises."""
+        known = self.known(element, kind)
+        squares = self.errors[known, element, kind] ** 2
+        noises = np.minimum(NOISES * self.squares[element, kind], self.most[element, kind])
+        variances = scales[:, None, None] * q[known, element, kind] + noises[:, None]
+        variances = np.maximum(variances, np.finfo(float).tiny)
+        return -0.5 * np.sum(np.log(variances) + squares / variances, axis=2), noises
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """The best scales and noises at a ridge."""
+
+    likelihood: float  # its logarithm, of all labels
+    ridge: float
+    scales: Array  # s^2, (output elements,)
+    noise: Array  # of the values' labels, as variances
+
+    @classmethod
+    def of(cls, labels: _Labels, q: Array, ridge: float, prior: float) -> _Scaled:
+        best = [labels.best_scale(q, element, ridge / prior) for element in range(q.shape[1])]
+        likelihoods, scales, noise = (np.array(column) for column in zip(*best, strict=True))
+        return cls(float(likelihoods.sum()), ridge, scales, noise)
+
+
+def _conformal(ratios: Array) -> float:
+    """Return the quantile of |error| over its standard deviation that holds LEVEL of new ones, in normal units."""
+    rank = min(math.ceil(LEVEL * (len(ratios) + 1)), len(ratios))
+    return float(np.sort(ratios)[rank - 1]) / NORMAL
+
+
+def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:
+    """Return the errors of all labels, and the Jacobian of what they are errors of."""
+    labels = rows.labels()
+    errors, gradients = np.empty_like(labels), np.empty((*labels.shape, len(network.chosen)))
+    for part, made, jacobian in network.gradients(rows.points()):
+        predicted = np.concatenate([made.values[:, :, None], made.derivatives], axis=2)
+        errors[part], gradients[part] = predicted - labels[part], jacobian
+    return errors, gradients
+
+
+def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, Array]:
+    """Return J^T J of the fitted labels in units of the held-out errors, and the mean squares of the fitted errors."""
+    labels = rows.labels()
+    matrix = np.zeros((len(network.chosen), len(network.chosen)))
+    errors = np.empty_like(labels)
+    known = np.isfinite(labels)
+    # A kind of label that was fitted and is not held out counts in units of its own error.
+    units = np.sqrt(np.where(scale > 0, scale, np.nan))
+    for part, made, jacobian in network.gradients(rows.points()):
+        errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
+        own = np.sqrt(_mean_squares(errors[part]))
+        unit = np.where(np.isfinite(units), units, np.where(own > 0, own, 1.0))
+        row = (jacobian / unit[..., None])[known[part]]
+        matrix += row.T @ row
+    return matrix, _mean_squares(errors)
+
+
+def _mean_squares(errors: Array) -> Array:
+    """Return the mean squares over the rows of what is known; 0 where nothing is."""
+    known = np.isfinite(errors)
+    return (np.where(known, errors, 0.0) ** 2).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+
+
+def elements_without_labels(rows: LabelledRows) -> Sequence[int]:
+    """Return the output elements with fewer than ``LEAST_LABELS`` values and derivatives held out."""
+    counts = np.isfinite(rows.labels()).sum(axis=0).max(axis=1)
+    return np.flatnonzero(counts < LEAST_LABELS).tolist()
