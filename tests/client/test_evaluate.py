@@ -17,6 +17,8 @@ from tests.client.models import log_both, log_card, multi_both, multi_card
 
 import gradwire
 from gradwire import Alias, DataError, FakeTransport, Model, UsageError, evaluate
+from gradwire._cli.commands import evaluate as command
+from gradwire._cli.main import main
 from gradwire._evaluate.errors import RatioSums
 
 X = np.linspace(0.05, 2.0, 40)  # of which the domain, [0.1, 1.9], leaves some out
@@ -242,3 +244,27 @@ def test_bars_are_covered_as_often_as_they_should_be():
     assert result["f"].all.covered == pytest.approx(np.mean(np.abs(OFF) <= 1.959964 * 0.005))
     assert result["f"].inside.covered == pytest.approx(np.mean(np.abs(OFF[INSIDE]) <= 1.959964 * 0.005))
     assert result["df_dx"].all.covered is None
+
+
+def test_the_page_has_the_tables_and_a_picture_of_every_tensor(tmp_path, monkeypatch, capsys):
+    """One file without scripts; names from a card are escaped, and a tensor without finite predictions has a panel."""
+    pytest.importorskip("matplotlib", reason="the client alone draws no pictures")
+    pytest.importorskip("jinja2", reason="the client alone writes no pages")
+
+    def halved(x):
+        return {"f": log_both(x)["f"], "df_dx": np.full_like(x, np.nan)}
+
+    made = model(halved, name="<script>log</script>")
+    monkeypatch.setattr(command, "open_model", lambda target, name, **_: made)
+    np.savez(tmp_path / "rows.npz", **rows(run=X))
+    page = tmp_path / "page.html"
+    words = ["evaluate", str(tmp_path), str(tmp_path / "rows.npz"), "--html", str(page), "--baseline", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gradwire", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0, capsys.readouterr().err
+    text = page.read_text()
+    assert "<script" not in text
+    assert text.count("<svg") == 2
+    assert all(word in text for word in ("Outside of the domain", "Columns left out: run", "no finite prediction"))
+    assert f"{rmse(OFF[INSIDE]):.3g}" in text
