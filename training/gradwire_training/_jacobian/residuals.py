@@ -49,8 +49,17 @@ class Residuals(ABC):
 
 def residuals_of(objective: Objective) -> Residuals:
     """Choose how the residuals of an objective in float64 are computed; its model's layers must add no loss."""
-    graph = read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
+    graph = _graph_of(objective)
     return Taped(objective) if graph is None else Swept(objective, graph)
+
+
+def is_swept(objective: Objective) -> bool:
+    """Return whether the Jacobian takes one sweep: by a tape it takes as long as so many gradients."""
+    return _graph_of(objective) is not None
+
+
+def _graph_of(objective: Objective) -> Graph | None:
+    return read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
 
 
 @final
