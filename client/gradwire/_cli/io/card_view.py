@@ -59,6 +59,7 @@ class CardView:
         details = (
             ("derivatives by name", aliases),
             ("species", species),
+            ("error bars", card.uncertainty),
             ("trained", card.trained),
             ("versions", card.versions),
         )
