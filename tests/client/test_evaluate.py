@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.client.models import log_both, log_card, multi_both, multi_card
 
-import gradwire
 from gradwire import Alias, DataError, FakeTransport, Model, UsageError, evaluate
+from gradwire._cli.commands import evaluate as command
+from gradwire._cli.main import main
 from gradwire._evaluate.errors import RatioSums
 
 X = np.linspace(0.05, 2.0, 40)  # of which the domain, [0.1, 1.9], leaves some out
@@ -233,12 +234,36 @@ def test_the_command_measures_a_server_without_tensorflow(stand_in, tmp_path):
 
 def test_bars_are_covered_as_often_as_they_should_be():
     """A label within 1.96 standard deviations is inside its bar."""
-    spec = gradwire.TensorSpec
-    bars = gradwire.Signature(
-        "uncertainty", {"x": spec("x", "float64", (None, 1))}, {"f_std": spec("f_std", "float64", (None, 1))}
-    )
-    functions = {"serving_default": log_both, "uncertainty": lambda x: {"f_std": np.full_like(x, 0.005)}}
-    result = evaluate(Model(FakeTransport(functions, card=log_card(), signatures=[bars])), rows())
+    functions = {
+        "serving_default": log_both,
+        "uncertainty": lambda x: {"f_std": np.full_like(x, 0.005), "df_dx_std": np.full_like(x, 0.01)},
+    }
+    result = evaluate(Model(FakeTransport(functions, card=log_card())), rows())
     assert result["f"].all.covered == pytest.approx(np.mean(np.abs(OFF) <= 1.959964 * 0.005))
     assert result["f"].inside.covered == pytest.approx(np.mean(np.abs(OFF[INSIDE]) <= 1.959964 * 0.005))
-    assert result["df_dx"].all.covered is None
+    assert result["df_dx"].all.covered == pytest.approx(np.mean(np.abs(2 * OFF) <= 1.959964 * 0.01))
+    assert evaluate(model(), rows())["f"].all.covered is None
+
+
+def test_the_page_has_the_tables_and_a_picture_of_every_tensor(tmp_path, monkeypatch, capsys):
+    """One file without scripts; names from a card are escaped, and a tensor without finite predictions has a panel."""
+    pytest.importorskip("matplotlib", reason="the client alone draws no pictures")
+    pytest.importorskip("jinja2", reason="the client alone writes no pages")
+
+    def halved(x):
+        return {"f": log_both(x)["f"], "df_dx": np.full_like(x, np.nan)}
+
+    made = model(halved, name="<script>log</script>")
+    monkeypatch.setattr(command, "open_model", lambda target, name, **_: made)
+    np.savez(tmp_path / "rows.npz", **rows(run=X))
+    page = tmp_path / "page.html"
+    words = ["evaluate", str(tmp_path), str(tmp_path / "rows.npz"), "--html", str(page), "--baseline", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gradwire", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0, capsys.readouterr().err
+    text = page.read_text()
+    assert "<script" not in text
+    assert text.count("<svg") == 2
+    assert all(word in text for word in ("Outside of the domain", "Columns left out: run", "no finite prediction"))
+    assert f"{rmse(OFF[INSIDE]):.3g}" in text

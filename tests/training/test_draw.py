@@ -13,12 +13,12 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gradwire._errors import PackageError
+from gradwire._pages import GRID, INK, thinned
 from gradwire_training import Samples, draw, fit, mlp
 from gradwire_training._data.samples import Provenance
 from gradwire_training._fit import TensorComparison
 from gradwire_training._report.figures import plots_of
 from gradwire_training._report.figures.curve import _Curve
-from gradwire_training._report.figures.figure import GRID, INK, thinned
 from gradwire_training._report.figures.parity import MOST_POINTS, _some
 
 CURVE = ["value.png", "derivative.png", "error.png", "history.png"]
@@ -103,9 +103,9 @@ def test_a_parity_panel_always_shows_the_worst_points():
     expected = generator.normal(size=9_000)
     errors = generator.normal(size=9_000) * 1e-3
     errors[4321] = 7.0
-    _, _, shown = _some(TensorComparison("f", "value", None, predicted=expected + errors, expected=expected))
-    assert len(shown) == MOST_POINTS
-    assert np.abs(shown).max() == pytest.approx(7.0)
+    labels, shown = _some(TensorComparison("f", "value", None, predicted=expected + errors, expected=expected))
+    assert len(shown) == len(labels) == MOST_POINTS
+    assert np.abs(shown - labels).max() == pytest.approx(7.0)
 
 
 def test_a_model_without_finite_predictions_has_parity_plots(pair_fit, changed):

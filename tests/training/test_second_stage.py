@@ -69,9 +69,10 @@ def test_a_package_of_two_stages_has_the_derivative_of_their_sum(refined, tmp_pa
     np.testing.assert_allclose(slopes, (near[-2] - 8 * near[-1] + 8 * near[1] - near[2]) / (12 * h), rtol=1e-7)
 
 
-def test_several_inputs_and_outputs():
+def test_several_inputs_and_outputs(monkeypatch):
     """The sum is taken by name; rows of one element and of several keep their shapes."""
-    rows = np.random.default_rng(3).uniform(-1, 1, (30, 2))
+    monkeypatch.setattr(second_stage, "GAIN", np.inf)  # 30 rows are few for a trial
+    rows = np.stack(np.meshgrid(np.linspace(-1, 1, 6), np.linspace(-1, 1, 5)), axis=-1).reshape(30, 2)
     sums = rows.sum(axis=1)
     pair, price = np.stack([np.sin(sums), sums**2], axis=1), np.exp(sums)
     slopes = np.stack([np.cos(sums), 2 * sums], axis=1)[:, :, None]
@@ -83,6 +84,7 @@ def test_several_inputs_and_outputs():
             "price": {"a": price, "b": price},
         },
     )
+    keras.utils.set_random_seed(6)
     a, b = keras.Input((1,), name="a"), keras.Input((), name="b")  # b has rows of shape (), the second network (1,)
     hidden = keras.layers.Dense(5, "tanh")(keras.layers.Concatenate()([a, keras.layers.Reshape((1,))(b)]))
     outputs = {"pair": keras.layers.Dense(2)(hidden), "price": keras.layers.Dense(1)(hidden)}
@@ -91,7 +93,7 @@ def test_several_inputs_and_outputs():
     x = {"a": rows[:, :1], "b": rows[:, 1]}
     assert both.model(x)["pair"].shape == (30, 2)
     assert [tensor.name for tensor in both.binding.outputs] == [tensor.name for tensor in first.binding.outputs]
-    assert both.errors["pair"]["rmse"] < 0.5 * first.errors["pair"]["rmse"]
+    assert both.errors["pair"]["rmse"] < 0.1 * first.errors["pair"]["rmse"]
 
 
 def test_pins_are_refined_too(log):

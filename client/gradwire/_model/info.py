@@ -82,8 +82,7 @@ class PackageInfo:
             SignatureNotFound: there is none of that name.
         """
         if name == UNCERTAINTY and name not in self.signatures and self.has_card:
-            reason = (self.card.uncertainty or {}).get("reason", "it was exported by a version that made none")
-            raise SignatureNotFound(f"{self.address} has no error bars, because {reason}")
+            raise SignatureNotFound(f"{self.address} has no error bars, because {self.card.no_uncertainty}")
         if name not in self.signatures:
             raise SignatureNotFound(
                 f"{self.address} has no signature {name!r}, expected one of {sorted(self.signatures)}"

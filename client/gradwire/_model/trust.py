@@ -31,12 +31,12 @@ class Trust(NamedTuple):
         Raises:
             PackageError: it has none, or they are not positive numbers, one for each element of the output.
         """
-        bars = (card.uncertainty or {}).get("bars", {})
+        entry: Any = card.uncertainty
         limits: dict[str, NDArray[np.float64]] = {}
         for tensor in card.outputs:
             name = std_name(tensor.name)
             try:
-                limit = np.asarray(bars[name]["trusted_up_to"], np.float64).reshape(-1)
+                limit = np.asarray(entry["bars"][name]["trusted_up_to"], np.float64).reshape(-1)
             except (KeyError, TypeError, ValueError) as error:
                 raise PackageError(
                     f"the card does not say up to which {name} a point is trusted: export it again"

@@ -106,6 +106,12 @@ class Card:
         meant = self.aliases.get(alias)
         return None if meant is None else self.derivatives.get(meant.output, {}).get(meant.input)
 
+    @property
+    def no_uncertainty(self) -> str:
+        """Why there are no error bars, as the end of a sentence that begins with "no error bars, because"."""
+        reason = dict(self.uncertainty).get("reason") if isinstance(self.uncertainty, dict) else None
+        return str(reason or "the package was exported by a version of Gradwire that made none")
+
     def to_json(self) -> str:
         """Return the card as JSON text."""
         return strict_json(asdict(self))

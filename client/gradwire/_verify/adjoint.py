@@ -16,10 +16,13 @@ Compared, with random tangents v, w and cotangents u:
 - ⟨u, Jv⟩ with ⟨Jᵀu, v⟩, the first from `jvp` and the second from `vjp` alone: the dot-product test of every
   adjoint code (Claerbout, "Earth Soundings Analysis" (1992), 5; Griewank and Walther (2008), 3.4);
 - Hv from `hvp` with `hessian` times v; ⟨w, Hv⟩ with ⟨v, Hw⟩; and the Hessian with its own transpose.
+
+Error bars are finite where what they belong to is, and not negative.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import final
 
@@ -27,7 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._numerics import SAFETY, flat_rows, sample_directions, worst_ratio
-from gradwire._package import HESSIAN, HVP, JVP, SERVING_DEFAULT, VJP, cotangent_name, tangent_name
+from gradwire._package import (
+    HESSIAN,
+    HVP,
+    JVP,
+    SERVING_DEFAULT,
+    UNCERTAINTY,
+    VJP,
+    cotangent_name,
+    std_name,
+    tangent_name,
+)
 from gradwire._verify.evaluations import SignatureEvaluations, contract
 from gradwire._verify.probe import Derivative
 from gradwire._verify.result import Finding
@@ -51,6 +64,8 @@ def agreement(evaluations: SignatureEvaluations) -> Iterator[Finding]:
         yield from _hvp_symmetric(evaluations)
     if HESSIAN in present:
         yield from _hessian_symmetric(evaluations)
+    if UNCERTAINTY in present:
+        yield from _bars(evaluations)
 
 
 def _same_tensors(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -66,6 +81,21 @@ def _same_tensors(evaluations: SignatureEvaluations) -> Iterator[Finding]:
             tensor = max(worst, key=lambda key: worst[key])
             text = f"{', '.join(worst)} of {name} against serving_default"
             yield Finding(text, worst[tensor], tensor if worst[tensor] > 1 else "", signatures=(name,))
+
+
+def _bars(evaluations: SignatureEvaluations) -> Iterator[Finding]:
+    """Error bars are finite where what they belong to is, and not negative."""
+    bars, default = evaluations.by_signature[UNCERTAINTY].values, evaluations.default.values
+    wrong = {
+        name: int(((~np.isfinite(bars[name]) | (bars[name] < 0)) & np.isfinite(default[tensor])).any(axis=1).sum())
+        for tensor in default
+        if (name := std_name(tensor)) in bars
+    }
+    worst = max(wrong, key=lambda name: wrong[name], default="")
+    note = f"{wrong[worst]} points are not" if worst and wrong[worst] else ""
+    failed = bool(note)
+    text = f"{UNCERTAINTY}: finite and not negative"
+    yield Finding(text, math.inf if failed else 0.0, worst if failed else "", note, signatures=(UNCERTAINTY,))
 
 
 def _jvp(evaluations: SignatureEvaluations) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ class Result:
         request: the settings of the fit.
         binding: how names of samples and model match.
         start: the weights that the fit started from.
-        origin: where the model was from that ``load`` returned, ``{"source", "digest"}``; None for a new model.
+        origin: where the model was from that ``load`` returned, ``{"source", "name", "digest"}``; None for a new model.
         before: that model on the same rows; None likewise.
         xla: whether XLA compiled every step.
         selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
@@ -124,11 +124,14 @@ class Result:
 
 
 def record_of(result: Result, directory: str) -> dict[str, Any]:
-    """Return ``fit.json`` as plain data; a fit whose samples come from no problem has the directory's name."""
+    """Return ``fit.json`` as plain data; a fit whose samples come from no problem has the directory's name.
+
+    One that started from an earlier fit has the name of that.
+    """
     provenance = result.request.samples.provenance
     return {
         "format": RECORD_FORMAT,
-        "name": directory if provenance is None else provenance.truth.name,
+        "name": (result.origin or {}).get("name", directory) if provenance is None else provenance.truth.name,
         "inputs": [asdict(_tensor(result, tensor, _domain(result, tensor))) for tensor in result.binding.inputs],
         "outputs": [asdict(_tensor(result, tensor)) for tensor in result.binding.outputs],
         "aliases": {

@@ -47,7 +47,8 @@ class Start:
     @property
     def origin(self) -> dict[str, str]:
         """Where it is from, as a record has it."""
-        return {"source": self.source} | ({"digest": self.digest} if self.digest else {})
+        about = {"source": self.source, "name": self.name, "digest": self.digest}
+        return {key: text for key, text in about.items() if text}
 
 
 def load(path: str | Path) -> Start:

@@ -9,13 +9,13 @@ from typing import Any, Final, final
 
 from markupsafe import Markup
 
+from gradwire._pages import number_text, write_page
 from gradwire_training._fit import Result, record_of
 from gradwire_training._report.figures import plots_of, save
-from gradwire_training._report.page import number_text, write_page
 from gradwire_training._report.summary import Summary, summarize
 
 PAGE: Final = "report.html"
-TEMPLATE: Final = "report.html.jinja"
+TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
 
 
 @final

@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import strict_json
+from gradwire._pages import write_page
 from gradwire_training._fit import DTYPE, fit
 from gradwire_training._objective import Sobolev, Value
 from gradwire_training._report.figures import learning_curve_plot, save
-from gradwire_training._report.page import write_page
 from gradwire_training.optimizers import Auto, Optimizer
 from gradwire_training.problems import Problem
 
@@ -25,7 +25,7 @@ SEEDS: Final = 3  # a median and a range are the least that a claim needs
 TABLE: Final = "study.csv"
 RECORD: Final = "study.json"
 PAGE: Final = "study.html"
-TEMPLATE: Final = "study.html.jinja"
+TEMPLATE: Final = Path(__file__).with_name("study.html.jinja")
 
 Measure: TypeAlias = Literal["max", "rmse"]
 Callback: TypeAlias = Callable[[int, int, str], None]  # fits done, fits in all, what is fitted next

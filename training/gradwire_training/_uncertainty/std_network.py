@@ -126,14 +126,14 @@ class StdNetwork:
         trunk: Any = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
         *hidden, last = self.perceptron.layers
         weights: list[tuple[keras.Layer, tuple[Array, Array]]] = []
-        for layer in hidden:
-            dense = keras.layers.Dense(WIDTH, "tanh")
+        for index, layer in enumerate(hidden):
+            dense = keras.layers.Dense(WIDTH, "tanh", name=f"hidden_{index}")
             trunk = dense(trunk)
             weights.append((dense, layer))
         outputs: dict[str, Any] = {}
         for name, columns, shape in columns_of(binding):
-            dense = keras.layers.Dense(columns.size, "exponential")
-            outputs[std_name(name)] = keras.layers.Reshape(shape)(dense(trunk))
+            dense = keras.layers.Dense(columns.size, "exponential", name=f"{name}_flat")
+            outputs[std_name(name)] = keras.layers.Reshape(shape, name=std_name(name))(dense(trunk))
             weights.append((dense, (last[0][:, columns], last[1][columns])))
         for dense, (kernel, bias) in weights:
             dense.set_weights([kernel, bias])

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from gradwire._cli.arguments import DecimalMark, Timeout
-from gradwire._cli.console import say
-from gradwire._cli.evaluate import show_evaluation
+from gradwire._cli.console import note, say
+from gradwire._cli.evaluate import evaluation_page, show_evaluation
 from gradwire._cli.io import open_model, read_columns, read_derivatives, split_quoted
 from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
@@ -46,6 +46,9 @@ def command(
     ] = None,
     decimal: DecimalMark = ".",
     json: Annotated[bool, typer.Option("--json", help="Print the errors as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the tables, with parity plots, to a self-contained HTML file.")
+    ] = None,
     timeout: Timeout = None,
 ) -> None:
     """Measure a model's errors on rows whose values, and derivatives, are known; inside and outside of its domain.
@@ -70,6 +73,9 @@ def command(
             decimal=decimal,
             on_progress=lambda done, total: report(done, total, ""),
         )
+    if html is not None:
+        evaluation_page(html, evaluation, target=target, baseline=baseline or "")
+        note(f"see {html}")
     if json:
         say(strict_json(_json(evaluation, target, baseline)).rstrip())
     else:

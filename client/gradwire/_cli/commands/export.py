@@ -26,7 +26,7 @@ from gradwire._cli.io import (
 )
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed, UsageError
-from gradwire._package import HESSIAN, HVP, SIGNATURES
+from gradwire._package import HESSIAN, HVP, SIGNATURES, UNCERTAINTY
 
 NAME: Final = "export"
 GATE: Final = "The gate"
@@ -169,6 +169,8 @@ def command(
     if signatures is None and HVP in names and HESSIAN not in (*names, *exported.left_out):
         optional = ",".join(name for name in names if SIGNATURES[name].optional)
         note(f"hessian is left out: there are more than 16 input elements; --signatures {optional},hessian adds it")
+    if exported.card.trained and UNCERTAINTY not in names:
+        note(f"no error bars, because {exported.card.no_uncertainty}")
     say(str(exported.path))
     if exported.left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in exported.left_out.items())

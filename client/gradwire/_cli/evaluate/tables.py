@@ -21,11 +21,11 @@ def show_evaluation(evaluation: Evaluation, *, baseline: str = "") -> None:
     inside = evaluation.rows - evaluation.outside
     about = f"errors of {evaluation.model} against {evaluation.against}"
     if not evaluation.outside:
-        _table(f"{about}: {inside:,} rows, all inside of the domain", evaluation, "all")
+        _table(f"{about}: {_rows(inside)}, all inside of the domain", evaluation, "all")
     else:
         if inside:
-            _table(f"{about}: the {inside:,} rows inside of the domain", evaluation, "inside")
-        _table(f"{about}: the {evaluation.outside:,} rows outside of the domain", evaluation, "outside")
+            _table(f"{about}: {_rows(inside)} inside of the domain", evaluation, "inside")
+        _table(f"{about}: {_rows(evaluation.outside)} outside of the domain", evaluation, "outside")
     if baseline:
         _baseline_table(f"all rows, beside {baseline}", evaluation)
     if evaluation.unlabelled:
@@ -33,6 +33,10 @@ def show_evaluation(evaluation: Evaluation, *, baseline: str = "") -> None:
         note(f"not measured, for no column has their labels: {', '.join(names)}{f' and {more} more' * (more > 0)}")
     if evaluation.left_out:
         note(f"columns left out: {', '.join(evaluation.left_out)}")
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count > 1 else ''}"
 
 
 def _table(title: str, evaluation: Evaluation, part: str) -> None:

@@ -59,6 +59,7 @@ class CardView:
         details = (
             ("derivatives by name", aliases),
             ("species", species),
+            ("error bars", card.uncertainty),
             ("trained", card.trained),
             ("versions", card.versions),
         )
@@ -125,7 +126,8 @@ def gate_table(entry: Any) -> TextTable | None:
     rows = [
         (
             _short(name),
-            *(_short(tensor.get(key)) for key in ("old", "new", "ratio", "allowed")),
+            *(_short(tensor.get(key)) for key in ("old", "new", "ratio")),
+            _short(tensor.get("allowed") if tensor.get("old") is not None else None),
             _short(tensor.get("labels", "-")),
             ("ok" if tensor.get("passed") is True else "WORSE") if tensor.get("old") is not None else "-",
         )

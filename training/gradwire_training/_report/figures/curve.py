@@ -9,10 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradwire_training._data import ColumnKey
-from gradwire_training._fit import POINTS, Result, evaluate
-from gradwire_training._objective import FittedRows
-from gradwire_training._report.figures.figure import (
+from gradwire._pages import (
     DERIVATIVE_COLOR,
     INK,
     PAPER,
@@ -23,6 +20,9 @@ from gradwire_training._report.figures.figure import (
     single,
     with_unit,
 )
+from gradwire_training._data import ColumnKey
+from gradwire_training._fit import POINTS, Result, evaluate
+from gradwire_training._objective import FittedRows
 
 Array: TypeAlias = "NDArray[np.float64]"
 

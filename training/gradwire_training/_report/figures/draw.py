@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradwire._errors import PackageError
+from gradwire._pages import Plot
 from gradwire_training._fit import Result
 from gradwire_training._report.figures.curve import curve_plots, is_curve
-from gradwire_training._report.figures.figure import Plot
 from gradwire_training._report.figures.history import history_plot
 from gradwire_training._report.figures.parity import parity_plots
 

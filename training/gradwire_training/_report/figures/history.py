@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from gradwire._pages import COLORS, INK, TRUTH_COLOR, Plot, legend, single, thinned
 from gradwire_training._fit import Result
-from gradwire_training._report.figures.figure import COLORS, INK, TRUTH_COLOR, Plot, legend, single, thinned
 from gradwire_training._report.summary import phases_of
 
 MOST_POINTS: Final = 2_000  # of a line: more than two a pixel show nothing more

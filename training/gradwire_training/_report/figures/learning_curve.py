@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from gradwire_training._report.figures.figure import COLORS, DERIVATIVE_COLOR, INK, VALUE_COLOR, Plot, legend, panels
+from gradwire._pages import COLORS, DERIVATIVE_COLOR, INK, VALUE_COLOR, Plot, legend, panels
 
 Curve: TypeAlias = "list[tuple[int, float, float, float]]"  # number of samples; smallest, median and largest error
 

@@ -1,4 +1,4 @@
-"""The common look of the plots, and their two forms: a PNG file, and SVG inside a page."""
+"""The common look of the plots of fits and evaluations, and their two forms: a PNG file, and SVG inside a page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Final, final
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gradwire._extras import import_extra
+
+EXTRA: Final = "plot"
 SIZE: Final = (7.2, 4.5)  # inches
 TITLE_WIDTH: Final = 72  # characters of a line
 DPI: Final = 150  # 1,080 pixels wide: sharp in a README on a dense screen
@@ -40,7 +39,7 @@ class Plot:
 
     name: str  # of its file, without the suffix
     caption: str
-    figure: Figure
+    figure: Any  # of matplotlib
 
     def save(self, directory: Path) -> Path:
         """Write it as a PNG file on white."""
@@ -51,7 +50,7 @@ class Plot:
     def svg(self) -> str:
         """Return it as an SVG element whose ink, grid and paper are the page's (``THEME``), on a clear background."""
         text = io.StringIO()
-        with rc_context(STYLE):
+        with import_extra("matplotlib", EXTRA).rc_context(STYLE):
             self.figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA, dpi=DPI)
         element = text.getvalue()
         element = element[element.index("<svg") :]  # without the XML declaration, which HTML has no place for
@@ -64,10 +63,12 @@ class Plot:
         )  # fmt: skip - ids are unique in a page of several plots
 
 
-def panels(rows: int, columns: int, *, size: tuple[float, float] = SIZE, **options: Any) -> tuple[Figure, Any]:
+def panels(rows: int, columns: int, *, size: tuple[float, float] = SIZE, **options: Any) -> tuple[Any, Any]:
     """Return an empty figure and its axes, an array of ``(rows, columns)``, in the common look."""
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)  # draws into memory: no window, no state that figures share
+    figure = import_extra("matplotlib.figure", EXTRA).Figure(figsize=size, layout="constrained")
+    import_extra("matplotlib.backends.backend_agg", EXTRA).FigureCanvasAgg(
+        figure
+    )  # draws into memory: no window, no state that figures share
     grid = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in grid.flat:
         _plain(axes)
@@ -79,7 +80,7 @@ def with_unit(label: str, unit: str | None) -> str:
     return label if unit in (None, "1") else f"{label} [{unit}]"
 
 
-def single(title: str, x_label: str) -> tuple[Figure, Axes]:
+def single(title: str, x_label: str) -> tuple[Any, Any]:
     """Return a figure of one panel; a long title takes several lines."""
     figure, grid = panels(1, 1)
     axes = grid[0, 0]
@@ -88,7 +89,7 @@ def single(title: str, x_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def legend(axes: Axes) -> None:
+def legend(axes: Any) -> None:
     """Add a legend where there are labels; its box has the paper's colour, so that lines behind it do not disturb."""
     if not axes.get_legend_handles_labels()[0]:
         return
@@ -104,7 +105,7 @@ def thinned(steps: NDArray[Any], columns: Sequence[NDArray[Any]], most: int) -> 
     return steps[keep], [column[keep] for column in columns]
 
 
-def _plain(axes: Axes) -> None:
+def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(which="both", colors=INK)

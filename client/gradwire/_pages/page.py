@@ -7,25 +7,32 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gradwire._errors import PackageError
+from gradwire._extras import import_extra
 
+EXTRA: Final = "html"
 DASH: Final = "-"  # for what is not known
 MOST_BOUNDS: Final = 3  # of one row, in a cell of a table
 
 
-def write_page(path: Path, template: str, content: Mapping[str, Any]) -> Path:
-    """Fill a template of this folder, and write it; every text in the content is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def write_page(path: Path, template: Path, content: Mapping[str, Any]) -> Path:
+    """Fill a template, which may extend ``page.html.jinja`` of this folder, and write it; every text is escaped.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+        PackageError: the page cannot be written.
+    """
+    jinja2 = import_extra("jinja2", EXTRA)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number_text, "domain": _domain_text}
-    page = environment.get_template(template).render(**content)
+    page = environment.get_template(template.name).render(**content)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
