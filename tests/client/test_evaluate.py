@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from tests.client.models import log_both, log_card, multi_both, multi_card
 
-import gradwire
 from gradwire import Alias, DataError, FakeTransport, Model, UsageError, evaluate
 from gradwire._cli.commands import evaluate as command
 from gradwire._cli.main import main
@@ -235,15 +234,15 @@ def test_the_command_measures_a_server_without_tensorflow(stand_in, tmp_path):
 
 def test_bars_are_covered_as_often_as_they_should_be():
     """A label within 1.96 standard deviations is inside its bar."""
-    spec = gradwire.TensorSpec
-    bars = gradwire.Signature(
-        "uncertainty", {"x": spec("x", "float64", (None, 1))}, {"f_std": spec("f_std", "float64", (None, 1))}
-    )
-    functions = {"serving_default": log_both, "uncertainty": lambda x: {"f_std": np.full_like(x, 0.005)}}
-    result = evaluate(Model(FakeTransport(functions, card=log_card(), signatures=[bars])), rows())
+    functions = {
+        "serving_default": log_both,
+        "uncertainty": lambda x: {"f_std": np.full_like(x, 0.005), "df_dx_std": np.full_like(x, 0.01)},
+    }
+    result = evaluate(Model(FakeTransport(functions, card=log_card())), rows())
     assert result["f"].all.covered == pytest.approx(np.mean(np.abs(OFF) <= 1.959964 * 0.005))
     assert result["f"].inside.covered == pytest.approx(np.mean(np.abs(OFF[INSIDE]) <= 1.959964 * 0.005))
-    assert result["df_dx"].all.covered is None
+    assert result["df_dx"].all.covered == pytest.approx(np.mean(np.abs(2 * OFF) <= 1.959964 * 0.01))
+    assert evaluate(model(), rows())["f"].all.covered is None
 
 
 def test_the_page_has_the_tables_and_a_picture_of_every_tensor(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ def _truth(x):
     return np.sin(3 * x[:, :1]) * x[:, 1:] + x[:, :1] ** 2
 
 
-def _samples(noise, rows=60, seed=0):
+def _samples(noise, rows=40, seed=0):
     x = np.random.default_rng(seed).uniform(-1, 1, (rows, 2))
     return with_noise(Samples({"x": x}, {"f": _truth(x)}), noise, seed=seed)
 
@@ -50,20 +51,20 @@ def _weights(result):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_default_is_ahead_of_a_fit_without_a_ridge(others, seed):
-    """60 values with 10 % noise, 205 weights: a fit through all of them misses the truth by at least twice as much."""
+    """40 values with 10 % noise, 205 weights: a fit through all of them misses the truth by half as much again."""
     samples = _samples(0.1, seed=seed)
     default, plain = (
         _fit(samples, optimizer, seed=seed, validation=others).errors["f"]["rmse"] for optimizer in ("auto", "lm")
     )
-    assert default < 0.5 * plain
+    assert 1.5 * default < plain
 
 
 def test_the_choice_is_told_with_the_numbers_that_led_to_it(noisy, tmp_path):
     """The ridge, how many there were, on which rows, and both errors."""
     words = noisy.selection_reason
     assert words.startswith("lm with a ridge of ")
-    assert "it predicts 60 rows, each held out once, best, to " in words
-    assert words.endswith("; 205 weights and 60 labels")
+    assert "it predicts 40 rows, each held out once, best, to " in words
+    assert words.endswith("; 205 weights and 40 labels")
     assert f'"story": "{words}"' in (noisy.save(tmp_path / "noisy") / "fit.json").read_text()
 
 
@@ -97,10 +98,13 @@ def test_exact_labels_lose_nothing(exact, log):
 
 
 def test_what_cannot_be_held_out_is_left_to_the_size(log):
-    """Short fits, few rows, and labels that nothing predicts: no ridge is chosen, and none is claimed."""
+    """Short fits, few rows, labels that nothing predicts, networks whose Jacobian takes a tape: no ridge is chosen."""
     by_size = "weights and 38 labels, few enough for it"
     assert fit(log.network(), log.samples(), steps=99).selection_reason.endswith(by_size)
     assert _fit(_samples(0.1, rows=14)).selection_reason == "lm: 205 weights and 14 labels, few enough for it"
+    layers = [keras.layers.Dense(3, "tanh"), keras.layers.LayerNormalization(), keras.layers.Dense(1)]
+    taped = keras.Sequential([keras.Input((2,)), *layers])
+    assert "rows" not in fit(taped, _samples(0.1), loss=Value(), steps=100).selection_reason
     random = Samples({"x": _samples(0, rows=40).x["x"]}, {"f": np.random.default_rng(1).normal(size=(40, 1))})
     assert _fit(random).selection_reason == "lm: 205 weights and 40 labels, few enough for it"
 
@@ -187,8 +191,10 @@ def test_overfitting_is_said_with_what_helps(others):
     assert "the optimizer auto" in note
 
 
-def test_a_fit_that_generalises_gets_no_warning(noisy, exact):
+def test_a_fit_that_generalises_gets_no_warning(exact, log):
     """Neither noise that the ridge holds against nor an exact fit is called overfitted."""
-    for result in (noisy, exact):
+    dense = fit(log.network(), with_noise(log.samples(40), 0.05), steps=100)
+    assert dense.selection_reason.startswith("lm with a ridge of ")
+    for result in (dense, exact):
         assert not any(note.startswith("overfitted") for note in result.notes)
     assert "missed" not in exact.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,15 +15,8 @@ from gradwire._evaluate.columns import Columns, LabelColumn
 from gradwire._evaluate.errors import ErrorRatio, Errors, ErrorSums, Floats, LabelSpread, PointSample, RatioSums
 from gradwire._model import Model, outside_of, package_of
 from gradwire._numerics import eps_of
-from gradwire._package import SERVING_DEFAULT, VALUE, Card
+from gradwire._package import SERVING_DEFAULT, UNCERTAINTY, VALUE, Card, std_name
 from gradwire.batch import BLOCK_ROWS, open_source
-
-UNCERTAINTY: Final = "uncertainty"
-
-
-def std_name(tensor: str) -> str:
-    """Name the standard deviation of a tensor."""
-    return f"{tensor}_std"
 
 
 @final

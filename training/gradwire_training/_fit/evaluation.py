@@ -18,6 +18,7 @@ from gradwire_training._data import ColumnKey, Derivatives, Samples, Table
 from gradwire_training._fit.request import Request
 from gradwire_training._models import IoBinding
 from gradwire_training._objective import FittedRows
+from gradwire_training._progress import percent
 
 # A tensor is overfitted where it misses by so much, as a fraction of the labels' spread, and by so many times more than
 # on the rows that were fitted. Noise alone makes the latter some 1.5.
@@ -208,7 +209,7 @@ class Comparison:
         worst = max(overfitted, key=lambda tensor: tensor.relative or 0.0)
         others = f" (and {len(overfitted) - 1} more)" if len(overfitted) > 1 else ""
         ratio = (worst.rmse or 0.0) / max(worst.training_rmse or 0.0, np.finfo(float).tiny)
-        error = f"{100 * (worst.relative or 0.0):.2g} % of its spread, {_times(ratio)} as much as the fitted rows"
+        error = f"{percent(worst.relative or 0.0)} of its spread, {_times(ratio)} as much as the fitted rows"
         return (f"overfitted: {worst.name}{others} misses {self.where} by {error}; {remedies}",)
 
     def errors(self) -> dict[str, Any]:

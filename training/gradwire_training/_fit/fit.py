@@ -30,7 +30,7 @@ from gradwire_training._models import (
     with_dtype,
 )
 from gradwire_training._objective import Loss, Objective, Sobolev
-from gradwire_training._progress import Callback, Checkpoint, Monitor
+from gradwire_training._progress import Callback, Checkpoint, Monitor, percent
 from gradwire_training.optimizers import Auto, Optimizer
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
@@ -221,7 +221,7 @@ def _caveat(monitor: Monitor, comparison: Comparison) -> str:
     if monitor.status != "completed" or comparison.largest_relative < FAR_OFF:
         return ""
     verb = "is" if comparison.is_truth else "are"
-    return f"; {comparison.where} {verb} missed by up to {100 * comparison.largest_relative:.2g} % of the spread"
+    return f"; {comparison.where} {verb} missed by up to {percent(comparison.largest_relative)} of the spread"
 
 
 def _remedies(request: Request) -> str:

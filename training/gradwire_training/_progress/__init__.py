@@ -2,5 +2,6 @@
 
 from gradwire_training._progress.checkpoint import Arrays, Checkpoint
 from gradwire_training._progress.monitor import Callback, Monitor, Progress, Status
+from gradwire_training._progress.percent import percent
 
-__all__ = ["Arrays", "Callback", "Checkpoint", "Monitor", "Progress", "Status"]
+__all__ = ["Arrays", "Callback", "Checkpoint", "Monitor", "Progress", "Status", "percent"]

@@ -56,7 +56,7 @@ class Monitor:
         self.status: Status = "completed"
         self.time_was_up = False  # at the last report
         self.selection_reason = ""  # what auto picked and why; empty where the caller chose the optimiser
-        self.ridge: float | None = None  # that auto chose by held-out rows
+        self.choice: dict[str, Any] | None = None  # that auto made by rows held out: a ridge, or a number of steps
         self._limit = math.inf if seconds is None else seconds
         self.step = 0
         self.xla = True
@@ -179,7 +179,7 @@ class Monitor:
             "optimizers": names,
             "seconds": np.array(self.seconds),
             "xla": np.array(self.xla),
-            "choice": np.array(json.dumps([self.selection_reason, self.ridge])),
+            "choice": np.array(json.dumps([self.selection_reason, self.choice])),
             "best": np.array(np.nan if self._best is None else self._best[0]),
             **best,
         }
@@ -192,7 +192,7 @@ class Monitor:
         self.step = len(state["loss"])
         self.xla = bool(state["xla"])
         if "choice" in state:  # files of older versions have none
-            self.selection_reason, self.ridge = json.loads(str(state["choice"]))
+            self.selection_reason, self.choice = json.loads(str(state["choice"]))
         self._began = time.perf_counter() - float(state["seconds"])
         weights = [state[f"best:{i}"] for i in range(sum(name.startswith("best:") for name in state))]
         self._best = (float(state["best"]), weights) if weights else None

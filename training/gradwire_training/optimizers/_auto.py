@@ -10,10 +10,12 @@ import numpy as np
 from typing_extensions import override
 
 from gradwire_training._data import shows_noise
+from gradwire_training._jacobian import is_swept
 from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
-from gradwire_training._progress import Monitor
+from gradwire_training._progress import Monitor, percent
 from gradwire_training.optimizers._adam import Adam
+from gradwire_training.optimizers._early_stop import choose_stop
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
@@ -29,6 +31,7 @@ ADAM_FRACTION: Final = 2 / 7
 # Of a step along a path of ridges, and of all steps along the path that chooses one: some twenty seconds.
 MOST_PATH_WORK: Final = 2e10
 CHOICE_WORK: Final = 5e11
+STOP_WORK: Final = 1e10  # weights times labels times steps of lbfgs: some ten seconds
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
 FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
@@ -72,11 +75,14 @@ class Auto(Optimizer):
         if all(monitor.resumed(optimizer.name) is None for optimizer in (Lm, Adam, Lbfgs)):
             monitor.selection_reason = f"{picked}: {reason}"
             if steps >= FEWEST_CHOSEN and _may_follow(objective):
-                _choose(objective, monitor)
+                _choose(objective, monitor, longest=steps)
         if monitor.status != "completed":
             return
-        if monitor.ridge is not None:
-            Lm(ridge=monitor.ridge).minimize(objective, monitor, steps=steps)
+        if monitor.choice is not None:
+            if "ridge" in monitor.choice:
+                Lm(ridge=monitor.choice["ridge"]).minimize(objective, monitor, steps=steps)
+            else:
+                Lbfgs().minimize(objective, monitor, steps=min(steps, monitor.choice["steps"]))
             return
         match picked:
             case Lm.name:
@@ -91,8 +97,8 @@ class Auto(Optimizer):
                     Lbfgs().minimize(objective, monitor, steps=steps - first)
 
 
-def _choose(objective: Objective, monitor: Monitor) -> None:
-    """Choose a ridge by rows held out, and say why; where it gains nothing, leave the choice by size."""
+def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
+    """Choose by rows held out how to fit noisy labels, and say why; leave exact ones to the choice by size."""
     objective.hold(resumed=False)
     most = int(min(CHOICE_WORK / _work(objective), MOST_CHOICE_STEPS))
     choice = choose_ridge(objective, monitor, damping=Lm().damping, steps=most)
@@ -104,10 +110,23 @@ def _choose(objective: Objective, monitor: Monitor) -> None:
             f"{percent(choice.error)} of the labels' spread"
         )
         return
-    monitor.ridge = choice.ridge
+    stop = None
+    if choice.parts and objective.features.why_not(Lbfgs.honours) is None:
+        most = int(min(STOP_WORK / (objective.weight_count * objective.label_count), Lbfgs.steps, longest))
+        stop = choose_stop(objective, monitor, choice.parts, steps=most)
+    if stop is not None and stop.error < choice.beside:
+        monitor.choice = {"steps": stop.steps}
+        monitor.selection_reason = (
+            f"{Lbfgs.name}, {stop.steps:,} steps: it predicts {choice.rows} best where it stops there, to "
+            f"{percent(stop.error)} of the labels' spread, and {Lm.name} with the best of {choice.tried} ridges to "
+            f"{percent(choice.beside)}; {_size(objective)}"
+        )
+        return
+    monitor.choice = {"ridge": choice.ridge}
+    beside = "" if stop is None else f" ({Lbfgs.name}, stopped in time, to {percent(stop.error)})"
     monitor.selection_reason = (
         f"{Lm.name} with a ridge of {choice.ridge:.2g}: of {choice.tried} ridges it predicts {choice.rows} best, to "
-        f"{percent(choice.error)} of the labels' spread, and meets the fitted ones to {percent(choice.fitted)}"
+        f"{percent(choice.error)} of the labels' spread{beside}, and meets the fitted ones to {percent(choice.fitted)}"
         f"{_noise(choice)}; {_size(objective)}"
     )
 
@@ -123,7 +142,7 @@ def _may_follow(objective: Objective) -> bool:
     """Return whether a path of ridges can be followed, and in a minute."""
     is_small = objective.weight_count <= MOST_WEIGHTS and _work(objective) <= MOST_PATH_WORK
     in_memory = objective.rows == objective.count
-    return is_small and in_memory and objective.features.why_not(Lm.honours) is None
+    return is_small and in_memory and objective.features.why_not(Lm.honours) is None and is_swept(objective)
 
 
 def _pick(objective: Objective) -> tuple[str, str]:
@@ -146,11 +165,6 @@ def _pick(objective: Objective) -> tuple[str, str]:
 
 def _size(objective: Objective) -> str:
     return f"{objective.weight_count:,} weights and {objective.label_count:,} labels"
-
-
-def percent(fraction: float) -> str:
-    """Format a fraction: ``1.2 %``."""
-    return f"{100 * fraction:.2g} %"
 
 
 def _work(objective: Objective) -> float:

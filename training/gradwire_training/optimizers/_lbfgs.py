@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias, final
 
@@ -19,6 +20,7 @@ from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._reporting import Reporter
 
 Array: TypeAlias = "NDArray[np.float64]"
+Callback: TypeAlias = Callable[[Array, float, float, bool], bool]
 
 UNLIMITED: Final = 2**31 - 1  # evaluations: the steps are the limit, and each takes 1.2 of them
 
@@ -51,15 +53,28 @@ class Lbfgs(Optimizer):
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
         reporter = Reporter(objective, monitor, self.name)
         objective.hold(resumed=reporter.resumed is not None)
+
+        def step(point: Array, loss: float, mae: float, xla: bool) -> bool:
+            return reporter.step(point, loss, mae, xla=xla)
+
+        end, xla = self.descend(objective, reporter.start(), step, steps=steps - reporter.done)
+        reporter.finish(end, xla=xla)
+
+    def descend(self, objective: Objective, start: Array, after: Callback, *, steps: int) -> tuple[Array, bool]:
+        """Take steps from a point, and return where they ended, and whether XLA compiled them.
+
+        ``after`` gets the point of each step, its loss, its mean absolute error and whether XLA compiled it, and
+        returns whether to go on.
+        """
         surface, bounds = _Surface(objective), _bounds(objective)
 
         def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
             at = intermediate_result
-            if not reporter.step(at.x, float(at.fun), surface.mae, xla=surface.compiled.xla):
+            if not after(at.x, float(at.fun), surface.mae, surface.compiled.xla):
                 raise StopIteration  # SciPy's way to be told to stop
 
         options = {
-            "maxiter": max(steps - reporter.done, 0),
+            "maxiter": max(steps, 0),
             "maxfun": UNLIMITED,
             "maxcor": self.memory,
             "gtol": self.flat,
@@ -70,14 +85,14 @@ class Lbfgs(Optimizer):
         with threadpool_limits(limits=1, user_api="blas"):
             end = scipy.optimize.minimize(
                 surface.evaluate,
-                reporter.start(),
+                start,
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
                 callback=callback,
                 options=options,
             )
-        reporter.finish(end.x, xla=surface.compiled.xla)
+        return end.x, surface.compiled.xla
 
 
 def _bounds(objective: Objective) -> scipy.optimize.Bounds | None:

@@ -35,10 +35,14 @@ STEPS: Final = 10  # at one ridge, at most
 SMALL: Final = 0.01  # fraction of |r|^2 + ridge |p|^2: a step that gains less is the last at its ridge
 LAST: Final = 1e-18  # of the first ridge: rounding
 PATIENCE: Final = 14  # ridges after the best one; exact labels may be predicted worse for a few, and better again
+IMPATIENCE: Final = 6  # the same, where steps are few
+FEW_STEPS: Final = 200
 FOLDS: Final = 5
 FEWEST: Final = 15  # points: of fewer, a fold has one or two
 HELD_OUT: Final = 5  # a fifth of the points
 EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
+COMPARED: Final = 2  # folds that another optimiser is measured on: each costs a compilation
+TOO_FEW: Final = 40  # rows for such a comparison
 FEW: Final = 100  # points: of more, one part in five tells enough
 TINY: Final = 1e-300
 SHARE: Final = 0.4  # of the seconds of a fit that may be spent on choosing
@@ -86,6 +90,8 @@ class Choice:
         last: on rows held out, at the weakest ridge.
         tried: how many ridges.
         rows: that were held out, as text.
+        parts: which rows to measure another optimiser on; none where rows are too few.
+        beside: the error on these rows alone.
     """
 
     ridge: float | None
@@ -94,6 +100,8 @@ class Choice:
     last: float
     tried: int
     rows: str
+    parts: tuple[NDArray[np.bool_], ...]
+    beside: float
 
 
 @final
@@ -156,7 +164,8 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
     spread = objective.variation / objective.label_count
     outer, inner = [fold.outer.count for fold in folds], [fold.residuals.count for fold in folds]
     held_out, fitted = _error(best.held_out, outer, spread), _error(best.fitted, inner, spread)
-    if held_out > 1:  # no better than the labels' mean: too few rows to tell anything by
+    compared = tuple(parts[:COMPARED]) if objective.count > TOO_FEW else ()
+    if held_out > 1 and len(folds) > 1:  # no better than the labels' mean: too few rows to tell anything by
         return None
     return Choice(
         ridge=None if best is last or fitted < EXACT * held_out else best.ridge,
@@ -165,12 +174,14 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
         last=_error(last.held_out, outer, spread),
         tried=len(curve),
         rows=text,
+        parts=compared,
+        beside=_error(best.held_out[: len(compared)], outer, spread) if compared else held_out,
     )
 
 
 def _error(losses: Sequence[float], counts: Sequence[int], spread: float) -> float:
     """Return the root mean square of residuals as a fraction of the labels'; of folds, the geometric mean."""
-    means = [max(loss / count, TINY) for loss, count in zip(losses, counts, strict=True)]
+    means = [max(loss / count, TINY) for loss, count in zip(losses, counts, strict=False)]
     return math.sqrt(math.exp(statistics.fmean(map(math.log, means))) / spread)
 
 
@@ -195,7 +206,7 @@ def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> list[_Stage]:
                     return curve
         ridge = folds[0].path.ridge
         curve.append(_Stage(ridge, tuple(fold.loss() for fold in folds), tuple(fold.descent.loss for fold in folds)))
-        is_long = len(curve) - _best(curve) > PATIENCE
+        is_long = len(curve) - _best(curve) > (PATIENCE if steps > FEW_STEPS else IMPATIENCE)
         if ridge < weakest or is_long or all(fold.descent.is_stuck for fold in folds):
             return curve
         for fold in folds:
