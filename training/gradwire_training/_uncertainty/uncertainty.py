@@ -85,7 +85,7 @@ def estimate(
         The bars, or the reason why there are none.
     """
     if held_out is None:
-        return NoUncertainty("no rows were held out to calibrate them on: train with --hold-out 0.2")
+        return NoUncertainty("no rows were held out to calibrate them on: train with --holdout 0.2")
     fitted, held_out = _ordered(fitted, binding), _ordered(held_out, binding)
     if reason := _refusal(binding, held_out):
         return NoUncertainty(reason)
