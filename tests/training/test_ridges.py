@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -97,10 +98,13 @@ def test_exact_labels_lose_nothing(exact, log):
 
 
 def test_what_cannot_be_held_out_is_left_to_the_size(log):
-    """Short fits, few rows, and labels that nothing predicts: no ridge is chosen, and none is claimed."""
+    """Short fits, few rows, labels that nothing predicts, networks whose Jacobian takes a tape: no ridge is chosen."""
     by_size = "weights and 38 labels, few enough for it"
     assert fit(log.network(), log.samples(), steps=99).selection_reason.endswith(by_size)
     assert _fit(_samples(0.1, rows=14)).selection_reason == "lm: 205 weights and 14 labels, few enough for it"
+    layers = [keras.layers.Dense(3, "tanh"), keras.layers.LayerNormalization(), keras.layers.Dense(1)]
+    taped = keras.Sequential([keras.Input((2,)), *layers])
+    assert "rows" not in fit(taped, _samples(0.1), loss=Value(), steps=100).selection_reason
     random = Samples({"x": _samples(0, rows=40).x["x"]}, {"f": np.random.default_rng(1).normal(size=(40, 1))})
     assert _fit(random).selection_reason == "lm: 205 weights and 40 labels, few enough for it"
 

@@ -8,7 +8,7 @@ Both come in the same order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
@@ -19,7 +19,8 @@ from typing_extensions import override
 
 from gradwire_training._jacobian.dense_network import Graph, Jacobian, Signal
 from gradwire_training._jacobian.read_graph import read_graph
-from gradwire_training._objective import Compiled, Layout, Objective, Term
+from gradwire_training._models import Components
+from gradwire_training._objective import Compiled, ComponentTerm, Layout, Objective, Term
 
 Array: TypeAlias = "NDArray[np.float64]"
 ResidualBlock: TypeAlias = "tuple[Array, Array]"  # residuals, and their Jacobian (residuals, weights)
@@ -49,8 +50,17 @@ class Residuals(ABC):
 
 def residuals_of(objective: Objective) -> Residuals:
     """Choose how the residuals of an objective in float64 are computed; its model's layers must add no loss."""
-    graph = read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
+    graph = _graph_of(objective)
     return Taped(objective) if graph is None else Swept(objective, graph)
+
+
+def is_swept(objective: Objective) -> bool:
+    """Return whether the Jacobian takes one sweep: by a tape it takes as long as so many gradients."""
+    return _graph_of(objective) is not None
+
+
+def _graph_of(objective: Objective) -> Graph | None:
+    return read_graph(objective.model, objective.trainable) if objective.loss.residuals_are_errors else None
 
 
 @final
@@ -92,22 +102,28 @@ class Swept(Residuals):
         inputs = {tensor.name: x[tensor.name].shape[1] for tensor in binding.inputs if tensor.name in wrt}
         places = _places(inputs)
         self._x = [x[tensor.name] for tensor in binding.inputs]
-        self._tangents = [
-            np.broadcast_to(tangents, (self._rows, *tangents.shape))
-            for tangents in _unit_tangents(places, {tensor.name: x[tensor.name].shape[1] for tensor in binding.inputs})
-        ]
-        directions = np.zeros((self._rows, sum(inputs.values())))
+        components = _components(objective.terms)
+        moved = sum(inputs.values()) if components is None else components.basis.shape[1]
+        tangents = (
+            _unit_tangents(places, {tensor.name: x[tensor.name].shape[1] for tensor in binding.inputs})
+            if components is None
+            else (components.basis[places[tensor.name]].T for tensor in binding.inputs)
+        )
+        self._tangents = [np.broadcast_to(each, (self._rows, *each.shape)) for each in tangents]
+        directions = np.zeros((self._rows, moved))
         for name, column in objective.data.directions.items():
             directions[:, places[name]] = column.numpy()
         outputs_at = _places({tensor.name: known[tensor.name].shape[1] for tensor in binding.outputs})
-        self._layout = Layout(outputs=outputs_at, inputs=places, directions=directions)
+        self._layout = Layout(
+            outputs=outputs_at, inputs=places, directions=directions, along_components=components is not None
+        )
         self._terms = [
             ResidualTerm(term, _flat(labels.target.numpy()), _flat(labels.present.numpy()), term.factor.ravel())
             for term, labels in zip(objective.terms, objective.data.labels, strict=True)
         ]
         self.weights = graph.weights
         self.count = objective.label_count
-        shape = (outputs, sum(inputs.values()), self.weights)
+        shape = (outputs, moved, self.weights)
         self._block_rows = min(self._rows, max(1, block_bytes // (8 * outputs * (1 + shape[1]) * self.weights)))
         self._jacobian = Jacobian(
             np.empty((self._block_rows, outputs, self.weights)), np.empty((self._block_rows, *shape))
@@ -198,6 +214,13 @@ class Taped(Residuals):
     def _move(self, point: Any) -> None:
         for source, part in zip(self._sources, tf.split(point, self._sizes), strict=True):
             source.assign(tf.reshape(part, source.shape))
+
+
+def _components(terms: Sequence[Term]) -> Components | None:
+    """Return the components that every derivative among the terms is taken along; else None."""
+    derivatives = [term for term in terms if term.wrt]
+    along = [term.components for term in derivatives if isinstance(term, ComponentTerm)]
+    return along[0] if along and len(along) == len(derivatives) else None
 
 
 def _flat(column: NDArray[Any]) -> NDArray[Any]:

@@ -6,11 +6,12 @@ from gradwire_training._objective.compiled import Compiled
 from gradwire_training._objective.losses import Derivative, Loss, Sobolev, Value
 from gradwire_training._objective.objective import Objective, Weights
 from gradwire_training._objective.rows import FittedRows
-from gradwire_training._objective.terms import Layout, Term
+from gradwire_training._objective.terms import ComponentTerm, Layout, Term
 
 __all__ = [
     "Batches",
     "Compiled",
+    "ComponentTerm",
     "Derivative",
     "FittedRows",
     "Layout",

@@ -35,6 +35,7 @@ class Layout:
     outputs: Mapping[str, slice]
     inputs: Mapping[str, slice]  # those that some term differentiates with respect to, among themselves
     directions: Array  # (rows, input elements), zero where nothing moves
+    along_components: bool = False  # whether derivatives are with respect to components, in place of inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,8 @@ class ComponentTerm(Term):
     @override
     def select(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
         part = derivatives[:, layout.outputs[self.output]]
+        if layout.along_components:
+            return part.reshape(len(part), -1, *part.shape[3:])
         gradient = np.concatenate([part[:, :, layout.inputs[name]] for name in self.components.inputs], axis=2)
         along = np.einsum("boi...,ik->bok...", gradient, self.components.basis)
         return along.reshape(len(along), -1, *along.shape[3:])

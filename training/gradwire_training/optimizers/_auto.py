@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from gradwire_training._data import shows_noise
+from gradwire_training._jacobian import is_swept
 from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor, percent
@@ -141,7 +142,7 @@ def _may_follow(objective: Objective) -> bool:
     """Return whether a path of ridges can be followed, and in a minute."""
     is_small = objective.weight_count <= MOST_WEIGHTS and _work(objective) <= MOST_PATH_WORK
     in_memory = objective.rows == objective.count
-    return is_small and in_memory and objective.features.why_not(Lm.honours) is None
+    return is_small and in_memory and objective.features.why_not(Lm.honours) is None and is_swept(objective)
 
 
 def _pick(objective: Objective) -> tuple[str, str]:
