@@ -36,8 +36,9 @@ def test_a_function_is_pickled_and_copied_as_its_model(curved, point, framework)
         np.testing.assert_array_equal(np.asarray(other(*point)), expected)
 
 
-def test_a_component_is_pickled_and_copied_as_its_model(curved):
+def test_a_component_is_pickled_and_copied_as_its_model(curved, tmp_path, monkeypatch):
     """With the number of its rows."""
+    monkeypatch.chdir(tmp_path)  # OpenMDAO writes reports
     component = gradwire.openmdao.Component(curved, rows=3)
     for other in (pickle.loads(pickle.dumps(component)), copy.deepcopy(component)):
         problem = importlib.import_module("openmdao.api").Problem()
