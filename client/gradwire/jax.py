@@ -16,18 +16,26 @@ from typing import Any, final
 
 import numpy as np
 
-from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
+from gradwire._bridges import (
+    Bridge,
+    FrameworkFunction,
+    framework_function,
+    listed,
+    parameter_derivative,
+    third_derivative,
+)
 from gradwire._extras import import_extra
 from gradwire._model import Model
 
 __all__ = ["wrap"]
 
 
-def wrap(model: Model) -> Callable[..., Any]:
+def wrap(model: Model) -> FrameworkFunction:
     """Make a model a JAX function of its inputs.
 
     One point or many, by the rule of the caller's arrays (docs/client.md), and under ``vmap`` the whole batch, are one
-    call. The dtype is the server's, float32 in place of float64 where ``jax_enable_x64`` is off.
+    call. The dtype is the server's, float32 in place of float64 where ``jax_enable_x64`` is off. It is pickled, and
+    copied, as the model.
 
     Args:
         model: from ``gradwire.connect`` or ``gradwire.load``.
@@ -47,7 +55,7 @@ def wrap(model: Model) -> Callable[..., Any]:
     jax, jnp = import_extra("jax", "jax"), import_extra("jax.numpy", "jax")
     bridge = Bridge(model)
     return framework_function(
-        bridge, jnp, _differentiable(bridge, jax, jnp), convert=lambda array, _: jnp.asarray(array)
+        bridge, jnp, _differentiable(bridge, jax, jnp), wrap=wrap, convert=lambda array, _: jnp.asarray(array)
     )
 
 
@@ -115,6 +123,11 @@ def _call(jax: Any, function: Callable[..., Any], order: int, bridge: Bridge, x:
     return jax.pure_callback(host, shapes, x, *parameters, vmap_method="broadcast_all")
 
 
+def _widened(array: Any) -> Any:
+    """Return bfloat16, which NumPy does not have, as float32, which loses nothing."""
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class _Host:
@@ -124,5 +137,5 @@ class _Host:
     dtype: Any  # of every result
 
     def __call__(self, *arrays: Any) -> list[Any]:
-        results = listed(self.function(*[np.asarray(array) for array in arrays]))
+        results = listed(self.function(*[_widened(np.asarray(array)) for array in arrays]))
         return [array.astype(self.dtype, copy=False) for array in results]

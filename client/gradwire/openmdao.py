@@ -6,6 +6,7 @@ problem.model.add_subsystem("wing", gradwire.openmdao.Component(gradwire.connect
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,9 @@ def Component(model: Model, *, rows: int | None = None) -> Any:  # noqa: C901, N
 
     class ServedComponent(api.ExplicitComponent):
         """One served model."""
+
+        def __reduce__(self) -> tuple[object, ...]:
+            return partial(Component, rows=rows), (model,)
 
         def setup(self) -> None:
             """Declare the variables."""

@@ -17,7 +17,14 @@ from typing import Any, final
 
 import numpy as np
 
-from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
+from gradwire._bridges import (
+    Bridge,
+    FrameworkFunction,
+    framework_function,
+    listed,
+    parameter_derivative,
+    third_derivative,
+)
 from gradwire._errors import ShapeError
 from gradwire._extras import import_extra
 from gradwire._model import Model, Points
@@ -26,7 +33,7 @@ from gradwire._package import CardTensor
 __all__ = ["wrap"]
 
 
-def wrap(model: Model) -> Callable[..., Any]:
+def wrap(model: Model) -> FrameworkFunction:
     """Make a model a TensorFlow function of its inputs.
 
     One point or many, by the rule of the caller's arrays (docs/client.md), are one call, which includes the derivative
@@ -57,14 +64,15 @@ def wrap(model: Model) -> Callable[..., Any]:
         tensor = tf.convert_to_tensor(array if is_tensor else np.asarray(array))
         return _widened(tf, tensor, bridge.dtype) if name in wrt else tensor
 
-    function = framework_function(
+    return framework_function(
         bridge,
         tf,
         _Differentiable(bridge, tf),
+        wrap=wrap,
         convert=convert,
         form=lambda arrays: _form(tf, bridge, arrays),
+        decorate=tf.autograph.experimental.do_not_convert,  # no Python of ours depends on a tensor's value
     )
-    return tf.autograph.experimental.do_not_convert(function)  # no Python of ours depends on a tensor's value
 
 
 @final

@@ -18,18 +18,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradwire._bridges import Bridge, framework_function, listed, parameter_derivative, third_derivative
+from gradwire._bridges import (
+    Bridge,
+    FrameworkFunction,
+    framework_function,
+    listed,
+    parameter_derivative,
+    third_derivative,
+)
 from gradwire._extras import import_extra
 from gradwire._model import Model
 
 __all__ = ["wrap"]
 
 
-def wrap(model: Model) -> Callable[..., Any]:
+def wrap(model: Model) -> FrameworkFunction:
     """Make a model a PyTorch function of its inputs.
 
     One point or many, by the rule of the caller's arrays (docs/client.md), and under ``torch.func.vmap`` the whole
-    batch, are one call. What comes back has the server's dtype and is on the device of the first input.
+    batch, are one call. What comes back has the server's dtype and is on the device of the first input. Inside
+    ``torch.compile`` the function runs uncompiled. It is pickled, and copied, as the model.
 
     Args:
         model: from ``gradwire.connect`` or ``gradwire.load``.
@@ -59,7 +67,10 @@ def wrap(model: Model) -> Callable[..., Any]:
             return value_and_jacobian.apply(x, *parameters)[0]
         return value.apply(x, *parameters)
 
-    return framework_function(context.bridge, torch, function, convert=convert)
+    # torch.compile cannot trace a call to a server: the graph breaks around it.
+    return framework_function(
+        context.bridge, torch, function, wrap=wrap, convert=convert, decorate=torch.compiler.disable
+    )
 
 
 class _Context(NamedTuple):
@@ -71,9 +82,13 @@ class _Context(NamedTuple):
 
     def call(self, function: Callable[..., Any], *tensors: Any) -> list[Any]:
         """Call a function of NumPy arrays: tensors in, tensors out."""
-        arrays = listed(function(*[tensor.detach().cpu().numpy() for tensor in tensors]))
+        arrays = listed(function(*[self._array(tensor) for tensor in tensors]))
         device = tensors[0].device
         return [self.torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
+
+    def _array(self, tensor: Any) -> Any:
+        tensor = tensor.detach().cpu()
+        return (tensor.float() if tensor.dtype is self.torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
 
     def along(self, derivative: Any, x_dot: Any) -> Any:
         """Return the derivative along a tangent: its last axis summed."""

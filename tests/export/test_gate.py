@@ -16,6 +16,8 @@ from gradwire._cli.io import gate_table
 from gradwire._package import version_directories
 from gradwire_export import Gate, GateRefused, export
 
+pytestmark = pytest.mark.slow  # exports six packages first
+
 X = np.linspace(0.1, 1.9, 60)
 NOISE = 0.02 * np.random.default_rng(0).standard_normal(60)
 ROWS = {"x": X, "f": np.log(X) + NOISE, "df_dx": 1 / X}

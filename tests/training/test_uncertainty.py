@@ -16,6 +16,8 @@ from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertai
 from gradwire_training._uncertainty.calibration import calibrate
 from gradwire_training._uncertainty.laplace import Network, Spectrum
 
+ZERO = np.zeros(1)
+
 
 def _weights(model):
     return np.concatenate([np.asarray(weight).ravel() for weight in model.trainable_variables])
@@ -133,7 +135,7 @@ def test_three_times_the_noise_is_three_times_the_bar(noisy):
 
 
 def test_the_served_network_returns_the_exact_bars(noisy):
-    """Those of the approximation it was fitted to, to a tenth, in any unit of inputs and outputs."""
+    """Those of the approximation it was fitted to, to a tenth in the mean, in any unit of inputs and outputs."""
     result, bars = noisy
     samples, held_out = result.request.samples, result.request.validation
     model = with_dtype(result.model, "float64")
@@ -143,8 +145,10 @@ def test_the_served_network_returns_the_exact_bars(noisy):
     ((_, _, gradients),) = network.gradients({"x": x})
     exact = np.sqrt(spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance)[:, 0]
     served = bars.model({"x": x.astype(np.float32)})
-    np.testing.assert_allclose(np.asarray(served["f_std"])[:, 0], exact[:, 0], rtol=0.1)
-    np.testing.assert_allclose(np.asarray(served["df_dx_std"])[:, 0], exact[:, 1], rtol=0.15)
+    for column, name in enumerate(("f_std", "df_dx_std")):
+        relative = np.asarray(served[name])[:, 0] / exact[:, column] - 1
+        assert np.sqrt(np.mean(relative**2)) < 0.1
+        assert np.abs(relative).max() < 0.3
 
 
 def test_the_record_says_what_the_bars_rest_on(noisy):
@@ -172,7 +176,7 @@ def test_vectors_have_the_shapes_of_the_contract(pair_samples):
     model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(4,), scale=pair_samples)
     rows = _rows(pair_samples)
     binding = IoBinding.of(model, pair_samples)
-    bars = estimate(model, binding, pair_samples, fitted=rows, held_out=rows, against="12 rows", dtype="float64")
+    bars = estimate(model, binding, pair_samples, fitted=rows, held_out=rows, against="12 rows", rounding=ZERO)
     assert isinstance(bars, Uncertainty)
     stds = bars.model({name: column.astype(np.float64) for name, column in pair_samples.x.items()})
     assert {name: tuple(std.shape[1:]) for name, std in stds.items()} == {
@@ -184,6 +188,19 @@ def test_vectors_have_the_shapes_of_the_contract(pair_samples):
         "dpair_db_std": (2, 1),
     }
     assert all((np.asarray(std) > 0).all() for std in stds.values())
+
+
+def test_exact_labels_leave_the_rounding_of_float32(log):
+    """The package's own error is in the bars: with the fit's alone they held 16 % of log x."""
+    samples = log.samples(40)
+    result = fit(log.network(samples=samples), samples, optimizer=optimizers.Lm(), steps=500)
+    bars = uncertainty_of(result.model, result.binding, result.request)
+    assert isinstance(bars, Uncertainty)
+    x = np.linspace(0.1, 1.9, 500)[:, None].astype(np.float32)
+    errors = np.abs(np.asarray(result.model(x)).reshape(x.shape) - np.log(x.astype(np.float64)))
+    std = np.asarray(bars.model({"x": x})["f_std"])
+    assert np.mean(errors <= 1.96 * std) >= 0.9
+    assert std.min() > 2e-8
 
 
 @pytest.mark.parametrize(
@@ -211,7 +228,7 @@ def test_a_fit_without_bars_says_why(case, reason):
     rows = _rows(samples)
     held_out = {"no rows": None, "few rows": rows.take(7)}.get(case, rows)
     bars = estimate(
-        model, IoBinding.of(model, samples), samples, fitted=rows, held_out=held_out, against="", dtype="float32"
+        model, IoBinding.of(model, samples), samples, fitted=rows, held_out=held_out, against="", rounding=ZERO
     )
     assert isinstance(bars, NoUncertainty)
     assert reason in bars.record["reason"]

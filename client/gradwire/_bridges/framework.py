@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, final
 
 from gradwire._bridges.vector import Bridge, sizes, unravel
 from gradwire._errors import UsageError
-from gradwire._model import Points, bind
+from gradwire._model import Model, Points, bind
 
 Form = tuple[Points, Sequence[Any]]
 
 T = TypeVar("T")
+
+
+@final
+class FrameworkFunction:
+    """A framework's function of a model's inputs; it is pickled, and copied, as the model."""
+
+    def __init__(self, function: Callable[..., Any], wrap: Callable[[Model], FrameworkFunction], model: Model) -> None:
+        self.__name__ = self.__qualname__ = model.card.name
+        self._function = function
+        self._wrap = wrap
+        self._model = model
+
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
+        return self._function(*args, **inputs)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self._wrap, (self._model,)
+
+    def __repr__(self) -> str:
+        return f"<{self._wrap.__module__} function of {self._model!r}>"
 
 
 def framework_function(
@@ -20,14 +40,17 @@ def framework_function(
     xp: Any,
     function: Callable[..., Any],
     *,
+    wrap: Callable[[Model], FrameworkFunction],
     convert: Callable[[Any, str], Any],
     form: Callable[[Mapping[str, Any]], Form] | None = None,
-) -> Callable[..., Any]:
+    decorate: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
+) -> FrameworkFunction:
     """Make a function of vectors a function of the model's inputs, in the form of the caller's arrays.
 
     ``function`` takes x, ``(rows, n)``, and the parameters, ``(rows, elements)`` each; ``convert`` makes an argument,
     by its name, the framework's array. ``form`` reads the points' form and batch shape off the arrays, for a framework
-    that may not know all sizes before the call.
+    that may not know all sizes before the call. ``wrap`` makes another one of the model, in the process of a pickle;
+    ``decorate`` is applied to the whole.
     """
 
     def known_form(arrays: Mapping[str, Any]) -> Form:
@@ -49,8 +72,7 @@ def framework_function(
         }
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
-    wrapped.__name__ = wrapped.__qualname__ = bridge.model.card.name
-    return wrapped
+    return FrameworkFunction(decorate(wrapped), wrap, bridge.model)
 
 
 def listed(result: T | tuple[T, ...]) -> list[T]:

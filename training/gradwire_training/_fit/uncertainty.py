@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from gradwire_training._fit.evaluation import EvaluationSet
+from gradwire_training._fit.evaluation import EvaluationSet, evaluate
 from gradwire_training._fit.request import Request
-from gradwire_training._models import IoBinding
+from gradwire_training._models import IoBinding, with_dtype
 from gradwire_training._objective import FittedRows
 from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertainty, estimate
 
@@ -24,8 +26,20 @@ def uncertainty_of(model: keras.Model, binding: IoBinding, request: Request) -> 
             fitted=_labelled(fitted),
             held_out=None if measured.reference == "fitted rows" else _labelled(measured),
             against=measured.against,
-            dtype=request.dtype,
+            rounding=_rounding(model, binding, measured),
         )
+
+
+def _rounding(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> NDArray[np.float64]:
+    """Return how far the model is from itself in float64, ``(output elements, 1 + input elements)``: its rounding."""
+    x = {tensor.name: rows.x[tensor.name] for tensor in binding.inputs}
+    pairs = {output.name: list(x) for output in binding.outputs}
+
+    def predictions(model: keras.Model) -> NDArray[np.float64]:
+        values, derivatives = evaluate(model, binding, x, pairs)
+        return LabelledRows(x, values, derivatives).labels().astype(np.float64)
+
+    return np.sqrt(np.mean((predictions(model) - predictions(with_dtype(model, "float64"))) ** 2, axis=0))
 
 
 def _labelled(rows: EvaluationSet) -> LabelledRows:

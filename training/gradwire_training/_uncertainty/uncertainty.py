@@ -68,24 +68,25 @@ def estimate(
     fitted: LabelledRows,
     held_out: LabelledRows | None,
     against: str,
-    dtype: str,
+    rounding: Array,
 ) -> Uncertainty | NoUncertainty:
     """Estimate how sure a fitted model is.
 
     Args:
-        model: the fitted model, in any precision.
+        model: the fitted model, in the dtype of the package.
         binding: how names of samples and model match.
         samples: whose means and spreads scale the inputs.
         fitted: rows and the labels that were fitted.
         held_out: rows with labels that were not fitted; None where there are none.
         against: what those are, for the card: ``"60 held-out rows"``.
-        dtype: of the package.
+        rounding: of the package's values and derivatives, ``(output elements, 1 + input elements)``: an error of its
+            own, which is larger than that of the function where labels are exact.
 
     Returns:
         The bars, or the reason why there are none.
     """
     if held_out is None:
-        return NoUncertainty("no rows were held out to calibrate them on: train with --hold-out 0.2")
+        return NoUncertainty("no rows were held out to calibrate them on: train with --holdout 0.2")
     fitted, held_out = _ordered(fitted, binding), _ordered(held_out, binding)
     if reason := _refusal(binding, held_out):
         return NoUncertainty(reason)
@@ -103,10 +104,12 @@ def estimate(
     rows = np.concatenate(list(like.values()), axis=1)
 
     def exact(points: Array) -> Array:
-        return _stds(network, spectrum, calibration, split_points(points, like))
+        return np.hypot(_stds(network, spectrum, calibration, split_points(points, like)), rounding.ravel())
 
     stds = StdNetwork.fit(exact, rows, samples)
-    return Uncertainty(stds.model(binding, samples, dtype), _record(binding, calibration, stds(rows), against))
+    return Uncertainty(
+        stds.model(binding, samples, str(model.variable_dtype)), _record(binding, calibration, stds(rows), against)
+    )
 
 
 def _refusal(binding: IoBinding, held_out: LabelledRows) -> str:

@@ -1,0 +1,104 @@
+"""Bridges go where other objects go: pickles, copies, worker processes, compiled programs, and arrays in bfloat16."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradwire
+import gradwire.openmdao
+
+FRAMEWORKS = ("torch", "jax", "tensorflow")
+
+
+@pytest.fixture
+def curved(address):
+    """A model on a server, which a pickle can find again."""
+    with gradwire.connect(address, "curved") as model:
+        yield model
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_function_is_pickled_and_copied_as_its_model(curved, point, framework):
+    """The copy is another function of the same model, with the same name and values."""
+    pytest.importorskip(framework)
+    f = importlib.import_module(f"gradwire.{framework}").wrap(curved)
+    expected = np.asarray(f(*point))
+    for other in (pickle.loads(pickle.dumps(f)), copy.deepcopy(f)):
+        assert other is not f
+        assert other.__name__ == "curved"
+        np.testing.assert_array_equal(np.asarray(other(*point)), expected)
+
+
+def test_a_component_is_pickled_and_copied_as_its_model(curved):
+    """With the number of its rows."""
+    component = gradwire.openmdao.Component(curved, rows=3)
+    for other in (pickle.loads(pickle.dumps(component)), copy.deepcopy(component)):
+        problem = importlib.import_module("openmdao.api").Problem()
+        problem.model.add_subsystem("c", other, promotes=["*"])
+        problem.setup()
+        problem.set_val("x", np.full((3, 3), 0.5))
+        problem.run_model()
+        assert problem.get_val("f").shape == (3, 1)
+
+
+class Rows:
+    """A dataset whose labels are a served model's."""
+
+    def __init__(self, f: Any) -> None:
+        self.f = f
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Any:
+        return self.f(np.full(3, index / 10), np.array(1.5))
+
+
+def test_torch_saves_it_and_loads_data_with_it(curved):
+    """`torch.save`, and the worker processes of a DataLoader, which are forked."""
+    torch = pytest.importorskip("torch")
+    f = importlib.import_module("gradwire.torch").wrap(curved)
+    file = io.BytesIO()
+    torch.save(f, file)
+    file.seek(0)
+    x = np.full(3, 0.3), np.array(1.5)
+    assert torch.load(file, weights_only=False)(*x) == f(*x)
+    loader = torch.utils.data.DataLoader(Rows(f), batch_size=2, num_workers=2)
+    labels = torch.cat([batch.reshape(-1) for batch in loader])
+    np.testing.assert_array_equal(labels, [float(f(np.full(3, index / 10), np.array(1.5))) for index in range(6)])
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_a_compiled_torch_program_steps_around_the_call(curved, point):
+    """Value and gradient are those of the program as it was written."""
+    torch = pytest.importorskip("torch")
+    f = importlib.import_module("gradwire.torch").wrap(curved)
+
+    def program(x, t):
+        return 2 * f(3 * x, t) + x.sum()
+
+    results = []
+    for run in (program, torch.compile(program, backend="eager")):
+        x, t = (torch.tensor(part, requires_grad=True) for part in point)
+        value = run(x, t)
+        value.backward()
+        results.append((value.detach(), x.grad, t.grad))
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_bfloat16_loses_nothing(curved, framework):
+    """It is read as the float32 that it is."""
+    numpy = importlib.import_module({"torch": "torch", "jax": "jax.numpy"}[framework])
+    f = importlib.import_module(f"gradwire.{framework}").wrap(curved)
+    as_array = numpy.tensor if framework == "torch" else numpy.array
+    x, t = as_array([0.5, -0.75, 0.25], dtype=numpy.bfloat16), as_array(1.5, dtype=numpy.bfloat16)
+    assert float(f(x, t)) == pytest.approx(float(curved.value([0.5, -0.75, 0.25], 1.5)["f"]), rel=1e-6)
