@@ -105,8 +105,9 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
     if choice is None:
         return
     if choice.ridge is None:
+        what = "rows held out are predicted nearly as well as fitted ones" if _noise(choice) else "no noise is seen"
         monitor.selection_reason += (
-            f"; no noise is seen: none of {choice.tried} ridges helps, and fits without one predict {choice.rows} to "
+            f"; {what}: none of {choice.tried} ridges helps, and fits without one predict {choice.rows} to "
             f"{percent(choice.error)} of the labels' spread"
         )
         return
