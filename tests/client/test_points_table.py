@@ -97,7 +97,7 @@ def test_csv_and_json_hold_every_digit(form, dtype, capsys):
 )
 def test_export_says_that_the_hessian_is_left_out(monkeypatch, capsys, tmp_path, signatures, left_out, asked, is_said):
     """In a line, with how to ask for it."""
-    card = SimpleNamespace(signatures=signatures, checks={})
+    card = SimpleNamespace(signatures=signatures, checks={}, trained={})
     exported = SimpleNamespace(card=card, left_out=left_out, path=tmp_path, verdict=None)
     package = SimpleNamespace(
         DerivativeWarning=UserWarning,

@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,12 +26,36 @@ def blocks(document: Path) -> list[tuple[str, str]]:
     return FENCE.findall(document.read_text())
 
 
+COMMAND = """
+import subprocess, sys
+
+def gradwire_command(*words):
+    # In this process: it has imported TensorFlow already.
+    from gradwire._cli.main import main
+    sys.argv = ["gradwire", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (words, end.code)
+"""
+
+
+def commands(block: str) -> list[list[str]] | None:
+    """The words of a block's lines, where each is `gradwire` and needs no shell; else None."""
+    lines = [line for line in block.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
+    if any(set("|&;<>$`*~") & set(line) or not line.startswith("gradwire ") for line in lines):
+        return None
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
 def as_script(document: Path, address: str) -> str:
     """All Python blocks as one program, the shell's in between, asking the server at another address."""
-    lines = ["import subprocess"]
+    lines = [COMMAND]
     for language, block in blocks(document):
         text = block.replace("localhost:8500", address)
-        if language == "bash":
+        if language == "bash" and (plain := commands(text)) is not None:
+            lines += [f"gradwire_command(*{words!r})" for words in plain]
+        elif language == "bash":
             lines.append(f"subprocess.run({text!r}, shell=True, check=True, executable='/bin/bash')")
         elif language == "python":
             lines.append(text)
