@@ -72,13 +72,13 @@ def test_the_stock_stubs_get_what_the_client_gets(address):
 
 
 @pytest.mark.parametrize("where", ["address", "directory"])
-def test_query_prints_a_table_json_and_csv(workplace, address, where, gradwire):
+def test_query_prints_a_table_json_and_csv(workplace, address, where, gradwire_here):
     """The three forms hold the same numbers, from a server and from a directory."""
     target = [address, "log"] if where == "address" else ["models/log"]
     words = ["query", *target, "--input", POINTS]
-    as_json = json.loads(gradwire(*words, "--format", "json", cwd=workplace).stdout)
-    as_csv = list(csv.DictReader(io.StringIO(gradwire(*words, "--format", "csv", cwd=workplace).stdout)))
-    table = gradwire(*words, cwd=workplace).stdout
+    as_json = json.loads(gradwire_here(*words, "--format", "json", cwd=workplace).stdout)
+    as_csv = list(csv.DictReader(io.StringIO(gradwire_here(*words, "--format", "csv", cwd=workplace).stdout)))
+    table = gradwire_here(*words, cwd=workplace).stdout
     assert list(as_json) == ["x", "f", "df_dx"]
     np.testing.assert_allclose(as_json["f"], np.log([0.5, 1.0, 1.5]), atol=5e-4)
     for name, column in as_json.items():
@@ -86,39 +86,39 @@ def test_query_prints_a_table_json_and_csv(workplace, address, where, gradwire):
         assert all(f"{float(row[name]):.6g}" in table for row in as_csv)  # for people: as many digits as float32 has
 
 
-def test_query_reads_points_from_a_file(workplace, address, gradwire):
+def test_query_reads_points_from_a_file(workplace, address, gradwire_here):
     """x=@points.csv takes the column of that name."""
     (workplace / "points.csv").write_text("id,x\n7,0.5\n8,1.5\n")
-    done = gradwire("query", address, "log", "--input", "x=@points.csv", "--format", "json", cwd=workplace)
+    done = gradwire_here("query", address, "log", "--input", "x=@points.csv", "--format", "json", cwd=workplace)
     assert json.loads(done.stdout)["x"] == [0.5, 1.5]
 
 
-def test_card_is_the_same_from_everywhere(workplace, address, gradwire):
+def test_card_is_the_same_from_everywhere(workplace, address, gradwire_here):
     """A server with no access to files gives the package's own card."""
-    remote = gradwire("card", address, "log", "--json", cwd=workplace).stdout
-    local = gradwire("card", "models/log", "--json", cwd=workplace).stdout
+    remote = gradwire_here("card", address, "log", "--json", cwd=workplace).stdout
+    local = gradwire_here("card", "models/log", "--json", cwd=workplace).stdout
     assert remote == local == (workplace / "models/log/1/assets/card.json").read_text()
-    shown = gradwire("card", "models/log", cwd=workplace).stdout
+    shown = gradwire_here("card", "models/log", cwd=workplace).stdout
     assert "0.1" in shown
     assert "df_dx" in shown
 
 
 @pytest.mark.parametrize("where", ["address", "directory"])
-def test_verify_passes_and_tells_wiring_from_training(workplace, address, where, gradwire):
+def test_verify_passes_and_tells_wiring_from_training(workplace, address, where, gradwire_here):
     """The Taylor test passes; the trained function's own errors are shown apart."""
     target = [address, "log"] if where == "address" else ["models/log"]
     (workplace / "rows.csv").write_text("x,note\n0.1,first\n1.9,last\n1,middle\n")
-    shown = gradwire("verify", *target, "--rows", "rows.csv", cwd=workplace).stdout
+    shown = gradwire_here("verify", *target, "--rows", "rows.csv", cwd=workplace).stdout
     assert "log: 3 points, seed 0" in shown
     assert "errors of the trained function against" in shown
 
 
-def test_batch_adds_columns_and_keeps_the_rest(workplace, address, gradwire):
+def test_batch_adds_columns_and_keeps_the_rest(workplace, address, gradwire_here):
     """In process and through the server: the same rows, f and df_dx beside them, other columns as they were."""
     x = np.linspace(0.1, 1.9, 70_001)  # more than a block
     pq.write_table(pa.table({"id": np.arange(x.size), "x": x}), workplace / "points.parquet")
-    gradwire("batch", "points.parquet", "local.parquet", "--model", "models/log", cwd=workplace)
-    gradwire("batch", "points.parquet", "remote.parquet", "--server", address, "--name", "log", cwd=workplace)
+    gradwire_here("batch", "points.parquet", "local.parquet", "--model", "models/log", cwd=workplace)
+    gradwire_here("batch", "points.parquet", "remote.parquet", "--server", address, "--name", "log", cwd=workplace)
     local, remote = (pq.read_table(workplace / name) for name in ("local.parquet", "remote.parquet"))
     assert local.column_names == ["id", "x", "f", "df_dx"]
     assert local.schema.field("f").type == pa.float32()
@@ -149,11 +149,11 @@ def test_a_new_version_is_served_and_ctrl_c_drains(workplace, tmp_path, gradwire
     assert example, server.rest  # the middle of the domain, to copy and paste
 
 
-def test_print_command_shows_what_would_run(workplace, gradwire):
+def test_print_command_shows_what_would_run(workplace, gradwire_here):
     """The real engines' command lines are shown and not run."""
     for engine in ("tensorflow_model_server", "docker"):
         words = f"serve models --engine {engine} --print-command --enable_batching=true --port=8501".split()
-        shown = gradwire(*words, cwd=workplace).stdout
+        shown = gradwire_here(*words, cwd=workplace).stdout
         assert "--enable_batching" in shown
         assert "8501" in shown
 
