@@ -8,6 +8,7 @@ BRIDGES := .venv-bridges
 BRIDGES_STAMP := $(BRIDGES)/.installed
 # Each rival of the benchmarks lives in an environment of its own, named by its requirement file.
 RIVALS := $(basename $(notdir $(wildcard benchmarks/rivals/*.txt)))
+KERAS_TABLE := tests/export/test_keras_table.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Makes an environment: install(directory, requirement files).
@@ -22,7 +23,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-client test-bridges test-lowest lint format docs bench bench-rivals clean
+.PHONY: help setup demo test test-fast test-keras test-client test-bridges test-lowest lint format docs bench bench-rivals clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,11 +39,15 @@ $(BRIDGES_STAMP): requirements.txt requirements-bridges.txt pyproject.toml
 demo: setup ## fit the logarithm, export, serve, query over gRPC, check, draw
 	@$(BIN)/python examples/demo.py
 
-test: setup ## run all tests
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges
+# The table of every Keras layer takes minutes, and what needs other environments stands apart as well.
+test: setup ## run all tests but those of the next targets
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges --ignore $(KERAS_TABLE)
+
+test-keras: setup ## run the table of every layer and activation of Keras
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(KERAS_TABLE)
 
 test-fast: setup ## run the tests that take seconds
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges -m "not slow"
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges --ignore $(KERAS_TABLE) -m "not slow"
 
 test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environment with torch, jax and openmdao
 	@$(BRIDGES)/bin/python -m pytest --numprocesses auto --maxprocesses 4 tests/bridges

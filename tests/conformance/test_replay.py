@@ -164,5 +164,6 @@ def _names_normalised(message: Any) -> Any:
 
 
 def _normalised(text: str) -> str:
-    """Takes away what counts: __inference__go_919, StatefulPartitionedCall_1:0."""
-    return re.sub(r"(__inference_\w+?|PartitionedCall)_\d+\b", r"\1", text)
+    """Takes away what counts: __inference__go_919, StatefulPartitionedCall_1:0; and Slice_1: which node fails first."""
+    text = re.sub(r"(__inference_\w+?|PartitionedCall)_\d+\b", r"\1", text)
+    return re.sub(r"_\d+(?=[/}])", "", text)
