@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -309,7 +311,7 @@ def test_bounds_that_are_not_known_are_infinite(with_parameter):
 
 
 def test_a_function_goes_to_other_processes(address):
-    """Pickled and copied as the model's address, with what is fixed; used by the workers of an optimiser."""
+    """Pickled and copied as the model's address, with what is fixed."""
     with gradwire.connect(address, "curved") as model:
         f = gradwire.scipy.wrap(model, t=1.5)
         x = np.array([0.3, -0.7, 0.5])
@@ -317,11 +319,26 @@ def test_a_function_goes_to_other_processes(address):
         for other in (pickle.loads(pickle.dumps(f)), copy.deepcopy(f)):
             assert other.fun(x) == expected[0]
             np.testing.assert_array_equal(other.jac(x), expected[1])
-        box = [(-1, 1)] * 3
-        end = optimize.differential_evolution(
-            f.fun, box, workers=2, updating="deferred", seed=0, maxiter=3, polish=False
-        )
-        np.testing.assert_allclose(end.fun, f.fun(end.x), rtol=1e-12)
+
+
+WORKERS = """
+import sys
+import gradwire.scipy
+from scipy import optimize
+
+f = gradwire.scipy.wrap(gradwire.connect(sys.argv[1], "curved"), t=1.5)
+options = {"workers": 2, "updating": "deferred", "seed": 0, "maxiter": 3, "polish": False}
+end = optimize.differential_evolution(f.fun, [(-1, 1)] * 3, **options)
+assert abs(end.fun - f.fun(end.x)) < 1e-12
+"""
+
+
+def test_the_workers_of_an_optimiser_have_it(address):
+    """They are forked; in a process of their own, for here a server has threads."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKERS, address], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def gate(wait: float) -> tuple[gradwire.Model, list[float]]:
