@@ -54,7 +54,7 @@ test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environmen
 
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its
 # build needs pkg_resources, so an old setuptools). Tests that need TensorFlow, pyarrow or Jinja stay out.
-HEAVY_TESTS := tensor in_process batch card_view served
+HEAVY_TESTS := tensor in_process batch card_view served evaluate tables uncertainty
 TEST_TOOLS := pytest pytest-timeout pytest-xdist
 OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2"
 test-client: ## run the client's tests where nothing but the client is installed

@@ -156,6 +156,7 @@ def test_an_interrupt_leaves_no_channel_that_hangs(stand_in: Any, tmp_path: Path
     assert run(INTERRUPTED, stand_in.target, tmp_path) == ("True" if IS_OLD else "True True")
 
 
+@pytest.mark.skipif(IS_OLD, reason="grpcio before 1.80 crashes in such a child, before Python runs")
 def test_event_loops_and_a_fork(stand_in: Any, tmp_path: Path):
     """A model of one loop works in a second one; in a child it is refused, and what is not asynchronous works."""
     shown = run(IN_A_LOOP, stand_in.target, tmp_path).splitlines()

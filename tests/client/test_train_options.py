@@ -148,6 +148,7 @@ def test_what_is_not_given_is_that_of_the_earlier_fit():
 
 def test_names_are_those_of_the_earlier_fit(tmp_path):
     """Inputs, outputs, units, and the aliases that the file has columns of; what is given wins."""
+    pytest.importorskip("pyarrow")
     path = tmp_path / "a.csv"
     path.write_text("spot,vol,price,vega\n1,2,3,4\n")
     nothing: dict[str, Any] = {"inputs": None, "outputs": None, "derivatives": None, "units": {}}
