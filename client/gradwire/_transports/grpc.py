@@ -62,7 +62,11 @@ class GrpcTransport(Transport):
         keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._address = address
-        self._settings = (message_limit, in_flight, keep_alive)
+        self._settings: dict[str, Any] = {
+            "message_limit": message_limit,
+            "in_flight": in_flight,
+            "keep_alive": keep_alive,
+        }
         self._abandoned: list[GrpcSession] = []  # held, not closed: closing could wait for threads that are gone
         self._session: GrpcSession | None = self._connect()
 
@@ -111,7 +115,7 @@ class GrpcTransport(Transport):
             return self
         session = self._open()
         data = self._send(session, session.metadata, metadata_request(self._address), timeout)
-        return _restore(read_version(data, self._address), *self._settings)
+        return GrpcTransport(read_version(data, self._address), **self._settings)
 
     @override
     def close(self) -> None:
@@ -121,7 +125,7 @@ class GrpcTransport(Transport):
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._address, *self._settings)
+        return partial(GrpcTransport, **self._settings), (self._address,)
 
     def _open(self) -> GrpcSession:
         """Return the session of this process: a channel does not outlive a fork, so the child opens its own."""
@@ -130,14 +134,15 @@ class GrpcTransport(Transport):
             raise UsageError(f"{self._address} was closed: connect again")
         if session.process != os.getpid():
             check_fork()
-            session = self._replace(session)
+            self._replace(session)
+            return self._open()
         return session
 
-    def _replace(self, session: GrpcSession) -> GrpcSession:
-        """Open a new session in the place of one that is of no use any more."""
-        self._abandoned.append(session)
-        self._session = self._connect()
-        return self._session
+    def _replace(self, session: GrpcSession) -> None:
+        """Open a new session in the place of one that is of no use any more; once, and not after ``close``."""
+        if self._session is session:
+            self._abandoned.append(session)
+            self._session = self._connect()
 
     def _block(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
         """Make a call in this thread; an interrupt inside gRPC leaves a channel that may never answer again."""
@@ -154,7 +159,7 @@ class GrpcTransport(Transport):
             GATE.leave(message)
 
     def _connect(self) -> GrpcSession:
-        return GrpcSession(self._address, *self._settings, asynchronous=False)
+        return GrpcSession(self._address, **self._settings, asynchronous=False)
 
     def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
         try:
@@ -184,7 +189,3 @@ class GrpcTransport(Transport):
 
 def _start(session: GrpcSession, data: bytes, timeout: float) -> grpc.Future[bytes]:
     return session.predict.future(data, timeout=timeout)
-
-
-def _restore(address: Address, message_limit: int, in_flight: int, keep_alive: float) -> GrpcTransport:
-    return GrpcTransport(address, message_limit=message_limit, in_flight=in_flight, keep_alive=keep_alive)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
@@ -58,7 +59,11 @@ class GrpcTransport(Transport):
         keep_alive: float = KEEP_ALIVE,
     ) -> None:
         self._address = address
-        self._settings = (message_limit, in_flight, keep_alive)
+        self._settings: dict[str, Any] = {
+            "message_limit": message_limit,
+            "in_flight": in_flight,
+            "keep_alive": keep_alive,
+        }
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, GrpcSession] = WeakKeyDictionary()
         self._is_open = True
 
@@ -109,7 +114,7 @@ class GrpcTransport(Transport):
             return self
         session = self._open()
         data = await self._send(session, session.metadata, metadata_request(self._address), timeout)
-        return _restore(read_version(data, self._address), *self._settings)
+        return GrpcTransport(read_version(data, self._address), **self._settings)
 
     @override
     async def close(self) -> None:
@@ -120,7 +125,7 @@ class GrpcTransport(Transport):
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._address, *self._settings)
+        return partial(GrpcTransport, **self._settings), (self._address,)
 
     def _open(self) -> GrpcSession:
         """Return the session of the running loop, in this process."""
@@ -130,7 +135,7 @@ class GrpcTransport(Transport):
         session = self._sessions.get(loop)
         if session is None or session.process != os.getpid():
             check_loop()
-            session = self._sessions[loop] = GrpcSession(self._address, *self._settings, asynchronous=True)
+            session = self._sessions[loop] = GrpcSession(self._address, **self._settings, asynchronous=True)
         return session
 
     async def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
@@ -147,7 +152,3 @@ async def _only(runner: Runner) -> Prediction:
 
 async def _one(call: Call) -> AsyncIterator[Call]:
     yield call
-
-
-def _restore(address: Address, message_limit: int, in_flight: int, keep_alive: float) -> GrpcTransport:
-    return GrpcTransport(address, message_limit=message_limit, in_flight=in_flight, keep_alive=keep_alive)
