@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
 from gradwire._errors import DataError, UsageError
-from gradwire._package import Alias, Card, check_aliases, derivative_name, derivative_shape, read_alias
-
-PAIR: Final = 2  # an output and an input; a column may follow
+from gradwire._package import Card, check_aliases, derivative_name, derivative_shape, read_declared
 
 Declared = dict[tuple[str, str], "tuple[str, str, float]"]  # output and input -> column, name, factor
 
@@ -99,11 +97,11 @@ class Columns:
                 f"{what} has no labels: none of its columns {', '.join(columns)} is one of {', '.join(_tensors(card))}; "
                 "name them: --outputs NAME=COLUMN,… and --derivatives NAME=COLUMN=OUTPUT:INPUT,…"
             )
-        found = {label.tensor for label in labels}
+        labelled = {label.tensor for label in labels}
         return cls(
             x,
             labels,
-            tuple(tensor for tensor in _tensors(card) if tensor not in found),
+            tuple(tensor for tensor in _tensors(card) if tensor not in labelled),
             tuple(column for column in columns if column not in used),
         )
 
@@ -113,27 +111,20 @@ def _tensors(card: Card) -> Iterator[str]:
     yield from (tensor for by_input in card.derivatives.values() for tensor in by_input.values())
 
 
-def _by_name(role: str, names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    if unknown := [name for name in given if name not in names]:
+def _by_name(role: str, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    if unknown := [name for name in columns if name not in names]:
         raise UsageError(
             f"{role}s names {unknown[0]!r}, expected one of {list(names)}: NAME=COLUMN, the package's first"
         )
-    return {name: given.get(name, name) for name in names}
+    return {name: columns.get(name, name) for name in names}
 
 
 def _declared(card: Card, derivatives: Mapping[str, Sequence[str]]) -> Declared:
-    aliases: dict[str, Alias] = {}
-    columns: dict[str, str] = {}
-    for name, parts in derivatives.items():
-        if isinstance(parts, str) or len(parts) not in (PAIR, PAIR + 1):
-            raise UsageError(
-                f"the derivative {name!r} is {parts!r}, expected (output, input), or (output, input, column)"
-            )
-        output, wrt, *column = parts
-        aliases[name], columns[name] = read_alias(name, output, wrt), column[0] if column else name
+    declared = {name: read_declared(name, parts) for name, parts in derivatives.items()}
+    aliases = {name: alias for name, (alias, _) in declared.items()}
     wrt = [tensor.name for tensor in card.inputs if any(tensor.name in by for by in card.derivatives.values())]
     check_aliases(aliases, [tensor.name for tensor in card.inputs], [tensor.name for tensor in card.outputs], wrt)
-    return {(alias.output, alias.input): (columns[name], name, alias.factor) for name, alias in aliases.items()}
+    return {(alias.output, alias.input): (column, name, alias.factor) for name, (alias, column) in declared.items()}
 
 
 def _values(card: Card, y: Mapping[str, str], columns: Collection[str]) -> Iterable[LabelColumn]:

@@ -15,9 +15,7 @@ import grpc
 
 from gradwire._errors import UsageError
 
-LONGEST_WAIT: Final = (
-    2.0  # seconds that a fork waits for calls under way: a server's slow reply should not stop a program
-)
+LONGEST_WAIT: Final = 2.0  # seconds that a fork waits for calls: a server's slow reply should not stop a program
 
 # Before, every call in the child fails as if the server were gone, unless gRPC was told to expect forks
 # (tried: 1.63, 1.68, 1.74, 1.76 and 1.78 fail; 1.80 and 1.85 work).
@@ -25,6 +23,7 @@ _FORK_SAFE: Final = (1, 80)
 _VARIABLE: Final = "GRPC_ENABLE_FORK_SUPPORT"
 _SETTING: Final = os.environ.get(_VARIABLE, "").lower()  # gRPC has read it, once, and will not read it again
 _OFF: Final = ("0", "false", "no")
+_REMEDY: Final = "start processes with 'spawn' or 'forkserver'"
 
 
 @final
@@ -80,9 +79,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=GATE.before_fork, after_in_parent=GATE.after_fork_in_parent, after_in_child=GATE.after_fork_in_child
     )
-
-
-_REMEDY: Final = "start processes with 'spawn' or 'forkserver'"
 
 
 def check_loop() -> None:

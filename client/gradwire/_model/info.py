@@ -111,11 +111,7 @@ class PackageInfo:
         signature = self.signature(SERVING_DEFAULT)
         if not self.has_card:
             return tuple(sorted(signature.outputs))
-        derivatives = self.card.derivatives
-        tensors = [
-            name for output in self.card.outputs for name in (output.name, *derivatives.get(output.name, {}).values())
-        ]
-        return (*tensors, *self.aliases())
+        return (*self._tensors(), *self.aliases())
 
     def uncertainty_names(self) -> tuple[str, ...]:
         """Name the error bars for a row: of each output, followed by those of its derivatives, in card order.
@@ -124,11 +120,14 @@ class PackageInfo:
             SignatureNotFound: the package has none; the message has the card's reason.
         """
         signature = self.signature(UNCERTAINTY)
+        return tuple(name for name in map(std_name, self._tensors()) if name in signature.outputs)
+
+    def _tensors(self) -> list[str]:
+        """Return each output, followed by its derivatives, in card order."""
         derivatives = self.card.derivatives
-        tensors = [
+        return [
             name for output in self.card.outputs for name in (output.name, *derivatives.get(output.name, {}).values())
         ]
-        return tuple(name for name in map(std_name, tensors) if name in signature.outputs)
 
     def aliases(self) -> dict[str, tuple[str, float]]:
         """Return the derivatives that have names of their own: name -> tensor, and what it is multiplied by."""

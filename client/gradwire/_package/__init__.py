@@ -1,6 +1,6 @@
 """What a package is: its contract, card, files, dtypes and domain; the floor of all four packages."""
 
-from gradwire._package.alias import Alias, aliases_of, check_aliases, read_alias
+from gradwire._package.alias import Alias, aliases_of, check_aliases, read_alias, read_declared
 from gradwire._package.atomic import StagedPath, require_writable_directory
 from gradwire._package.card import Card, CardTensor, Domain, strict_json
 from gradwire._package.contract import (
@@ -104,6 +104,7 @@ __all__ = [
     "name_mismatch",
     "own_names",
     "read_alias",
+    "read_declared",
     "read_signatures",
     "require_writable_directory",
     "second_derivative_names",

@@ -11,6 +11,7 @@ from typing import Any, Final
 from gradwire._errors import UsageError
 from gradwire._package.contract import RESERVED_SUFFIXES, check_names, derivative_name, is_name, second_derivative_names
 
+PAIR: Final = 2  # an output and an input; a column may follow
 FORMS: Final = "as in delta=px:S0, forces=-energy:positions or vega=0.01*px:vol"
 OUTPUT: Final = re.compile(r"(?:(?P<sign>-)|(?P<factor>[^*]+)\*)?\s*(?P<output>[^*-]+)")
 
@@ -52,6 +53,28 @@ def read_alias(name: str, output: str, wrt: str) -> Alias:
     if match is None or not wrt.strip() or not math.isfinite(factor) or not factor:
         raise UsageError(f"the derivative {name!r} is {output!r} by {wrt!r}, expected an output and an input, {FORMS}")
     return Alias(match["output"].strip(), wrt.strip(), factor)
+
+
+def read_declared(name: str, parts: Sequence[str]) -> tuple[Alias, str]:
+    """Read what a caller declares of a column of derivatives.
+
+    Args:
+        name: of the derivative.
+        parts: output and input (see ``read_alias``), and the column where it has another name.
+
+    Returns:
+        The alias, and the column.
+
+    Raises:
+        UsageError: not two parts, or three.
+    """
+    if isinstance(parts, str) or len(parts) not in (PAIR, PAIR + 1):
+        raise UsageError(
+            f"the derivative {name!r} is {parts!r}, expected (output, input), or (output, input, column): "
+            f'{{"delta": ("px", "S0"), "forces": ("-energy", "positions")}}'
+        )
+    output, wrt, *column = parts
+    return read_alias(name, output, wrt), column[0] if column else name
 
 
 def aliases_of(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Alias]:

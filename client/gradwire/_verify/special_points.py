@@ -88,12 +88,25 @@ class _Lines:
             rows[name] = moved.reshape(-1, *x.shape[1:])
         return rows
 
+    def tangents(self) -> Arrays:
+        """Return the directions as the tangents of a signature."""
+        return {tangent_name(name): v.astype(self.x[name].dtype) for name, v in self.v.items()}
+
 
 class _Sides(NamedTuple):
     """One-sided derivatives with their uncertainties, ``(lines, 2, elements)``; infinite where there is none."""
 
     value: Floats
     error: Floats
+
+
+class _Along(NamedTuple):
+    """An output along the lines."""
+
+    served: Floats  # df·v at the places, ``(lines, elements)``
+    typical: Floats  # its size, by element
+    noise: Floats  # rounding of f, by element
+    sides: _Sides
 
 
 def special_points(evaluations: SignatureEvaluations) -> Iterator[Finding]:
@@ -106,20 +119,22 @@ def special_points(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     at = {name: flat_rows(array) for name, array in probe.run(SERVING_DEFAULT, lines.x).items()}
     stepped = probe.run(SERVING_DEFAULT, lines.rows(probe.boxes))
     around = {name: flat_rows(array).reshape(count, 2, _STEPS, -1) for name, array in stepped.items()}
-    first = {output.name: _along(evaluations, lines, output.name, at) for output in probe.card.outputs}
-    for name, (served, typical, noise) in first.items():
-        sides = _one_sided(around[name], at[name], lines.h, noise, probe.eps)
-        usable = np.isfinite(at[name])
-        yield _finding(f"df·v of {name}", "", SERVING_DEFAULT, lines, served, sides, typical, usable, probe.eps)
+    first = {output.name: _along(evaluations, lines, output.name, at, around) for output in probe.card.outputs}
+    for name, along in first.items():
+        usable, text = np.isfinite(at[name]), f"df·v of {name}"
+        yield _finding(text, "", SERVING_DEFAULT, lines, along.served, along.sides, along.typical, usable, probe.eps)
     yield from _products(evaluations, lines, first, at, around)
     for source in evaluations.second_order():
         yield from _second_order(evaluations, lines, source, at, around)
 
 
 def _along(
-    evaluations: SignatureEvaluations, lines: _Lines, output: str, at: Mapping[str, Floats]
-) -> tuple[Floats, Floats, Floats]:
-    """Return df·v of an output at the places, its typical size, and the rounding of f there, by element."""
+    evaluations: SignatureEvaluations,
+    lines: _Lines,
+    output: str,
+    at: Mapping[str, Floats],
+    around: Mapping[str, Floats],
+) -> _Along:
     probe = evaluations.probe
     served = np.zeros_like(at[output])
     typical, rounding = np.zeros(served.shape[1]), np.zeros(served.shape[1])
@@ -131,26 +146,25 @@ def _along(
             x = np.abs(flat_rows(probe.x[each.input.name]))
             rounding += probe.eps * np.einsum("pmn,pn->pm", _finite(size), x).max(axis=0)
     noise = evaluations.default.noise[output].max(axis=0) + rounding
-    return served, np.maximum(typical, _CONVERGED * largest(evaluations.default.values[output])), noise
+    sides = _one_sided(around[output], at[output], lines.h, noise, probe.eps)
+    return _Along(served, np.maximum(typical, _CONVERGED * largest(evaluations.default.values[output])), noise, sides)
 
 
 def _products(
     evaluations: SignatureEvaluations,
     lines: _Lines,
-    first: Mapping[str, tuple[Floats, Floats, Floats]],
+    first: Mapping[str, _Along],
     at: Mapping[str, Floats],
     around: Mapping[str, Floats],
 ) -> Iterator[Finding]:
     """Ask the same of jvp, and of vjp times v with a random cotangent u, which is that of the sum of u·f."""
     probe, count = evaluations.probe, len(lines.places)
     if JVP in evaluations.by_signature:
-        tangents = {tangent_name(name): v.astype(lines.x[name].dtype) for name, v in lines.v.items()}
-        served = {name: flat_rows(array) for name, array in probe.run(JVP, {**lines.x, **tangents}).items()}
-        for name, (_, typical, noise) in first.items():
+        served = {name: flat_rows(array) for name, array in probe.run(JVP, {**lines.x, **lines.tangents()}).items()}
+        for name, along in first.items():
             if (tensor := tangent_name(name)) in served:
-                sides = _one_sided(around[name], at[name], lines.h, noise, probe.eps)
                 usable, text = np.isfinite(at[name]), f"{tensor} of jvp"
-                yield _finding(text, tensor, JVP, lines, served[tensor], sides, typical, usable, probe.eps)
+                yield _finding(text, tensor, JVP, lines, served[tensor], along.sides, along.typical, usable, probe.eps)
     if VJP not in evaluations.by_signature:
         return
     rows = np.arange(count) % len(next(iter(evaluations.u.values())))
@@ -167,11 +181,11 @@ def _products(
     total = np.zeros((count, 1))
     steps = np.zeros((*lines.h.shape, 1))
     typical, noise = np.zeros(1), np.zeros(1)
-    for name, (_, size, rounding) in first.items():
+    for name, along in first.items():
         total += (u[name] * at[name]).sum(axis=1, keepdims=True)
         steps += (u[name][:, None, None] * around[name]).sum(axis=3, keepdims=True)
-        typical = typical + float((np.abs(u[name]) * size).sum(axis=1).max())
-        noise = noise + float((np.abs(u[name]) * rounding).sum(axis=1).max())
+        typical = typical + float((np.abs(u[name]) * along.typical).sum(axis=1).max())
+        noise = noise + float((np.abs(u[name]) * along.noise).sum(axis=1).max())
     sides = _one_sided(steps, total, lines.h, noise, probe.eps)
     yield _finding("x_bar·v of vjp", "", VJP, lines, served, sides, typical, np.isfinite(total), probe.eps)
 
@@ -185,7 +199,7 @@ def _second_order(
 ) -> Iterator[Finding]:
     probe = evaluations.probe
     takes_v = Part.TANGENTS in SIGNATURES[source].takes
-    tangents = {tangent_name(name): v.astype(lines.x[name].dtype) for name, v in lines.v.items()} if takes_v else {}
+    tangents = lines.tangents() if takes_v else {}
     outputs = {name: flat_rows(array) for name, array in probe.run(source, {**lines.x, **tangents}).items()}
     v = {name: flat_rows(array) for name, array in lines.v.items()}
     typical = evaluations.hessian_times_v(source)

@@ -19,9 +19,8 @@ from gradwire._errors import ConversionError, PackageError
 from gradwire._package import CARD_FILE, NETWORK_FILE, VARIABLES, Card
 from gradwire_export._sources import function_of, has_symbolic_inputs
 
-TOLERANCE: Final = (
-    1e-3  # of an output's scale, at the reference points: float32 rounds to 1e-6, other weights are far off
-)
+# Of an output's scale, at the reference points: float32 rounds to 1e-6, other weights are far off.
+TOLERANCE: Final = 1e-3
 _WAY_OUT: Final = "give the directory of the fit, or a .keras file"
 
 
@@ -31,11 +30,8 @@ def write_network(package: Path, model: Any) -> None:
         return
     try:
         text = json.dumps(keras.saving.serialize_keras_object(model))
-    except (
-        TypeError,
-        ValueError,
-        NotImplementedError,
-    ):  # layers without a configuration; Keras has many ways to say it
+    # Layers without a configuration: Keras has many ways to say so.
+    except (TypeError, ValueError, NotImplementedError):
         return
     file = package / NETWORK_FILE
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
-from gradwire._errors import DataError, UsageError
+from gradwire._errors import DataError
 from gradwire._package import (
     Alias,
     Names,
@@ -18,7 +18,7 @@ from gradwire._package import (
     derivative_name,
     derivative_shape,
     own_names,
-    read_alias,
+    read_declared,
     tangent_name,
 )
 from gradwire._tables import Elements, elements_of, join
@@ -26,7 +26,6 @@ from gradwire_training._data.columns import NUMBER_KINDS
 from gradwire_training._data.label_names import is_second, label_guess
 from gradwire_training._data.read import LazyTable
 
-PAIR: Final = 2  # an output and an input; the column may follow
 SHOWN: Final = 12  # columns in a message or a note
 
 Declared: TypeAlias = "Mapping[str, Sequence[str]]"  # name -> output, with a sign or factor; input; column
@@ -66,7 +65,7 @@ class Roles:
     ) -> Roles:
         """Assign the columns their roles; inputs or outputs that are None are inferred from the derivatives' names."""
         bases = elements_of(table.names, table.what)
-        declared = {name: _declared(name, parts) for name, parts in (derivatives or {}).items()}
+        declared = {name: read_declared(name, parts) for name, parts in (derivatives or {}).items()}
         aliases = {name: alias for name, (alias, _) in declared.items()}
         free = [name for name in bases if name not in ignore]
         if inputs is None or outputs is None:
@@ -140,17 +139,6 @@ class Roles:
         array = join(base, self.bases[base], table.read, shape)
         unknown = shape is not None and array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).all()
         return np.full((len(array), *shape), np.nan) if unknown and shape else array
-
-
-def _declared(name: str, parts: Sequence[str]) -> tuple[Alias, str]:
-    """Return a derivative that the caller declared, and its column."""
-    if isinstance(parts, str) or len(parts) not in (PAIR, PAIR + 1):
-        raise UsageError(
-            f"the derivative {name!r} is {parts!r}, expected (output, input), or (output, input, column): "
-            f'{{"delta": ("px", "S0"), "forces": ("-energy", "positions")}}'
-        )
-    output, wrt, *column = parts
-    return read_alias(name, output, wrt), column[0] if column else name
 
 
 def _inferred(

@@ -185,8 +185,8 @@ def _gate(
     kind: Callable[..., Any], rows: Path | None, tolerance: str | None, columns: str | None, force: str | None
 ) -> Any:
     if rows is None:
-        given = {"--gate-tolerance": tolerance, "--gate-columns": columns, "--force": force}
-        if foreign := [option for option, text in given.items() if text is not None]:
+        options = {"--gate-tolerance": tolerance, "--gate-columns": columns, "--force": force}
+        if foreign := [option for option, text in options.items() if text is not None]:
             raise UsageError(f"{foreign[0]} is for --gate, the rows to compare on: give both, or leave it out")
         return None
     named = read_columns("gate-columns", columns) or {}
