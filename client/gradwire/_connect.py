@@ -39,8 +39,8 @@ def connect(
         timeout: seconds for each operation: chunks, waits and retries together. Calls of a server that is gone or full
             are repeated for as long.
         tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function that returns
-            it, called for each.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function
+            that returns it, called for each.
         gzip: whether requests are compressed; responses are where the server does so.
         metadata: names and values sent with each call, such as a gateway asks for; text.
         cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float

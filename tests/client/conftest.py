@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from tests.client.models import (
@@ -59,6 +60,27 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, host in (("server", "localhost"), ("elsewhere", "elsewhere.invalid"), ("client", "client")):
         make(name, host, *signed)
     return folder
+
+
+def server_credentials(pki: Path, name: str, *, mutual: bool = False) -> grpc.ServerCredentials:
+    """A server's certificate and key."""
+    pair = ((pki / f"{name}.key").read_bytes(), (pki / f"{name}.pem").read_bytes())
+    return grpc.ssl_server_credentials([pair], (pki / "authority.pem").read_bytes() if mutual else None, mutual)
+
+
+@pytest.fixture
+def secured(pki: Path, make_stand_in: Any) -> Iterator[Callable[..., Any]]:
+    """Starts servers behind a certificate."""
+    running: list[grpc.Server] = []
+
+    def start(name: str = "server", *, mutual: bool = False) -> Any:
+        server = make_stand_in()
+        running.append(server.start("localhost:0", server_credentials(pki, name, mutual=mutual)))
+        return server
+
+    yield start
+    for one in running:
+        one.stop(None).wait()
 
 
 @pytest.fixture

@@ -170,7 +170,10 @@ def test_a_client_without_a_certificate(pki: Path):
         (413, gradwire.ServerError, "HTTP 413: one row is over its limit"),
         (429, gradwire.ServerError, "HTTP 429, tried .* times: send fewer calls at once"),
         (500, gradwire.ServerError, "HTTP 500: no gRPC server did"),
-        *((http, gradwire.ServerUnreachable, f"HTTP {http}, tried .* times: it did not reach") for http in (502, 503, 504)),
+        *(
+            (http, gradwire.ServerUnreachable, f"HTTP {http}, tried .* times: it did not reach")
+            for http in (502, 503, 504)
+        ),
     ],
 )
 def test_gateways(stand_in: Any, http: int, error: type[Exception], message: str):
@@ -208,7 +211,9 @@ def test_proxies(monkeypatch: pytest.MonkeyPatch, variable: str):
     with listening(refuse) as proxy:
         monkeypatch.setenv(variable, f"http://user:secret@{proxy}")
         began = time.monotonic()
-        with pytest.raises(gradwire.ServerUnreachable, match=f"{variable} leads .*{proxy}: set no_proxy=10.1.2.3") as told:
+        with pytest.raises(
+            gradwire.ServerUnreachable, match=f"{variable} leads .*{proxy}: set no_proxy=10.1.2.3"
+        ) as told:
             connect("10.1.2.3:8500")
         assert time.monotonic() - began < SOON
         assert "secret" not in str(told.value)
@@ -272,11 +277,8 @@ def test_errors_come_alone(stand_in: Any):
         bridge,
     ]
     for call in calls:
-        try:
+        with pytest.raises(gradwire.GradwireError) as caught:
             call()
-        except gradwire.GradwireError as error:
-            lines = "".join(traceback.format_exception(error)).splitlines()
-            assert lines[-1].endswith(str(error))
-            assert lines.count("Traceback (most recent call last):") == 1
-        else:
-            pytest.fail("no error")
+        lines = "".join(traceback.format_exception(caught.value)).splitlines()
+        assert lines[-1].endswith(str(caught.value))
+        assert lines.count("Traceback (most recent call last):") == 1

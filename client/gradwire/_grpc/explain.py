@@ -85,6 +85,12 @@ def explain(status: RpcStatus, address: Address, timeout: float, rows: int | Non
         return _unreachable(address, details, tries)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"no answer of {address} within {timeout:g} s: {_more_time(address, rows)}")
+    return _refused(status, address, tries)
+
+
+def _refused(status: RpcStatus, address: Address, tries: int) -> GradwireError:
+    """The error where the server itself refused or failed."""
+    code, details = status
     if code is grpc.StatusCode.NOT_FOUND or _UNKNOWN_LABEL in details:
         gone = "" if address.version is None else "a newer version may have replaced it; "
         return ModelNotFound(
@@ -116,7 +122,9 @@ def _stopped_between(status: RpcStatus, http: int, address: Address, tries: int)
     what = f"{address}: a proxy or gateway on the way responded with HTTP {http}{_times(tries)}"
     if http in _HTTP_GONE:
         return ServerUnreachable(f"{what}: it did not reach the server behind it; is that running?")
-    return ServerError(f"{what}: {_HTTP_HINTS.get(http, 'no gRPC server did: check the address')}", code=status.code.name)
+    return ServerError(
+        f"{what}: {_HTTP_HINTS.get(http, 'no gRPC server did: check the address')}", code=status.code.name
+    )
 
 
 def _unreachable(address: Address, details: str, tries: int) -> ServerUnreachable:
@@ -151,7 +159,9 @@ def _not_trusted(address: Address, details: str) -> str:
     """Why an encrypted connection failed, where that is about TLS."""
     where = address.where
     if NOT_TLS in details:
-        return f"{where} is plain, and TLS is wanted of it: leave tls out (--tls, --ca-file), or give its encrypted port"
+        return (
+            f"{where} is plain, and TLS is wanted of it: leave tls out (--tls, --ca-file), or give its encrypted port"
+        )
     if any(words in details for words in OTHER_NAME):
         host = address.authority or address.endpoint[0]
         names = ", ".join(certificate_names(address)) or "another name"

@@ -32,7 +32,7 @@ class TLS:
         root_certificates: the authorities to trust; None for the system's roots.
         private_key: the client's own key, where the server requires one.
         certificate_chain: the client's own certificate, with the key.
-        server_name: the name that the server's certificate must hold, where it is not the address's, as behind a tunnel.
+        server_name: the name that the server's certificate must hold, if not the address's, as behind a tunnel.
     """
 
     root_certificates: str | os.PathLike[str] | None = None

@@ -40,8 +40,8 @@ async def connect(
         label: the version's label on the server, instead of its number.
         timeout: seconds for each operation: chunks, waits and retries together.
         tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function that returns
-            it, called for each.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function
+            that returns it, called for each.
         gzip: whether requests are compressed.
         metadata: names and values sent with each call, such as a gateway asks for; text.
         cast: what a cast to the server's dtype may lose: ``"exact"``, ``"round"`` or ``"allow"``.

@@ -6,7 +6,15 @@ from typing import Annotated, Final
 
 import typer
 
-from gradwire._cli.arguments import DEFAULT_COMPUTE, ModelName, ReportFormat, Seed, Target, compute_option, expand_options
+from gradwire._cli.arguments import (
+    DEFAULT_COMPUTE,
+    ModelName,
+    ReportFormat,
+    Seed,
+    Target,
+    compute_option,
+    expand_options,
+)
 from gradwire._cli.choices import Report
 from gradwire._cli.console import number, say, table
 from gradwire._cli.io import Connection, open_model, read_counts

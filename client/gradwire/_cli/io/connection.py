@@ -127,8 +127,14 @@ def open_model(target: str, name: str | None, *, connection: Connection | None =
     model = connection.connect(target, name)
     if not pinned:
         return model
-    with model:
-        return model.pinned()
+    try:
+        chosen = model.pinned()
+    except BaseException:
+        model.close()
+        raise
+    if chosen is not model:
+        model.close()
+    return chosen
 
 
 def _read_token(path: Path) -> str:
