@@ -50,7 +50,7 @@ def wants_certificate(address: Address) -> bool:
 
 
 def _is_ended(line: ssl.SSLSocket) -> bool:
-    """Whether the server refuses after the handshake, as TLS 1.3 has it; one that trusts the client speaks, or waits."""
+    """Whether the server refuses after the handshake, as in TLS 1.3; one that trusts the client speaks, or waits."""
     try:
         return not line.recv(1)
     except TimeoutError:

@@ -94,7 +94,7 @@ class Connection:
         value = getattr(self, option)
         if value in (None, False):
             return False
-        text = " ".join(value) if isinstance(value, list) else str(value)
+        text = " ".join(self.metadata or []) if option == "metadata" else str(value)
         variable = os.environ.get(f"{PREFIX}{option.upper()}", "")
         return not variable or (value is not True and text != variable)
 
