@@ -13,7 +13,8 @@ DEFAULT_PORT: Final = 8500
 # A server with no password is for this machine, unless its owner decides otherwise.
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_MODEL_NAME: Final = "default"
-THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads
+THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads and --rest_api_num_threads
+ANY_PORT: Final = -1  # for --rest_api_port, whose 0 means none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,12 @@ class ServerOptions:
             ones do (TensorFlow Serving only).
         xla_cpu_compilation_enabled: let a CPU run packages that XLA compiles; set by ``plan`` where one is served
             (TensorFlow Serving only: the embedded server always does).
-        monitoring_config_file: ``MonitoringConfig`` as text (TensorFlow Serving only).
-        rest_api_port: port of REST and of the metrics page; 0 for none (TensorFlow Serving only).
+        monitoring_config_file: ``MonitoringConfig`` as text: the page of metrics, on the port of REST.
+        rest_api_port: port of REST and of the page of metrics; 0 for none, ``ANY_PORT`` for any free one (embedded
+            server only).
+        rest_api_timeout_in_ms: how long a call over REST may take.
+        rest_api_num_threads: calls over REST that run at once, the others wait; None for four a CPU.
+        rest_api_enable_cors_support: let pages of other origins call REST.
         per_process_gpu_memory_fraction: fraction of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
     """
 
@@ -71,6 +76,9 @@ class ServerOptions:
     xla_cpu_compilation_enabled: bool = False
     monitoring_config_file: str = ""
     rest_api_port: int = 0
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_num_threads: int | None = None
+    rest_api_enable_cors_support: bool = False
     per_process_gpu_memory_fraction: float = 0.0
 
     def __post_init__(self) -> None:
@@ -80,9 +88,14 @@ class ServerOptions:
                 f"the models were specified by {', '.join(sources) or 'nothing'}; expected exactly one of a directory "
                 "of models, --model_base_path and --model_config_file"
             )
-        for name in ("port", "rest_api_port", "file_system_poll_wait_seconds", "max_num_load_retries"):
+        for name in ("port", "file_system_poll_wait_seconds", "max_num_load_retries"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name} is {getattr(self, name)}, expected 0 or more")
+        if self.rest_api_port < ANY_PORT:
+            raise UsageError(f"--rest_api_port is {self.rest_api_port}, expected a port, 0 for none, or -1 for any")
+        for name in ("rest_api_timeout_in_ms", "rest_api_num_threads"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"--{name} is {value}, expected 1 or more")
         if self.grpc_max_threads is not None and self.grpc_max_threads < 2:  # noqa: PLR2004 - one fewer calls run
             raise UsageError(f"--grpc_max_threads is {self.grpc_max_threads}, expected 2 or more: one fewer calls run")
 
@@ -90,6 +103,11 @@ class ServerOptions:
     def max_calls(self) -> int:
         """How many calls run at once: one fewer than the threads, as measured on TensorFlow Serving."""
         return (self.grpc_max_threads or THREADS_PER_CPU * (os.cpu_count() or 1)) - 1
+
+    @property
+    def rest_threads(self) -> int:
+        """How many calls over REST run at once."""
+        return self.rest_api_num_threads or THREADS_PER_CPU * (os.cpu_count() or 1)
 
 
 _NOT_FLAGS: Final = ("directory", "host", "port")  # passed in other ways, or always passed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, final
@@ -12,7 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from gradwire._errors import UsageError
-from gradwire_serving._config import ServerOptions
+from gradwire_serving._config import ServerOptions, address_text, bind
 from gradwire_serving._core import Code, ConcurrencyLimit, Manager, Resolver, StatusError
 from gradwire_serving._grpc.methods import Methods, unary
 from gradwire_serving._grpc.services import ModelService, PredictionService, parse
@@ -64,27 +62,17 @@ class GrpcFrontEnd:
     @property
     def address(self) -> str:
         """The address that clients connect to, once started."""
-        return _address(self._options.host, self._port)
+        return address_text(self._options.host, self._port)
 
     def check(self) -> None:
         """Raise if the port cannot be opened; models may take minutes to load, and this need not wait for them."""
-        host, port = self._options.host, self._options.port
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError as error:
-            reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise UsageError(
-                f"cannot listen on {_address(host, port)}: {reason}; choose another --port or --host"
-            ) from error
+        bind(self._options.host, self._options.port, "--port").close()
 
     def start(self) -> None:
         """Open the port."""
         workers = ThreadPoolExecutor(self._options.max_calls + REFUSING_THREADS, thread_name_prefix="gradwire-call")
         server = grpc.server(workers, handlers=[Methods(self._handlers)], options=_CHANNEL_OPTIONS)
-        address = _address(self._options.host, self._options.port)
+        address = address_text(self._options.host, self._options.port)
         try:
             self._port = server.add_insecure_port(address)
             if self._options.grpc_socket_path:
@@ -100,10 +88,6 @@ class GrpcFrontEnd:
             linger = min(LINGER, grace)
             time.sleep(linger)
             self._server.stop(linger).wait()
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _health_handlers(limit: ConcurrencyLimit) -> dict[str, grpc.RpcMethodHandler]:

@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from gradwire._package import SERVING_DEFAULT
 from gradwire_serving._core import Code, Manager, ModelRef, Resolver, StatusError, invalid_argument, predict
 from gradwire_serving._grpc.methods import Method
-from gradwire_serving._wire import Part, TensorMap, encode, field
+from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
 
@@ -89,21 +89,7 @@ class ModelService:
     def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
         """Return the states of a model's versions, highest first; a label in the request is ignored."""
         model = _model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
-        versions = self._manager.versions(model.name)
-        if model.version is not None:
-            versions = [version for version in versions if version.number == model.version]
-            if not versions:
-                raise StatusError(Code.NOT_FOUND, f"Could not find version {model.version} of model {model.name}")
-        if not versions:
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for version in versions:
-            entry = response.model_version_status.add(version=version.number, state=int(version.state))
-            entry.status.SetInParent()
-            if version.failure is not None:
-                entry.status.error_code = int(version.failure.code)
-                entry.status.error_message = version.failure.message
-        return response.SerializeToString()
+        return model_status(self._manager, model).SerializeToString()
 
 
 def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
