@@ -1,7 +1,7 @@
 """Every recorded REST call, sent again: status code, headers and body must be the recorded ones.
 
 Compared exactly: the layout of the body, names, strings, integers and the form of every number. Floating-point
-values may differ by four units in the last place. The order of outputs is that of a hash table in TensorFlow Serving, and free.
+values may differ by four units in the last place. The order of outputs is free: there it is that of a hash table.
 """
 
 from __future__ import annotations

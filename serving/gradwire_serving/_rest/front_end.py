@@ -27,6 +27,8 @@ MAX_CONNECTIONS: Final = 1000
 IDLE_SECONDS: Final = 120  # a connection without a request is closed after that long
 RECEIVE_SECONDS: Final = 60.0  # a request has to be whole within that time of its first byte
 POLL_SECONDS: Final = 1  # between two looks at who is idle or slow
+LINGER: Final = 0.25  # seconds that a stop has at least, for responses that are computed
+WRITE_SECONDS: Final = 0.01  # between two looks at whether they are written
 FLAG: Final = "--rest_api_port"
 
 
@@ -80,9 +82,10 @@ class RestFrontEnd:
 
     def stop(self, grace: float) -> None:
         """Refuse new calls, let the running ones end within ``grace`` seconds, and close the port."""
+        deadline = time.monotonic() + grace
         self._limit.close(grace)
         if self._server is not None:
-            self._server.stop()
+            self._server.stop(max(LINGER, deadline - time.monotonic()))
 
 
 @final
@@ -113,11 +116,14 @@ class _Server(TcpWSGIServer):
         super().run()
         self._stopped.set()
 
-    def stop(self) -> None:
-        """Close every connection once its responses are written, and end the threads."""
-        self.trigger.pull_trigger(self._close_all)
+    def stop(self, grace: float) -> None:
+        """Let responses be written within ``grace`` seconds, close every connection, and end the threads."""
+        deadline = time.monotonic() + grace
+        self.task_dispatcher.shutdown(timeout=grace)
+        while time.monotonic() < deadline and any(c.total_outbufs_len for c in list(self.active_channels.values())):
+            time.sleep(WRITE_SECONDS)
+        self.trigger.pull_trigger(lambda: wasyncore.close_all(self._map))  # ends run(), which then watches nothing
         self._stopped.wait()
-        self.task_dispatcher.shutdown()
 
     @override
     def maintenance(self, now: float) -> None:
@@ -125,9 +131,3 @@ class _Server(TcpWSGIServer):
         for channel in self.active_channels.values():
             if channel.request is not None and now - channel.request_began > RECEIVE_SECONDS:
                 channel.will_close = True
-
-    def _close_all(self) -> None:
-        # Called by the loop itself, which ends when nothing is left to watch.
-        for channel in list(self.active_channels.values()):
-            channel.handle_write()
-        wasyncore.close_all(self._map)

@@ -16,7 +16,7 @@ _NUMBERS: Final = rapidjson.NM_NAN | rapidjson.NM_NATIVE  # 64-bit integers and 
 _TYPES: Final = {bool: "Bool", int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
 # Digits that most numbers need, and those that hold every number of the type.
 _SHORT_DIGITS: Final = 6
-_ALL_DIGITS: Final = {2: 5, 4: 9, 8: 17}  # by the bytes of a float
+_ALL_DIGITS: Final = {4: 9, 8: 17}  # by the bytes of a float
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -74,13 +74,16 @@ def quoted(string: str | bytes) -> str:
 
 
 def decimals(array: np.ndarray) -> list[str]:
-    """Write the numbers of a float array, flat: with six digits where they hold the number, else with all."""
-    numbers = array.reshape(-1)
+    """Write the numbers of a float array, flat: with six digits where they hold the number, else with all.
+
+    A half is written as the float that it equals, as there.
+    """
+    numbers = array.reshape(-1).astype(max(array.dtype, np.dtype(np.float32)))
     texts = [f"{number:.{_SHORT_DIGITS}g}" for number in numbers.tolist()]
     with np.errstate(over="ignore"):
-        read = np.array([float(number) for number in texts]).astype(array.dtype)
+        read = np.array([float(number) for number in texts]).astype(numbers.dtype)
     for index in np.flatnonzero((read != numbers) & np.isfinite(numbers)).tolist():
-        texts[index] = f"{float(numbers[index]):.{_ALL_DIGITS[array.dtype.itemsize]}g}"
+        texts[index] = f"{float(numbers[index]):.{_ALL_DIGITS[numbers.dtype.itemsize]}g}"
     return [_NAMED[number] if number in _NAMED else _with_point(number) for number in texts]
 
 

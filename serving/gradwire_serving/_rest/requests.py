@@ -166,7 +166,7 @@ def _quickly(value: Any, dtype: tf.DType) -> np.ndarray | None:
         return None
     if dtype in _INTEGERS and not (dtype.min <= array.min() and array.max() <= dtype.max):
         return None
-    with np.errstate(over="ignore"):  # 1e39 is infinite in float32, there as here
+    with np.errstate(over="ignore"):  # 1e39 is infinite in float32, as there
         return array.astype(dtype.as_numpy_dtype)
 
 
@@ -184,7 +184,8 @@ def _element_by_element(value: Any, dtype: tf.DType) -> np.ndarray:
     _fill(value, 0, shape, dtype, flat)
     kind = object if dtype == tf.string else dtype.as_numpy_dtype
     array = np.empty(math.prod(shape), kind)
-    array[:] = flat
+    with np.errstate(over="ignore"):
+        array[:] = flat
     try:
         return array.reshape(shape)
     except ValueError as error:  # NumPy has 64 axes at most
