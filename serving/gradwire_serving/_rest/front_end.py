@@ -4,9 +4,11 @@ waitress reads requests in a thread of its own and hands whole ones to its worke
 none of them.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import Any, Final, final
@@ -119,7 +121,7 @@ class _Server(TcpWSGIServer):
     def stop(self, grace: float) -> None:
         """Let responses be written within ``grace`` seconds, close every connection, and end the threads."""
         deadline = time.monotonic() + grace
-        self.task_dispatcher.shutdown(timeout=grace)
+        self.task_dispatcher.shutdown(timeout=math.ceil(grace))
         while time.monotonic() < deadline and any(c.total_outbufs_len for c in list(self.active_channels.values())):
             time.sleep(WRITE_SECONDS)
         self.trigger.pull_trigger(lambda: wasyncore.close_all(self._map))  # ends run(), which then watches nothing
