@@ -72,6 +72,11 @@ class GrpcTransport(Transport):
     def address(self) -> str:
         return str(self._address)
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._address.version
+
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
