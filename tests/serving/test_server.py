@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._grpc import front_end
+from gradwire_serving._launch.launcher import OVERDUE
 
 SERVE = """
 import sys
@@ -31,7 +33,13 @@ from collections.abc import Callable
 from pathlib import Path
 from gradwire_serving import ServerOptions, launch
 options = ServerOptions(port=0, model_name="slow", model_base_path=sys.argv[1])
-launch("embedded", options, say=lambda text: print(text, flush=True), ready=lambda s: print(s.address, flush=True))
+launch(
+    "embedded",
+    options,
+    say=lambda text: print(text, flush=True),
+    ready=lambda s: print(s.address, flush=True),
+    grace=float(sys.argv[2]),
+)
 """
 BECOME = """
 import sys
@@ -130,11 +138,15 @@ def test_stopping_lets_calls_in_flight_end(models: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals):
-    """Ctrl-C and SIGTERM end the process cleanly, after the calls in flight."""
+@pytest.mark.parametrize(
+    ("sent", "steps", "grace", "exit_code"), [(signal.SIGTERM, 1000.0, 10.0, 0), (signal.SIGINT, 1e8, 0.5, OVERDUE)]
+)
+def test_a_signal_ends_the_launched_server(
+    models: Path, sent: signal.Signals, steps: float, grace: float, exit_code: int
+):
+    """Ctrl-C and SIGTERM end the process after the calls in flight, and within the grace if one would run for hours."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(models / "slow")],
+        [sys.executable, "-c", SERVE, str(models / "slow"), str(grace)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,12 +154,14 @@ def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals)
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     _ask(address, "slow", 1.0).result()
-    call = _ask(address, "slow", 1000.0)
+    call = _ask(address, "slow", steps)
+    time.sleep(0.2)  # until it has begun
     process.send_signal(sent)
     rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    assert rest == "stopping: calls in flight have 10 s to end\n"
+    assert process.returncode == exit_code, errors
+    assert rest == f"stopping: calls in flight have {grace:g} s to end\n"
     assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
+    assert "loaded model=slow version=1 seconds=" in errors
 
 
 @pytest.mark.slow
