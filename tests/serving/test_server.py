@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -24,7 +25,7 @@ from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._grpc import front_end
-from gradwire_serving._launch.launcher import OVERDUE
+from gradwire_serving._launch import launcher
 
 SERVE = """
 import sys
@@ -138,12 +139,8 @@ def test_stopping_lets_calls_in_flight_end(models: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("sent", "steps", "grace", "exit_code"), [(signal.SIGTERM, 1000.0, 10.0, 0), (signal.SIGINT, 1e8, 0.5, OVERDUE)]
-)
-def test_a_signal_ends_the_launched_server(
-    models: Path, sent: signal.Signals, steps: float, grace: float, exit_code: int
-):
+@pytest.mark.parametrize(("sent", "steps", "grace"), [(signal.SIGTERM, 1000.0, 10.0), (signal.SIGINT, 1e8, 0.5)])
+def test_a_signal_ends_the_launched_server(models: Path, sent: signal.Signals, steps: float, grace: float):
     """Ctrl-C and SIGTERM end the process after the calls in flight, and within the grace if one would run for hours."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(models / "slow"), str(grace)],
@@ -158,10 +155,18 @@ def test_a_signal_ends_the_launched_server(
     time.sleep(0.2)  # until it has begun
     process.send_signal(sent)
     rest, errors = process.communicate(timeout=60)
-    assert process.returncode == exit_code, errors
+    assert process.returncode == 0, errors
     assert rest == f"stopping: calls in flight have {grace:g} s to end\n"
     assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
     assert "loaded model=slow version=1 seconds=" in errors
+
+
+def test_a_process_that_does_not_end_in_time_is_ended(monkeypatch: pytest.MonkeyPatch):
+    """Whatever still runs after the grace is cut off with the process."""
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    monkeypatch.setattr(os, "_exit", ended.put)
+    launcher._end_within(0.01)
+    assert ended.get(timeout=60) == launcher.OVERDUE
 
 
 @pytest.mark.slow
