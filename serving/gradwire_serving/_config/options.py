@@ -20,6 +20,7 @@ THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_thread
 MAX_WAITING: Final = 1000
 
 
+EMBEDDED_ONLY: Final = ("max_expanded_bytes", "log_format", "log_requests")  # what TensorFlow Serving has no flag for
 LOG_FORMATS: Final = ("text", "json")
 
 _NOT_NEGATIVE: Final = (
