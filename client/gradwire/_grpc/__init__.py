@@ -1,6 +1,6 @@
 """Chunked, retried gRPC calls: a scheduler without input or output, and what carries it out."""
 
-from gradwire._grpc.call import Chunk
+from gradwire._grpc.call import Chunk, Metadata, Outgoing
 from gradwire._grpc.channel import KEEP_ALIVE
 from gradwire._grpc.chunking import MESSAGE_LIMIT
 from gradwire._grpc.fork import GATE, check_fork, check_loop
@@ -8,6 +8,7 @@ from gradwire._grpc.runner import Events, run_calls
 from gradwire._grpc.scheduler import IN_FLIGHT, CallScheduler
 from gradwire._grpc.session import DirectCall, GrpcSession
 from gradwire._grpc.status import RpcStatus, status_of
+from gradwire._grpc.tracing import CallSpans, is_tracing
 
 __all__ = [
     "GATE",
@@ -15,13 +16,17 @@ __all__ = [
     "KEEP_ALIVE",
     "MESSAGE_LIMIT",
     "CallScheduler",
+    "CallSpans",
     "Chunk",
     "DirectCall",
     "Events",
     "GrpcSession",
+    "Metadata",
+    "Outgoing",
     "RpcStatus",
     "check_fork",
     "check_loop",
+    "is_tracing",
     "run_calls",
     "status_of",
 ]

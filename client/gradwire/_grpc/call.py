@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from gradwire._errors import ServerError
 from gradwire._grpc.chunking import MessageLimits, RowRange, split
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Address, Call, Prediction, predict_request, read_prediction
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @final
@@ -147,8 +149,10 @@ class Outgoing(NamedTuple):
         chunk: to be handed back with its response or failure.
         data: the request.
         timeout: seconds until its deadline.
+        metadata: to go with it; None for none.
     """
 
     chunk: Chunk
     data: bytes
     timeout: float
+    metadata: Metadata | None
