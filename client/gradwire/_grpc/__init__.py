@@ -1,8 +1,9 @@
 """Chunked, retried gRPC calls: a scheduler without input or output, and what carries it out."""
 
-from gradwire._grpc.call import Chunk, Metadata, Outgoing
-from gradwire._grpc.channel import KEEP_ALIVE
+from gradwire._grpc.call import Chunk, Outgoing
+from gradwire._grpc.channel import KEEP_ALIVE, Pairs
 from gradwire._grpc.chunking import MESSAGE_LIMIT
+from gradwire._grpc.explain import explain
 from gradwire._grpc.fork import GATE, check_fork, check_loop
 from gradwire._grpc.runner import Events, run_calls
 from gradwire._grpc.scheduler import IN_FLIGHT, CallScheduler
@@ -21,11 +22,12 @@ __all__ = [
     "DirectCall",
     "Events",
     "GrpcSession",
-    "Metadata",
     "Outgoing",
+    "Pairs",
     "RpcStatus",
     "check_fork",
     "check_loop",
+    "explain",
     "is_tracing",
     "run_calls",
     "status_of",

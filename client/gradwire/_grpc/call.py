@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
+from gradwire._grpc.channel import Pairs
 from gradwire._grpc.chunking import MessageLimits, RowRange, split
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Address, Call, Prediction, predict_request, read_prediction
-
-Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @final
@@ -149,10 +148,10 @@ class Outgoing(NamedTuple):
         chunk: to be handed back with its response or failure.
         data: the request.
         timeout: seconds until its deadline.
-        metadata: to go with it; None for none.
+        metadata: to go with it, besides the address's own.
     """
 
     chunk: Chunk
     data: bytes
     timeout: float
-    metadata: Metadata | None
+    metadata: Pairs

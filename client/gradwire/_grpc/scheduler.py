@@ -22,6 +22,7 @@ import grpc
 from gradwire._errors import GradwireError
 from gradwire._grpc.call import Chunk, ChunkedCall, Outgoing
 from gradwire._grpc.chunking import MessageLimits
+from gradwire._grpc.explain import explain
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Address, Call, Prediction
@@ -129,7 +130,7 @@ class CallScheduler:
             span = chunk.call.call.span
             if span is not None and chunk.tries == 1:
                 span.chunks += 1
-            metadata = None if span is None else span.metadata
+            metadata = () if span is None else span.metadata
             yield Outgoing(chunk, data, max(0.0, chunk.call.deadline - now), metadata)
 
     def release(self, chunk: Chunk, status: RpcStatus | None) -> None:
@@ -182,7 +183,7 @@ class CallScheduler:
         if is_late and not (call.was_extended and now < call.deadline):
             raise self._too_late(call, chunk.tries)
         if not (status.is_transient or has_moved or is_late):
-            raise status.translate(self._address, self._timeout, chunk.tries)
+            raise explain(status, self._address, self._timeout, call.call.rows, chunk.tries)
         call.last_failure = status
         first = OVERLOAD_DELAY if status.is_overload else FIRST_DELAY
         delay = random.uniform(0.5, 1) * min(LONGEST_DELAY, first * 2 ** (chunk.tries - 1))  # noqa: S311 - jitter
@@ -260,7 +261,7 @@ class CallScheduler:
     def _too_late(self, call: ChunkedCall, tries: int = 1) -> GradwireError:
         """The error when the time is up: what has kept the call from succeeding, where that is known."""
         status = call.last_failure or RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "")
-        return status.translate(self._address, self._timeout, tries)
+        return explain(status, self._address, self._timeout, call.call.rows, tries)
 
 
 def _note_retry(chunk: Chunk, status: RpcStatus) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Self, final
 import grpc
 
 from gradwire._errors import DeadlineExceeded, ModelNotFound, ServerError, ServerUnreachable, SignatureNotFound
-from gradwire._grpc.call import Metadata
+from gradwire._grpc.channel import Pairs
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Address, Call, Prediction
 
@@ -97,7 +97,7 @@ class CallSpan:
         self._span.set_attribute("gradwire.retries", self.retries)
         self._span.end()
 
-    def _inject(self) -> Metadata:
+    def _inject(self) -> Pairs:
         propagate: Any = import_module("opentelemetry.propagate")
         carrier: dict[str, str] = {}
         propagate.inject(carrier, self._trace.set_span_in_context(self._span))
@@ -156,8 +156,8 @@ def _code(error: BaseException | None) -> grpc.StatusCode:
 
 
 def _server(address: Address) -> dict[str, str | int]:
-    """Where the server is, in OpenTelemetry's attributes; a socket of Unix has a path and no port."""
-    host, _, port = address.where.rpartition(":")
-    if not port.isdecimal() or "," in host:
+    """Where the server is, in OpenTelemetry's attributes; a Unix socket has a path and no port."""
+    host, port = address.endpoint
+    if not port or not isinstance(address.target, str):
         return {"server.address": address.where.removeprefix("unix:").removeprefix("//")}
-    return {"server.address": host.removeprefix("dns:///").strip("[]"), "server.port": int(port)}
+    return {"server.address": host, "server.port": port}

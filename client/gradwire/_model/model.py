@@ -286,6 +286,11 @@ class Model:
         """
         return self._package.card
 
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; None where the server chooses it, or it has no number."""
+        return self._transport.version
+
     def pinned(self) -> Model:
         """Return the model of the version that responds now, for many calls that belong together.
 

@@ -21,8 +21,8 @@ from gradwire._grpc import (
     DirectCall,
     Events,
     GrpcSession,
-    Metadata,
     Outgoing,
+    Pairs,
     check_fork,
     is_tracing,
     run_calls,
@@ -80,6 +80,11 @@ class GrpcTransport(Transport):
     def address(self) -> str:
         return str(self._address)
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._address.version
+
     @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
@@ -100,7 +105,7 @@ class GrpcTransport(Transport):
             [prediction] = self._run(session, timeout, (call,))
             return prediction
         try:
-            metadata = None if call.span is None else call.span.metadata
+            metadata = () if call.span is None else call.span.metadata
             data = self._block(session, session.predict, direct.request(), timeout, metadata)
         except grpc.RpcError as error:
             failure = error  # handled below, so that gRPC's traceback does not stand above the message
@@ -161,9 +166,7 @@ class GrpcTransport(Transport):
             self._abandoned.append(session)
             self._session = self._connect()
 
-    def _block(
-        self, session: GrpcSession, method: Any, request: bytes, timeout: float, metadata: Metadata | None = None
-    ) -> bytes:
+    def _block(self, session: GrpcSession, method: Any, request: bytes, timeout: float, metadata: Pairs = ()) -> bytes:
         """Make a call in this thread; an interrupt inside gRPC leaves a channel that may never answer again."""
         message = object()
         GATE.enter(message)

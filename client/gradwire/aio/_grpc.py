@@ -72,6 +72,11 @@ class GrpcTransport(Transport):
     def address(self) -> str:
         return str(self._address)
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._address.version
+
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
@@ -91,7 +96,7 @@ class GrpcTransport(Transport):
         if direct is None:
             return await _only(Runner(session, timeout, _one(call)))
         try:
-            metadata = None if call.span is None else call.span.metadata
+            metadata = () if call.span is None else call.span.metadata
             data = await session.predict(direct.request(), timeout=timeout, metadata=metadata)
         except grpc.RpcError as error:
             failure = error  # handled below, so that gRPC's traceback does not stand above the message

@@ -26,6 +26,11 @@ class Transport(ABC):
     def address(self) -> str:
         """Where the package is, for people."""
 
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; see ``gradwire.Transport.version``."""
+        return None
+
     @abstractmethod
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         """Request the signatures, by name; ``timeout`` in seconds."""
@@ -67,6 +72,11 @@ class InThreads(Transport):
     @override
     def address(self) -> str:
         return self._inner.address
+
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._inner.version
 
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:

@@ -9,7 +9,7 @@ from unittest import mock
 
 import grpc
 
-from gradwire._grpc import RpcStatus
+from gradwire._grpc import RpcStatus, explain
 from gradwire._transports import Transport
 from gradwire._wire import Address
 from gradwire.aio import InThreads
@@ -40,7 +40,7 @@ def fake_server() -> Generator[Callable[..., FakeModel]]:
     def transport(address: Address, **_settings: Any) -> Transport:
         if address.model not in models:
             words = f"Servable not found for request: Latest({address.model}); the fakes are {sorted(models)}"
-            raise RpcStatus(grpc.StatusCode.NOT_FOUND, words).translate(address, 0)
+            raise explain(RpcStatus(grpc.StatusCode.NOT_FOUND, words), address, 0, None)
         return models[address.model].transport(address)
 
     def transport_in_threads(address: Address, **settings: Any) -> InThreads:

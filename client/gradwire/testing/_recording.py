@@ -49,6 +49,11 @@ class RecordingTransport(Transport):
     def address(self) -> str:
         return self._inner.address
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._inner.version
+
     @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         signatures = self._inner.signatures(timeout=timeout)

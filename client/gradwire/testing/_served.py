@@ -11,7 +11,7 @@ import grpc
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from gradwire._grpc import RpcStatus
+from gradwire._grpc import RpcStatus, explain
 from gradwire._package import CARD, Signature
 from gradwire._transports import FakeTransport, Transport
 from gradwire._wire import Address, Call, Prediction, VersionStatus
@@ -53,7 +53,7 @@ class Served:
         version, functions = self._latest
         if address.version not in (None, version):
             words = f"Servable not found for request: Specific({self._name}, {address.version})"
-            raise RpcStatus(grpc.StatusCode.NOT_FOUND, words).translate(address, 0)
+            raise explain(RpcStatus(grpc.StatusCode.NOT_FOUND, words), address, 0, None)
         return version, functions
 
     def respond(self, call: Call, address: Address, timeout: float) -> Prediction:
@@ -65,20 +65,20 @@ class Served:
         """
         time.sleep(min(self.delay, timeout))
         if self.delay > timeout:
-            raise RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "").translate(address, timeout)
+            raise explain(RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, ""), address, timeout, call.rows)
         if call.signature.name != CARD:
-            self._raise_next(address, timeout)
+            self._raise_next(call, address, timeout)
         version, functions = self.find(address)
         return Prediction(functions.predict(call, timeout=timeout), version)
 
-    def _raise_next(self, address: Address, timeout: float) -> None:
+    def _raise_next(self, call: Call, address: Address, timeout: float) -> None:
         try:
             error = self.errors.popleft()
         except IndexError:
             return
         if isinstance(error, Exception):
             raise error
-        raise RpcStatus(error, "as the test has it").translate(address, timeout)
+        raise explain(RpcStatus(error, "as the test has it"), address, timeout, call.rows)
 
 
 @final
@@ -98,6 +98,11 @@ class Connection(Transport):
     @override
     def address(self) -> str:
         return str(self._address)
+
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._address.version
 
     @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:

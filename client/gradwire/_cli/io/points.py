@@ -1,50 +1,20 @@
-"""What the command line says of a model: where it is, points, domains, units and names."""
+"""What the command line says of a model: points, domains, units and names."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._cli.io.tables import FROM_FILE, read_blocks
-from gradwire._cli.lazy_imports import import_heavy
-from gradwire._connect import connect, load
 from gradwire._errors import DataError, InputNameError, ShapeError, UsageError
-from gradwire._model import Model
 from gradwire._package import TensorSpec, name_mismatch
 
 BOUNDS: Final = 2
 BLOCK: Final = 16_384  # rows of a table read at once: a tenth of a second of CSV, about a megabyte
-
-
-def open_model(target: str, name: str | None, *, timeout: float | None = None, pinned: bool = False) -> Model:
-    """Open a model by its address and name, or by the directory of its package.
-
-    Args:
-        target: ``localhost:8500``, or ``models/log``.
-        name: the model's name at an address; None for a directory.
-        timeout: seconds for a remote operation; None for the default.
-        pinned: whether all calls go to the version that a server has now.
-
-    Raises:
-        UsageError: an address without a name, or a directory with one.
-    """
-    if Path(target).is_dir():
-        if name is not None:
-            raise UsageError(f"{target} is a directory, which takes no model name, and got {name!r}: leave it out")
-        import_heavy("gradwire_serving")  # names the missing extra, and silences TensorFlow
-        return load(target)
-    if name is None:
-        raise UsageError(f"{target} is not a directory; for an address name the model too: {target} NAME")
-    model = connect(target, name) if timeout is None else connect(target, name, timeout=timeout)
-    if not pinned:
-        return model
-    with model:
-        return model.pinned()
 
 
 def read_points(
