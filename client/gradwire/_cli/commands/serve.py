@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, final
 
 import typer
 
-from gradwire._cli.arguments import takes_options
+from gradwire._cli.arguments import expand_options
 from gradwire._cli.choices import Engine
 from gradwire._cli.console import note, number, say
 from gradwire._cli.lazy_imports import import_heavy
@@ -87,7 +87,7 @@ SWITCHES: Final = frozenset(
 )
 
 
-@takes_options(ServeOptions)
+@expand_options
 def command(options: ServeOptions) -> None:
     """Serve every model in a directory over gRPC; Ctrl-C drains and stops.
 
