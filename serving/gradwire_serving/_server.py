@@ -9,8 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import ServerOptions, models_of
-from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver, Servable, Source, State, Version, load_version
+from gradwire_serving._config import ConfigFile, ServerOptions, models_of
+from gradwire_serving._core import (
+    ConcurrencyLimit,
+    Configuration,
+    Manager,
+    Resolver,
+    Servable,
+    Source,
+    State,
+    Version,
+    load_version,
+)
 from gradwire_serving._grpc import GrpcFrontEnd
 from gradwire_serving._wire import warm_up
 
@@ -70,9 +80,23 @@ class EmbeddedServer:
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
         self._source = Source(self._models, self._manager.aspire, options.file_system_poll_wait_seconds)
-        self._limit = ConcurrencyLimit(options.max_calls)
+        self._limit = ConcurrencyLimit(options.max_admitted)
         resolver = Resolver(self._manager, self._models)
-        self._grpc = GrpcFrontEnd(resolver, self._manager, self._limit, options)
+        self._configuration = Configuration(
+            self._models,
+            self._source,
+            self._manager,
+            resolver,
+            unavailable_labels=options.allow_version_labels_for_unavailable_models,
+        )
+        self._config_file = (
+            ConfigFile(
+                Path(options.model_config_file), self._configuration, options.model_config_file_poll_wait_seconds
+            )
+            if options.model_config_file and options.model_config_file_poll_wait_seconds
+            else None
+        )
+        self._grpc = GrpcFrontEnd(resolver, self._manager, self._configuration, self._limit, options)
         self._rest = _rest(resolver, self._manager, metrics, options)
         self._front_ends: Sequence[FrontEnd] = (self._grpc,) if self._rest is None else (self._grpc, self._rest)
 
@@ -100,7 +124,7 @@ class EmbeddedServer:
         """Return the versions that are available now, highest first, by model."""
         return {
             model.name: [v.number for v in self._manager.versions(model.name) if v.state is State.AVAILABLE]
-            for model in self._models
+            for model in self._configuration.models
         }
 
     def start(self) -> None:
@@ -117,6 +141,8 @@ class EmbeddedServer:
             _check_loaded(self._manager.wait_until_settled([model.name for model in self._models]))
             for front_end in self._front_ends:
                 front_end.start()
+            if self._config_file is not None:
+                self._config_file.start()
         except BaseException:
             self.stop(grace=0)
             raise
@@ -131,6 +157,8 @@ class EmbeddedServer:
         self._limit.close(grace)
         for front_end in self._front_ends:
             front_end.stop(max(0.0, deadline - time.monotonic()))
+        if self._config_file is not None:
+            self._config_file.stop()
         self._source.stop()
         self._manager.stop()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 # Not where an environment was made before REST had its libraries.
 collect_ignore = [] if importlib.util.find_spec("waitress") else ["test_rest.py"]
 

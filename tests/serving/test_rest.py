@@ -255,7 +255,7 @@ def test_a_fault_shows_neither_stack_nor_path(server: EmbeddedServer, monkeypatc
         raise RuntimeError("/secret/path")
 
     monkeypatch.setattr(application.Methods, "run", fail)
-    assert _post(server.rest_address, ONE_ROW) == (500, {"error": "internal error; the server's log says more"})
+    assert _post(server.rest_address, ONE_ROW) == (500, {"error": "the server failed; its log has the cause"})
 
 
 def test_a_stop_lets_calls_end(models: Path):

@@ -11,12 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, final
 
 from gradwire_serving._config import ServerOptions, metrics_path
-from gradwire_serving._core import Code, ConcurrencyLimit, Manager, Resolver, StatusError, invalid_argument
+from gradwire_serving._core import (
+    INTERNAL_ERROR,
+    OUT_OF_MEMORY,
+    Code,
+    ConcurrencyLimit,
+    Manager,
+    Resolver,
+    StatusError,
+    event,
+    invalid_argument,
+    log,
+)
 from gradwire_serving._metrics import Metrics
 from gradwire_serving._rest.responses import error_body
 from gradwire_serving._rest.routes import API, Methods, route_of
-
-log: Final = logging.getLogger("gradwire_serving")
 
 MAX_BODY_BYTES: Final = (
     2**26
@@ -31,7 +40,6 @@ NOT_FOUND_PAGE: Final = (
     b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 )
 TIMED_OUT: Final = "Timed out waiting for notification"
-INTERNAL: Final = "internal error; the server's log says more"
 
 _HTTP_STATUS: Final = {
     Code.OK: 200,
@@ -80,6 +88,7 @@ class Application:
         self._limit = limit
         self._metrics_path = metrics_path(options.monitoring_config_file)
         self._timeout = options.rest_api_timeout_in_ms / 1000
+        self._log_requests = options.log_requests
         self._cors = CORS if options.rest_api_enable_cors_support else ()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -114,13 +123,17 @@ class Application:
         except StatusError as error:
             code = error.status.code
             body = error_body(TIMED_OUT if code is Code.DEADLINE_EXCEEDED else error.status.message)
-        except Exception:  # whatever it is, its caller gets a status, and no stack
-            log.exception("%s %s", method, path[:200])
-            code, body = Code.INTERNAL, error_body(INTERNAL)
+        except MemoryError:
+            code, body = Code.RESOURCE_EXHAUSTED, error_body(OUT_OF_MEMORY)
+        except Exception:  # whatever it is, its caller gets a status, and the log the stack
+            log.exception("a call failed")
+            code, body = Code.INTERNAL, error_body(INTERNAL_ERROR)
         if self._metrics is not None:
             # Of models that are not served no name becomes a label, or callers could make up any number of them.
             known = model if self._manager.versions(model) else ""
             self._metrics.request(known, code, time.monotonic() - start, api=api, entrypoint="REST")
+        if self._log_requests:
+            event(logging.INFO, "request", method=f"{method} {path}", code=code.name, seconds=time.monotonic() - start)
         content = body.encode(errors="surrogateescape")  # bytes of an output that are not UTF-8 pass as they are
         return Response(_HTTP_STATUS.get(code, 500), (JSON, *self._cors), content)
 
