@@ -125,7 +125,7 @@ class Application:
             body = error_body(TIMED_OUT if code is Code.DEADLINE_EXCEEDED else error.status.message)
         except MemoryError:
             code, body = Code.RESOURCE_EXHAUSTED, error_body(OUT_OF_MEMORY)
-        except Exception:  # whatever it is, its caller gets a status, and the log the stack
+        except Exception:  # noqa: BLE001 - whatever it is, its caller gets a status, and the log the stack
             log.exception("a call failed")
             code, body = Code.INTERNAL, error_body(INTERNAL_ERROR)
         if self._metrics is not None:
