@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-from gradwire_export import has_variances, row_derivatives
+from gradwire_export import needs_graph, row_derivatives
 from gradwire_training._data import Samples, Stream, Table, known_counts, known_mean
 from gradwire_training._models import (
     BatchStatistics,
@@ -209,15 +209,15 @@ class Objective:
         self.notes.append(f"the statistics of BatchNormalization {self.features.names(Feature.STATISTICS)} {what}")
 
     @cached_property
-    def _has_variances(self) -> bool:
-        """Whether the model normalises over its features: TensorFlow has then wrong second derivatives by default."""
+    def _needs_graph(self) -> bool:
+        """Whether the model's gradients are right in a graph of its own alone, as with layer normalisation."""
         specs = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in self.data.x.items()}
 
         @tf.autograph.experimental.do_not_convert
         def call(x: Any) -> Any:
             return self.binding.call(self.model, x, training=False)
 
-        return has_variances(call, specs)
+        return needs_graph(call, specs)
 
     def _probe(self, training: bool) -> dict[str, Any]:
         rows = range(min(PROBED_ROWS, self.count + self.anchors))
@@ -287,7 +287,7 @@ class Objective:
             return self.binding.call(self.model, x, training=training)
 
         # What layers add to the loss does not leave a graph of the model's own.
-        own_graph = wrt and Feature.LOSSES not in self.features and self._has_variances
+        own_graph = wrt and Feature.LOSSES not in self.features and self._needs_graph
         return row_derivatives(tf.function(call, autograph=False) if own_graph else call, x, wrt, self._shapes)
 
     def _residual(self, term: Term, factor: Any, labels: Labels, prediction: Any) -> Any:
