@@ -160,7 +160,7 @@ def evaluate(
     specs, done, outside = package_of(model).signature(SERVING_DEFAULT).inputs, 0, 0
     for block in source.blocks():
         x = {name: source.read(block, replace(specs[name], name=c), done) for name, c in columns.inputs.items()}
-        is_outside = outside_of(card, x)
+        is_outside = outside_of(package_of(model), x)
         predicted, std = _predictions(model, x, [each.label.tensor for each in sums])
         others = {} if baseline is None else _run(baseline, x, [each.other for each in sums if each.other])
         for each in sums:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
 from gradwire._model.info import PackageInfo
 from gradwire._model.trust import Trust
-from gradwire._package import BY_NAME, UNCERTAINTY, Box, Card, CardTensor
+from gradwire._package import UNCERTAINTY, Box
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
-_UNBOUNDED: Final = (-np.inf, np.inf)
 
 
 @final
@@ -35,9 +34,9 @@ class ExtrapolationPolicy:
 
     def __init__(self, package: PackageInfo, action: Extrapolation) -> None:
         self._action = action
-        self._boxes: dict[str, Box] = {}
+        self._boxes: Mapping[str, Box] = {}
         if action != "ignore":
-            self._boxes = {tensor.name: box for tensor in package.card.inputs if (box := _box(tensor)) is not None}
+            self._boxes = package.domain
             if not self._boxes and UNCERTAINTY not in package.signatures:
                 raise UsageError(
                     f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to compare with: "
@@ -99,33 +98,34 @@ class ExtrapolationPolicy:
         warnings.warn(text, ExtrapolationWarning, stacklevel=_level())
 
 
-def outside_of(card: Card, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Return which rows lie outside of the domain on a card, ``(rows,)``; none where it is unknown.
+def outside_of(package: PackageInfo, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which rows lie outside of the domain on a package's card, ``(rows,)``; none where it is unknown.
 
     Args:
-        card: the package's.
+        package: whose card has the domain.
         rows: every input by name, ``(rows, *row)``.
     """
     outside = np.zeros(len(next(iter(rows.values()))), bool)
-    for tensor in card.inputs:
-        if (box := _box(tensor)) is not None:
-            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), box.lower.size)
-            outside |= ~((own >= box.lower.reshape(-1)) & (own <= box.upper.reshape(-1))).all(axis=1)
+    for name, (lower, upper) in package.domain.items():
+        own = rows[name].astype(lower.dtype).reshape(len(outside), lower.size)
+        outside |= ~((own >= lower.reshape(-1)) & (own <= upper.reshape(-1))).all(axis=1)
     return outside
 
 
-def trusted(card: Card, rows: Mapping[str, NDArray[Any]], bars: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+def trusted(
+    package: PackageInfo, rows: Mapping[str, NDArray[Any]], bars: Mapping[str, NDArray[Any]]
+) -> NDArray[np.bool_]:
     """Return which rows lie inside of the domain and have error bars as at the samples, ``(rows,)``.
 
     Args:
-        card: the package's.
+        package: whose card says it.
         rows: every input by name, ``(rows, *row)``.
         bars: the error bars of the outputs by tensor, ``(rows, *output)``, and perhaps others.
 
     Raises:
         PackageError: the card does not say which bars are trusted.
     """
-    return (Trust.of(card).excess(bars) <= 1) & ~outside_of(card, rows)
+    return (package.trust.excess(bars) <= 1) & ~outside_of(package, rows)
 
 
 def _level() -> int:
@@ -134,14 +134,6 @@ def _level() -> int:
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("gradwire."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _box(tensor: CardTensor) -> Box | None:
-    """The box in the input's own dtype, so that a bound that was rounded lies inside; None where it is unknown."""
-    if tensor.domain is None or tensor.dtype not in BY_NAME:
-        return None
-    box, dtype = Box.of_card(tensor, _UNBOUNDED), BY_NAME[tensor.dtype].numpy
-    return Box(box.lower.astype(dtype), box.upper.astype(dtype)) if dtype.kind == "f" else box
 
 
 def _shown(array: NDArray[Any]) -> str:

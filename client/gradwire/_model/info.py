@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import SignatureNotFound
+from gradwire._model.trust import Trust, domain_of
 from gradwire._package import (
     CARD,
     CARD_ANSWER,
@@ -17,6 +18,7 @@ from gradwire._package import (
     SERVING_DEFAULT,
     UNCERTAINTY,
     VALUE,
+    Box,
     Card,
     Signature,
     std_name,
@@ -74,6 +76,16 @@ class PackageInfo:
                 f"it has {sorted(self.signatures)}: call them with predict(), or export the model with gradwire"
             )
         return self._card if isinstance(self._card, Card) else self._card()
+
+    @cached_property
+    def domain(self) -> dict[str, Box]:
+        """The boxes on the card, by input; see ``domain_of``."""
+        return domain_of(self.card)
+
+    @cached_property
+    def trust(self) -> Trust:
+        """The error bars up to which a point is trusted, as the card has them; see ``Trust.of``."""
+        return Trust.of(self.card)
 
     def signature(self, name: str) -> Signature:
         """Return a signature.

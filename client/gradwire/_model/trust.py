@@ -1,4 +1,4 @@
-"""Points far from the samples, as a package's error bars tell: a bar larger than any at a sample."""
+"""Where a package may be trusted: its domain, and error bars no larger than any at a sample."""
 
 from __future__ import annotations
 
@@ -10,9 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import PackageError
-from gradwire._package import Card, std_name
+from gradwire._package import BY_NAME, Box, Card, CardTensor, std_name
 
+_UNBOUNDED: Final = (-math.inf, math.inf)
 TRUSTED: Final = "trusted"  # the column of batch and query that flags rows
+
+
+def domain_of(card: Card) -> dict[str, Box]:
+    """Return the boxes on a card, of the inputs whose domain is known, by name.
+
+    They are in the inputs' own dtypes, so that a bound that was rounded lies inside.
+
+    Raises:
+        UsageError: the card's bounds are of another shape than the input's rows.
+    """
+    known = [tensor for tensor in card.inputs if tensor.domain is not None and tensor.dtype in BY_NAME]
+    return {tensor.name: _box(tensor) for tensor in known}
+
+
+def _box(tensor: CardTensor) -> Box:
+    box, dtype = Box.of_card(tensor, _UNBOUNDED), BY_NAME[tensor.dtype].numpy
+    return Box(box.lower.astype(dtype), box.upper.astype(dtype)) if dtype.kind == "f" else box
 
 
 class Trust(NamedTuple):
