@@ -63,6 +63,17 @@ def test_a_curve_is_the_fit_over_the_truth_with_the_samples(plots, fitted, quick
     np.testing.assert_allclose(samples.get_ydata(), truth(samples.get_xdata()), rtol=1e-12)
 
 
+def test_beside_held_out_rows_the_fit_is_a_curve_too(quick, changed, fitted):
+    """Where no truth is known it is the model between the rows, which are points."""
+    x = np.linspace(0.1, 1.9, 8)
+    rows, held = (Samples(x[part], np.log(x[part]), 1 / x[part]) for part in (slice(0, None, 2), slice(1, None, 2)))
+    plots = plots_of(changed(quick, request=replace(quick.request, samples=rows, validation=held)))
+    for name, truth in (("value", np.log), ("derivative", np.reciprocal)):
+        lines = lines_of(axes_of(plots, name))
+        np.testing.assert_allclose(lines["fit"].get_ydata(), fitted(lines["fit"].get_xdata())[name], rtol=1e-5)
+        np.testing.assert_allclose(lines["the held-out rows"].get_ydata(), truth(x[1::2]), rtol=1e-12)
+
+
 def test_the_errors_are_differences_from_the_truth(plots, fitted):
     """Of value and derivative, on a logarithmic axis, with the largest in the legend."""
     axes = axes_of(plots, "error")
