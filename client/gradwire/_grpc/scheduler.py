@@ -24,7 +24,7 @@ from gradwire._grpc.call import Chunk, ChunkedCall, Outgoing
 from gradwire._grpc.chunking import MessageLimits
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.status import RpcStatus
-from gradwire._wire import Address, Call, Prediction
+from gradwire._wire import Call, PredictCodec, Prediction
 
 # Two chunks keep the connection and the server busy at once, a third covers the time between; a stock Serving runs no
 # more than 4 calls a core, for all of its callers.
@@ -42,7 +42,7 @@ class CallScheduler:
     """Calls under way.
 
     Args:
-        address: where they go.
+        codec: writes the messages, to its address.
         limits: how much goes into a message.
         limiter: how many calls the server is sent at once.
         timeout: seconds for each call.
@@ -55,7 +55,7 @@ class CallScheduler:
 
     def __init__(
         self,
-        address: Address,
+        codec: PredictCodec,
         limits: MessageLimits,
         limiter: AimdLimiter,
         *,
@@ -63,7 +63,8 @@ class CallScheduler:
         in_flight: int,
         wake: Callable[[], None],
     ) -> None:
-        self._address = address
+        self._codec = codec
+        self._address = codec.address
         self._limits = limits
         self._limiter = limiter
         self._timeout = timeout
@@ -93,7 +94,7 @@ class CallScheduler:
 
     def add(self, call: Call, now: float) -> None:
         """Begin a call; one of no rows is done at once."""
-        self._calls.append(ChunkedCall(call, now + self._timeout))
+        self._calls.append(ChunkedCall(call, now + self._timeout, self._codec))
 
     def add_failed(self, call: Call, status: RpcStatus, *, began: float, now: float, epoch: int) -> None:
         """Take over a call that was sent whole, in a slot taken outside of this scheduler, and failed.
@@ -125,7 +126,7 @@ class CallScheduler:
             chunk = self._next_chunk(now)
             self._sent.add(chunk)
             self._in_slots.add(chunk)
-            data = chunk.call.request(chunk.rows, self._address)
+            data = chunk.call.request(chunk.rows)
             yield Outgoing(chunk, data, max(0.0, chunk.call.deadline - now))
 
     def release(self, chunk: Chunk, status: RpcStatus | None) -> None:

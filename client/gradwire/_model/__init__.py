@@ -9,6 +9,7 @@ from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.points import Points, bind, read_points, require_names
 from gradwire._model.request import PreparedRequest
+from gradwire._model.selection import Names
 from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Extrapolation",
     "Method",
     "Model",
+    "Names",
     "Options",
     "PackageInfo",
     "Points",

@@ -1,28 +1,29 @@
 """Bytes: calls and responses as the messages of TensorFlow Serving, and the address that they go to."""
 
 from gradwire._wire.address import TLS, Address, as_target
+from gradwire._wire.buffers import LEAST_POOLED, empty
 from gradwire._wire.call import Call, Prediction, VersionStatus
+from gradwire._wire.codec import PredictCodec
 from gradwire._wire.messages import (
     metadata_request,
-    predict_request,
     read_metadata,
-    read_prediction,
     read_status,
     read_version,
     status_request,
 )
 
 __all__ = [
+    "LEAST_POOLED",
     "TLS",
     "Address",
     "Call",
+    "PredictCodec",
     "Prediction",
     "VersionStatus",
     "as_target",
+    "empty",
     "metadata_request",
-    "predict_request",
     "read_metadata",
-    "read_prediction",
     "read_status",
     "read_version",
     "status_request",
