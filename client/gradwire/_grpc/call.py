@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
 from gradwire._grpc.chunking import MessageLimits, RowRange, split
 from gradwire._grpc.status import RpcStatus
-from gradwire._wire import Call, PredictCodec, Prediction, empty
+from gradwire._wire import Call, PredictCodec, Prediction
 
 
 @final
@@ -110,7 +111,7 @@ class ChunkedCall:
     def _place(self, name: str, rows: RowRange, array: NDArray[Any]) -> None:
         if name not in self._outputs:
             own = self.call.out.get(name)
-            self._outputs[name] = empty((self.call.rows or 0, *array.shape[1:]), array.dtype) if own is None else own
+            self._outputs[name] = np.empty((self.call.rows or 0, *array.shape[1:]), array.dtype) if own is None else own
         whole = self._outputs[name]
         expected = (rows.size, *whole.shape[1:])
         if array.shape != expected or array.dtype != whole.dtype:

@@ -41,8 +41,6 @@ class ResponseCache:
 
     def get(self, key: Hashable) -> Arrays | None:
         """Return the response to a request, in read-only arrays; None where there is none."""
-        if key is None:
-            return None
         with self._lock:
             if key not in self._responses:
                 return None
@@ -53,12 +51,10 @@ class ResponseCache:
         """Add a response; where it is of another version than those before, they go.
 
         Args:
-            key: of the request.
+            key: of the request, not None.
             response: as it came, with its version.
             arrays: of the response, checked.
         """
-        if key is None:
-            return
         version = response.version if isinstance(response, Prediction) else None
         with self._lock:
             if version != self._version:

@@ -23,6 +23,7 @@ CASTINGS: Final = ("exact", "round", "allow")
 DEFAULT_CASTING: Final[Casting] = "round"
 
 _MANTISSA_BITS: Final = {BFLOAT16: 8, "float16": 11, "float32": 24, "float64": 53}  # the hidden bit counted
+_PLAIN: Final = {name: known.numpy for name, known in BY_NAME.items() if name not in (STRING, BFLOAT16)}
 _BFLOAT16_MAX: Final = float.fromhex("0x1.ffp127")  # from here on, rounding goes to infinity
 
 
@@ -43,6 +44,8 @@ def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) 
         DTypeError: ``dtype`` cannot hold the values without changing them beyond rounding.
         ShapeError: the lists are ragged.
     """
+    if type(value) is np.ndarray and dtype in _PLAIN and value.dtype == _PLAIN[dtype]:
+        return value  # what nearly every caller gives
     array = _array(value, name)
     if dtype not in BY_NAME:
         raise DTypeError(f"input {name!r} has the dtype {dtype} in the signature: it cannot be sent")

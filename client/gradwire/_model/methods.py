@@ -142,10 +142,9 @@ class RequestBuilder:
             raise InputNameError(
                 f"without a card the order of {list(binding.inputs)} is unknown: give the inputs by name"
             )
-        arrays = bind(args, inputs, binding.arguments, frozenset(binding.directions))
-        points = read_points(
-            {name: arrays.pop(name) for name in binding.inputs}, binding.signature.inputs, self._options.cast
-        )
+        arrays = bind(args, inputs, binding.arguments, binding.directions)
+        own = {name: arrays.pop(name) for name in binding.inputs} if binding.directions else arrays
+        points = read_points(own, binding.signature.inputs, self._options.cast)
         if is_checked:
             self._policy.check(points.rows)
         rows = points.rows

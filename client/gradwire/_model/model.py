@@ -387,10 +387,10 @@ class Model:
         arrays = request.empty_response()
         if arrays is None:
             key = self._cache.key(request)
-            cached = self._cache.get(key)
+            cached = None if key is None else self._cache.get(key)
             response = cached or self._transport.predict(request.call, timeout=self._options.timeout)
             arrays = request.check(response)
-            if cached is None:
+            if cached is None and key is not None:
                 self._cache.put(key, response, arrays)
         return request.unpack(arrays)
 

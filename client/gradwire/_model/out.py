@@ -77,16 +77,18 @@ def _places(out: object, result: object, name: str) -> Iterator[tuple[Array, Arr
     """Yield every array of out beside that of the result in its place."""
     if isinstance(result, tuple):
         parts = cast("tuple[object, ...]", result)
-        if not isinstance(out, tuple) or len(cast("tuple[object, ...]", out)) != len(parts):
+        own = cast("tuple[object, ...]", out) if isinstance(out, tuple) else ()
+        if len(own) != len(parts):
             raise UsageError(f"{name} is {_kind(out)}, {_FORM}: a tuple of {len(parts)}")
-        for index, (own, part) in enumerate(zip(cast("tuple[object, ...]", out), parts, strict=True)):
-            yield from _places(own, part, f"{name}[{index}]")
+        for index, (array, part) in enumerate(zip(own, parts, strict=True)):
+            yield from _places(array, part, f"{name}[{index}]")
     elif isinstance(result, dict):
         entries = cast("dict[str, object]", result)
-        if not isinstance(out, Mapping) or set(cast("Mapping[str, object]", out)) != set(entries):
+        own = cast("Mapping[str, object]", out) if isinstance(out, Mapping) else {}
+        if set(own) != set(entries):
             raise UsageError(f"{name} is {_kind(out)}, {_FORM}: a dict of {list(entries)}")
         for key, part in entries.items():
-            yield from _places(out[key], part, f"{name}[{key!r}]")
+            yield from _places(own[key], part, f"{name}[{key!r}]")
     else:
         yield _checked(out, cast("Array", result), name), cast("Array", result)
 
@@ -104,7 +106,7 @@ def _checked(array: object, like: Array, name: str) -> Array:
     return plain
 
 
-def _kind(value: object) -> str:
+def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a dict of {list(cast('Mapping[str, object]', value))}"
     if isinstance(value, tuple):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gradwire._errors import ServerError, ShapeError
 from gradwire._model.points import fits, show_shape
 from gradwire._package import BY_NAME, Signature
-from gradwire._wire import LEAST_POOLED, Call, empty
+from gradwire._wire import Call
 
 Arrays = dict[str, "NDArray[Any]"]
 
@@ -93,17 +93,9 @@ class PreparedRequest(NamedTuple):
                 )
             own = call.out.get(name)
             if own is None:
-                arrays[name] = array if array.flags.writeable else _copied(array)
+                arrays[name] = array if array.flags.writeable else array.copy()
             else:
                 arrays[name] = own
                 if array is not own:
                     np.copyto(own, array)
         return arrays
-
-
-def _copied(array: NDArray[Any]) -> NDArray[Any]:
-    if array.nbytes < LEAST_POOLED:
-        return array.copy()
-    copy = empty(array.shape, array.dtype)
-    np.copyto(copy, array)
-    return copy

@@ -102,9 +102,10 @@ def _names(argument: str, names: object) -> tuple[str, ...] | None:
         return None
     if isinstance(names, str):
         return (names,)
-    entries: tuple[object, ...] = tuple(cast("Iterable[object]", names)) if isinstance(names, (list, tuple)) else ()
+    is_listed = isinstance(names, (list, tuple))
+    entries: tuple[object, ...] = tuple(cast("Iterable[object]", names)) if is_listed else ()
     if not entries or not all(isinstance(name, str) for name in entries):
-        got = repr(names) if isinstance(names, (list, tuple)) else f"of type {type(names).__name__}"
+        got = str(list(entries)) if is_listed else f"of type {type(names).__name__}"
         raise UsageError(
             f"{argument} is {got}, expected a name or a list of names; an input of the name {argument!r} itself goes by "
             "position"

@@ -1,7 +1,6 @@
 """Bytes: calls and responses as the messages of TensorFlow Serving, and the address that they go to."""
 
 from gradwire._wire.address import TLS, Address, as_target
-from gradwire._wire.buffers import LEAST_POOLED, empty
 from gradwire._wire.call import Call, Prediction, VersionStatus
 from gradwire._wire.codec import PredictCodec
 from gradwire._wire.messages import (
@@ -13,7 +12,6 @@ from gradwire._wire.messages import (
 )
 
 __all__ = [
-    "LEAST_POOLED",
     "TLS",
     "Address",
     "Call",
@@ -21,7 +19,6 @@ __all__ = [
     "Prediction",
     "VersionStatus",
     "as_target",
-    "empty",
     "metadata_request",
     "read_metadata",
     "read_status",

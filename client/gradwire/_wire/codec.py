@@ -8,11 +8,10 @@ is unusual goes through protobuf, with every check: see ``messages``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Sequence
 from typing import Any, Final, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradwire._package import BFLOAT16, BY_NAME, STRING
 from gradwire._wire import proto
@@ -27,8 +26,6 @@ _INPUTS: Final = b"\x12"  # PredictRequest.inputs
 _KEY: Final = b"\x0a"  # of a map's entry
 _VALUE: Final = b"\x12"  # of a map's entry
 _CONTENT: Final = b"\x22"  # TensorProto.tensor_content
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @final
@@ -55,22 +52,20 @@ class PredictCodec:
             rows: those of the call that go into this message; None for all.
             version: instead of the address's version or label.
         """
-        specs, arrays = call.signature.inputs, call.inputs
-        if rows is not None:
-            arrays = {name: array[rows] for name, array in arrays.items()}
-        outputs = None if call.outputs is None else tuple(call.outputs)
-        key = (call.signature.name, outputs, version, *[(name, array.shape) for name, array in arrays.items()])
-        dtypes = [specs[name].dtype for name in arrays]
-        if STRING in dtypes or any(_is_constant(array) for array in arrays.values()):
-            return predict_request(self.address, call, rows, version)
-        contents = [_content(array, dtype) for array, dtype in zip(arrays.values(), dtypes, strict=True)]
+        forms: list[tuple[str, tuple[int, ...]]] = []
+        parts: list[Any] = [b""]  # of the message: what stands before the first array, and then before and in each
+        for name, whole in call.inputs.items():
+            array, dtype = whole if rows is None else whole[rows], call.signature.inputs[name].dtype
+            if dtype == STRING or (array.size > 1 and not array.strides[0] and is_constant(array)):
+                return predict_request(self.address, call, rows, version)
+            forms.append((name, array.shape))
+            parts += (b"", narrowed(array) if dtype == BFLOAT16 else np.ascontiguousarray(array, BY_NAME[dtype].raw))
+        key = (call.signature.name, _hashable(call.outputs), version, tuple(forms))
         prefixes = self._prefixes.get(key)
         if prefixes is None:
-            prefixes = self._prefixes_of(call, arrays, [content.nbytes for content in contents], version)
+            prefixes = self._prefixes_of(call, forms, [content.nbytes for content in parts[2::2]], version)
             _remember(self._prefixes, key, prefixes)
-        parts: list[Any] = [prefixes[0]]
-        for prefix, content in zip(prefixes[1:], contents, strict=True):
-            parts += (prefix, content)
+        parts[0], parts[1::2] = prefixes[0], prefixes[1:]
         return b"".join(parts)
 
     def read(self, data: bytes, call: Call, rows: int | None) -> Prediction:
@@ -84,7 +79,7 @@ class PredictCodec:
         Raises:
             ServerError: it is not one, or holds a tensor of another shape, or whose values do not fit its shape.
         """
-        key = (call.signature.name, None if call.outputs is None else tuple(call.outputs), rows)
+        key = (call.signature.name, _hashable(call.outputs), rows)
         layout = self._layouts.get(key)
         if layout is None or not layout.fits(data, call.signature):
             layout = find_layout(data, call, rows)
@@ -93,16 +88,18 @@ class PredictCodec:
             _remember(self._layouts, key, layout)
         return layout.read(data)
 
-    def _prefixes_of(self, call: Call, arrays: Arrays, sizes: list[int], version: int | None) -> list[bytes]:
+    def _prefixes_of(
+        self, call: Call, forms: Sequence[tuple[str, tuple[int, ...]]], sizes: Sequence[int], version: int | None
+    ) -> list[bytes]:
         """Write what stands before the first array, and right before each."""
         head = proto.PredictRequest(output_filter=call.outputs or ())
         fill_spec(head.model_spec, self.address, version)
         head.model_spec.signature_name = call.signature.name
         prefixes = [head.SerializeToString()]
-        for (name, array), size in zip(arrays.items(), sizes, strict=True):
+        for (name, shape), size in zip(forms, sizes, strict=True):
             message = proto.Tensor(dtype=BY_NAME[call.signature.inputs[name].dtype].number)
             message.tensor_shape.SetInParent()
-            for length in array.shape:
+            for length in shape:
                 message.tensor_shape.dim.add(size=length)
             tensor = message.SerializeToString() + _CONTENT + varint(size)
             key = name.encode()
@@ -111,14 +108,8 @@ class PredictCodec:
         return prefixes
 
 
-def _content(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """The array as it lies in ``tensor_content``."""
-    return narrowed(array) if dtype == BFLOAT16 else np.ascontiguousarray(array, BY_NAME[dtype].raw)
-
-
-def _is_constant(array: NDArray[Any]) -> bool:
-    """Whether a single value in memory stands for all, which then travels alone."""
-    return array.size > 1 and not array.strides[0] and is_constant(array)
+def _hashable(outputs: Sequence[str] | None) -> tuple[str, ...] | None:
+    return outputs if outputs is None or isinstance(outputs, tuple) else tuple(outputs)
 
 
 def _remember(forms: dict[Hashable, Any], key: Hashable, form: Any) -> None:

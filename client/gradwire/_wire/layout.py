@@ -28,11 +28,11 @@ _MOST_FIELDS: Final = 256  # of a message: more are left to protobuf
 
 
 class _Values(NamedTuple):
-    """The values of one tensor: ``count`` of ``dtype`` from ``start`` on."""
+    """The values of one tensor: ``size`` of ``dtype`` from ``start`` on."""
 
     name: str
     dtype: np.dtype[Any]
-    count: int
+    size: int
     start: int
     shape: tuple[int, ...]
 
@@ -55,20 +55,23 @@ class ResponseLayout:
         at = 0
         for values in sorted(tensors, key=lambda values: values.start):
             self._bytes.append((at, data[at : values.start]))
-            at = values.start + values.count * values.dtype.itemsize
+            at = values.start + values.size * values.dtype.itemsize
         self._bytes.append((at, data[at:]))
 
     def fits(self, data: bytes, signature: Signature) -> bool:
         """Whether another response to a request of the same form has this layout."""
         if len(data) != self._size or signature is not self._signature:
             return False
-        return all(data.startswith(piece, at) for at, piece in self._bytes)
+        for at, piece in self._bytes:  # noqa: SIM110 - a generator would take as long as all comparisons
+            if not data.startswith(piece, at):
+                return False
+        return True
 
     def read(self, data: bytes) -> Prediction:
         """Read the tensors; the arrays are read-only views."""
         outputs: dict[str, Any] = {}
-        for name, dtype, count, start, shape in self._tensors:
-            outputs[name] = np.frombuffer(data, dtype, count, start).reshape(shape)
+        for name, dtype, size, start, shape in self._tensors:
+            outputs[name] = np.frombuffer(data, dtype, size, start).reshape(shape)
         return Prediction(outputs, self._version)
 
 
