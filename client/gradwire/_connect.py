@@ -29,16 +29,17 @@ def connect(
     """Connect to a model on a server, and request its signatures: a wrong address or name fails here.
 
     Args:
-        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:path"``, or several ``"host:port"``. Several
-            servers, and those behind a name after ``dns:///``, take turns; where they show certificates, these must
-            hold for the first one's name.
+        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:///run/tf.sock"`` (``"unix:path"``,
+            ``"unix-abstract:name"``), or several ``"host:port"``. Several servers, and those behind a name after
+            ``dns:///``, take turns; where they show certificates, these must hold for the first one's name.
         model: its name on the server.
         version: its number; None for whichever is newest at each call.
         label: the version's label on the server, instead of its number.
         timeout: seconds for each operation: chunks, waits and retries together. Calls of a server that is gone or full
             are repeated for as long.
         tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or a unix socket alone; or a
+            function that returns it.
         gzip: whether requests are compressed; responses are where the server does so.
         cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
             loses, ``"allow"`` anything.

@@ -67,6 +67,8 @@ def _options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", int(1000 * keep_alive * _PING_TIMEOUT)),
         ("grpc.http2.ping_timeout_ms", int(1000 * keep_alive * _PING_TIMEOUT)),  # of gRPC's pings for its own use
     ]
+    if address.is_unix:
+        options.append(("grpc.enable_http_proxy", 0))
     if address.authority:
         options.append(("grpc.default_authority", address.authority))
     return options
@@ -75,7 +77,10 @@ def _options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
 def _credentials(address: Address) -> grpc.ChannelCredentials | None:
     match address.tls:
         case None | False:
-            return None
+            if address.token is None:
+                return None
+            # gRPC adds tokens to connections that count as secure, as one that does not leave the machine does.
+            secured = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
         case True:
             secured = grpc.ssl_channel_credentials()
         case TLS() as files:
@@ -87,7 +92,7 @@ def _credentials(address: Address) -> grpc.ChannelCredentials | None:
 
 @final
 class _Bearer(grpc.AuthMetadataPlugin):
-    """Sends a token with each call; gRPC does so over secured connections only."""
+    """Sends a token with each call."""
 
     def __init__(self, token: str | Callable[[], str]) -> None:
         self._token = token

@@ -77,14 +77,14 @@ def _places(out: object, result: object, name: str) -> Iterator[tuple[Array, Arr
     """Yield every array of out beside that of the result in its place."""
     if isinstance(result, tuple):
         parts = cast("tuple[object, ...]", result)
-        own = cast("tuple[object, ...]", out) if isinstance(out, tuple) else ()
-        if len(own) != len(parts):
+        listed = cast("tuple[object, ...]", out) if isinstance(out, tuple) else ()
+        if len(listed) != len(parts):
             raise UsageError(f"{name} is {_kind(out)}, {_FORM}: a tuple of {len(parts)}")
-        for index, (array, part) in enumerate(zip(own, parts, strict=True)):
+        for index, (array, part) in enumerate(zip(listed, parts, strict=True)):
             yield from _places(array, part, f"{name}[{index}]")
     elif isinstance(result, dict):
         entries = cast("dict[str, object]", result)
-        own = cast("Mapping[str, object]", out) if isinstance(out, Mapping) else {}
+        own: Mapping[str, object] = cast("Mapping[str, object]", out) if isinstance(out, Mapping) else {}
         if set(own) != set(entries):
             raise UsageError(f"{name} is {_kind(out)}, {_FORM}: a dict of {list(entries)}")
         for key, part in entries.items():

@@ -39,7 +39,8 @@ async def connect(
         label: the version's label on the server, instead of its number.
         timeout: seconds for each operation: chunks, waits and retries together.
         tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or a unix socket alone; or a
+            function that returns it.
         gzip: whether requests are compressed.
         cast: what a cast to the server's dtype may lose: ``"exact"``, ``"round"`` or ``"allow"``.
         on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
