@@ -1,7 +1,7 @@
 """From a caller's arrays to a request and back."""
 
 from gradwire._model.cache import ResponseCache
-from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
+from gradwire._model.cast import DEFAULT_CASTING, Casting, cast, check_dtype
 from gradwire._model.extrapolation import Extrapolation, outside_of, trusted
 from gradwire._model.info import CARD_ROWS, PackageInfo, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
@@ -31,6 +31,7 @@ __all__ = [
     "Trust",
     "bind",
     "cast",
+    "check_dtype",
     "model_of",
     "outside_of",
     "package_of",
