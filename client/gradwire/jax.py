@@ -43,9 +43,9 @@ def wrap(model: Model) -> FrameworkFunction:
     Returns:
         A function of the inputs, by position or by name, that returns an array, or ``{output: array}`` where there are
         several outputs. Shapes, dtypes and names that do not fit raise InputError when it is traced; what goes wrong in
-        a call comes as JAX's own runtime error with the reason in it. Differentiated twice, it raises SignatureNotFound where
-        the package has neither `hvp` nor `hessian`; three times, or with respect to an input that the model has no
-        derivative for, UsageError.
+        a call comes as JAX's own runtime error with the reason in it. Differentiated twice, it raises SignatureNotFound
+        where the package has neither `hvp` nor `hessian`; three times, or with respect to an input that the model has
+        no derivative for, UsageError.
 
     Raises:
         MissingExtra: JAX is not installed.
