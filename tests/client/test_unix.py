@@ -92,9 +92,3 @@ def test_sockets_that_cannot_be_used(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("gradwire._wire.address.os.access", lambda path, mode: False)  # root may do everything
     with pytest.raises(gradwire.ServerUnreachable, match=r"no permission to use the socket .*/left \(s"):
         gradwire.connect(f"unix:{folder}/left", "log")
-
-
-def test_a_token_in_plain_text_is_still_refused():
-    """Only a socket of this machine stands in for TLS."""
-    with pytest.raises(gradwire.UsageError, match="plain text"):
-        Address("localhost:1", "log", token="secret")

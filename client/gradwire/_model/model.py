@@ -27,7 +27,7 @@ from gradwire._wire import Call, VersionStatus
 class Model:
     """A surrogate together with its derivatives; each method is one call of the package.
 
-    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, ``Model(FakeTransport(…))``. It may be used from
+    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, by ``gradwire.testing.FakeModel``. It may be used from
     several threads, pickles as its address, and works in the child of a fork. As a context manager it closes at the
     end. ``gradwire.aio`` has its asynchronous twin.
 
@@ -326,6 +326,11 @@ class Model:
             PackageError: what it holds is not a card.
         """
         return self._package.card
+
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; None where the server chooses it, or it has no number."""
+        return self._transport.version
 
     def pinned(self) -> Model:
         """Return the model of the version that responds now, for many calls that belong together.

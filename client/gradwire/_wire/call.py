@@ -40,9 +40,10 @@ class Call:
 
     Attributes:
         rows: how many rows it has, counted here once; None where no input has a batch axis.
+        span: the transport's, where the program traces its calls; else None.
     """
 
-    __slots__ = ("inputs", "out", "outputs", "rows", "signature")
+    __slots__ = ("inputs", "out", "outputs", "rows", "signature", "span")
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Call:
         self.inputs = inputs
         self.outputs = outputs
         self.out = out
+        self.span: Any = None
         self.rows: int | None = None
         for name, array in inputs.items():
             if signature.inputs[name].is_batch_first:

@@ -172,6 +172,11 @@ class Model:
         """What the package states about itself; see ``gradwire.Model.card``."""
         return self._package.card
 
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; see ``gradwire.Model.version``."""
+        return self._transport.version
+
     async def pinned(self) -> Model:
         """Return the model of the version that responds now; see ``gradwire.Model.pinned``."""
         transport = await self._transport.pinned(timeout=self._options.timeout)
