@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire_training._data import Samples, Table, mean_and_deviation
+from gradwire_training._data import Samples, Table, known_mean, mean_and_deviation
 from gradwire_training._models.io_binding import IoBinding, ordered_tensors
 
 
@@ -69,7 +69,7 @@ class Scale:
 
 def input_scales(samples: Samples) -> dict[str, Scale]:
     """Return centre and spread of every input element over the samples, by name."""
-    return {name: _of(column) for name, column in samples.x.items()}
+    return {name: _of(column, samples.row_weights) for name, column in samples.x.items()}
 
 
 def output_scales(samples: Samples) -> dict[str, Scale]:
@@ -80,7 +80,7 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
     """
     scales: dict[str, Scale] = {}
     for name, column in samples.y.items():
-        centre, deviation = moments(column)
+        centre, deviation = moments(column, samples.row_weights)
         scales[name] = Scale(centre, np.where(deviation > 0, deviation, _spread_by_derivatives(samples, name)))
     return scales
 
@@ -134,14 +134,16 @@ def _rescaling(scale: NDArray[np.float64], offset: NDArray[np.float64], name: st
     return keras.layers.Rescaling(*exact, name=name)
 
 
-def _of(column: NDArray[np.float64]) -> Scale:
-    centre, deviation = moments(column)
+def _of(column: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Scale:
+    centre, deviation = moments(column, weights)
     return Scale(centre, np.where(deviation > 0, deviation, 1.0))
 
 
-def moments(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(
+    column: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation of the known elements; the latter zero where it is rounding alone."""
-    centre, deviation = mean_and_deviation(column)
+    centre, deviation = mean_and_deviation(column, weights)
     return centre, np.where(deviation > ROUNDING * np.abs(centre), deviation, 0.0)
 
 
@@ -149,9 +151,7 @@ def _spread_by_derivatives(samples: Samples, output: str) -> NDArray[np.float64]
     shape = samples.y[output].shape[1:]
     total = np.zeros(shape)
     for wrt, column in samples.dydx.get(output, {}).items():
-        spread = _of(samples.x[wrt]).spread.ravel()
+        spread = _of(samples.x[wrt], samples.row_weights).spread.ravel()
         moved = column.reshape(len(column), -1, len(spread)) * spread  # (rows, output elements, input elements)
-        present = np.isfinite(moved)
-        squares = np.where(present, moved, 0.0) ** 2
-        total += (squares.sum(axis=0) / np.maximum(present.sum(axis=0), 1)).sum(axis=-1).reshape(shape)
+        total += known_mean(moved**2, samples.row_weights).sum(axis=-1).reshape(shape)
     return np.where(total > 0, np.sqrt(total), 1.0)
