@@ -35,7 +35,7 @@ from gradwire._package.contract import (
     tangent_name,
 )
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
-from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
+from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType, numpy_dtype
 from gradwire._package.files import (
     CARD_FILE,
     GRAPH_FILE,
@@ -102,6 +102,7 @@ __all__ = [
     "find_package",
     "joined_digest",
     "name_mismatch",
+    "numpy_dtype",
     "own_names",
     "read_alias",
     "read_declared",
