@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import ServerOptions, models_of
-from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver, Source, State, Version, load_version
+from gradwire_serving._config import ConfigFile, ServerOptions, models_of
+from gradwire_serving._core import (
+    ConcurrencyLimit,
+    Configuration,
+    Manager,
+    Resolver,
+    Source,
+    State,
+    Version,
+    load_version,
+)
 from gradwire_serving._grpc import GrpcFrontEnd
 from gradwire_serving._wire import warm_up
 
@@ -65,8 +75,23 @@ class EmbeddedServer:
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
         self._source = Source(self._models, self._manager.aspire, options.file_system_poll_wait_seconds)
-        self._limit = ConcurrencyLimit(options.max_calls)
-        self._grpc = GrpcFrontEnd(Resolver(self._manager, self._models), self._manager, self._limit, options)
+        self._limit = ConcurrencyLimit(options.max_admitted)
+        resolver = Resolver(self._manager, self._models)
+        self._configuration = Configuration(
+            self._models,
+            self._source,
+            self._manager,
+            resolver,
+            unavailable_labels=options.allow_version_labels_for_unavailable_models,
+        )
+        self._config_file = (
+            ConfigFile(
+                Path(options.model_config_file), self._configuration, options.model_config_file_poll_wait_seconds
+            )
+            if options.model_config_file and options.model_config_file_poll_wait_seconds
+            else None
+        )
+        self._grpc = GrpcFrontEnd(resolver, self._manager, self._configuration, self._limit, options)
         self._front_ends: Sequence[FrontEnd] = (self._grpc,)
 
     @property
@@ -83,7 +108,7 @@ class EmbeddedServer:
         """Return the versions that are available now, highest first, by model."""
         return {
             model.name: [v.number for v in self._manager.versions(model.name) if v.state is State.AVAILABLE]
-            for model in self._models
+            for model in self._configuration.models
         }
 
     def start(self) -> None:
@@ -100,6 +125,8 @@ class EmbeddedServer:
             _check_loaded(self._manager.wait_until_settled([model.name for model in self._models]))
             for front_end in self._front_ends:
                 front_end.start()
+            if self._config_file is not None:
+                self._config_file.start()
         except BaseException:
             self.stop(grace=0)
             raise
@@ -113,6 +140,8 @@ class EmbeddedServer:
         self._limit.close(grace)
         for front_end in self._front_ends:
             front_end.stop(grace)
+        if self._config_file is not None:
+            self._config_file.stop()
         self._source.stop()
         self._manager.stop()
 

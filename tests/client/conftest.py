@@ -104,13 +104,13 @@ def curved() -> gradwire.Model:
 @pytest.fixture
 def bumpy() -> gradwire.Model:
     """One input of 3 numbers, one output of 1, every signature, without a server."""
-    return gradwire.Model(bumpy_fake())
+    return bumpy_fake().connect()
 
 
 @pytest.fixture
 def log_curved() -> gradwire.Model:
     """The logarithm with every signature, without a server."""
-    return gradwire.Model(log_curved_fake())
+    return log_curved_fake().connect()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from gradwire._wire import Call, VersionStatus
 class Model:
     """A surrogate together with its derivatives; each method is one call of the package.
 
-    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, ``Model(FakeTransport(…))``. It may be used from
+    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, by ``gradwire.testing.FakeModel``. It may be used from
     several threads, pickles as its address, and works in the child of a fork. As a context manager it closes at the
     end. ``gradwire.aio`` has its asynchronous twin.
 

@@ -155,7 +155,18 @@ class Card:
         for tensors in (card.inputs, card.outputs):
             if len({tensor.name for tensor in tensors}) < len(tensors):
                 raise fault("a name", [tensor.name for tensor in tensors], "each once")
+        _require_tensors(card)
         return card
+
+
+def _require_tensors(card: Card) -> None:
+    """Raise PackageError where derivatives are of outputs, or by inputs, that there are not."""
+    inputs, outputs = ({tensor.name for tensor in tensors} for tensors in (card.inputs, card.outputs))
+    seconds = [by_input for of in card.second_derivatives.values() for by_input in (of, *of.values())]
+    if strange := {*card.derivatives, *card.second_derivatives} - outputs:
+        raise fault("a derivative", sorted(strange), f"one of an output, {sorted(outputs)}")
+    if strange := {wrt for by_input in (*card.derivatives.values(), *seconds) for wrt in by_input} - inputs:
+        raise fault("a derivative", sorted(strange), f"one with respect to an input, {sorted(inputs)}")
 
 
 def _tensor(value: Any, what: str) -> CardTensor:

@@ -96,5 +96,10 @@ class InThreads(Transport):
         return await asyncio.to_thread(self._inner.status, timeout=timeout)
 
     @override
+    async def pinned(self, *, timeout: float) -> Transport:
+        inner = await asyncio.to_thread(self._inner.pinned, timeout=timeout)
+        return self if inner is self._inner else InThreads(inner)
+
+    @override
     async def close(self) -> None:
         await asyncio.to_thread(self._inner.close)

@@ -12,7 +12,16 @@ import numpy.typing as npt
 
 from gradwire._errors import DataError
 from gradwire._package import TensorSpec, numpy_dtype
-from gradwire._tables import SUFFIXES, elements_of, join, joined, numbers_of, open_mapping, open_table
+from gradwire._tables import (
+    SUFFIXES,
+    elements_of,
+    join,
+    joined,
+    numbers_of,
+    open_mapping,
+    open_table,
+    require_numeric,
+)
 
 BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
 PARQUET: Final = "parquet"  # the format of files with any other suffix, or none
@@ -94,6 +103,7 @@ class FileSource:
         Raises:
             DataError: the column holds nulls, text, truth values, or lists of another length; names column and row.
         """
+        require_numeric(spec)
 
         def read(column: str) -> npt.NDArray[Any]:
             return numbers_of(

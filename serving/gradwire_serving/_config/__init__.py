@@ -1,6 +1,17 @@
 """What a server is started with: its options, and the models that they specify."""
 
-from gradwire_serving._config.models import config_text, models_of
-from gradwire_serving._config.options import DEFAULT_MODEL_NAME, DEFAULT_PORT, ServerOptions, flags
+from gradwire_serving._config.config_file import ConfigFile
+from gradwire_serving._config.models import config_text, models_in, models_of
+from gradwire_serving._config.options import DEFAULT_MODEL_NAME, DEFAULT_PORT, EMBEDDED_ONLY, ServerOptions, flags
 
-__all__ = ["DEFAULT_MODEL_NAME", "DEFAULT_PORT", "ServerOptions", "config_text", "flags", "models_of"]
+__all__ = [
+    "DEFAULT_MODEL_NAME",
+    "DEFAULT_PORT",
+    "EMBEDDED_ONLY",
+    "ConfigFile",
+    "ServerOptions",
+    "config_text",
+    "flags",
+    "models_in",
+    "models_of",
+]

@@ -16,6 +16,8 @@ Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shap
 Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes
 Role: TypeAlias = Literal["x", "y", "dydx", "x_dot", "y_dot"]
 
+TEXT_KINDS: Final = "USO"  # NumPy's kinds of text, and of objects, such as text in a frame
+WORDS: Final = "convert it first; words become numbers by a column of 0 and 1 for each"
 NUMBER_KINDS: Final = "iuf"  # NumPy's kinds of real numbers; a bool is hardly ever meant as one
 ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 
@@ -139,7 +141,8 @@ def _column(label: str, array: ArrayLike) -> NDArray[np.float64]:
     except ValueError as error:
         raise DataError(f"{label} is not an array ({error}): give rows of one shape") from error
     if column.dtype.kind not in NUMBER_KINDS:
-        raise DataError(f"{label} has dtype {column.dtype}, expected real numbers: convert it first")
+        advice = WORDS if column.dtype.kind in TEXT_KINDS else "convert it first"
+        raise DataError(f"{label} has dtype {column.dtype}, expected real numbers: {advice}")
     if column.ndim == 0:
         raise DataError(f"{label} is a single number, expected rows: give an array of shape (rows, ...)")
     if column.size == 0:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-from gradwire_export import has_variances, row_derivatives
+from gradwire_export import needs_graph, row_derivatives
 from gradwire_training._data import Samples, Stream, Table
 from gradwire_training._models import (
     BatchStatistics,
@@ -198,10 +198,10 @@ class Objective:
         self.notes.append(f"the statistics of BatchNormalization {self.features.names(Feature.STATISTICS)} {what}")
 
     @cached_property
-    def _has_variances(self) -> bool:
-        """Whether the model normalises over its features: TensorFlow has then wrong second derivatives by default."""
+    def _needs_graph(self) -> bool:
+        """Whether the model's gradients are right in a graph of its own alone, as with layer normalisation."""
         specs = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in self.data.x.items()}
-        return has_variances(lambda x: self.binding.call(self.model, x, training=False), specs)
+        return needs_graph(lambda x: self.binding.call(self.model, x, training=False), specs)
 
     def _probe(self, training: bool) -> dict[str, Any]:
         rows = range(min(PROBED_ROWS, self.count + self.anchors))
@@ -257,7 +257,7 @@ class Objective:
             return self.binding.call(self.model, x, training=self._training)
 
         # What layers add to the loss does not leave a graph of the model's own.
-        own_graph = self._wrt and Feature.LOSSES not in self.features and self._has_variances
+        own_graph = self._wrt and Feature.LOSSES not in self.features and self._needs_graph
         values, derivatives = row_derivatives(tf.function(call) if own_graph else call, data.x, self._wrt, self._shapes)
         residuals = [
             self._residual(term, factor, labels, term.predict(values, derivatives, data.directions))

@@ -91,7 +91,9 @@ def draw_points(model: Model, query: Query, rows: int, seed: int) -> dict[str, N
 def _draw(spec: TensorSpec, box: Box | None, rows: int, rng: np.random.Generator) -> NDArray[Any]:
     dtype = numpy_dtype(spec.name, spec.dtype)
     if dtype.kind not in NUMERIC:
-        raise UsageError(f"input {spec.name!r} is {spec.dtype}: random points need a numeric input")
+        raise UsageError(
+            f"input {spec.name!r} is {spec.dtype}, and random points need a numeric input: time Model.predict yourself"
+        )
     row = spec.least_row_shape
     lower, upper = box if box is not None else (-np.ones(row), np.ones(row))
     return sample_points(Box(lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
