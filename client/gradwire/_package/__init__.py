@@ -50,6 +50,7 @@ from gradwire._package.files import (
     version_directories,
     version_number,
 )
+from gradwire._package.forms import MOST_AXES
 from gradwire._package.signatures import read_signatures, signatures_of
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "HESSIAN",
     "HVP",
     "JVP",
+    "MOST_AXES",
     "NETWORK_FILE",
     "SERVING_DEFAULT",
     "SIGNATURES",

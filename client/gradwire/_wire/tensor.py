@@ -16,7 +16,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
-from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
+from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, MOST_AXES, STRING, DType
 
 _BFLOAT16_SHIFT: Final = 16  # a bfloat16 is the upper half of a float32
 _VALUE_FIELDS: Final = frozenset(dtype.field for dtype in BY_NAME.values())
@@ -68,8 +68,8 @@ def decode(message: Any, name: str, expected: tuple[int | None, ...] | None = No
     if message.tensor_shape.unknown_rank:
         raise _fault(name, "has no shape", "a shape beside the values")
     shape = tuple(dim.size for dim in message.tensor_shape.dim)
-    if any(size < 0 for size in shape):
-        raise _fault(name, f"has the shape {shape}", "no negative size")
+    if len(shape) > MOST_AXES or any(size < 0 for size in shape):
+        raise _fault(name, f"has the shape {shape}", f"at most {MOST_AXES} axes, none of a negative size")
     if expected is not None and not _fits(shape, expected):
         raise _fault(name, f"has the shape {shape}", f"{expected}" + ", None being any size" * (None in expected))
     count = math.prod(shape)
