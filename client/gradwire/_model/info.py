@@ -43,7 +43,7 @@ def card_call(signatures: Mapping[str, Signature]) -> Call:
             f"the signature 'card' takes {_dtypes(signature.inputs)} and returns {_dtypes(signature.outputs)}, expected "
             f"int32 {CARD_QUERY!r} and {STRING} {CARD_ANSWER!r}: export the package with gradwire"
         )
-    return Call(signature, _CARD_ROWS, (CARD_ANSWER,))
+    return Call(signature, _CARD_ROWS)
 
 
 def _dtypes(specs: Mapping[str, TensorSpec]) -> str:
