@@ -56,8 +56,8 @@ def read_card(outputs: Mapping[str, NDArray[Any]]) -> Card:
     Raises:
         PackageError: it holds no card.
     """
-    texts = outputs[CARD_ANSWER].reshape(-1) if CARD_ANSWER in outputs else ()
-    if not len(texts) or not isinstance(texts[0], (bytes, str)):
+    texts: list[Any] = outputs[CARD_ANSWER].reshape(-1).tolist() if CARD_ANSWER in outputs else []
+    if not texts or not isinstance(texts[0], (bytes, str)):
         raise PackageError(f"the response to 'card' has {sorted(outputs)}, expected a card's text: ask its operator")
     return Card.from_json(texts[0])
 
