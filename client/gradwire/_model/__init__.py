@@ -3,7 +3,7 @@
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting, cast, check_dtype
 from gradwire._model.extrapolation import Extrapolation, outside_of, trusted
-from gradwire._model.info import CARD_ROWS, PackageInfo, read_card, times
+from gradwire._model.info import PackageInfo, card_call, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
@@ -13,7 +13,6 @@ from gradwire._model.selection import Names
 from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
-    "CARD_ROWS",
     "DEFAULT_CASTING",
     "DEFAULT_TIMEOUT",
     "TRUSTED",
@@ -30,6 +29,7 @@ __all__ = [
     "ResponseCache",
     "Trust",
     "bind",
+    "card_call",
     "cast",
     "check_dtype",
     "model_of",

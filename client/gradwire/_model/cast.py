@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import DTypeError, ShapeError
-from gradwire._package import BFLOAT16, BY_NAME, STRING
+from gradwire._package import BFLOAT16, BY_NAME, STRING, numpy_dtype
 
 Casting: TypeAlias = Literal["exact", "round", "allow"]
 CASTINGS: Final = ("exact", "round", "allow")
@@ -47,9 +47,7 @@ def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) 
     if type(value) is np.ndarray and dtype in _PLAIN and value.dtype == _PLAIN[dtype]:
         return value  # what nearly every caller gives
     array = _array(value, name)
-    if dtype not in BY_NAME:
-        raise DTypeError(f"input {name!r} has the dtype {dtype} in the signature: it cannot be sent")
-    target = BY_NAME[dtype].numpy
+    target = numpy_dtype(name, dtype)
     if array.dtype == target and dtype not in (STRING, BFLOAT16):
         return array
     if dtype == STRING:

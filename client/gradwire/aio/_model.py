@@ -11,7 +11,6 @@ from typing import Any, Self, final
 from numpy.typing import NDArray
 
 from gradwire._model import (
-    CARD_ROWS,
     Method,
     Names,
     Options,
@@ -19,6 +18,7 @@ from gradwire._model import (
     PreparedRequest,
     RequestBuilder,
     ResponseCache,
+    card_call,
     read_card,
 )
 from gradwire._package import CARD, Card, Signature
@@ -63,7 +63,7 @@ class Model:
             signatures = await transport.signatures(timeout=options.timeout)
             card: Card | None = None
             if CARD in signatures:
-                call = Call(signatures[CARD], CARD_ROWS)
+                call = card_call(signatures)
                 card = read_card(await transport.predict(call, timeout=options.timeout))
         except BaseException:
             await transport.close()
