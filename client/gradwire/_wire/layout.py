@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, final
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, STRING, Signature, TensorSpec
+from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, MOST_AXES, STRING, Signature, TensorSpec
 from gradwire._wire import proto
 from gradwire._wire.call import Call, Prediction
 
@@ -136,7 +136,8 @@ def _values(data: bytes, name: str, start: int, end: int) -> _Values:
     tag, at, stop = values
     count = math.prod(shape)
     if (
-        min(shape, default=0) < 0
+        len(shape) > MOST_AXES
+        or min(shape, default=0) < 0
         or stop - at != count * dtype.raw.itemsize
         or _TYPED.get(tag, dtype.field) != dtype.field
     ):
