@@ -92,13 +92,17 @@ def test_operators_of_both_orders(served, hidden, own):
     np.testing.assert_allclose(twice, hessian, rtol=1e-12, atol=1e-15)
 
 
-def test_a_product_is_differentiated_by_its_direction(served):
-    """Hessian-vector products are linear in the vector: PyTensor's differences of one."""
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_a_product_is_differentiated_by_its_direction(served, mode):
+    """Products with the Hessian are linear in the vector, either way: against PyTensor's differences."""
     f = gradwire.pytensor.wrap(served("curved")[0])
 
     def product(v):
         x = pt.as_tensor(X[0])
-        return pytensor.gradient.Lop(pytensor.grad(f(x, 1.3), x), x, v)
+        slope = pytensor.grad(f(x, 1.3), x)
+        if mode == "reverse":
+            return pytensor.gradient.Lop(slope, x, v)
+        return pytensor.gradient.Rop(slope, x, v, use_op_rop_implementation=True)
 
     pytensor.gradient.verify_grad(product, [X[1]], rng=np.random.default_rng(0))
 
