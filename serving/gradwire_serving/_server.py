@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import ConfigFile, ServerOptions, models_of
+from gradwire_serving._config import ConfigFile, ServerOptions, batching_of, models_of
 from gradwire_serving._core import (
     ConcurrencyLimit,
     Configuration,
@@ -27,8 +27,6 @@ MICROS: Final = 1e-6  # seconds
 
 # What only TensorFlow Serving has: the flag, and why the embedded server does not take it.
 _SERVING_ONLY: Final = {
-    "enable_batching": "joining concurrent requests",
-    "batching_parameters_file": "joining concurrent requests",
     "monitoring_config_file": "the metrics page",
     "rest_api_port": "REST",
     "per_process_gpu_memory_fraction": "sharing a GPU",
@@ -70,7 +68,11 @@ class EmbeddedServer:
                 )
         self._models = models_of(options)
         self._manager = Manager(
-            partial(load_version, warm_up=warm_up if options.enable_model_warmup else None),
+            partial(
+                load_version,
+                warm_up=warm_up if options.enable_model_warmup else None,
+                batching_of=batching_of(options),
+            ),
             max_retries=options.max_num_load_retries,
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
