@@ -68,8 +68,6 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     "flag",
     [
-        {"monitoring_config_file": "m"},
-        {"rest_api_port": 8501},
         {"per_process_gpu_memory_fraction": 0.5},
     ],
     ids=lambda flag: next(iter(flag)),

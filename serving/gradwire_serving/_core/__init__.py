@@ -11,6 +11,7 @@ from gradwire_serving._core.memory import DEFAULT_MAX_EXPANDED_BYTES, OUT_OF_MEM
 from gradwire_serving._core.servable import Servable, load_version
 from gradwire_serving._core.source import ModelConfig, Source, VersionPolicy
 from gradwire_serving._core.status import (
+    INTERNAL_ERROR,
     Code,
     Status,
     StatusError,
@@ -23,6 +24,7 @@ from gradwire_serving._core.status import (
 __all__ = [
     "CLASSIFY",
     "DEFAULT_MAX_EXPANDED_BYTES",
+    "INTERNAL_ERROR",
     "OUT_OF_MEMORY",
     "REGRESS",
     "SIGNAL_INTERVAL",

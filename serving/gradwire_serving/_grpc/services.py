@@ -33,7 +33,7 @@ from gradwire_serving._core import (
     start_predict,
 )
 from gradwire_serving._grpc.methods import Method
-from gradwire_serving._wire import Part, TensorMap, encode, field
+from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
 
@@ -122,21 +122,7 @@ class ModelService:
     def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
         """Return the states of a model's versions, highest first; a label in the request is ignored."""
         model = model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
-        versions = self._manager.versions(model.name)
-        if model.version is not None:
-            versions = [version for version in versions if version.number == model.version]
-            if not versions:
-                raise StatusError(Code.NOT_FOUND, f"Could not find version {model.version} of model {model.name}")
-        if not versions:
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for version in versions:
-            entry = response.model_version_status.add(version=version.number, state=int(version.state))
-            entry.status.SetInParent()
-            if version.failure is not None:
-                entry.status.error_code = int(version.failure.code)
-                entry.status.error_message = version.failure.message
-        return response.SerializeToString()
+        return model_status(self._manager, model).SerializeToString()
 
     def handle_reload_config_request(self, data: bytes, _deadline: float | None) -> Future[bytes]:
         """Serve other models; the response comes when each new one has an available version or has failed.

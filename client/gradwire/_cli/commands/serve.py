@@ -70,8 +70,15 @@ class ServeOptions:
     xla_cpu_compilation_enabled: Annotated[
         bool, _flag("Run XLA on the CPU; set automatically for compiled packages (TensorFlow Serving only).")
     ] = False
-    monitoring_config_file: Annotated[str, _flag("MonitoringConfig as text (TensorFlow Serving only).")] = ""
-    rest_api_port: Annotated[int, _flag("Port of REST and metrics; 0 for none (TensorFlow Serving only).")] = 0
+    monitoring_config_file: Annotated[str, _flag("MonitoringConfig as text: metrics, on the port of REST.")] = ""
+    rest_api_port: Annotated[
+        int, _flag("Port of REST and metrics; 0 for none, -1 for any free one (embedded only).")
+    ] = 0
+    rest_api_timeout_in_ms: Annotated[int, _flag("Milliseconds that a call over REST may take.")] = 30_000
+    rest_api_num_threads: Annotated[int | None, _flag("Calls over REST that run at once; by default four a CPU.")] = (
+        None
+    )
+    rest_api_enable_cors_support: Annotated[bool, _flag("Let pages of other origins call REST.")] = False
     log_format: Annotated[str, _flag("Form of the log: text or json, one line an event (embedded only).")] = "text"
     log_requests: Annotated[bool, _flag("Log every call (embedded only).")] = False
     per_process_gpu_memory_fraction: Annotated[
@@ -132,6 +139,8 @@ def _with_hyphens(argument: str) -> str:
 
 def _announce(server: Any) -> None:
     say(f"serving on {server.address}")
+    if server.rest_address:
+        say(f"  REST: http://{server.rest_address}/v1/models/NAME:predict")
     for name, versions in server.available().items():
         say(f"  {name}: version {', '.join(map(str, versions))}")
     name = next(iter(server.available()))
