@@ -186,10 +186,10 @@ def _names_normalised(message: Any) -> Any:
 
 
 def _normalised(text: str) -> str:
-    """Takes away what counts: __inference__go_919, StatefulPartitionedCall_1:0; and Slice_1: which node fails first.
+    """Takes away what counts, as in __inference__go_919, and the node of an error: of several, any may fail first.
 
     And the mark, another in every process, with which protobuf begins a text that is not to be parsed.
     """
     text = re.sub(r"goo\.gle/debug\w+ *\n?", "", text)
     text = re.sub(r"(__inference_\w+?|PartitionedCall)_\d+\b", r"\1", text)
-    return re.sub(r"_\d+(?=[/}])", "", text)
+    return re.sub(r"\{\{node [^}]*\}\}", "{{node}}", text)
