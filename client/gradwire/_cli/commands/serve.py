@@ -64,9 +64,9 @@ class ServeOptions:
     ] = False
     enable_batching: Annotated[bool, _flag("Batch concurrent requests.")] = False
     batching_parameters_file: Annotated[str, _flag("BatchingParameters as text.")] = ""
-    enable_per_model_batching_parameters: Annotated[
-        bool, _flag("Batch only packages with their own parameters.")
-    ] = False
+    enable_per_model_batching_parameters: Annotated[bool, _flag("Batch only packages with their own parameters.")] = (
+        False
+    )
     xla_cpu_compilation_enabled: Annotated[
         bool, _flag("Run XLA on the CPU; set automatically for compiled packages (TensorFlow Serving only).")
     ] = False
