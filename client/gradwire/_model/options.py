@@ -38,10 +38,10 @@ class Options:
 
     def __post_init__(self) -> None:
         timeout, memoize = cast("tuple[object, object]", (self.timeout, self.memoize))
-        if not isinstance(timeout, Real) or isinstance(timeout, bool) or not 0 < self.timeout <= LONGEST_TIMEOUT:
+        if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < self.timeout <= LONGEST_TIMEOUT:
             raise UsageError(f"timeout={self.timeout!r}, expected seconds, more than 0 and at most {LONGEST_TIMEOUT:g}")
         for name, words in (("cast", CASTINGS), ("on_extrapolation", EXTRAPOLATIONS)):
             if getattr(self, name) not in words:
                 raise UsageError(f"{name}={getattr(self, name)!r}, expected one of {list(words)}")
-        if not isinstance(memoize, int) or isinstance(memoize, bool) or self.memoize < 0:
+        if isinstance(memoize, bool) or not isinstance(memoize, int) or self.memoize < 0:
             raise UsageError(f"memoize={self.memoize!r}, expected how many responses to cache, 0 for none")

@@ -222,10 +222,11 @@ def as_target(target: str | Sequence[str]) -> str | tuple[str, ...]:
     """
     if isinstance(target, str):
         return target
-    several = tuple(target) if isinstance(target, (list, tuple)) else (target,)
-    if not all(isinstance(each, str) for each in several):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+    several: tuple[object, ...] = tuple(target) if isinstance(target, (list, tuple)) else (target,)
+    names = tuple(each for each in several if isinstance(each, str))
+    if len(names) < len(several):
         raise UsageError(f"server {target!r}, expected host:port such as 'localhost:8500', or a list of them")
-    return several
+    return names
 
 
 def as_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
