@@ -36,6 +36,7 @@ _SERVING_ONLY: Final = {
     "enable_batching": "joining concurrent requests",
     "batching_parameters_file": "joining concurrent requests",
     "per_process_gpu_memory_fraction": "sharing a GPU",
+    "gpu": "a server on a GPU",
 }
 
 
@@ -72,6 +73,10 @@ class EmbeddedServer:
                 raise UsageError(
                     f"--{name}: the embedded server does not support {what}; use --engine tensorflow_model_server or docker"
                 )
+        for flag in options.engine_flags:
+            raise UsageError(
+                f"{flag}: the embedded server has no such flag; use --engine tensorflow_model_server or docker"
+            )
         self._models = models_of(options)
         metrics = _metrics(options)
         self._manager = Manager(
