@@ -5,8 +5,7 @@
 #   docker run --rm --gpus all --publish 127.0.0.1:8500:8500 gradwire
 # To raise TensorFlow Serving: --build-arg TF_SERVING_VERSION=2.21.0, once that release is there. It has to be able to
 # read what the TensorFlow of requirements.txt writes.
-# A package that XLA compiled needs one more flag behind the image's name, --xla_gpu_compilation_enabled=true, or on a
-# CPU --xla_cpu_compilation_enabled=true.
+# A package that XLA compiled needs, on a CPU, --xla_cpu_compilation_enabled=true behind the image's name.
 ARG TF_SERVING_VERSION=2.20.0
 ARG PACKAGES
 ARG SOURCE=${PACKAGES:+own}

@@ -72,7 +72,6 @@ class ServerOptions:
         log_format: ``text`` or ``json``, one line an event (ours; embedded server only).
         log_requests: log every call (ours; embedded server only).
         per_process_gpu_memory_fraction: fraction of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
-        xla_gpu_compilation_enabled: the same as for a CPU, for a GPU; set by ``plan`` too (TensorFlow Serving only).
         gpu: serve on a GPU: its image, and batching by parameters that ``plan`` writes (ours; TensorFlow Serving only).
         engine_flags: further flags of TensorFlow Serving, as they are.
     """
@@ -106,7 +105,6 @@ class ServerOptions:
     rest_api_num_threads: int | None = None
     rest_api_enable_cors_support: bool = False
     per_process_gpu_memory_fraction: float = 0.0
-    xla_gpu_compilation_enabled: bool = False
     gpu: bool = False
     engine_flags: tuple[str, ...] = ()
 

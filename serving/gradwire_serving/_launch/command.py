@@ -119,9 +119,7 @@ def _completed(options: ServerOptions) -> tuple[ServerOptions, dict[Path, str]]:
     files: dict[Path, str] = {}
     compiled = _compiled_versions(options)
     if any(compiled):
-        # The flag without which a compiled package is loaded, and every call fails.
-        flag = "xla_gpu_compilation_enabled" if options.gpu else "xla_cpu_compilation_enabled"
-        options = replace(options, **{flag: True})
+        options = replace(options, xla_cpu_compilation_enabled=True)  # without it every call of a compiled one fails
     if options.rest_api_port and not options.monitoring_config_file:
         path = _add(files, "monitoring", monitoring_text())
         options = replace(options, monitoring_config_file=path)

@@ -84,9 +84,6 @@ class ServeOptions:
     per_process_gpu_memory_fraction: Annotated[
         float, _flag("Fraction of the GPU's memory to use (TensorFlow Serving only).")
     ] = 0.0
-    xla_gpu_compilation_enabled: Annotated[
-        bool, _flag("Run XLA on the GPU; set automatically for compiled packages (TensorFlow Serving only).")
-    ] = False
     gpu: Annotated[bool, typer.Option(help="Serve on a GPU: its image, and batching (TensorFlow Serving only).")] = (
         False
     )
