@@ -35,7 +35,7 @@ from gradwire._package.contract import (
     tangent_name,
 )
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
-from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
+from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType, numpy_dtype
 from gradwire._package.files import (
     CARD_FILE,
     GRAPH_FILE,
@@ -50,6 +50,7 @@ from gradwire._package.files import (
     version_directories,
     version_number,
 )
+from gradwire._package.forms import MOST_AXES
 from gradwire._package.signatures import read_signatures, signatures_of
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "HESSIAN",
     "HVP",
     "JVP",
+    "MOST_AXES",
     "NETWORK_FILE",
     "SERVING_DEFAULT",
     "SIGNATURES",
@@ -102,6 +104,7 @@ __all__ = [
     "find_package",
     "joined_digest",
     "name_mismatch",
+    "numpy_dtype",
     "own_names",
     "read_alias",
     "read_declared",
