@@ -87,10 +87,12 @@ class ServeOptions:
     gpu: Annotated[bool, typer.Option(help="Serve on a GPU: its image, and batching (TensorFlow Serving only).")] = (
         False
     )
-    engine_flag: Annotated[list[str] | None, typer.Option(hidden=True)] = None  # what stands behind --
+    engine_flags: Annotated[list[str] | None, typer.Option("--engine-flag", hidden=True)] = (
+        None  # what stands behind --
+    )
 
 
-OWN: Final = ("engine", "print_command", "engine_flag")
+OWN: Final = ("engine", "print_command")
 END_OF_OPTIONS: Final = "--"
 SWITCHES: Final = frozenset(
     each.name.replace("_", "-")
@@ -108,10 +110,11 @@ def command(options: ServeOptions) -> None:
     Example: [bold]gradwire serve models --port 8500[/bold]
     """
     flags = {each.name: getattr(options, each.name) for each in fields(options) if each.name not in OWN}
+    flags["engine_flags"] = tuple(options.engine_flags or ())
     if options.directory is None and not (options.model_base_path or options.model_config_file):
         flags["directory"] = DEFAULT_DIRECTORY
     serving = import_heavy("gradwire_serving")
-    server_options = serving.ServerOptions(**flags, engine_flags=tuple(options.engine_flag or ()))
+    server_options = serving.ServerOptions(**flags)
     if options.print_command:
         named = options.engine != Engine.AUTO
         engine = options.engine.value if named else serving.find_engine(options.engine.value)
