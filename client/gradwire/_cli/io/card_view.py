@@ -122,7 +122,8 @@ def gate_table(entry: Any) -> TextTable | None:
     tensors = {name: _dict(tensor) for name, tensor in _dict(verdict.get("tensors")).items()}
     if not tensors:
         return None
-    version = _short(_dict(verdict.get("baseline")).get("version", ""))
+    baseline = _dict(verdict.get("baseline"))
+    beside = ", ".join(_short(baseline[key]) for key in ("version", "which") if key in baseline)
     rows = [
         (
             _short(name),
@@ -134,7 +135,7 @@ def gate_table(entry: Any) -> TextTable | None:
         for name, tensor in tensors.items()
     ]
     about = f"{_short(verdict.get('rows', 'some'))} rows of {_short(verdict.get('against', 'a file'))}"
-    title = f"the gate: {about}, " + (f"beside version {version}" if version else "no version to compare with")
+    title = f"the gate: {about}, " + (f"beside version {beside}" if beside else "no version to compare with")
     forced = f"published all the same: {_short(verdict['forced'])}" if verdict.get("forced") is not None else ""
     columns = ("rmse of", "old", "new", "new / old", "allowed", "labels", "")
     return TextTable(title, columns, tuple(rows), forced)

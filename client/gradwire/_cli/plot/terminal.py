@@ -16,6 +16,7 @@ from gradwire._extras import import_extra
 EXTRA: Final = "plot"
 HEIGHT: Final = 12  # terminal rows of each chart
 WIDEST: Final = 100  # terminal columns; beyond, a line gets no clearer
+EDGE_DOTS: Final = 60  # of either edge of a band: apart from one another, and so from a line
 MARGIN: Final = 20  # columns of the axis, its numbers and its name
 NARROWEST: Final = 20
 COLORS: Final = (
@@ -61,8 +62,13 @@ def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], columns: in
         finite = np.isfinite(line.y)
         if finite.any():
             figure.plot(x[finite].tolist(), line.y[finite].tolist(), lc=color)
-        label = with_unit(line.label, line.unit)
-        heading.append_text(plain(f"  ── {label}")).stylize(color, len(heading) - len(label) - 5)
+        text = f"  ── {with_unit(line.label, line.unit)}"
+        if line.band is not None:
+            for edge in line.band:
+                dots = np.flatnonzero(np.isfinite(edge))[:: max(1, len(x) // EDGE_DOTS)]
+                figure.scatter(x[dots].tolist(), edge[dots].tolist(), lc=color)
+            text += ", dots: its 95 % band"
+        heading.append(plain(text).plain, color)
     return heading.append("\n").append_text(Text.from_ansi(figure.show())).append("\n")
 
 
