@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import gradwire
 from benchmarks._report import Measured, Report
-from gradwire._package import derivative_name, std_name
+from gradwire._package import BAND, derivative_name, std_name
 from gradwire_export import export
 from gradwire_training import Loss, Result, Sobolev, Value, fit, hold_out, problems, with_noise
 from gradwire_training._fit.evaluation import evaluate
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 
 SEEDS = range(2)
 POINTS = 1_000
-BAND = 1.96
 OUTWARD = 0.3  # of the box's width: how far beside it bars are compared with those at the samples
 COST_ROWS = (1, 64, 4_096, 65_536)
 ROUNDS = 9
@@ -69,7 +68,7 @@ def main(*, write: bool) -> None:
         name="coverage",
         title="Error bars: coverage of nominal 95 %",
         method=(
-            f"Fraction of the truth inside of f ± {BAND} f_std and df_dx ± {BAND} df_dx_std on {POINTS:,} points of the "
+            f"Fraction of the truth inside of f ± {BAND:.2f} f_std and df_dx ± {BAND:.2f} df_dx_std on {POINTS:,} points of the "
             f"domain; a fifth of the rows held out, everything by default, seeds {SEEDS.start} to {SEEDS[-1]}, median "
             "(range). Wider: median bar of f beside the box over that at the samples. Cost of `uncertainty` over that of "
             f"`serving_default`, in process, by rows: {_costs()}."

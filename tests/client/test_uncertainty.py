@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import warnings
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 import gradwire
 from gradwire import aio, batch
 from gradwire._cli.main import app
-from gradwire._cli.plot.slices import slices
+from gradwire._cli.plot import draw, slices
 
 LIMIT = 0.5  # up to which bar a point is trusted
 
@@ -157,12 +158,30 @@ def test_a_plot_has_bands_and_marks_far_points(sure, log):
     """The nominal 95 % to either side of every line; nothing where the model has no bars."""
     [curve] = slices(sure, ["x"], points=19)
     lower, upper = curve.values[0].band
-    np.testing.assert_allclose(upper - curve.values[0].y, 1.96 * np.abs(curve.x - 1), atol=1e-12)
+    np.testing.assert_allclose(upper - curve.values[0].y, 1.959964 * np.abs(curve.x - 1), atol=1e-12)
     np.testing.assert_allclose(
-        curve.derivatives[0].y - curve.derivatives[0].band[0], 0.98 * np.abs(curve.x - 1), atol=1e-12
+        curve.derivatives[0].y - curve.derivatives[0].band[0], 0.979982 * np.abs(curve.x - 1), atol=1e-12
     )
     np.testing.assert_array_equal(curve.far, np.abs(curve.x - 1) > LIMIT)
     assert (lower <= upper).all()
     [bare] = slices(log, ["x"], points=3)
     assert bare.values[0].band is None
     assert not bare.far.any()
+
+
+def test_the_terminal_has_bands_and_says_where_points_are_far(sure, log):
+    """Dots to either side of a line, within the axis; neither where the model has no bars."""
+    pytest.importorskip("plotille", reason="the client alone draws nothing")
+    [curve], [bare] = (slices(model, ["x"], points=181) for model in (sure, log))
+    shown, plain = (draw(each, 100).plain for each in (curve, bare))
+    near = curve.x[~curve.far]
+    told = f"x 0.1 to {near[0] - 0.01:.4g}, {near[-1] + 0.01:.4g} to 1.9\n"
+    assert f"far from the samples, as the bars tell: {told}" in shown
+    assert shown.count("dots: its 95 % band") == 2
+    assert "band" not in plain
+    assert "far" not in plain
+
+    def highest(text):
+        return max(map(float, re.findall(r"^ *(-?[\d.]+) \|", text.split("df_dx")[0], re.MULTILINE)))
+
+    assert highest(shown) > np.log(1.9) + 1.96 * 0.9 > highest(plain)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradwire._package import BAND, COVERAGE
+
 Floats = NDArray[np.float64]
 
-COVERAGE: Final = 0.95  # nominal: the fraction of labels that bars of 1.96 standard deviations should hold
-BAR: Final = NormalDist().inv_cdf(0.5 + COVERAGE / 2)
 LEAST_ROWS: Final = 10  # of fewer, one model may well be better in every single one by chance
 MOST_ENUMERATED: Final = 12  # rows of which all ways to exchange two models are tried; of more, DRAWS at random
 MOST_DIFFERENCES: Final = 256  # rows that are exchanged one by one, the others together
@@ -111,14 +110,14 @@ class Swaps:
         """Return the ratio that this fraction of all ways exceeds (see ``ErrorRatio``)."""
         count, rng = len(self.differences), np.random.default_rng(0)
         if count <= MOST_ENUMERATED:
-            signs = 1.0 - 2.0 * (np.arange(2**count)[:, None] >> np.arange(count) & 1)
-            sums, beyond = signs @ self.differences, math.floor(chance * 2**count)
+            exchanged = np.arange(2**count, dtype=np.int64)[:, None] >> np.arange(count, dtype=np.int64) & 1
+            beyond = math.floor(chance * 2**count)
         else:
-            signs = 1.0 - 2.0 * rng.integers(0, 2, (DRAWS, count))
-            sums = signs @ self.differences + math.sqrt(self.others) * rng.standard_normal(DRAWS)
-            beyond = (
-                math.floor(chance * (DRAWS + 1)) - 1
-            )  # what was observed is one more draw (Phipson and Smyth, 2010)
+            exchanged = rng.integers(0, 2, (DRAWS, count))
+            # What was observed is one more draw (Phipson and Smyth, 2010).
+            beyond = math.floor(chance * (DRAWS + 1)) - 1
+        sums: Floats = (1.0 - 2.0 * exchanged) @ self.differences
+        sums += math.sqrt(self.others) * rng.standard_normal(sums.size)
         sums = np.sort(sums)[::-1]
         largest = float(sums[max(beyond, 0)])
         every = float(np.abs(self.differences).sum())
@@ -159,7 +158,7 @@ class ErrorSums:
         if by_row[worst] > self._max:
             self._max, self._row = float(by_row[worst]), int(first_row[worst])
         if std is not None:
-            self._covered = (self._covered or 0) + int((known & (np.abs(error) <= BAR * std)).sum())
+            self._covered = (self._covered or 0) + int((known & (np.abs(error) <= BAND * std)).sum())
 
     def errors(self) -> Errors:
         """Return the errors of the rows so far."""

@@ -4,9 +4,11 @@ from gradwire._package.alias import Alias, aliases_of, check_aliases, read_alias
 from gradwire._package.atomic import StagedPath, require_writable_directory
 from gradwire._package.card import Card, CardTensor, Domain, strict_json
 from gradwire._package.contract import (
+    BAND,
     CARD,
     CARD_ANSWER,
     CARD_QUERY,
+    COVERAGE,
     DIFFERENTIABLE,
     HESSIAN,
     HVP,
@@ -53,6 +55,7 @@ from gradwire._package.files import (
 from gradwire._package.signatures import read_signatures, signatures_of
 
 __all__ = [
+    "BAND",
     "BFLOAT16",
     "BY_NAME",
     "BY_NUMBER",
@@ -60,6 +63,7 @@ __all__ = [
     "CARD_ANSWER",
     "CARD_FILE",
     "CARD_QUERY",
+    "COVERAGE",
     "DIFFERENTIABLE",
     "GRAPH_FILE",
     "HESSIAN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, final
@@ -20,7 +20,7 @@ from gradwire_training._fit.uncertainty import uncertainty_of
 from gradwire_training._models import BoundTensor, IoBinding, Reduction
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
-from gradwire_training._uncertainty import Uncertainty
+from gradwire_training._uncertainty import NoUncertainty, Uncertainty
 
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
@@ -72,6 +72,7 @@ class Result:
     notes: tuple[str, ...] = ()
     reduction: Reduction | None = None
     stages: int = 1
+    _bars: list[Uncertainty | NoUncertainty] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -91,12 +92,18 @@ class Result:
             errors[tensor.name]["rmse_before"] = tensor.rmse
         return errors
 
+    def uncertainty(self) -> Uncertainty | NoUncertainty:
+        """Estimate how sure the model is: its error bars, or why there are none; at the first call, in some seconds."""
+        if not self._bars:
+            self._bars.append(uncertainty_of(self.model, self.binding, self.request))
+        return self._bars[0]
+
     def save(self, path: str | Path) -> Path:
         """Write the result as a directory.
 
         It holds ``model.keras``, ``fit.json`` (how it was trained, and how well), ``history.csv``, ``samples.npz``
         and ``start.npz`` (the initial weights): all that ``repeat`` needs; and ``uncertainty.keras``, the error bars,
-        which are made here, where rows were held out to calibrate them on.
+        where rows were held out to calibrate them on.
 
         It is written beside its place and renamed into it when complete. A result that is there already is replaced.
 
@@ -111,7 +118,7 @@ class Result:
         """
         request, path = self.request, Path(path)
         rows = {"": request.samples, record.PINS: request.loss.pins, record.HELD_OUT: request.validation}
-        bars = uncertainty_of(self.model, self.binding, request)
+        bars = self.uncertainty()
         return record.write(
             path,
             record_of(self, path.name) | {"uncertainty": bars.record},

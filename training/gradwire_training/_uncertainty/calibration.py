@@ -27,13 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from gradwire._package import BAND, COVERAGE
 from gradwire_training._data import Derivatives, Table
 from gradwire_training._uncertainty.laplace import Network, Spectrum
 
 Array: TypeAlias = "NDArray[np.float64]"
 
-LEVEL: Final = 0.95
-NORMAL: Final = 1.959964  # standard deviations to either side hold LEVEL of a normal distribution
 LEAST_LABELS: Final = 8  # of an output, held out: fewer tell no scale
 MOST_FITTED: Final = 1_000  # rows: a sample of more gives the same matrix but for its size
 MOST_HELD_OUT: Final = 500  # rows: a scale to three percent
@@ -175,7 +174,7 @@ class _Labels:
                     belief = np.log(FACTORS) ** 2 / (2 * SLOPE_BELIEF**2)
                     factors[element, kind] *= FACTORS[int((likelihood.max(axis=1) - belief).argmax())] ** 2
         counts = np.isfinite(self.errors).sum(axis=0).max(axis=1, keepdims=True)
-        return factors * (student.ppf((1 + LEVEL) / 2, counts) / NORMAL) ** 2
+        return factors * (student.ppf((1 + COVERAGE) / 2, counts) / BAND) ** 2
 
     def _likelihood(self, q: Array, element: int, kind: int, scales: Array) -> tuple[Array, Array]:
         """Return the logarithms of likelihoods of every scale and noise, ``(scales, noises)``, and the noises."""
@@ -205,9 +204,9 @@ class _Scaled:
 
 
 def _conformal(ratios: Array) -> float:
-    """Return the quantile of |error| over its standard deviation that holds LEVEL of new ones, in normal units."""
-    rank = min(math.ceil(LEVEL * (len(ratios) + 1)), len(ratios))
-    return float(np.sort(ratios)[rank - 1]) / NORMAL
+    """Return the quantile of |error| over its standard deviation that holds COVERAGE of new ones, in normal units."""
+    rank = min(math.ceil(COVERAGE * (len(ratios) + 1)), len(ratios))
+    return float(np.sort(ratios)[rank - 1]) / BAND
 
 
 def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:

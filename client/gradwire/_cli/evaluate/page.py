@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from gradwire._cli.console import printable
 from gradwire._cli.evaluate.tables import parts_of
-from gradwire._evaluate import COVERAGE, Evaluation, TensorErrors
+from gradwire._evaluate import Evaluation, TensorErrors
 from gradwire._extras import import_extra
+from gradwire._package import COVERAGE
 from gradwire._pages import DERIVATIVE_COLOR, VALUE_COLOR, Parity, Plot, parity_figure, write_page
 
 TEMPLATE: Final = Path(__file__).with_name("evaluation.html.jinja")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from gradwire._cli.console import note, number, table
-from gradwire._evaluate import COVERAGE, Evaluation, TensorErrors
+from gradwire._evaluate import Evaluation, TensorErrors
+from gradwire._package import COVERAGE
 
 MOST_UNLABELLED: Final = 12  # names in a line
 

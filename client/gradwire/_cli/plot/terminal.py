@@ -43,11 +43,19 @@ def draw(each: Slice, width: int) -> Text:
     columns = max(NARROWEST, min(width, WIDEST) - MARGIN)
     label = with_unit(each.along, each.unit)
     text = plain(f"along {label}{f', at {each.fixed}' if each.fixed else ''}\n")
+    if each.far.any():
+        text.append_text(plain(f"far from the samples, as the bars tell: {label} {_stretches(each)}\n"))
     for output in dict.fromkeys(line.output for line in each.values):
         for lines in (each.values, each.derivatives):
             if of_output := [line for line in lines if line.output == output]:
                 text.append_text(_chart(plotille, label, each.x, of_output, columns))
     return text
+
+
+def _stretches(each: Slice) -> str:
+    """Return where a slice is far from the samples, as text."""
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], each.far, [False]]).astype(int)))
+    return ", ".join(f"{each.x[first]:.4g} to {each.x[end - 1]:.4g}" for first, end in steps.reshape(-1, 2))
 
 
 def _chart(plotille: Any, along: str, x: Any, lines: Sequence[Line], columns: int) -> Text:
