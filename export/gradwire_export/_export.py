@@ -207,9 +207,10 @@ def export(
         nan_guard=nan_guard,
     )
     known_units = {**read.units, **(units or {})}
+    distances = {name: covered for name, covered in read.distances.items() if name not in (domain or {})}
     card = Card(
         name=name or read.name or Path(to).name,
-        inputs=_tensors(function.inputs, known_units, bounds, read.species),
+        inputs=_tensors(function.inputs, known_units, bounds, read.species, distances),
         outputs=_tensors(function.outputs, known_units, {}),
         derivatives=spec.derivatives,
         signatures=spec.signatures,
@@ -431,6 +432,7 @@ def _tensors(
     units: Mapping[str, str],
     domain: Mapping[str, Domain],
     species: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    distances: Mapping[str, Mapping[str, Domain]] = MappingProxyType({}),
 ) -> tuple[CardTensor, ...]:
     return tuple(
         CardTensor(
@@ -440,6 +442,7 @@ def _tensors(
             units.get(name),
             domain.get(name),
             tuple(species[name]) if name in species else None,
+            distances.get(name),
         )
         for name, spec in specs.items()
     )

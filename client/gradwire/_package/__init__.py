@@ -36,6 +36,7 @@ from gradwire._package.contract import (
     std_name,
     tangent_name,
 )
+from gradwire._package.distances import beyond_distances, sorted_distances
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
 from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
 from gradwire._package.files import (
@@ -93,6 +94,7 @@ __all__ = [
     "StagedPath",
     "TensorSpec",
     "aliases_of",
+    "beyond_distances",
     "boxes_of",
     "check_aliases",
     "check_digest",
@@ -114,6 +116,7 @@ __all__ = [
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "sorted_distances",
     "std_name",
     "strict_json",
     "tangent_name",

@@ -41,6 +41,9 @@ class CardTensor:
         unit: physical unit; ``"1"`` for a pure number; None where unknown.
         domain: of an input, where known.
         species: of an input ``(atoms, 3)``, the species of every atom in its order, where known.
+        distances: of such an input of a model that feels neither where the atoms lie, nor how they are turned or
+            numbered: the distances that the samples covered, ``{"H-O": …}`` by the two species, the shortest, the next,
+            … each for itself. They are its domain then, and not the box of positions.
     """
 
     name: str
@@ -49,6 +52,7 @@ class CardTensor:
     unit: str | None = None
     domain: Domain | None = None
     species: tuple[str, ...] | None = None
+    distances: Mapping[str, Domain] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +145,20 @@ class Card:
 
 
 def _tensor(raw: Mapping[str, Any]) -> CardTensor:
-    domain, species = raw.get("domain"), raw.get("species")
+    domain, species, distances = raw.get("domain"), raw.get("species"), raw.get("distances")
     return CardTensor(
         name=raw["name"],
         dtype=raw["dtype"],
         shape=tuple(raw["shape"]),
         unit=raw.get("unit"),
-        domain=None if domain is None else Domain(lower=domain["lower"], upper=domain["upper"]),
+        domain=None if domain is None else _bounds(domain),
         species=None if species is None else tuple(species),
+        distances=None if distances is None else {str(pair): _bounds(each) for pair, each in distances.items()},
     )
+
+
+def _bounds(raw: Mapping[str, Any]) -> Domain:
+    return Domain(lower=raw["lower"], upper=raw["upper"])
 
 
 def strict_json(value: Any) -> str:

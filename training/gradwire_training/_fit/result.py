@@ -11,13 +11,14 @@ from typing import Any, Final, final
 import keras
 from numpy.typing import NDArray
 
-from gradwire._package import CardTensor, Domain
+from gradwire._package import CardTensor, Domain, sorted_distances
 from gradwire_export import MODEL_FILE, RECORD_FORMAT
 from gradwire_training._fit import record
 from gradwire_training._fit.evaluation import Comparison
+from gradwire_training._fit.invariance import feels_distances_alone
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.uncertainty import uncertainty_of
-from gradwire_training._models import BoundTensor, IoBinding, Reduction
+from gradwire_training._models import BoundTensor, IoBinding, Reduction, is_of_atoms
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
 from gradwire_training._uncertainty import NoUncertainty, Uncertainty
@@ -216,7 +217,20 @@ def _tensor(result: Result, tensor: BoundTensor, domain: Domain | None = None) -
         unit=result.request.samples.units.get(tensor.name),
         species=None if (species := result.request.samples.species.get(tensor.name)) is None else tuple(species),
         domain=domain,
+        distances=None if domain is None else _distances(result, tensor),
     )
+
+
+def _distances(result: Result, tensor: BoundTensor) -> dict[str, Domain] | None:
+    """Return the distances of atoms in the fitted rows, where the model feels only them; None elsewhere."""
+    x = result.request.samples.x
+    if result.request.stream is not None or not is_of_atoms(tensor.shape):
+        return None
+    species = result.request.samples.species.get(tensor.name)
+    if not feels_distances_alone(result.model, result.binding, x, tensor.name, species):
+        return None
+    by_pair = sorted_distances(x[tensor.name].reshape(-1, *tensor.shape), species)
+    return {pair: Domain(each.min(axis=0).tolist(), each.max(axis=0).tolist()) for pair, each in by_pair.items()}
 
 
 def _domain(result: Result, tensor: BoundTensor) -> Domain:

@@ -56,9 +56,11 @@ class CardView:
         """Read a card."""
         aliases = {name: alias.text for name, alias in card.aliases.items()}
         species = {tensor.name: " ".join(tensor.species) for tensor in card.inputs if tensor.species is not None}
+        distances = {tensor.name: _dict(tensor.distances) for tensor in card.inputs if tensor.distances is not None}
         details = (
             ("derivatives by name", aliases),
             ("species", species),
+            ("distances", {name: {pair: _range(each) for pair, each in by.items()} for name, by in distances.items()}),
             ("error bars", card.uncertainty),
             ("trained", card.trained),
             ("versions", card.versions),
@@ -201,6 +203,12 @@ def _input(tensor: CardTensor) -> tuple[str, ...]:
 def _output(card: Card, tensor: CardTensor) -> tuple[str, ...]:
     derivatives = ", ".join(f"{name} wrt {wrt}" for wrt, name in card.derivatives.get(tensor.name, {}).items())
     return tensor.name, tensor.dtype, _row_shape(tensor), tensor.unit or "-", derivatives
+
+
+def _range(distances: Any) -> str:
+    """Return the smallest and the largest of the distances of two species, as text."""
+    lower, upper = _list(distances.lower), _list(distances.upper)
+    return f"{_short(lower[0] if lower else None)} to {_short(upper[-1] if upper else None)}"
 
 
 def _row_shape(tensor: CardTensor) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gradwire._package import BAND, COVERAGE, derivative_name, std_name
 from gradwire._pages import (
     DERIVATIVE_COLOR,
     INK,
@@ -20,7 +21,6 @@ from gradwire._pages import (
     single,
     with_unit,
 )
-from gradwire._package import BAND, COVERAGE, derivative_name, std_name
 from gradwire_training._data import ColumnKey
 from gradwire_training._fit import POINTS, Result, evaluate
 from gradwire_training._objective import FittedRows
@@ -46,7 +46,9 @@ def curve_plots(result: Result) -> list[Plot]:
     bars = f" The band: {COVERAGE:.0%} error bars." if np.isfinite(value.std).any() else ""
     if np.isfinite([*derivative.expected, *derivative.samples]).any():
         title, of = f"{derivative.name}: the fit's derivative and {derivative.formula}", "both"
-        caption = f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw.{bars}"
+        caption = (
+            f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw.{bars}"
+        )
     else:
         title, of = f"{derivative.name}: the fit's derivative, never labelled", "the value"
         caption = f"The derivative of the fit. No label of it is known, and so no error.{bars}"
