@@ -1,8 +1,8 @@
 """Error bars: how many true values and derivatives lie inside of nominal 95 %, and what they cost.
 
 Fits take most of the time. Each leaves its weights in ``build/coverage``, from which a second run continues; remove
-them when fits have changed. The table is of the seeds of which every problem has been fitted, so that a run that is stopped
-leaves something to report: ``python -m benchmarks.coverage fit`` only fits, ``… report`` only reports.
+them when fits have changed. The table is of the seeds of which every problem has been fitted, so that a run that is
+stopped leaves something to report: ``python -m benchmarks.coverage fit`` only fits, ``… report`` only reports.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Model, Options, model_of
 from gradwire._package import check_digest, find_package
 from gradwire._transports import GrpcTransport, InProcessTransport
-from gradwire._wire import TLS, Address, as_target
+from gradwire._wire import TLS, Address, as_metadata, as_target
 
 
 def connect(
@@ -22,6 +22,7 @@ def connect(
     tls: TLS | bool | None = None,
     token: str | Callable[[], str] | None = None,
     gzip: bool = False,
+    metadata: Mapping[str, str] | None = None,
     cast: Casting = DEFAULT_CASTING,
     on_extrapolation: Extrapolation = "ignore",
     memoize: int = 0,
@@ -38,8 +39,10 @@ def connect(
         timeout: seconds for each operation: chunks, waits and retries together. Calls of a server that is gone or full
             are repeated for as long.
         tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function
+            that returns it, called for each.
         gzip: whether requests are compressed; responses are where the server does so.
+        metadata: names and values sent with each call, such as a gateway asks for; text.
         cast: what a cast to the server's dtype may lose: ``"exact"`` nothing, ``"round"`` what rounding a float
             loses, ``"allow"`` anything.
         on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
@@ -51,14 +54,14 @@ def connect(
 
     Raises:
         UsageError: the arguments are unusable (a target without a port, version and label both, TLS files
-            missing, a token without TLS).
+            missing, metadata that cannot be sent, a token without TLS).
         ServerUnreachable: nothing responds at the target, or it cannot be trusted.
         ModelNotFound: the server has no such model, version or label.
         DeadlineExceeded: no response within the timeout.
         ServerError: the server refused.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
-    address = Address(as_target(target), model, version, label, tls, token, gzip)
+    address = Address(as_target(target), model, version, label, tls, token, gzip, as_metadata(metadata))
     return _ready(model_of(GrpcTransport(address), options))
 
 

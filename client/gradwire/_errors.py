@@ -23,17 +23,23 @@ Every message states what was got, what was expected, and what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# Exit codes of the command.
+FAULT: Final = 1
+MISUSE: Final = 2
+REFUSED: Final = 3
 
 
 class GradwireError(Exception):
     """Base of everything that Gradwire raises on purpose.
 
     Attributes:
-        exit_code: of the command: 1 for a fault, 2 for misuse.
+        exit_code: of the command: 1 where a check failed or something is faulty, 2 for misuse, 3 where a server was not
+            reached or refused.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = FAULT
 
     def __init__(self, *args: object) -> None:
         # Parts of a message come from servers and files: a terminal must not obey them.
@@ -48,7 +54,7 @@ def printable(text: str) -> str:
 class UsageError(GradwireError, ValueError):
     """The call cannot be carried out as it was made."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: ClassVar[int] = MISUSE
 
 
 class InputError(UsageError):
@@ -90,13 +96,19 @@ class MissingExtra(UsageError):  # noqa: N818 - it says what happened
 class ServerUnreachable(GradwireError):  # noqa: N818 - it says what happened
     """Nothing responded at the address."""
 
+    exit_code: ClassVar[int] = REFUSED
+
 
 class DeadlineExceeded(GradwireError):  # noqa: N818 - it says what happened
     """The response did not come within the timeout."""
 
+    exit_code: ClassVar[int] = REFUSED
+
 
 class ModelNotFound(GradwireError):  # noqa: N818 - it says what happened
     """The server has no such model, version or label."""
+
+    exit_code: ClassVar[int] = REFUSED
 
 
 class ServerError(GradwireError):
@@ -105,6 +117,8 @@ class ServerError(GradwireError):
     Attributes:
         code: name of the gRPC status code, such as ``"INVALID_ARGUMENT"``.
     """
+
+    exit_code: ClassVar[int] = REFUSED
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)

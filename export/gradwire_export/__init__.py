@@ -5,7 +5,7 @@ from gradwire_export._analysis import DerivativeWarning
 from gradwire_export._derivatives import row_derivatives
 from gradwire_export._export import Exported, export
 from gradwire_export._gate import Gate, GatedTensor, GateRefused, Verdict
-from gradwire_export._gradients import has_variances, right_gradients
+from gradwire_export._gradients import needs_graph, right_gradients
 from gradwire_export._package import read_network
 from gradwire_export._sources import MODEL_FILE, RECORD_FILE, RECORD_FORMAT, UNCERTAINTY_FILE, from_jax
 
@@ -23,7 +23,7 @@ __all__ = [
     "digest",
     "export",
     "from_jax",
-    "has_variances",
+    "needs_graph",
     "read_network",
     "right_gradients",
     "row_derivatives",

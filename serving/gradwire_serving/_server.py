@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Protocol, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import ServerOptions, models_of
-from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver, Source, State, Version, load_version
+from gradwire_serving._config import ConfigFile, ServerOptions, models_of
+from gradwire_serving._core import (
+    ConcurrencyLimit,
+    Configuration,
+    Manager,
+    Resolver,
+    Servable,
+    Source,
+    State,
+    Version,
+    load_version,
+)
 from gradwire_serving._grpc import GrpcFrontEnd
 from gradwire_serving._wire import warm_up
+
+if TYPE_CHECKING:
+    from gradwire_serving._metrics import Metrics
+    from gradwire_serving._rest import RestFrontEnd
 
 DEFAULT_GRACE: Final = 10.0  # seconds that running calls have when the server stops
 MICROS: Final = 1e-6  # seconds
@@ -19,8 +35,6 @@ MICROS: Final = 1e-6  # seconds
 _SERVING_ONLY: Final = {
     "enable_batching": "joining concurrent requests",
     "batching_parameters_file": "joining concurrent requests",
-    "monitoring_config_file": "the metrics page",
-    "rest_api_port": "REST",
     "per_process_gpu_memory_fraction": "sharing a GPU",
 }
 
@@ -37,7 +51,7 @@ class FrontEnd(Protocol):
         ...
 
     def stop(self, grace: float) -> None:
-        """Accept none, within ``grace`` seconds; called when no call runs. Does nothing if it was not started."""
+        """Accept no call, let those that run end within ``grace`` seconds; does nothing if it was not started."""
         ...
 
 
@@ -59,15 +73,32 @@ class EmbeddedServer:
                     f"--{name}: the embedded server does not support {what}; use --engine tensorflow_model_server or docker"
                 )
         self._models = models_of(options)
+        metrics = _metrics(options)
         self._manager = Manager(
-            partial(load_version, warm_up=warm_up if options.enable_model_warmup else None),
+            partial(_load, metrics=metrics, warm_up=warm_up if options.enable_model_warmup else None),
             max_retries=options.max_num_load_retries,
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
         self._source = Source(self._models, self._manager.aspire, options.file_system_poll_wait_seconds)
-        self._limit = ConcurrencyLimit(options.max_calls)
-        self._grpc = GrpcFrontEnd(Resolver(self._manager, self._models), self._manager, self._limit, options)
-        self._front_ends: Sequence[FrontEnd] = (self._grpc,)
+        self._limit = ConcurrencyLimit(options.max_admitted)
+        resolver = Resolver(self._manager, self._models)
+        self._configuration = Configuration(
+            self._models,
+            self._source,
+            self._manager,
+            resolver,
+            unavailable_labels=options.allow_version_labels_for_unavailable_models,
+        )
+        self._config_file = (
+            ConfigFile(
+                Path(options.model_config_file), self._configuration, options.model_config_file_poll_wait_seconds
+            )
+            if options.model_config_file and options.model_config_file_poll_wait_seconds
+            else None
+        )
+        self._grpc = GrpcFrontEnd(resolver, self._manager, self._configuration, self._limit, options)
+        self._rest = _rest(resolver, self._manager, metrics, options)
+        self._front_ends: Sequence[FrontEnd] = (self._grpc,) if self._rest is None else (self._grpc, self._rest)
 
     @property
     def port(self) -> int:
@@ -79,11 +110,21 @@ class EmbeddedServer:
         """The address that clients connect to, once started."""
         return self._grpc.address
 
+    @property
+    def rest_port(self) -> int:
+        """The TCP port of REST, once started; 0 where there is none."""
+        return self._rest.port if self._rest else 0
+
+    @property
+    def rest_address(self) -> str:
+        """The address of REST, once started; empty where there is none."""
+        return self._rest.address if self._rest else ""
+
     def available(self) -> dict[str, list[int]]:
         """Return the versions that are available now, highest first, by model."""
         return {
             model.name: [v.number for v in self._manager.versions(model.name) if v.state is State.AVAILABLE]
-            for model in self._models
+            for model in self._configuration.models
         }
 
     def start(self) -> None:
@@ -100,6 +141,8 @@ class EmbeddedServer:
             _check_loaded(self._manager.wait_until_settled([model.name for model in self._models]))
             for front_end in self._front_ends:
                 front_end.start()
+            if self._config_file is not None:
+                self._config_file.start()
         except BaseException:
             self.stop(grace=0)
             raise
@@ -110,11 +153,38 @@ class EmbeddedServer:
         Args:
             grace: seconds after which calls that still run are cut off.
         """
+        deadline = time.monotonic() + grace
         self._limit.close(grace)
         for front_end in self._front_ends:
-            front_end.stop(grace)
+            front_end.stop(max(0.0, deadline - time.monotonic()))
+        if self._config_file is not None:
+            self._config_file.stop()
         self._source.stop()
         self._manager.stop()
+
+
+# Imported here: a server that speaks gRPC alone, and a process that only loads packages, starts faster without them.
+def _metrics(options: ServerOptions) -> Metrics | None:
+    if not (options.rest_api_port and options.monitoring_config_file):
+        return None
+    from gradwire_serving._metrics import Metrics
+
+    return Metrics()
+
+
+def _rest(resolver: Resolver, manager: Manager, metrics: Metrics | None, options: ServerOptions) -> RestFrontEnd | None:
+    if not options.rest_api_port:
+        return None
+    from gradwire_serving._rest import RestFrontEnd
+
+    return RestFrontEnd(resolver, manager, metrics, options)
+
+
+def _load(path: Path, *, metrics: Metrics | None, warm_up: Callable[[Servable, Path], None] | None) -> Servable:
+    if metrics is None:
+        return load_version(path, warm_up)
+    with metrics.load(path):
+        return load_version(path, warm_up)
 
 
 def _check_loaded(failed: Sequence[tuple[str, Version]]) -> None:

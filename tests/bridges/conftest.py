@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,38 +15,11 @@ import pytest
 import tensorflow as tf
 
 import gradwire
+from gradwire.testing import FakeModel, RecordedCall, RecordingTransport
 from gradwire_export import export
 from gradwire_serving import EmbeddedServer, ServerOptions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-class Counting(gradwire.Transport):
-    """Another transport, whose calls are counted, and some of whose signatures are hidden."""
-
-    def __init__(self, inner: gradwire.Transport, hidden: Sequence[str] = ()) -> None:
-        self.inner = inner
-        self.hidden = set(hidden)
-        self.calls: list[tuple[str, int]] = []  # signature and rows, but for the card
-
-    @property
-    def address(self) -> str:
-        return self.inner.address
-
-    def signatures(self, *, timeout: float) -> Mapping[str, gradwire.Signature]:
-        found = self.inner.signatures(timeout=timeout)
-        return {name: found[name] for name in found if name not in self.hidden}
-
-    def predict(self, call: gradwire.Call, *, timeout: float):
-        if call.signature.name != "card":
-            self.calls.append((call.signature.name, call.rows))
-        return self.inner.predict(call, timeout=timeout)
-
-    def status(self, *, timeout: float) -> list[gradwire.VersionStatus]:
-        return self.inner.status(timeout=timeout)
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 def curved(xp: ModuleType, x: Any, t: Any) -> Any:
@@ -97,12 +70,12 @@ def _export_all(root: Path) -> None:
 
 
 @pytest.fixture
-def served(address: str) -> Iterator[Callable[..., tuple[gradwire.Model, list[tuple[str, int]]]]]:
+def served(address: str) -> Iterator[Callable[..., tuple[gradwire.Model, list[RecordedCall]]]]:
     """Connects to a model by name, without some of its signatures if need be; gives its list of calls beside it."""
     models: list[gradwire.Model] = []
 
-    def connect(name: str, *, hidden: Sequence[str] = ()) -> tuple[gradwire.Model, list[tuple[str, int]]]:
-        transport = Counting(gradwire.connect(address, name)._transport, hidden)
+    def connect(name: str, *, hidden: Sequence[str] = ()) -> tuple[gradwire.Model, list[RecordedCall]]:
+        transport = RecordingTransport(gradwire.connect(address, name)._transport, hidden=hidden)
         models.append(gradwire.Model(transport))
         return models[-1], transport.calls
 
@@ -114,21 +87,15 @@ def served(address: str) -> Iterator[Callable[..., tuple[gradwire.Model, list[tu
 @pytest.fixture
 def with_parameter() -> gradwire.Model:
     """Gives f = k x², differentiated by x alone; k is a parameter."""
-    card = gradwire.Card(
+    return FakeModel(
+        lambda k, x: {"f": k * (x**2).sum(1)},
+        lambda k, x: {"f": {"x": 2 * k[:, None] * x}},
+        lambda k, x: {"f": {"x": {"x": 2 * k[:, None, None] * np.eye(2)}}},
+        inputs={"k": 1, "x": 2},
+        wrt=["x"],
         name="scaled",
-        inputs=(gradwire.CardTensor("k", "float64", (1,)), gradwire.CardTensor("x", "float64", (2,))),
-        outputs=(gradwire.CardTensor("f", "float64", (1,)),),
-        derivatives={"f": {"x": "df_dx"}},
-        signatures=("serving_default", "hvp"),
-    )
-
-    def default(k, x):
-        return {"f": k * (x**2).sum(1, keepdims=True), "df_dx": 2 * k * x}
-
-    def hvp(k, x, x_dot):
-        return default(k, x) | {"df_dx_dot": 2 * k * x_dot}
-
-    return gradwire.Model(gradwire.FakeTransport({"serving_default": default, "hvp": hvp}, card=card))
+        signatures=["hvp"],
+    ).connect()
 
 
 @pytest.fixture(params=[(), ("hessian",)], ids=["hessian", "hvp alone"])

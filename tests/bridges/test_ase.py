@@ -18,10 +18,10 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.lj import LennardJones
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations, VibrationsData
-from tests.bridges.conftest import Counting
 
 import gradwire
 import gradwire.ase
+from gradwire.testing import RecordingTransport
 from gradwire_export import export
 
 EPSILON, SIGMA, ATOMS = 0.0104, 3.4, 6  # eV and Å, of argon
@@ -82,7 +82,7 @@ def theirs():
 
 def counted(model, hidden=()):
     """The model without some of its signatures, and the list of its calls."""
-    transport = Counting(model._transport, hidden)
+    transport = RecordingTransport(model._transport, hidden=hidden)
     return gradwire.Model(transport), transport.calls
 
 

@@ -16,6 +16,7 @@ from scipy import optimize
 
 import gradwire
 import gradwire.scipy
+from gradwire.testing import FakeModel
 
 START = np.array([-1.2, 1.0])
 
@@ -209,31 +210,20 @@ def test_another_number_of_entries_is_refused(served):
 def bowl() -> gradwire.Model:
     """In float32, as packages are by default: (x₀ - 1)² + 10 (x₁ - x₀²)² in a box, with all second derivatives."""
 
-    def default(x):
-        a, b = x[:, 0], x[:, 1]
-        f = (a - 1) ** 2 + 10 * (b - a * a) ** 2
-        df = np.stack([2 * (a - 1) - 40 * a * (b - a * a), 20 * (b - a * a)], 1)
-        return {"f": f[:, None].astype(np.float32), "df_dx": df.astype(np.float32)}
+    def f(x):
+        a, b = x.T
+        return (a - 1) ** 2 + 10 * (b - a * a) ** 2
 
-    def hessian(x):
-        a, b = x[:, 0], x[:, 1]
-        d2f = np.array([[2 + 120 * a * a - 40 * b, -40 * a], [-40 * a, 20 + 0 * a]]).transpose(2, 0, 1)
-        return default(x) | {"d2f_dx2": d2f.astype(np.float32)}
+    def grad(x):
+        a, b = x.T
+        return np.stack([2 * (a - 1) - 40 * a * (b - a * a), 20 * (b - a * a)], 1)
 
-    def hvp(x, x_dot):
-        product = np.einsum("rij,rj->ri", hessian(x)["d2f_dx2"], x_dot)
-        return default(x) | {"df_dx_dot": product.astype(np.float32)}
+    def hess(x):
+        a, b = x.T
+        return np.array([[2 + 120 * a * a - 40 * b, -40 * a], [-40 * a, 20 + 0 * a]]).transpose(2, 0, 1)
 
-    functions = {"serving_default": default, "hvp": hvp, "hessian": hessian}
-    card = gradwire.Card(
-        name="bowl",
-        inputs=(gradwire.CardTensor("x", "float32", (2,), domain=gradwire.Domain([-2.0, -1.0], [2.0, 3.0])),),
-        outputs=(gradwire.CardTensor("f", "float32", (1,)),),
-        derivatives={"f": {"x": "df_dx"}},
-        second_derivatives={"f": {"x": {"x": "d2f_dx2"}}},
-        signatures=tuple(functions),
-    )
-    return gradwire.Model(gradwire.FakeTransport(functions, card=card))
+    box = {"x": ([-2.0, -1.0], [2.0, 3.0])}
+    return FakeModel(f, grad, hess, inputs={"x": 2}, domain=box, dtype="float32").connect()
 
 
 BOUNDED = ("Nelder-Mead", "Powell", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "COBYLA", "COBYQA")
@@ -347,19 +337,12 @@ def gate(wait: float) -> tuple[gradwire.Model, list[float]]:
     both = threading.Barrier(2)
 
     def square(x):
-        calls.extend(x[:, 0])
+        calls.extend(x)
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(wait)
-        return {"f": x * x, "df_dx": 2 * x}
+        return x * x
 
-    card = gradwire.Card(
-        name="square",
-        inputs=(gradwire.CardTensor("x", "float64", (1,)),),
-        outputs=(gradwire.CardTensor("f", "float64", (1,)),),
-        derivatives={"f": {"x": "df_dx"}},
-        signatures=("serving_default",),
-    )
-    return gradwire.Model(gradwire.FakeTransport({"serving_default": square}, card=card)), calls
+    return FakeModel(square, lambda x: 2 * x).connect(), calls
 
 
 def test_two_threads_at_one_point_make_one_call():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from tests.client.models import (
@@ -36,6 +41,48 @@ def make_stand_in() -> type[StandIn]:
     return StandIn
 
 
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and certificates of it for a server on localhost, for another host, and for a client."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificates")
+    folder = tmp_path_factory.mktemp("pki")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+
+    def make(name: str, host: str, *more: Any) -> None:
+        files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+        subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}"]
+        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files, *more], check=True, capture_output=True)
+
+    signed = ["-CA", folder / "authority.pem", "-CAkey", folder / "authority.key"]
+    make("authority", "authority.invalid")
+    make("stranger", "localhost")
+    for name, host in (("server", "localhost"), ("elsewhere", "elsewhere.invalid"), ("client", "client")):
+        make(name, host, *signed)
+    return folder
+
+
+def server_credentials(pki: Path, name: str, *, mutual: bool = False) -> grpc.ServerCredentials:
+    """A server's certificate and key."""
+    pair = ((pki / f"{name}.key").read_bytes(), (pki / f"{name}.pem").read_bytes())
+    return grpc.ssl_server_credentials([pair], (pki / "authority.pem").read_bytes() if mutual else None, mutual)
+
+
+@pytest.fixture
+def secured(pki: Path, make_stand_in: Any) -> Iterator[Callable[..., Any]]:
+    """Starts servers behind a certificate."""
+    running: list[grpc.Server] = []
+
+    def start(name: str = "server", *, mutual: bool = False) -> Any:
+        server = make_stand_in()
+        running.append(server.start("localhost:0", server_credentials(pki, name, mutual=mutual)))
+        return server
+
+    yield start
+    for one in running:
+        one.stop(None).wait()
+
+
 @pytest.fixture
 def log() -> gradwire.Model:
     """The logarithm, without a server."""
@@ -57,13 +104,13 @@ def curved() -> gradwire.Model:
 @pytest.fixture
 def bumpy() -> gradwire.Model:
     """One input of 3 numbers, one output of 1, every signature, without a server."""
-    return gradwire.Model(bumpy_fake())
+    return bumpy_fake().connect()
 
 
 @pytest.fixture
 def log_curved() -> gradwire.Model:
     """The logarithm with every signature, without a server."""
-    return gradwire.Model(log_curved_fake())
+    return log_curved_fake().connect()
 
 
 @pytest.fixture

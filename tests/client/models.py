@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import gradwire
+from gradwire.testing import FakeModel
 
 
 def log_card(dtype: str = "float64") -> gradwire.Card:
@@ -146,53 +146,18 @@ def curved_fake(dtype: str = "float64") -> gradwire.FakeTransport:
     return gradwire.FakeTransport(functions, card=curved_card(dtype))
 
 
-def bumpy_fake(dtype: str = "float64") -> gradwire.FakeTransport:
+def bumpy_fake() -> FakeModel:
     """One input of three numbers, one output of one: f = x0² x1 + sin x2, and every derivative."""
 
-    def both(x: np.ndarray) -> dict[str, np.ndarray]:
-        found = curved_all(x, np.ones_like(x[:, :1]))
-        return {"f": found["f"], "df_dx": found["f_x"], "d2f_dx2": found["f_xx"]}
+    def part(name: str) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: curved_all(x, np.ones_like(x[:, :1]))[name]
 
-    def product(x: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return (both(x)["df_dx"] * v).sum(1, keepdims=True)
-
-    card = gradwire.Card(
-        name="bumpy",
-        inputs=(gradwire.CardTensor("x", dtype, (3,)),),
-        outputs=(gradwire.CardTensor("f", dtype, (1,)),),
-        derivatives={"f": {"x": "df_dx"}},
-        second_derivatives={"f": {"x": {"x": "d2f_dx2"}}},
-        signatures=(),
-    )
-    functions = {
-        "serving_default": only(("f", "df_dx"), both),
-        "value": only(("f",), both),
-        "jvp": lambda x, x_dot: {"f": both(x)["f"], "f_dot": product(x, x_dot)},
-        "vjp": lambda x, f_bar: {"f": both(x)["f"], "x_bar": both(x)["df_dx"] * f_bar},
-        "hvp": lambda x, x_dot: {
-            **only(("f", "df_dx"), both)(x=x),
-            "df_dx_dot": np.einsum("bij,bj->bi", both(x)["d2f_dx2"], x_dot),
-        },
-        "hessian": both,
-    }
-    return gradwire.FakeTransport(functions, card=card)
+    return FakeModel(lambda x: part("f")(x)[:, 0], part("f_x"), part("f_xx"), inputs={"x": 3}, name="bumpy")
 
 
-def log_curved_fake() -> gradwire.FakeTransport:
+def log_curved_fake() -> FakeModel:
     """The logarithm of one number, with its second derivative."""
-
-    def both(x: np.ndarray) -> dict[str, np.ndarray]:
-        return {"f": np.log(x), "df_dx": 1 / x, "d2f_dx2": (-1 / x**2)[..., None]}
-
-    functions = {
-        "serving_default": only(("f", "df_dx"), both),
-        "jvp": lambda x, x_dot: {"f": np.log(x), "f_dot": x_dot / x},
-        "vjp": lambda x, f_bar: {"f": np.log(x), "x_bar": f_bar / x},
-        "hvp": lambda x, x_dot: {**only(("f", "df_dx"), both)(x=x), "df_dx_dot": -x_dot / x**2},
-        "hessian": both,
-    }
-    card = replace(log_card(), second_derivatives={"f": {"x": {"x": "d2f_dx2"}}})
-    return gradwire.FakeTransport(functions, card=card)
+    return FakeModel(np.log, lambda x: 1 / x, lambda x: -1 / x**2, name="log", domain={"x": (0.1, 1.9)})
 
 
 def only(names: tuple[str, ...], function: Callable[..., Mapping[str, Any]]) -> Callable[..., dict[str, Any]]:

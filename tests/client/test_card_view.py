@@ -14,6 +14,7 @@ import gradwire
 from gradwire import CardTensor, Domain, Model
 from gradwire._cli.commands import card as command
 from gradwire._cli.io import CardView, card_page, read_checks, verdict
+from gradwire._cli.main import app
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e\x1b[2J{{ 7 * 7 }}{% raw %}"
 VOID = {"meta", "br", "img", "link"}
@@ -195,10 +196,11 @@ def test_a_wrong_check_stands_out(log: Model):
 
 def test_the_command_writes_it(stand_in: Any, tmp_path: Path, make_stand_in: Callable[..., Any]):
     """A file that cannot be written is refused."""
-    command.command(stand_in.target, "log", html=tmp_path / "card.html")
+    words = ["card", stand_in.target, "log", "--html"]
+    app([*words, str(tmp_path / "card.html")], standalone_mode=False)
     assert "<h1>log</h1>" in (tmp_path / "card.html").read_text()
     with pytest.raises(gradwire.UsageError, match="choose another file"):
-        command.command(stand_in.target, "log", html=tmp_path / "no/card.html")
+        app([*words, str(tmp_path / "no/card.html")], standalone_mode=False)
 
 
 def test_the_terminal_shows_what_the_page_shows(log: Model, capsys: pytest.CaptureFixture[str]):

@@ -120,6 +120,16 @@ class Types(tf.Module):
         self.f64 = tf.function(lambda x: {"y": tf.math.log(x)}, input_signature=spec([None, 1], tf.float64, "x"))
 
 
+class Bytes(tf.Module):
+    """Strings under a name that ends in _bytes: REST encodes those in base64."""
+
+    def __init__(self) -> None:
+        super().__init__(name="b")
+        self.serving_default = tf.function(
+            lambda s: {"o_bytes": tf.strings.join([s, "!"])}, input_signature=[tf.TensorSpec([None], tf.string, "s")]
+        )
+
+
 def _save(module: Any, path: Path, *signatures: str) -> None:
     tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in signatures})
 
@@ -152,6 +162,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "multi": lambda root: _save(Multi(), root / "multi" / "1", "serving_default"),
     "slow": lambda root: _save(Slow(), root / "slow" / "1", "serving_default"),
     "types": lambda root: _save(Types(), root / "types" / "1", *TYPES_SIGNATURES),
+    "bytes": lambda root: _save(Bytes(), root / "bytes" / "1", "serving_default"),
     "versions": _versions,
     "defaults": _defaults,
     "corrupt": _corrupt,

@@ -6,6 +6,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+pytestmark = pytest.mark.slow  # waits for a stream that must stay open
+
 
 def test_watch_responds_at_once_and_stays_open(with_flags: grpc.Channel):
     """The first response is SERVING; the stream then ends only with the caller's deadline."""

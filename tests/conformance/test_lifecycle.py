@@ -22,6 +22,8 @@ from tensorflow_serving.apis import (
 
 from gradwire_serving import EmbeddedServer, ServerOptions
 
+pytestmark = pytest.mark.slow  # waits for versions to be noticed
+
 PATIENCE = 60.0  # seconds until a change that is not seen counts as one that does not come
 AN_HOUR = 3600
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50

@@ -14,6 +14,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from gradwire_serving import EmbeddedServer, ServerOptions
 
+pytestmark = pytest.mark.slow  # waits for calls that hold every thread
+
 
 def _request(steps: float) -> predict_pb2.PredictRequest:
     request = predict_pb2.PredictRequest()

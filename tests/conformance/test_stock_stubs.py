@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import grpc
 import numpy as np
-import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    inference_pb2,
-    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
-    regression_pb2,
 )
 
 
@@ -49,25 +44,3 @@ def test_status_with_the_stock_stub(plain: grpc.Channel):
     request.model_spec.name = "versions"
     statuses = stub.GetModelStatus(request, timeout=60).model_version_status
     assert [(status.version, status.state) for status in statuses] == [(2, 30), (1, 30)]
-
-
-@pytest.mark.parametrize(
-    ("service", "method", "request_message"),
-    [
-        ("Prediction", "Classify", classification_pb2.ClassificationRequest()),
-        ("Prediction", "Regress", regression_pb2.RegressionRequest()),
-        ("Prediction", "MultiInference", inference_pb2.MultiInferenceRequest()),
-        ("Model", "HandleReloadConfigRequest", model_management_pb2.ReloadConfigRequest()),
-    ],
-)
-def test_what_the_embedded_server_does_not_offer_is_unimplemented(
-    plain: grpc.Channel, service: str, method: str, request_message: object
-):
-    """A call that is not offered is refused as the real server refuses an unknown one: no text."""
-    stubs = {
-        "Prediction": prediction_service_pb2_grpc.PredictionServiceStub,
-        "Model": model_service_pb2_grpc.ModelServiceStub,
-    }
-    with pytest.raises(grpc.RpcError) as caught:
-        getattr(stubs[service](plain), method)(request_message, timeout=60)
-    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")

@@ -12,6 +12,8 @@ from gradwire._errors import CheckFailed
 from gradwire_export import DerivativeWarning, export
 from gradwire_export._sources import function_of
 
+pytestmark = pytest.mark.slow  # exports a package for each domain
+
 SCALAR = tf.TensorSpec((None, 1), tf.float64)
 
 

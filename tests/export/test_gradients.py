@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -211,6 +212,18 @@ def test_powers_of_a_variable_exponent():
     require_right(lambda x: x[:, :1] ** x[:, 1:], np.array([[x, y]]), [truth], "float64")
 
 
+def logistic(difference):
+    """The derivatives of log(e^x + e^y), by x - y."""
+    p = 1 / (1 + np.exp(-difference))
+    return p, 1 - p, p * (1 - p), -p * (1 - p), p * (1 - p)
+
+
+def hypotenuse(x, y):
+    """The derivatives of the root of x² + y²."""
+    r = np.hypot(x, y)
+    return x / r, y / r, y * y / r**3, -x * y / r**3, x * x / r**3
+
+
 # A function of two arguments, a point, and its derivatives there: x, y, xx, xy, yy.
 OF_TWO = {
     "xlogy": (
@@ -221,6 +234,22 @@ OF_TWO = {
     "xlog1py": (tf.math.xlog1py, {(0, 1): (np.log(2), 0, 0, 0.5, 0), (3, 1): (np.log(2), 1.5, 0, 0.5, -0.75)}),
     "xdivy": (tf.math.xdivy, {(0, 2): (0.5, 0, 0, -0.25, 0), (3, 2): (0.5, -0.75, 0, -0.25, 0.75)}),
     "truncatemod": (tf.truncatemod, {(-2.5, 2): (1, 1, 0, 0, 0)}),
+    "log(e^x + e^y)": (keras.ops.logaddexp, {(1, 1): (0.5, 0.5, 0.25, -0.25, 0.25), (0, 3): logistic(-3)}),
+    "log(e^x + e^y) by the other difference": (
+        lambda x, y: tf.maximum(x, y) + tf.math.log1p(tf.exp(-tf.abs(y - x))),
+        {(1, 1): (0.5, 0.5, 0.25, -0.25, 0.25), (3, 0): logistic(3)},
+    ),
+    "-log(e^-x + e^-y)": (
+        lambda x, y: tf.minimum(x, y) - tf.math.log1p(tf.exp(-tf.abs(x - y))),
+        {(1, 1): (0.5, 0.5, -0.25, 0.25, -0.25)},
+    ),
+    "hypotenuse": (
+        keras.ops.hypot,
+        {(x, y): hypotenuse(x, y) for x, y in ((3, 3), (-3, 3), (3, -3), (3, 0), (0, -3), (3, 4))},
+    ),
+    "the larger plus the smaller": (lambda x, y: tf.maximum(x, y) + tf.minimum(y, x), {(2, 2): (1, 1, 0, 0, 0)}),
+    "the larger times the smaller": (lambda x, y: tf.maximum(x, y) * tf.minimum(x, y), {(2, 2): (2, 2, 0, 1, 0)}),
+    "the larger less the larger": (lambda x, y: tf.maximum(x, y) - tf.maximum(y, x), {(2, 2): (0, 0, 0, 0, 0)}),
 }
 
 
@@ -234,13 +263,41 @@ def test_functions_of_two_arguments(name):
     require_right(lambda x: f(x[:, :1], x[:, 1:]), np.array(list(points), float), truths, "float64")
 
 
-# A function, and by point its first and second derivative; a second one that jumps is that in the middle.
+SOFTPLUS = {x: (1 / (1 + np.exp(-x)), 0.25 / np.cosh(x / 2) ** 2) for x in (0.0, 1.0, -1.0)}
+
+
+def softplus_in_a_loop(x):
+    """In the body of a loop of one turn, between tensors of the body."""
+
+    def step(i, y):
+        return i + 1, tf.maximum(y, 0) + tf.math.log1p(tf.exp(-tf.abs(y)))
+
+    return tf.while_loop(lambda i, _: i < 1, step, [tf.constant(0), x])[1]
+
+
+def squares(x):
+    """The square of an absolute value, twice."""
+    size = tf.abs(x)
+    return tf.square(size) + size * size
+
+
+# A function, and by point its first and second derivative; a second one that jumps is between both, or of one side.
 OF_ONE = {
     "I1": (tf.math.bessel_i1, {0.0: (0.5, 0.0), 1.0: (0.7009067737595233, 0.4294114342254471)}),
     "I0": (tf.math.bessel_i0, {0.0: (0.0, 0.5)}),
     "J1": (tf.math.special.bessel_j1, {0.0: (0.5, 0.0), 1.0: (0.3251471008130330, -0.3251471008130330)}),
     "I1e": (tf.math.bessel_i1e, {0.0: (0.5, 0.0)}),
     "softsign": (tf.math.softsign, {2.0: (1 / 9, -2 / 27), -2.0: (1 / 9, 2 / 27), 0.0: (1.0, 0.0)}),
+    "celu": (keras.activations.celu, {0.0: (1.0, 0.0), -1.0: (np.exp(-1), np.exp(-1)), 1.0: (1.0, 0.0)}),
+    "celu in a function": (tf.function(keras.activations.celu), {0.0: (1.0, 0.0)}),
+    "softplus by a maximum": (lambda x: tf.maximum(x, 0) + tf.math.log1p(tf.exp(-tf.abs(x))), SOFTPLUS),
+    "softplus by a ReLU": (lambda x: tf.nn.relu(x) + tf.math.log1p(tf.exp(-tf.abs(-x))), SOFTPLUS),
+    "softplus in a loop": (softplus_in_a_loop, SOFTPLUS),
+    "x by two ReLUs": (lambda x: tf.nn.relu(x) - tf.nn.relu(-x), {0.0: (1.0, 0.0), -1.0: (1.0, 0.0)}),
+    "|x - 1|²": (lambda x: tf.abs(x - 1) ** 2, {1.0: (0.0, 2.0), 0.0: (-2.0, 2.0)}),
+    "|x|² twice": (squares, {0.0: (0.0, 4.0)}),
+    "a maximum alone": (lambda x: tf.maximum(x, 0), {0.0: (1.0, 0.0)}),
+    "a ReLU and an absolute value alone": (lambda x: tf.nn.relu(x - 1) + tf.abs(x), {0.0: (0.0, 0.0), 1.0: (1.0, 0.0)}),
 }
 
 

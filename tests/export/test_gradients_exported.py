@@ -123,7 +123,14 @@ def test_second_derivatives_are_differences_of_first_ones(name, run_in_one_proce
     np.testing.assert_allclose(outputs["df_dx_dot"], along, rtol=0, atol=1e-8 * scale)
 
 
+def tied(x):
+    """Smooth functions of maxima, absolute values and ReLUs, at ties too."""
+    a, b, c = x[:, :1], x[:, 1:2], x[:, 2:]
+    return keras.ops.logaddexp(a, b) + keras.ops.hypot(a + 1, c) + keras.activations.celu(b - c) ** 2
+
+
 PROVED = {
+    "ties": tied,
     "cumprod": lambda x: tf.reduce_sum(tf.math.cumprod(x, 1), 1, keepdims=True),
     "whole powers": lambda x: tf.reduce_sum(x ** tf.constant([1.0, 2, 3], tf.float64), 1, keepdims=True),
 }

@@ -216,12 +216,6 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], dict[str, Any], type[GradwireErro
         r"rows of shape \(3,\), expected one that fits \(None, 2\)",
     ),
     "a shape of another input": (lambda _: _net(), {"shapes": {"y": (3,)}}, UsageError, "shapes names input 'y'"),
-    "StringLookup": (
-        lambda _: _looked_up(layers.StringLookup(vocabulary=["a", "b"]), "string"),
-        {"wrt": ["x"]},
-        ConversionError,
-        "input 'n' is string, and a package takes numbers: look the strings up before the call",
-    ),
     "TextVectorization": (
         lambda _: _looked_up(layers.TextVectorization(vocabulary=["up"], output_sequence_length=2), "string"),
         {},

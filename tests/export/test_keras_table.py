@@ -229,7 +229,6 @@ ACTIVATIONS = {
         "threshold",
     )
 }
-ACTIVATIONS["celu"] = Case(lambda: keras.activations.celu, warned="both sides added up")
 # It counts the elements that are not zero; between jumps of that number its derivative is right.
 ACTIVATIONS["sparsemax"] = Case(lambda: keras.activations.sparsemax, warned="Greater")
 ACTIVATIONS["threshold"] = Case(lambda: lambda x: keras.activations.threshold(x, 0.3, 0.0))

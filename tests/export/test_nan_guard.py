@@ -9,6 +9,8 @@ import pytest
 import gradwire
 from gradwire_export import export
 
+pytestmark = pytest.mark.slow  # exports each model with every signature
+
 
 @pytest.fixture(scope="module")
 def packages(run_in_one_process, tmp_path_factory):

@@ -57,10 +57,6 @@ WARNED = {
         "has Log ('Log') of what",
     ),
     "sin x / x": (lambda x: tf.where(tf.equal(x, 0), tf.ones_like(x), tf.sin(x) / x), "SelectV2", "has RealDiv"),
-    "log(e^a + e^b)": (lambda x: keras.ops.logaddexp(x[:, :2], x[:, 2:]), "Maximum", "where its arguments are equal"),
-    "hypotenuse": (lambda x: keras.ops.hypot(x[:, :2], x[:, 2:]), "Maximum", "where its arguments are equal"),
-    "celu": (keras.activations.celu, "Minimum", "both sides added up"),
-    "an absolute value, squared": (lambda x: tf.abs(x) ** 2, "Abs", "which is squared"),
     "products of segments": (segments, "UnsortedSegmentProd", "second derivatives are NaN"),
     "Spence's function": (tf.math.special.spence, "Spence", "at 1 the second derivative is NaN"),
     "a product of unknown length": (flattened, "Prod", "along an axis of unknown length"),
@@ -86,6 +82,11 @@ QUIET = {
         tf.nn.relu(x) + tf.abs(x) + tf.maximum(x, 0.5) + tf.minimum(x, 0.25) + tf.clip_by_value(x, -1, 1)
     ),
     "a maximum and a minimum of others": lambda x: tf.maximum(x[:, :2], x[:, 2:]) + tf.minimum(x[:, :2], x[:, 1:3]),
+    "ties, which take one side": lambda x: (
+        keras.ops.logaddexp(x[:, :2], x[:, 2:]) + keras.ops.hypot(x[:, :2], x[:, 2:])
+    ),
+    "celu": keras.activations.celu,
+    "an absolute value, squared": lambda x: tf.abs(x) ** 2,
     "a shift that cancels": lambda x: tf.reduce_logsumexp(x, 1, keepdims=True) + tf.reduce_logsumexp(x, 1)[:, None],
     "the softmax of Keras": keras.activations.softmax,
     "a variance": lambda x: tf.nn.moments(x, [1], keepdims=True)[1],

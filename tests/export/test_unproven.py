@@ -8,6 +8,8 @@ import tensorflow as tf
 import gradwire
 from gradwire_export import DerivativeWarning, export
 
+pytestmark = pytest.mark.slow  # exports packages with signatures that fail their proof
+
 SPEC = {"x": tf.TensorSpec((None, 2), tf.float32)}
 
 

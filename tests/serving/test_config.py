@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,13 @@ def _from_text(tmp_path: Path, text: str, **options: bool) -> ServerOptions:
         ("1.bak", None),
         ("-1", None),
         ("²", None),
+        ("9223372036854775807", 2**63 - 1),
+        ("9223372036854775808", None),
+        ("20260101120000123456", None),
     ],
 )
 def test_a_version_is_a_directory_named_by_a_number(name: str, number: int | None):
-    """Leading zeros count for nothing; anything but ASCII digits is no version."""
+    """Leading zeros count for nothing; anything but ASCII digits is no version, nor is what int64 does not hold."""
     assert version_number(name) == number
 
 
@@ -102,10 +106,11 @@ def test_policy_and_labels_survive_the_text(tmp_path: Path):
     [
         ("garbage: 1", "is not a ModelServerConfig.*garbage"),
         ("", "names no model"),
-        (_entry(base_path="models/a"), "has base path 'models/a', expected an absolute path"),
-        (_entry(rest=""), "has model_platform '', expected 'tensorflow'"),
+        (_entry(base_path="models/a"), "Expected model a to have an absolute path or URI; got base_path.*models/a"),
+        (_entry(rest=""), "neither ModelServerConfig::model_type .* nor .*model_platform, model name is a"),
+        (_entry(rest='model_platform: "other"'), "Model a requests unsupported platform other"),
         (_entry(name=""), "has no name"),
-        (_entry(rest='model_platform: "tensorflow" } config { name: "a"'), "names model 'a' twice"),
+        (_entry(rest='model_platform: "tensorflow" } config { name: "a"'), "Illegal to list model a multiple times"),
         (
             _entry(rest='model_platform: "tensorflow" version_labels { key: "stable" value: 1 }'),
             "labels versions of a, .*add --allow_version_labels_for_unavailable_models",
@@ -131,6 +136,19 @@ def test_bad_options_are_refused(options: dict[str, object], message: str):
     """Options that contradict one another, or cannot be, are misuse."""
     with pytest.raises(UsageError, match=message):
         ServerOptions(**options)
+
+
+def test_the_deprecated_model_type_is_taken(tmp_path: Path):
+    """A config of old, with model_type in place of model_platform, is served."""
+    (model,) = models_of(_from_text(tmp_path, _entry(rest="model_type: TENSORFLOW")))
+    assert model.name == "a"
+
+
+def test_a_pipe_in_place_of_a_config_is_refused(tmp_path: Path):
+    """A server does not wait for somebody to write into a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is not a file; expected a ModelServerConfig"):
+        models_of(ServerOptions(model_config_file=str(tmp_path / "pipe")))
 
 
 def test_places_without_models_are_refused(tmp_path: Path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
@@ -82,6 +84,32 @@ def test_the_printed_lines_write_the_config_and_run_the_command(
     planned.write_config()
     assert planned.config_path.read_text() == planned.config
     assert planned.config_path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_planted_directory_is_not_written_into(one: Path, tmp_path: Path):
+    """A link that somebody left in the temporary folder is refused, and so is a directory that others can write."""
+    path = tmp_path / "gradwire-0" / "models.config"
+    planned = replace(plan("tensorflow_model_server", ServerOptions(directory=one)), config_path=path, config="text")
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    path.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="is not a directory of yours alone"):
+        planned.write_config()
+    assert not list((tmp_path / "elsewhere").iterdir())
+    path.parent.unlink()
+    path.parent.mkdir()
+    path.parent.chmod(0o777)
+    with pytest.raises(UsageError, match="is not a directory of yours alone"):
+        planned.write_config()
+    path.parent.chmod(0o700)
+    planned.write_config()
+    assert path.read_text() == "text"
+
+
+@pytest.mark.parametrize("option", [{"max_expanded_bytes": 1}, {"log_format": "json"}, {"log_requests": True}], ids=str)
+def test_what_only_the_embedded_server_has_is_not_dropped(one: Path, option: dict[str, Any]):
+    """A real engine has no such flag: it is refused, not left out without a word."""
+    with pytest.raises(UsageError, match=f"--{next(iter(option))} is of the embedded server alone"):
+        plan("tensorflow_model_server", ServerOptions(directory=one, **option))
 
 
 def test_docker_publishes_here_mounts_read_only_and_has_no_rights(one: Path, tmp_path: Path):

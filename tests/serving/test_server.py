@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +25,7 @@ from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._grpc import front_end
+from gradwire_serving._launch import launcher
 
 SERVE = """
 import sys
@@ -31,7 +34,13 @@ from collections.abc import Callable
 from pathlib import Path
 from gradwire_serving import ServerOptions, launch
 options = ServerOptions(port=0, model_name="slow", model_base_path=sys.argv[1])
-launch("embedded", options, say=lambda text: print(text, flush=True), ready=lambda s: print(s.address, flush=True))
+launch(
+    "embedded",
+    options,
+    say=lambda text: print(text, flush=True),
+    ready=lambda s: print(s.address, flush=True),
+    grace=float(sys.argv[2]),
+)
 """
 BECOME = """
 import sys
@@ -61,8 +70,6 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     [
         {"enable_batching": True},
         {"batching_parameters_file": "b"},
-        {"monitoring_config_file": "m"},
-        {"rest_api_port": 8501},
         {"per_process_gpu_memory_fraction": 0.5},
     ],
     ids=lambda flag: next(iter(flag)),
@@ -130,11 +137,11 @@ def test_stopping_lets_calls_in_flight_end(models: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals):
-    """Ctrl-C and SIGTERM end the process cleanly, after the calls in flight."""
+@pytest.mark.parametrize(("sent", "steps", "grace"), [(signal.SIGTERM, 1000.0, 10.0), (signal.SIGINT, 1e8, 0.5)])
+def test_a_signal_ends_the_launched_server(models: Path, sent: signal.Signals, steps: float, grace: float):
+    """Ctrl-C and SIGTERM end the process after the calls in flight, and within the grace if one would run for hours."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(models / "slow")],
+        [sys.executable, "-c", SERVE, str(models / "slow"), str(grace)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,12 +149,22 @@ def test_a_signal_drains_the_launched_server(models: Path, sent: signal.Signals)
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     _ask(address, "slow", 1.0).result()
-    call = _ask(address, "slow", 1000.0)
+    call = _ask(address, "slow", steps)
+    time.sleep(0.2)  # until it has begun
     process.send_signal(sent)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert rest == "stopping: calls in flight have 10 s to end\n"
+    assert rest == f"stopping: calls in flight have {grace:g} s to end\n"
     assert call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
+    assert "loaded model=slow version=1 seconds=" in errors
+
+
+def test_a_process_that_does_not_end_in_time_is_ended(monkeypatch: pytest.MonkeyPatch):
+    """Whatever still runs after the grace is cut off with the process."""
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    monkeypatch.setattr(os, "_exit", ended.put)
+    launcher._end_within(0.01)
+    assert ended.get(timeout=60) == launcher.OVERDUE
 
 
 @pytest.mark.slow

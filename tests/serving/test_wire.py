@@ -17,9 +17,12 @@ def test_varints_are_those_of_protocol_buffers(value: int):
 
 
 def test_a_truncated_varint_is_refused():
-    """Data that ends within a number is an IndexError."""
+    """Data that ends within a number is an IndexError, and a number of more than ten bytes a ValueError."""
     with pytest.raises(IndexError):
         read_varint(b"\x80", 0)
+    assert read_varint(b"\xff" * 9 + b"\x01", 0) == (2**64 - 1, 10)
+    with pytest.raises(ValueError, match="0"):
+        read_varint(b"\xff" * 10 + b"\x01", 0)
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 70_000])

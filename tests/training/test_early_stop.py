@@ -11,6 +11,8 @@ from gradwire_training.optimizers import _early_stop
 from gradwire_training.optimizers._early_stop import choose_stop
 from gradwire_training.optimizers._ridges import Choice
 
+pytestmark = pytest.mark.slow  # whole fits
+
 
 @pytest.fixture(scope="module")
 def noisy():

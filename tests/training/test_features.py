@@ -444,7 +444,7 @@ def test_each_optimiser_says_what_it_honours():
         "auto": every,
         "adam": every,
         "sgd": every,
-        "lbfgs": {Feature.LOSSES, Feature.BOUNDS, Feature.STATISTICS, Feature.TRAINING},
+        "lbfgs": {Feature.LOSSES, Feature.BOUNDS, Feature.STATISTICS, Feature.TRAINING, Feature.SIGNS},
         "lm": {Feature.STATISTICS, Feature.TRAINING},
     }
     assert optimizers.Optimizer.honours == frozenset()

@@ -24,6 +24,7 @@ def test_value_and_gradient_come_from_one_call_in_float64(objective, small, log)
     assert surface.compiled.xla
 
 
+@pytest.mark.slow
 def test_its_loss_never_rises(log):
     """Each step's line search ends lower than it began."""
     history = fit(log.network(), log.samples(), optimizer="lbfgs", steps=60).history
@@ -31,6 +32,7 @@ def test_its_loss_never_rises(log):
     assert np.all(np.diff(history["loss"]) <= 0)
 
 
+@pytest.mark.slow
 def test_time_ends_it(log):
     """It stops at the report after the seconds are over, as completed, with the weights of its last step."""
     result = fit(log.network(), log.samples(), optimizer="lbfgs", steps=10**6, seconds=0.2)

@@ -9,6 +9,8 @@ from gradwire._errors import UsageError
 from gradwire_training import Samples, fit, with_noise
 from gradwire_training._data.replicates import shows_noise
 
+pytestmark = pytest.mark.slow  # whole fits with the default
+
 
 def test_noise_is_a_share_of_every_columns_spread(pair_samples):
     """Values and derivatives, number by number; points, the truth behind them and missing labels stay."""

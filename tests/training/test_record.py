@@ -60,6 +60,8 @@ def test_the_record_tells_how_it_was_trained(saved, quick):
             "pins": None,
             "huber": None,
             "relative": None,
+            "monotone": None,
+            "bounds": None,
         },
         "story": "lm: 481 weights and 38 labels, few enough for it",
         "optimizer": {"name": "auto", **optimizers.Auto().settings()},

@@ -12,6 +12,8 @@ from gradwire_training import Samples, fit
 from gradwire_training._models import IoBinding
 from gradwire_training._objective import Objective, Sobolev
 
+pytestmark = pytest.mark.slow  # compiles a fit with second derivatives each
+
 LAYERS = {
     "LayerNormalization": keras.layers.LayerNormalization,
     "GroupNormalization": lambda **named: keras.layers.GroupNormalization(2, **named),

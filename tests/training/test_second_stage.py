@@ -16,6 +16,8 @@ from gradwire_training import Derivative, Samples, Value, fit, mlp, optimizers, 
 from gradwire_training._fit import second_stage
 from gradwire_training._fit.evaluation import evaluate
 
+pytestmark = pytest.mark.slow  # fits two networks each
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _short():

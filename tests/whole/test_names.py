@@ -18,6 +18,8 @@ from gradwire_export import export
 from gradwire_export._sources import function_of, read_source
 from gradwire_training._fit.record import read
 
+pytestmark = pytest.mark.slow  # fits and exports through the command
+
 ROWS = 40
 COLUMNS = ["--inputs", "q=q (m),qd=q_dot", "--outputs", "energy=E, total", "--ignore", "weight"]
 DERIVATIVES = ["--derivatives", "force=-energy:q,slope='dE/dq_dot'=0.5*energy:qd"]

@@ -21,6 +21,8 @@ from gradwire._cli.query import resolve_query
 from gradwire_export import export
 from gradwire_export._sources import Source, function_of, read_source
 
+pytestmark = pytest.mark.slow  # trains, exports and serves first
+
 INPUTS, OUTPUTS = ["spot", "T", "alpha"], ["value", "cost"]  # sorted, either is another order
 SIZES = {"spot": 1, "T": 2, "alpha": 1}
 ROWS = 30

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import PackageError, SignatureNotFound, UsageError
 from gradwire._model import Model, Points, read_points
-from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, tangent_name
+from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, numpy_dtype, tangent_name
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -126,7 +126,7 @@ class Bridge:
     def points(self, shapes: Mapping[str, tuple[int, ...]]) -> Points:
         """Apply the rule of the caller's arrays to shapes alone; the form's rows are zeros that take no memory."""
         specs = self.model.signatures[SERVING_DEFAULT].inputs
-        zero = {name: np.zeros((), BY_NAME[specs[name].dtype].numpy) for name in shapes}
+        zero = {name: np.zeros((), numpy_dtype(name, specs[name].dtype)) for name in shapes}
         return read_points({name: np.broadcast_to(zero[name], shapes[name]) for name in shapes}, specs)
 
     def value(self, x: Array, *parameters: Array) -> Array:

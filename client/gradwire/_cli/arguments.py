@@ -1,16 +1,15 @@
-"""Arguments and options that several commands share, and commands that take their options as one object."""
+"""Arguments and options that several commands share, and commands that take groups of options as one object."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Final
 
 import typer
 
 from gradwire._cli.choices import COMPUTE, Report
-
-T = TypeVar("T")
 
 DEFAULT_COMPUTE: Final = "grad"
 
@@ -22,7 +21,6 @@ DomainOption = Annotated[
 ReportFormat = Annotated[Report, typer.Option(help="Output format.")]
 Seed = Annotated[int, typer.Option(help="Seed of the random points.")]
 DecimalMark = Annotated[str, typer.Option("--decimal", help="Decimal mark of text, '.' or ','.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for a response.")]
 
 
 def compute_option(help: str) -> Any:  # noqa: A002 - typer's own word
@@ -36,24 +34,27 @@ def _read_compute(word: str) -> str:
     return word
 
 
-def takes_options(kind: Callable[..., T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
-    """Turn a function of one options object into a function that Typer can make a command of.
+def expand_options(run: Callable[..., None]) -> Callable[..., None]:
+    """Turn a function with parameters that are objects of options into one that Typer can make a command of.
 
-    Typer reads a command's options from the parameters of a function; the decorated function has the fields of the
-    options class as its parameters, with their annotations and defaults.
-
-    Args:
-        kind: a dataclass whose fields are annotated as Typer's parameters.
+    Typer reads a command's options from the parameters of a function. A parameter whose annotation is a dataclass
+    stands for all of its fields here, with their annotations and defaults, so that options are declared once and every
+    command that takes them has them.
     """
-    parameters = inspect.signature(kind, eval_str=True).replace(return_annotation=None)
+    own = inspect.signature(run, eval_str=True).parameters
+    groups: dict[str, Any] = {name: each.annotation for name, each in own.items() if is_dataclass(each.annotation)}
+    shown: list[inspect.Parameter] = []
+    for name, each in own.items():
+        shown += inspect.signature(groups[name], eval_str=True).parameters.values() if name in groups else [each]
 
-    def decorate(run: Callable[[T], None]) -> Callable[..., None]:
-        def command(*arguments: Any, **options: Any) -> None:
-            run(kind(*arguments, **options))
+    def command(**options: Any) -> None:
+        for name, kind in groups.items():
+            options[name] = kind(**{each.name: options.pop(each.name) for each in fields(kind) if each.name in options})
+        run(**options)
 
-        command.__doc__ = run.__doc__
-        command.__annotations__ = {name: each.annotation for name, each in parameters.parameters.items()}
-        command.__signature__ = parameters  # pyright: ignore[reportFunctionMemberAccess] - what inspect looks for
-        return command
-
-    return decorate
+    command.__doc__ = run.__doc__
+    command.__annotations__ = {each.name: each.annotation for each in shown}
+    command.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess] - what inspect looks for
+        [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in shown]
+    )
+    return command

@@ -25,10 +25,14 @@ from gradwire._cli.commands import (
     verify,
 )  # fmt: skip
 from gradwire._cli.console import error_line
-from gradwire._errors import GradwireError
+from gradwire._errors import FAULT, GradwireError
 
 DEBUG_FLAG: Final = "--debug"
 INTERRUPTED: Final = 130  # what a shell reports for a command stopped by Ctrl-C
+EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 a check failed, or something is faulty; 2 misuse; 3 a server was not reached, or refused; "
+    "130 Ctrl-C."
+)
 
 app = typer.Typer(
     name="gradwire",
@@ -37,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -62,11 +67,11 @@ def _options(
 for _module in (
     train, study, export, serve, query, plot, bench, card, verify, evaluate, diff, batch, umbridge,
 ):  # fmt: skip
-    app.command(_module.NAME)(_module.command)
+    app.command(_module.NAME, epilog=EXIT_CODES)(_module.command)
 
 
 def main() -> None:
-    """Run the command line; exit with 0, with 1 for a fault, or with 2 for misuse."""
+    """Run the command line; exit as ``EXIT_CODES`` says."""
     debug = DEBUG_FLAG in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG_FLAG]
     if arguments[:1] == [serve.NAME]:
@@ -79,7 +84,7 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         error_line(_message(error, debug=debug))
-        sys.exit(error.exit_code if isinstance(error, GradwireError) else 1)
+        sys.exit(error.exit_code if isinstance(error, GradwireError) else FAULT)
 
 
 def _message(error: Exception, *, debug: bool) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
+from gradwire._grpc.channel import Pairs
 from gradwire._grpc.chunking import MessageLimits, RowRange, split
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Address, Call, Prediction, predict_request, read_prediction
@@ -147,8 +148,10 @@ class Outgoing(NamedTuple):
         chunk: to be handed back with its response or failure.
         data: the request.
         timeout: seconds until its deadline.
+        metadata: to go with it, besides the address's own.
     """
 
     chunk: Chunk
     data: bytes
     timeout: float
+    metadata: Pairs

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import grpc
 
+from gradwire._errors import UsageError
 from gradwire._wire import TLS, Address
 
 # gRPC itself resends a message whose server was gone, with jitter, up to so often; beyond that `CallScheduler`
@@ -25,6 +26,8 @@ _RETRY_BUFFER: Final = 8 * 1024 * 1024  # bytes a call: gRPC's 256 KiB would lea
 _LARGEST_RESPONSE: Final = 512 * 1024 * 1024  # bytes, unpacked: far above a chunk, as estimates may be low
 KEEP_ALIVE: Final = 20.0  # seconds: servers put up with two pings in a row that carry no data, and gRPC sends no more
 _PING_TIMEOUT: Final = 0.5  # of the interval
+
+Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 def open_channel(address: Address, keep_alive: float, *, asynchronous: bool) -> Any:
@@ -48,6 +51,13 @@ def open_channel(address: Address, keep_alive: float, *, asynchronous: bool) -> 
     return api.secure_channel(address.resolve(), secured, options, compression)
 
 
+def open_method(channel: Any, path: str, address: Address) -> Any:
+    """Return a method of a channel, which takes and returns bytes."""
+    method = channel.unary_unary(path)
+    is_plain = address.token is not None and not address.tls
+    return _WithMetadata(method, address) if address.metadata or is_plain else method
+
+
 def _options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
     config: dict[str, Any] = {
         "methodConfig": [
@@ -67,6 +77,8 @@ def _options(address: Address, keep_alive: float) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", int(1000 * keep_alive * _PING_TIMEOUT)),
         ("grpc.http2.ping_timeout_ms", int(1000 * keep_alive * _PING_TIMEOUT)),  # of gRPC's pings for its own use
     ]
+    if address.is_local:
+        options.append(("grpc.enable_http_proxy", 0))  # a proxy elsewhere does not know this machine's servers
     if address.authority:
         options.append(("grpc.default_authority", address.authority))
     return options
@@ -82,20 +94,41 @@ def _credentials(address: Address) -> grpc.ChannelCredentials | None:
             secured = grpc.ssl_channel_credentials(*files.read())
     if address.token is None:
         return secured
-    return grpc.composite_channel_credentials(secured, grpc.metadata_call_credentials(_Bearer(address.token)))
+    return grpc.composite_channel_credentials(secured, grpc.metadata_call_credentials(_Bearer(address)))
 
 
 @final
 class _Bearer(grpc.AuthMetadataPlugin):
-    """Sends a token with each call; gRPC does so over secured connections only."""
+    """Reads the token for each call, in a thread of gRPC's; gRPC sends it over secured connections only."""
 
-    def __init__(self, token: str | Callable[[], str]) -> None:
-        self._token = token
+    def __init__(self, address: Address) -> None:
+        self._address = address
 
     def __call__(self, context: Any, callback: Callable[[Any, Exception | None], None]) -> None:
         try:
-            token = self._token if isinstance(self._token, str) else self._token()
-        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises, gRPC passes on
+            callback(self._address.bearer(), None)
+        except UsageError as error:
             callback((), error)
-        else:
-            callback((("authorization", f"Bearer {token}"),), None)
+
+
+@final
+class _WithMetadata:
+    """A method of a channel that sends an address's metadata with each call, and its token where nothing is encrypted.
+
+    That no such connection leaves this machine, ``Address`` sees to.
+    """
+
+    def __init__(self, method: Any, address: Address) -> None:
+        self._method = method
+        self._address = address
+
+    def __call__(self, request: bytes, *, timeout: float, metadata: Pairs = ()) -> Any:
+        return self._method(request, timeout=timeout, metadata=self._all(metadata))
+
+    def future(self, request: bytes, *, timeout: float, metadata: Pairs = ()) -> Any:
+        """Start a call of a synchronous channel."""
+        return self._method.future(request, timeout=timeout, metadata=self._all(metadata))
+
+    def _all(self, metadata: Pairs) -> Pairs:
+        bearer = () if self._address.tls else self._address.bearer()
+        return (*metadata, *self._address.metadata, *bearer)

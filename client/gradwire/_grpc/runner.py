@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, final
 
 import grpc
 
-from gradwire._grpc.call import Chunk
+from gradwire._grpc.call import Chunk, Outgoing
 from gradwire._grpc.fork import GATE
 from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Call, Prediction
 
 if TYPE_CHECKING:
-    _Send = Callable[[bytes, float], grpc.Future[bytes]]
+    _Send = Callable[[Outgoing], grpc.Future[bytes]]
     _Pending = dict[Chunk, grpc.Future[bytes]]
 
 
@@ -50,7 +50,7 @@ def run_calls(scheduler: CallScheduler, events: Events, send: _Send, calls: Iter
     Args:
         scheduler: with calls in it already, or without.
         events: those that wake the scheduler.
-        send: starts a message, given its timeout in seconds.
+        send: starts a message.
         calls: further calls, taken as there is room for them.
 
     Yields:
@@ -91,10 +91,11 @@ def _begin_call(scheduler: CallScheduler, calls: Iterator[Call]) -> bool:
 
 
 def _send_requests(scheduler: CallScheduler, events: Events, send: _Send, pending: _Pending) -> None:
-    for chunk, data, timeout in scheduler.next_requests(time.monotonic()):
+    for outgoing in scheduler.next_requests(time.monotonic()):
+        chunk = outgoing.chunk
         GATE.enter(chunk)
         try:
-            pending[chunk] = send(data, timeout)
+            pending[chunk] = send(outgoing)
         except BaseException:
             GATE.leave(chunk)
             raise

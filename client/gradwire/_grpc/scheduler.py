@@ -22,6 +22,7 @@ import grpc
 from gradwire._errors import GradwireError
 from gradwire._grpc.call import Chunk, ChunkedCall, Outgoing
 from gradwire._grpc.chunking import MessageLimits
+from gradwire._grpc.explain import explain
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.status import RpcStatus
 from gradwire._wire import Address, Call, Prediction
@@ -126,7 +127,11 @@ class CallScheduler:
             self._sent.add(chunk)
             self._in_slots.add(chunk)
             data = chunk.call.request(chunk.rows, self._address)
-            yield Outgoing(chunk, data, max(0.0, chunk.call.deadline - now))
+            span = chunk.call.call.span
+            if span is not None and chunk.tries == 1:
+                span.chunks += 1
+            metadata = () if span is None else span.metadata
+            yield Outgoing(chunk, data, max(0.0, chunk.call.deadline - now), metadata)
 
     def release(self, chunk: Chunk, status: RpcStatus | None) -> None:
         """Give back the slot of a message; from any thread, as soon as it has come to an end.
@@ -169,6 +174,7 @@ class CallScheduler:
         allowed = status.rows_allowed(rows)
         if allowed is not None and rows > 1 and self._limits.most_rows(call.call) is not None:
             self._limits.learn(call.call.signature.name, min(allowed, rows - 1))
+            _note_retry(chunk, status)
             call.put_back(chunk.rows)
             return
         # Behind an address of several servers, one may not have the version yet that another has responded with.
@@ -177,12 +183,13 @@ class CallScheduler:
         if is_late and not (call.was_extended and now < call.deadline):
             raise self._too_late(call, chunk.tries)
         if not (status.is_transient or has_moved or is_late):
-            raise status.translate(self._address, self._timeout, chunk.tries)
+            raise explain(status, self._address, self._timeout, call.call.rows, chunk.tries)
         call.last_failure = status
         first = OVERLOAD_DELAY if status.is_overload else FIRST_DELAY
         delay = random.uniform(0.5, 1) * min(LONGEST_DELAY, first * 2 ** (chunk.tries - 1))  # noqa: S311 - jitter
         if now + delay >= call.deadline:
             raise self._too_late(call, chunk.tries)
+        _note_retry(chunk, status)
         self._retries.append(replace(chunk, tries=chunk.tries + 1, not_before=now + delay))
 
     def completed(self) -> Iterator[Prediction]:
@@ -254,4 +261,9 @@ class CallScheduler:
     def _too_late(self, call: ChunkedCall, tries: int = 1) -> GradwireError:
         """The error when the time is up: what has kept the call from succeeding, where that is known."""
         status = call.last_failure or RpcStatus(grpc.StatusCode.DEADLINE_EXCEEDED, "")
-        return status.translate(self._address, self._timeout, tries)
+        return explain(status, self._address, self._timeout, call.call.rows, tries)
+
+
+def _note_retry(chunk: Chunk, status: RpcStatus) -> None:
+    if chunk.call.call.span is not None:
+        chunk.call.call.span.on_retry(status, chunk.rows.size)

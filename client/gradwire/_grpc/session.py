@@ -9,8 +9,9 @@ from typing import Any, final
 
 import grpc
 
-from gradwire._grpc.channel import open_channel
+from gradwire._grpc.channel import open_channel, open_method
 from gradwire._grpc.chunking import MessageLimits
+from gradwire._grpc.explain import METADATA, explain
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import status_of
@@ -50,9 +51,9 @@ class GrpcSession:
         self.limiter = AimdLimiter()
         self.process = os.getpid()
         self.channel: Any = open_channel(address, keep_alive, asynchronous=asynchronous)
-        self.predict: Any = self.channel.unary_unary(proto.PREDICT)
-        self.metadata: Any = self.channel.unary_unary(proto.GET_MODEL_METADATA)
-        self.status: Any = self.channel.unary_unary(proto.GET_MODEL_STATUS)
+        self.predict: Any = open_method(self.channel, proto.PREDICT, address)
+        self.metadata: Any = open_method(self.channel, proto.GET_MODEL_METADATA, address)
+        self.status: Any = open_method(self.channel, proto.GET_MODEL_STATUS, address)
 
     def scheduler(self, timeout: float, wake: Callable[[], None]) -> CallScheduler:
         """Return a scheduler for calls of this session.
@@ -70,13 +71,13 @@ class GrpcSession:
         return DirectCall(self, self._address, call) if self._limits.fits(call) and self.limiter.acquire() else None
 
     def translate(self, error: grpc.RpcError, timeout: float) -> Exception:
-        """Return the error to raise for one that gRPC raised.
+        """Return the error to raise for one that gRPC raised when signatures or states were requested.
 
         Args:
             error: gRPC's.
             timeout: seconds that the caller allowed.
         """
-        return status_of(error).translate(self._address, timeout)
+        return explain(status_of(error), self._address, timeout, METADATA)
 
 
 @final

@@ -3,7 +3,7 @@
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
 from gradwire._model.extrapolation import Extrapolation, outside_of, trusted
-from gradwire._model.info import CARD_ROWS, PackageInfo, read_card, times
+from gradwire._model.info import PackageInfo, card_call, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
@@ -12,7 +12,6 @@ from gradwire._model.request import PreparedRequest
 from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
-    "CARD_ROWS",
     "DEFAULT_CASTING",
     "DEFAULT_TIMEOUT",
     "TRUSTED",
@@ -28,6 +27,7 @@ __all__ = [
     "ResponseCache",
     "Trust",
     "bind",
+    "card_call",
     "cast",
     "model_of",
     "outside_of",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import DTypeError, ShapeError
-from gradwire._package import BFLOAT16, BY_NAME, STRING
+from gradwire._package import BFLOAT16, STRING, numpy_dtype
 
 Casting: TypeAlias = Literal["exact", "round", "allow"]
 CASTINGS: Final = ("exact", "round", "allow")
@@ -44,9 +44,7 @@ def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) 
         ShapeError: the lists are ragged.
     """
     array = _array(value, name)
-    if dtype not in BY_NAME:
-        raise DTypeError(f"input {name!r} has the dtype {dtype} in the signature: it cannot be sent")
-    target = BY_NAME[dtype].numpy
+    target = numpy_dtype(name, dtype)
     if array.dtype == target and dtype not in (STRING, BFLOAT16):
         return array
     if dtype == STRING:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting
 from gradwire._model.extrapolation import Extrapolation
-from gradwire._model.info import CARD_ROWS, PackageInfo, read_card
+from gradwire._model.info import PackageInfo, card_call, read_card
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.request import PreparedRequest
-from gradwire._package import CARD, Card, Signature
+from gradwire._package import Card, Signature
 from gradwire._transports import Transport
 from gradwire._wire import Call, VersionStatus
 
@@ -26,7 +26,7 @@ from gradwire._wire import Call, VersionStatus
 class Model:
     """A surrogate together with its derivatives; each method is one call of the package.
 
-    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, ``Model(FakeTransport(…))``. It may be used from
+    Made by ``gradwire.connect`` and ``gradwire.load``; in tests, by ``gradwire.testing.FakeModel``. It may be used from
     several threads, pickles as its address, and works in the child of a fork. As a context manager it closes at the
     end. ``gradwire.aio`` has its asynchronous twin.
 
@@ -286,6 +286,11 @@ class Model:
         """
         return self._package.card
 
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; None where the server chooses it, or it has no number."""
+        return self._transport.version
+
     def pinned(self) -> Model:
         """Return the model of the version that responds now, for many calls that belong together.
 
@@ -334,7 +339,7 @@ class Model:
         return RequestBuilder(self._package, self._options)
 
     def _fetch_card(self) -> Card:
-        call = Call(self.signatures[CARD], CARD_ROWS)
+        call = card_call(self.signatures)
         return read_card(self._transport.predict(call, timeout=self._options.timeout))
 
     def _run(self, method: Method, args: Sequence[Any], inputs: Mapping[str, Any]) -> Any:

@@ -38,7 +38,7 @@ from gradwire._package.contract import (
 )
 from gradwire._package.distances import beyond_distances, sorted_distances
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
-from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
+from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType, numpy_dtype
 from gradwire._package.files import (
     CARD_FILE,
     GRAPH_FILE,
@@ -53,6 +53,7 @@ from gradwire._package.files import (
     version_directories,
     version_number,
 )
+from gradwire._package.forms import MOST_AXES
 from gradwire._package.signatures import read_signatures, signatures_of
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "HESSIAN",
     "HVP",
     "JVP",
+    "MOST_AXES",
     "NETWORK_FILE",
     "SERVING_DEFAULT",
     "SIGNATURES",
@@ -108,6 +110,7 @@ __all__ = [
     "find_package",
     "joined_digest",
     "name_mismatch",
+    "numpy_dtype",
     "own_names",
     "read_alias",
     "read_declared",

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradwire._errors import InputNameError, UsageError
 from gradwire._package.card import Card, CardTensor, Domain
+from gradwire._package.dtypes import STRING
 
 UNKNOWN_BOUNDS: Final = (-1.0, 1.0)  # where inputs are taken to lie when neither the card nor the caller says
 UNKNOWN_INTEGERS: Final = (0.0, 1.0)  # integers are counts and positions in a table: -1 may be none
@@ -93,7 +94,7 @@ def boxes_of(card: Card, domain: Mapping[str, Sequence[ArrayLike]] | None) -> di
 
     Raises:
         InputNameError: ``domain`` names an unknown input.
-        UsageError: bounds are not finite, not ordered, or have another shape.
+        UsageError: bounds are not finite, not ordered, or have another shape; or an input takes text.
     """
     domain = domain or {}
     names = [tensor.name for tensor in card.inputs]
@@ -101,6 +102,11 @@ def boxes_of(card: Card, domain: Mapping[str, Sequence[ArrayLike]] | None) -> di
         raise InputNameError(f"domain of {sorted(set(domain) - set(names))}, expected inputs of the model: {names}")
     boxes: dict[str, Box] = {}
     for tensor in card.inputs:
+        if tensor.dtype == STRING:
+            raise UsageError(
+                f"input {tensor.name!r} is string, of which no points can be drawn: call the model at points of your own, "
+                f"Model.predict or gradwire query --input {tensor.name}=TEXT"
+            )
         if tensor.name in domain:
             box = Box.read(tensor.name, domain[tensor.name], tensor.shape)
         else:

@@ -17,11 +17,13 @@ ASSETS: Final = Path("assets")
 CARD_FILE: Final = ASSETS / "card.json"
 WARMUP_FILE: Final = Path("assets.extra") / "tf_serving_warmup_requests"
 NETWORK_FILE: Final = Path("assets.extra") / "network.json"  # the Keras layers behind it, for a fit to start from
+MAX_VERSION: Final = 2**63 - 1  # an int64, as TensorFlow Serving's protocol has it
 
 
 def version_number(name: str) -> int | None:
-    """Read a directory's name as a version (``0000009`` is 9); None where it is not a number."""
-    return int(name) if name.isascii() and name.isdigit() else None
+    """Read a directory's name as a version (``0000009`` is 9); None where it is not a number, or no int64."""
+    number = int(name) if name.isascii() and name.isdigit() else None
+    return None if number is None or number > MAX_VERSION else number
 
 
 def version_directories(base: Path) -> dict[int, Path]:

@@ -1,7 +1,7 @@
 """Tables in files as named columns of numbers; pyarrow is imported when a file is opened."""
 
 from gradwire._tables.lines import read_lines
-from gradwire._tables.numbers import numbers_of, numbers_of_objects
+from gradwire._tables.numbers import numbers_of, numbers_of_objects, require_numeric
 from gradwire._tables.table import (
     FORMATS,
     SUFFIXES,
@@ -34,5 +34,6 @@ __all__ = [
     "read_lines",
     "reading",
     "require_distinct",
+    "require_numeric",
     "to_arrow",
 ]

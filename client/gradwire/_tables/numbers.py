@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
+from gradwire._package import STRING, TensorSpec
 from gradwire._tables.cells import number_of
 
 EXTRA: Final = "batch"
+MISSING_OR_WORD: Final = (
+    "leave the cell empty where a label is missing, and make numbers of words: a column of 0 and 1 for each"
+)
 SHOWN: Final = 30  # characters of a text that is not a number
 NON_FINITE: Final = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}  # JSON has no numbers for them
 
@@ -56,6 +60,19 @@ def numbers_of(column: Any, name: str, *, first_row: int = 0, missing: bool = Tr
     return array.astype(np.float64) if missing else array
 
 
+def require_numeric(spec: TensorSpec) -> None:
+    """Raise if an input of a model takes text, which no table gives.
+
+    Raises:
+        DataError: it does; says how to give it.
+    """
+    if spec.dtype == STRING:
+        raise DataError(
+            f"input {spec.name!r} is string, and tables hold numbers: give it by itself, gradwire query --input "
+            f"{spec.name}=TEXT, or call Model.predict"
+        )
+
+
 def numbers_of_objects(
     values: list[Any], name: str, *, first_row: int = 0, missing: bool = True, decimal: str = "."
 ) -> NDArray[np.float64]:
@@ -71,7 +88,7 @@ def numbers_of_objects(
     if bad:
         shown = repr(values[bad[0]])
         comma = decimal == "." and "," in shown and _is_number(values[bad[0]], ",")
-        advice = "leave the cell empty where a label is missing" if missing else "write it as one"
+        advice = MISSING_OR_WORD if missing else "write it as one"
         advice = "for decimal commas give --decimal ," if comma else advice
         shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
         raise DataError(

@@ -29,6 +29,11 @@ class Transport(ABC):
     def address(self) -> str:
         """Where the package is, for people: ``"log at localhost:8500"``."""
 
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; None where the server chooses it, or it has no number."""
+        return None
+
     @abstractmethod
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         """Request the signatures.

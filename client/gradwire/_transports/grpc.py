@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any, final
 
@@ -16,10 +17,14 @@ from gradwire._grpc import (
     IN_FLIGHT,
     KEEP_ALIVE,
     MESSAGE_LIMIT,
+    CallSpans,
     DirectCall,
     Events,
     GrpcSession,
+    Outgoing,
+    Pairs,
     check_fork,
+    is_tracing,
     run_calls,
 )
 from gradwire._package import Signature
@@ -75,6 +80,11 @@ class GrpcTransport(Transport):
     def address(self) -> str:
         return str(self._address)
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._address.version
+
     @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
@@ -83,13 +93,20 @@ class GrpcTransport(Transport):
 
     @override
     def predict(self, call: Call, *, timeout: float) -> Prediction:
+        if not is_tracing():
+            return self._predict(call, timeout)
+        with CallSpans(self._address) as spans:
+            return spans.end(self._predict(spans.begin(call), timeout))
+
+    def _predict(self, call: Call, timeout: float) -> Prediction:
         session = self._open()
         direct = session.begin(call)
         if direct is None:
             [prediction] = self._run(session, timeout, (call,))
             return prediction
         try:
-            data = self._block(session, session.predict, direct.request(), timeout)
+            metadata = () if call.span is None else call.span.metadata
+            data = self._block(session, session.predict, direct.request(), timeout, metadata)
         except grpc.RpcError as error:
             failure = error  # handled below, so that gRPC's traceback does not stand above the message
         except BaseException:
@@ -102,7 +119,12 @@ class GrpcTransport(Transport):
 
     @override
     def stream(self, calls: Iterable[Call], *, timeout: float) -> Iterator[Prediction]:
-        return self._run(self._open(), timeout, calls)
+        with (
+            CallSpans(self._address) as spans,
+            closing(self._run(self._open(), timeout, map(spans.begin, calls))) as predictions,
+        ):
+            for prediction in predictions:
+                yield spans.end(prediction)
 
     @override
     def status(self, *, timeout: float) -> list[VersionStatus]:
@@ -144,12 +166,12 @@ class GrpcTransport(Transport):
             self._abandoned.append(session)
             self._session = self._connect()
 
-    def _block(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
+    def _block(self, session: GrpcSession, method: Any, request: bytes, timeout: float, metadata: Pairs = ()) -> bytes:
         """Make a call in this thread; an interrupt inside gRPC leaves a channel that may never answer again."""
         message = object()
         GATE.enter(message)
         try:
-            return method(request, timeout=timeout)
+            return method(request, timeout=timeout, metadata=metadata)
         except Exception:
             raise
         except BaseException:
@@ -173,7 +195,7 @@ class GrpcTransport(Transport):
         timeout: float,
         calls: Iterable[Call],
         failed: tuple[DirectCall, grpc.RpcError] | None = None,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction]:
         """Carry out calls, and one that has failed already."""
         events = Events()
         scheduler = session.scheduler(timeout, events.wake)
@@ -187,5 +209,5 @@ class GrpcTransport(Transport):
             raise
 
 
-def _start(session: GrpcSession, data: bytes, timeout: float) -> grpc.Future[bytes]:
-    return session.predict.future(data, timeout=timeout)
+def _start(session: GrpcSession, outgoing: Outgoing) -> grpc.Future[bytes]:
+    return session.predict.future(outgoing.data, timeout=outgoing.timeout, metadata=outgoing.metadata)

@@ -47,6 +47,11 @@ class InProcessTransport(Transport):
     def address(self) -> str:
         return str(self._path)
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return version_number(self._path.name)
+
     @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         defs = self._open().signature_defs

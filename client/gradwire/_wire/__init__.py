@@ -1,6 +1,6 @@
 """Bytes: calls and responses as the messages of TensorFlow Serving, and the address that they go to."""
 
-from gradwire._wire.address import TLS, Address, as_target
+from gradwire._wire.address import TLS, Address, as_metadata, as_target
 from gradwire._wire.call import Call, Prediction, VersionStatus
 from gradwire._wire.messages import (
     metadata_request,
@@ -18,6 +18,7 @@ __all__ = [
     "Call",
     "Prediction",
     "VersionStatus",
+    "as_metadata",
     "as_target",
     "metadata_request",
     "predict_request",

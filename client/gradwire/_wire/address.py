@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from types import NoneType
 from typing import Final, final
@@ -17,6 +18,9 @@ from gradwire._errors import ServerUnreachable, UsageError
 _SCHEMES: Final = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _MAX_PORT: Final = 65535
+_ON_THIS_MACHINE: Final = ("unix:", "unix-abstract:")
+_AUTHORIZATION: Final = "authorization"
+_METADATA_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)")  # those are gRPC's own, and bytes
 
 
 @final
@@ -28,14 +32,16 @@ class TLS:
         root_certificates: the authorities to trust; None for the system's roots.
         private_key: the client's own key, where the server requires one.
         certificate_chain: the client's own certificate, with the key.
+        server_name: the name that the server's certificate must hold, if not the address's, as behind a tunnel.
     """
 
     root_certificates: str | os.PathLike[str] | None = None
     private_key: str | os.PathLike[str] | None = None
     certificate_chain: str | os.PathLike[str] | None = None
+    server_name: str | None = None
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """Read the files, in the order of the attributes.
+        """Read the three files, in the order of the attributes.
 
         Raises:
             UsageError: a file cannot be read, or only one of key and chain is there.
@@ -68,13 +74,14 @@ class Address:
         version: its number; None for the newest.
         label: the version's label, instead of its number.
         tls: None for an unencrypted connection, True for the system's roots, or files.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it,
-            called for every request. A pickle of the address holds it.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function that
+            returns it, called for every request. A pickle of the address holds it.
         gzip: whether requests are compressed.
+        metadata: names and values sent with each call, such as a gateway asks for.
 
     Raises:
-        UsageError: the target has another form, the name is empty, both version and label are given, or a token
-            would travel in plain text.
+        UsageError: the target has another form, the name is empty, both version and label are given, metadata cannot
+            be sent, or a token would travel over a network in plain text.
     """
 
     target: str | tuple[str, ...]
@@ -84,6 +91,7 @@ class Address:
     tls: TLS | bool | None = None
     token: str | Callable[[], str] | None = field(default=None, repr=False)
     gzip: bool = False
+    metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         self._require_types()
@@ -101,8 +109,22 @@ class Address:
             raise UsageError(f"version {self.version} and label {self.label!r} are both given, expected one of them")
         if self.version is not None and self.version < 0:
             raise UsageError(f"version {self.version}, expected a number from 0 on")
-        if self.token is not None and not self.tls:
-            raise UsageError("a token would travel in plain text: give tls as well, such as tls=True")
+        self._require_metadata()
+        if self.has_token and not self.tls and not self.is_local:
+            raise UsageError(
+                f"a token would travel to {self.where} in plain text: give tls as well, such as tls=True, or --tls"
+            )
+
+    def _require_metadata(self) -> None:
+        """Raise UsageError for metadata that gRPC would not send."""
+        for name, value in self.metadata:
+            if not _METADATA_NAME.fullmatch(name):
+                raise UsageError(
+                    f"metadata {name!r}, expected a name of small letters, digits, '-', '_' and '.', not 'grpc-…' nor "
+                    "'…-bin'"
+                )
+            if not _is_sendable(value):
+                raise UsageError(f"the value of metadata {name!r} is not printable ASCII: it cannot be sent")
 
     def _require_types(self) -> None:
         """Raise UsageError for arguments of another type, which would fail far from here."""
@@ -112,6 +134,7 @@ class Address:
             "label": (self.label, (str, NoneType), "a label, or None"),
             "tls": (self.tls, (TLS, bool, NoneType), "None, True, or gradwire.TLS(…) with files"),
             "token": (self.token, (str, NoneType), "text, or a function that returns it"),
+            "server_name": (getattr(self.tls, "server_name", None), (str, NoneType), "a name, or None"),
         }
         for name, (value, kinds, what) in expected.items():
             if not isinstance(value, kinds) and not (name == "token" and callable(value)):
@@ -123,14 +146,49 @@ class Address:
         return self.target if isinstance(self.target, str) else ", ".join(self.target)
 
     @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port, of several servers the first one's; port 0 where there is none, as of a Unix socket."""
+        first = self.target if isinstance(self.target, str) else self.target[0]
+        host, _, port = first.rpartition("/")[2].removeprefix("dns:").rpartition(":")
+        return host.strip("[]"), int(port) if port.isdecimal() else 0
+
+    @property
     def is_balanced(self) -> bool:
         """Whether several servers may answer, and take turns."""
         return not isinstance(self.target, str) or self.target.startswith("dns:///")
 
     @property
+    def is_local(self) -> bool:
+        """Whether all servers are on this machine, so that calls travel on no network and past every proxy."""
+        return all(map(_is_local, (self.target,) if isinstance(self.target, str) else self.target))
+
+    @property
+    def has_token(self) -> bool:
+        """Whether a secret travels with each call."""
+        return self.token is not None or any(name == _AUTHORIZATION for name, _ in self.metadata)
+
+    @property
     def authority(self) -> str:
-        """The name that the certificates of several servers must hold, which is the first one's; else empty."""
+        """The name that certificates must hold, where it is not the target's: of several servers the first one's."""
+        if isinstance(self.tls, TLS) and self.tls.server_name:
+            return self.tls.server_name
         return "" if isinstance(self.target, str) else self.target[0].rpartition(":")[0].strip("[]")
+
+    def bearer(self) -> tuple[tuple[str, str], ...]:
+        """Return the token as metadata; empty without one.
+
+        Raises:
+            UsageError: the function that returns it raised, or it cannot be sent.
+        """
+        if self.token is None:
+            return ()
+        try:
+            token = self.token if isinstance(self.token, str) else self.token()
+        except Exception as error:
+            raise UsageError(f"the token could not be read ({error}): see where it comes from") from error
+        if not token or not _is_sendable(token):
+            raise UsageError("the token is empty or not printable ASCII, expected the text of one")
+        return ((_AUTHORIZATION, f"Bearer {token}"),)
 
     def resolve(self) -> str:
         """Return the target in gRPC's form; names in a tuple are looked up now, for gRPC takes numbers there.
@@ -159,6 +217,40 @@ def as_target(target: str | Sequence[str]) -> str | tuple[str, ...]:
     return target if isinstance(target, str) else tuple(target)
 
 
+def as_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Return metadata in the form that ``Address`` has.
+
+    Raises:
+        UsageError: it is no mapping of text to text.
+    """
+    if metadata is None:
+        return ()
+    if not isinstance(metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may give anything
+        raise UsageError(f"metadata={metadata!r}, expected a mapping of names to values, or None")
+    pairs = tuple(metadata.items())
+    if not all(isinstance(part, str) for pair in pairs for part in pair):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"metadata has {sorted(map(str, metadata))}, expected names and values as text")
+    return pairs
+
+
+def _is_sendable(text: str) -> bool:
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+def _is_local(target: str) -> bool:
+    if target.startswith(_ON_THIS_MACHINE):
+        return True
+    servers = target.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:").split(",")
+    return all(_is_loopback(server.rpartition(":")[0].strip("[]")) for server in servers)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_host_port(target: str) -> bool:
     match = _HOST_PORT.fullmatch(target)
     return match is not None and 0 < int(match[2]) <= _MAX_PORT
@@ -169,6 +261,6 @@ def _look_up(target: str) -> tuple[int, str]:
     try:
         entries = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ServerUnreachable(f"no server {target} ({error}): check the name") from error
+        raise ServerUnreachable(f"no server {target} ({error}): check the name") from None
     family, number = min((int(entry[0]), str(entry[4][0])) for entry in entries)  # IPv4, where there is one
     return family, f"[{number}]:{port}" if family == socket.AF_INET6 else f"{number}:{port}"

@@ -36,9 +36,10 @@ class Call:
 
     Attributes:
         rows: how many rows it has, counted here once; None where no input has a batch axis.
+        span: the transport's, where the program traces its calls; else None.
     """
 
-    __slots__ = ("inputs", "outputs", "rows", "signature")
+    __slots__ = ("inputs", "outputs", "rows", "signature", "span")
 
     def __init__(
         self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
@@ -46,6 +47,7 @@ class Call:
         self.signature = signature
         self.inputs = inputs
         self.outputs = outputs
+        self.span: Any = None
         self.rows: int | None = None
         for name, array in inputs.items():
             if signature.inputs[name].is_batch_first:

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from gradwire._errors import ServerError, printable
 from gradwire._package import Signature, TensorSpec, read_signatures
 from gradwire._wire import proto
 from gradwire._wire.address import Address
 from gradwire._wire.call import Call, Prediction, VersionStatus
-from gradwire._wire.tensor import decode, encode
+from gradwire._wire.tensor import MOST_BYTES, decode, encode
 
 _STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 _CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -50,11 +51,15 @@ def read_prediction(data: bytes, call: Call, rows: int | None) -> Prediction:
     """
     response = _parse(proto.PredictResponse, data)
     specs = call.signature.outputs
-    outputs = {
-        name: decode(response.outputs[name], name, _expected_shape(specs[name], rows))
-        for name in (specs if call.outputs is None else call.outputs)
-        if name in response.outputs
-    }
+    outputs: dict[str, NDArray[Any]] = {}
+    room = len(data) + MOST_BYTES
+    for name in specs if call.outputs is None else call.outputs:
+        if name in response.outputs:
+            outputs[name] = decode(response.outputs[name], name, _expected_shape(specs[name], rows))
+            room -= outputs[name].nbytes
+        if room < 0:
+            text = f"the response of {len(data):,} bytes stands for more than {MOST_BYTES:,}: give fewer rows at once"
+            raise ServerError(text, code="INTERNAL")
     return Prediction(outputs, response.model_spec.version.value)
 
 

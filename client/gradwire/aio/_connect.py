@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Options
 from gradwire._package import check_digest, find_package
 from gradwire._transports import InProcessTransport
-from gradwire._wire import TLS, Address, as_target
+from gradwire._wire import TLS, Address, as_metadata, as_target
 from gradwire.aio._grpc import GrpcTransport
 from gradwire.aio._model import Model
 from gradwire.aio._transport import InThreads
@@ -26,6 +26,7 @@ async def connect(
     tls: TLS | bool | None = None,
     token: str | Callable[[], str] | None = None,
     gzip: bool = False,
+    metadata: Mapping[str, str] | None = None,
     cast: Casting = DEFAULT_CASTING,
     on_extrapolation: Extrapolation = "ignore",
     memoize: int = 0,
@@ -39,8 +40,10 @@ async def connect(
         label: the version's label on the server, instead of its number.
         timeout: seconds for each operation: chunks, waits and retries together.
         tls: None for an unencrypted connection, True to trust the system's roots, or the files to use.
-        token: sent as ``authorization: Bearer …`` with each call, over TLS alone; or a function that returns it.
+        token: sent as ``authorization: Bearer …`` with each call, over TLS or within this machine; or a function
+            that returns it, called for each.
         gzip: whether requests are compressed.
+        metadata: names and values sent with each call, such as a gateway asks for; text.
         cast: what a cast to the server's dtype may lose: ``"exact"``, ``"round"`` or ``"allow"``.
         on_extrapolation: about points outside of the card's domain: ``"ignore"``, ``"warn"`` or ``"raise"``.
         memoize: how many responses to cache, keyed by the exact request bytes.
@@ -52,7 +55,7 @@ async def connect(
         GradwireError: as for ``gradwire.connect``.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
-    address = Address(as_target(target), model, version, label, tls, token, gzip)
+    address = Address(as_target(target), model, version, label, tls, token, gzip, as_metadata(metadata))
     return await Model.open(GrpcTransport(address), options)
 
 

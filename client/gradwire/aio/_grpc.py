@@ -14,7 +14,7 @@ import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, GrpcSession, check_loop
+from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, CallSpans, GrpcSession, check_loop, is_tracing
 from gradwire._package import Signature
 from gradwire._wire import (
     Address,
@@ -72,6 +72,11 @@ class GrpcTransport(Transport):
     def address(self) -> str:
         return str(self._address)
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._address.version
+
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
@@ -80,12 +85,19 @@ class GrpcTransport(Transport):
 
     @override
     async def predict(self, call: Call, *, timeout: float) -> Prediction:
+        if not is_tracing():
+            return await self._predict(call, timeout)
+        with CallSpans(self._address) as spans:
+            return spans.end(await self._predict(spans.begin(call), timeout))
+
+    async def _predict(self, call: Call, timeout: float) -> Prediction:
         session = self._open()
         direct = session.begin(call)
         if direct is None:
             return await _only(Runner(session, timeout, _one(call)))
         try:
-            data = await session.predict(direct.request(), timeout=timeout)
+            metadata = () if call.span is None else call.span.metadata
+            data = await session.predict(direct.request(), timeout=timeout, metadata=metadata)
         except grpc.RpcError as error:
             failure = error  # handled below, so that gRPC's traceback does not stand above the message
         except BaseException:
@@ -99,9 +111,11 @@ class GrpcTransport(Transport):
 
     @override
     async def stream(self, calls: AsyncIterator[Call], *, timeout: float) -> AsyncGenerator[Prediction]:
-        async with aclosing(Runner(self._open(), timeout, calls).run()) as predictions:
-            async for prediction in predictions:
-                yield prediction
+        with CallSpans(self._address) as spans:
+            traced = (spans.begin(call) async for call in calls)
+            async with aclosing(Runner(self._open(), timeout, traced).run()) as predictions:
+                async for prediction in predictions:
+                    yield spans.end(prediction)
 
     @override
     async def status(self, *, timeout: float) -> list[VersionStatus]:

@@ -11,13 +11,13 @@ from typing import Any, Self, final
 from numpy.typing import NDArray
 
 from gradwire._model import (
-    CARD_ROWS,
     Method,
     Options,
     PackageInfo,
     PreparedRequest,
     RequestBuilder,
     ResponseCache,
+    card_call,
     read_card,
 )
 from gradwire._package import CARD, Card, Signature
@@ -62,7 +62,7 @@ class Model:
             signatures = await transport.signatures(timeout=options.timeout)
             card: Card | None = None
             if CARD in signatures:
-                call = Call(signatures[CARD], CARD_ROWS)
+                call = card_call(signatures)
                 card = read_card(await transport.predict(call, timeout=options.timeout))
         except BaseException:
             await transport.close()
@@ -159,6 +159,11 @@ class Model:
     def card(self) -> Card:
         """What the package states about itself; see ``gradwire.Model.card``."""
         return self._package.card
+
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; see ``gradwire.Model.version``."""
+        return self._transport.version
 
     async def pinned(self) -> Model:
         """Return the model of the version that responds now; see ``gradwire.Model.pinned``."""

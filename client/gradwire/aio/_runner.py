@@ -61,10 +61,9 @@ class Runner:
             self._stop()
 
     def _send_requests(self) -> None:
-        for chunk, data, timeout in self.scheduler.next_requests(time.monotonic()):
-            self._pending[chunk] = asyncio.ensure_future(
-                self._fetch(chunk, self._session.predict(data, timeout=timeout))
-            )
+        for chunk, data, timeout, metadata in self.scheduler.next_requests(time.monotonic()):
+            call = self._session.predict(data, timeout=timeout, metadata=metadata)
+            self._pending[chunk] = asyncio.ensure_future(self._fetch(chunk, call))
 
     async def _fetch(self, chunk: Chunk, call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> None:
         """Wait for a response, also while an earlier one is used and nobody else looks."""

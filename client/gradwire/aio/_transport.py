@@ -26,6 +26,11 @@ class Transport(ABC):
     def address(self) -> str:
         """Where the package is, for people."""
 
+    @property
+    def version(self) -> int | None:
+        """The version that every call goes to; see ``gradwire.Transport.version``."""
+        return None
+
     @abstractmethod
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         """Request the signatures, by name; ``timeout`` in seconds."""
@@ -68,6 +73,11 @@ class InThreads(Transport):
     def address(self) -> str:
         return self._inner.address
 
+    @property
+    @override
+    def version(self) -> int | None:
+        return self._inner.version
+
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         return await asyncio.to_thread(self._inner.signatures, timeout=timeout)
@@ -84,6 +94,11 @@ class InThreads(Transport):
     @override
     async def status(self, *, timeout: float) -> list[VersionStatus]:
         return await asyncio.to_thread(self._inner.status, timeout=timeout)
+
+    @override
+    async def pinned(self, *, timeout: float) -> Transport:
+        inner = await asyncio.to_thread(self._inner.pinned, timeout=timeout)
+        return self if inner is self._inner else InThreads(inner)
 
     @override
     async def close(self) -> None:

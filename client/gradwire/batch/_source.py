@@ -11,8 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwire._errors import DataError
-from gradwire._package import BY_NAME, TensorSpec
-from gradwire._tables import SUFFIXES, elements_of, join, joined, numbers_of, open_mapping, open_table
+from gradwire._package import TensorSpec, numpy_dtype
+from gradwire._tables import (
+    SUFFIXES,
+    elements_of,
+    join,
+    joined,
+    numbers_of,
+    open_mapping,
+    open_table,
+    require_numeric,
+)
 
 BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
 PARQUET: Final = "parquet"  # the format of files with any other suffix, or none
@@ -94,6 +103,7 @@ class FileSource:
         Raises:
             DataError: the column holds nulls, text, truth values, or lists of another length; names column and row.
         """
+        require_numeric(spec)
 
         def read(column: str) -> npt.NDArray[Any]:
             return numbers_of(
@@ -102,7 +112,7 @@ class FileSource:
 
         row_shape = spec.least_row_shape
         array = joined(spec.name, self._elements[spec.name], read, row_shape)
-        if BY_NAME[spec.dtype].numpy.kind in "iu" and array.dtype.kind == "f":
+        if numpy_dtype(spec.name, spec.dtype).kind in "iu" and array.dtype.kind == "f":
             return _whole(array, spec.name, first_row)
         return array
 

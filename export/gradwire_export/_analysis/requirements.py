@@ -83,12 +83,6 @@ def _missing(by_tensor: Iterable[Collection[Obstacle]]) -> list[str]:
 
 
 def _require_floats(function: Function) -> None:
-    for name, spec in function.inputs.items():
-        if spec.dtype == tf.string:
-            raise ConversionError(
-                f"input {name!r} is string, and a package takes numbers: look the strings up before the call, and export the "
-                "model behind the lookup, whose integers are a parameter (docs/sources.md)"
-            )
     dtypes = {f"input {wrt!r}": function.inputs[wrt].dtype for wrt in function.wrt}
     dtypes |= {f"output {name!r}": spec.dtype for name, spec in function.outputs.items()}
     for role, dtype in dtypes.items():

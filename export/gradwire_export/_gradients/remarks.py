@@ -25,10 +25,6 @@ _EQUAL_EIGENVALUES: Final = (
     "where two {} are equal, its derivatives leave out the terms that divide by their difference: what is smooth there, "
     "such as a function of the whole matrix, has wrong first and second derivatives"
 )
-_TIES: Final = (
-    "where its arguments are equal its gradient is that of one side: together with {}, it makes up a function that is "
-    "smooth there, and whose first and second derivatives are then wrong"
-)
 
 
 def remark_on(operation: Any) -> str | None:
@@ -93,51 +89,6 @@ def _pole(tensor: Any, tested: set[int], depth: int) -> Any | None:
     return next((pole for part in operation.inputs if (pole := _pole(part, tested, depth - 1)) is not None), None)
 
 
-def _tie(operation: Any) -> str | None:
-    """Return a remark where a maximum meets the distance or the minimum of the same two tensors (log(e^a + e^b))."""
-    pair = {id(tensor) for tensor in operation.inputs}
-    if len(pair) < 2:  # noqa: PLR2004 - of two arguments
-        return None
-    for use in operation.inputs[0].consumers():
-        same = use is not operation and {id(tensor) for tensor in use.inputs} == pair
-        if same and use.type == "Minimum":
-            return _TIES.format(f"Minimum ({use.name!r})")
-        if same and use.type == "Sub" and (distance := _distance(use)) is not None:
-            return _TIES.format(f"Abs ({distance.name!r})")
-    return None
-
-
-def _counted_twice(operation: Any) -> str | None:
-    """Return a remark where min(x, c) and max(x, c) are both used, as in keras.activations.celu."""
-    for x, bound in (operation.inputs, reversed(operation.inputs)):
-        for use in x.consumers() if _value(bound) is not None else []:
-            if use.type == "Maximum" and use.inputs[0] is x and _value(use.inputs[1]) == _value(bound):
-                return (
-                    f"which at {_value(bound):g} meets Maximum ({use.name!r}) of the same: each passes its gradient on, so "
-                    "that first derivatives there are those of both sides added up"
-                )
-    return None
-
-
-def _value(tensor: Any) -> float | None:
-    """Return the number that a tensor is by the graph, or None."""
-    value = tf.get_static_value(tensor)
-    return None if value is None or np.size(value) != 1 else float(np.reshape(value, ()))
-
-
-def _distance(difference: Any) -> Any | None:
-    return next((use for use in difference.outputs[0].consumers() if use.type == "Abs"), None)
-
-
-def _even_power(operation: Any) -> str | None:
-    for use in operation.outputs[0].consumers():
-        exponent = tf.get_static_value(use.inputs[1]) if use.type == "Pow" else None
-        is_square = use.type == "Square" or (use.type == "Mul" and use.inputs[0] is use.inputs[1])
-        if is_square or (exponent is not None and np.size(exponent) and (np.asarray(exponent) == 2).any()):  # noqa: PLR2004 - a square
-            return "which is squared: at 0 second derivatives are 0, where the square's is 2; square it without Abs"
-    return None
-
-
 def _narrowed(operation: Any) -> str | None:
     """Return a remark where float64 becomes float32."""
     narrow = any(tensor.dtype in (tf.float32, tf.float16, tf.bfloat16) for tensor in operation.outputs)
@@ -158,7 +109,4 @@ _REMARKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
     "Spence": lambda _: "at 1 the second derivative is NaN, where it is 1/2",
     "Select": _selected,
     "SelectV2": _selected,
-    "Maximum": _tie,
-    "Minimum": _counted_twice,
-    "Abs": _even_power,
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from gradwire_export._gradients import determinants, means, powers, products, special
+from gradwire_export._gradients import determinants, means, powers, products, special, ties
 from gradwire_export._gradients.registry import Replacement, replaced_gradients
 
 # By operation: the gradient that is right, in place of TensorFlow's.
@@ -27,6 +27,7 @@ REPLACEMENTS: Final[Mapping[str, Replacement]] = {
     "BesselJ1": special.gradient_of_bessel_j1,  # second: NaN at 0
     "TruncateMod": special.gradient_of_truncate_mod,  # first: missing
     "SoftsignGrad": special.gradient_of_softsign_grad,  # second: missing
+    **ties.TIES,  # first and second: a mixture of both sides where several of them make up a smooth function
 }
 
 

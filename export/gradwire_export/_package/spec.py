@@ -23,7 +23,7 @@ from gradwire._package import (
 )
 from gradwire_export._analysis import require_derivatives
 from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
-from gradwire_export._gradients import with_visible_means
+from gradwire_export._gradients import with_visible_graph
 from gradwire_export._sources import Function, Pair, row_shape
 
 OPTIONAL: Final = tuple(kind.name for kind in SIGNATURES.values() if kind.optional)
@@ -148,7 +148,7 @@ def package_spec(
         raise UsageError(f"signatures {sorted(unknown)}, expected some of {', '.join(OPTIONAL)}")
     if UNCERTAINTY in chosen and stds is None:
         raise ConversionError(f"there is no {UNCERTAINTY}: {no_stds}; leave it out of signatures")
-    function = with_visible_means(function)
+    function = with_visible_graph(function)
     support = require_derivatives(function, zeros)
     warnings = list(support.warnings)
     lost = [name for name in OPTIONAL if name in chosen and SIGNATURES[name].order > 1]

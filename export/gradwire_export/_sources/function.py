@@ -136,6 +136,7 @@ def function_of(
         )
     specs = _sized(specs, shapes or {})
     check_names(specs, ())
+    _require_no_strings(specs)
     resources = source if isinstance(source, tf.Module) else None
     return replace(_trace(called, specs, names, _differentiated(specs, wrt), resources), domain=domain)
 
@@ -217,6 +218,15 @@ def _sized(specs: Mapping[str, tf.TensorSpec], shapes: Mapping[str, Sequence[int
             )
         sized[name] = tf.TensorSpec(shape, spec.dtype, name=name)
     return sized
+
+
+def _require_no_strings(specs: Mapping[str, tf.TensorSpec]) -> None:
+    for name, spec in specs.items():
+        if spec.dtype == tf.string:
+            raise ConversionError(
+                f"input {name!r} is string, and a package takes numbers: look the strings up before the call, and export the "
+                "model behind the lookup, whose integers are a parameter (docs/sources.md)"
+            )
 
 
 def _saved_function(

@@ -1,6 +1,30 @@
 """What a server is started with: its options, and the models that they specify."""
 
-from gradwire_serving._config.models import config_text, models_of
-from gradwire_serving._config.options import DEFAULT_MODEL_NAME, DEFAULT_PORT, ServerOptions, flags
+from gradwire_serving._config.config_file import ConfigFile
+from gradwire_serving._config.listening import address_text, bind
+from gradwire_serving._config.models import config_text, models_in, models_of
+from gradwire_serving._config.monitoring import metrics_path
+from gradwire_serving._config.options import (
+    ANY_PORT,
+    DEFAULT_MODEL_NAME,
+    DEFAULT_PORT,
+    EMBEDDED_ONLY,
+    ServerOptions,
+    flags,
+)
 
-__all__ = ["DEFAULT_MODEL_NAME", "DEFAULT_PORT", "ServerOptions", "config_text", "flags", "models_of"]
+__all__ = [
+    "ANY_PORT",
+    "DEFAULT_MODEL_NAME",
+    "DEFAULT_PORT",
+    "EMBEDDED_ONLY",
+    "ConfigFile",
+    "ServerOptions",
+    "address_text",
+    "bind",
+    "config_text",
+    "flags",
+    "metrics_path",
+    "models_in",
+    "models_of",
+]

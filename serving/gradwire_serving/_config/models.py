@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -12,9 +13,10 @@ from tensorflow_serving.config import file_system_storage_path_source_pb2, model
 from gradwire._errors import UsageError
 from gradwire._package import version_directories
 from gradwire_serving._config.options import ServerOptions
-from gradwire_serving._core import ModelConfig, VersionPolicy
+from gradwire_serving._core import ModelConfig, StatusError, VersionPolicy, invalid_argument
 
 PLATFORM: Final = "tensorflow"
+TENSORFLOW: Final = model_server_config_pb2.TENSORFLOW  # the same, as the deprecated model_type says it
 
 ModelServerConfig: TypeAlias = model_server_config_pb2.ModelServerConfig
 PolicyMessage: TypeAlias = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
@@ -31,7 +33,7 @@ def models_of(options: ServerOptions) -> list[ModelConfig]:
         return models_below(options.directory)
     if options.model_base_path:
         return [_checked(options.model_name, options.model_base_path)]
-    models = _read(Path(options.model_config_file))
+    models = read_config_file(Path(options.model_config_file))
     labelled = [model.name for model in models if model.labels]
     if labelled and not options.allow_version_labels_for_unavailable_models:
         raise UsageError(
@@ -72,39 +74,80 @@ def config_text(models: Iterable[ModelConfig]) -> str:
     return text_format.MessageToString(config)
 
 
-def _read(path: Path) -> list[ModelConfig]:
+def read_config_file(path: Path) -> list[ModelConfig]:
+    """Return the models of a ``ModelServerConfig`` as text.
+
+    Raises:
+        UsageError: it cannot be read, or cannot be served.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            raise UsageError(f"{path} is not a file; expected a ModelServerConfig as text")
         config = text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except (text_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"{path} is not a ModelServerConfig: {error}; see serving/models.config") from error
-    entries = config.model_config_list.config
-    if not entries:
+    if not config.model_config_list.config:
         raise UsageError(f"{path} names no model; expected model_config_list {{ config {{ name: … base_path: … }} }}")
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{path} names model {name!r} twice; expected every name once")
-    for entry in entries:
-        if entry.model_platform != PLATFORM:
-            raise UsageError(
-                f"model {entry.name!r} in {path} has model_platform {entry.model_platform!r}, expected {PLATFORM!r}"
+    try:
+        models = models_in(config)
+    except StatusError as error:
+        raise UsageError(f"{path}: {error}; see serving/models.config") from error
+    for model in models:
+        _check_name(model.name, model.base_path)
+    return models
+
+
+def models_in(config: ModelServerConfig, before: Iterable[ModelConfig] = ()) -> list[ModelConfig]:
+    """Return the models of a message.
+
+    Args:
+        config: the message.
+        before: the models that were served until now: a model's platform cannot change.
+
+    Raises:
+        StatusError: in TensorFlow Serving's words, if it cannot be served.
+    """
+    served = {model.name for model in before}
+    names: set[str] = set()
+    for entry in config.model_config_list.config:
+        if entry.name in names:
+            raise invalid_argument(f"Illegal to list model {entry.name} multiple times in config list")
+        names.add(entry.name)
+        platform = entry.model_platform or (PLATFORM if entry.model_type == TENSORFLOW else "")
+        if not platform:
+            raise invalid_argument(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                f"ModelServerConfig::model_platform, model name is {entry.name}"
+            )
+        if platform != PLATFORM and entry.name in served:
+            raise invalid_argument(
+                f"Illegal to change a model's platform. For model {entry.name} platform was {PLATFORM} and new "
+                f"platform requested is {platform}"
+            )
+        if platform != PLATFORM:
+            raise invalid_argument(f"Model {entry.name} requests unsupported platform {platform}")
+        if not Path(entry.base_path).is_absolute():
+            raise invalid_argument(
+                f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
             )
     return [
-        _checked(entry.name, entry.base_path, _policy(entry.model_version_policy), dict(entry.version_labels))
-        for entry in entries
+        ModelConfig(entry.name, Path(entry.base_path), _policy(entry.model_version_policy), dict(entry.version_labels))
+        for entry in config.model_config_list.config
     ]
 
 
-def _checked(
-    name: str, base_path: str, policy: VersionPolicy | None = None, labels: dict[str, int] | None = None
-) -> ModelConfig:
-    if not name:
-        raise UsageError(f"the model at {base_path} has no name; expected one")
+def _checked(name: str, base_path: str) -> ModelConfig:
+    _check_name(name, Path(base_path))
     if not Path(base_path).is_absolute():
         raise UsageError(f"model {name!r} has base path {base_path!r}, expected an absolute path")
-    return ModelConfig(name, Path(base_path), policy or VersionPolicy(), labels or {})
+    return ModelConfig(name, Path(base_path))
+
+
+def _check_name(name: str, base_path: Path) -> None:
+    if not name:
+        raise UsageError(f"the model at {base_path} has no name; expected one")
 
 
 def _policy(message: PolicyMessage) -> VersionPolicy:

@@ -31,6 +31,10 @@ class Resolver:
 
     def __init__(self, manager: Manager, models: Iterable[ModelConfig]) -> None:
         self._manager = manager
+        self.configure(models)
+
+    def configure(self, models: Iterable[ModelConfig]) -> None:
+        """Replace the models, whose labels it knows."""
         self._labels = {model.name: model.labels for model in models}
 
     def use(self, model: ModelRef) -> AbstractContextManager[tuple[int, Servable]]:

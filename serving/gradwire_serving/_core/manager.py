@@ -5,22 +5,23 @@ from __future__ import annotations
 import enum
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias, final
 
+from gradwire_serving._core.log import event
 from gradwire_serving._core.servable import Servable
 from gradwire_serving._core.status import Code, Status, StatusError, status_of
-
-log: Final = logging.getLogger("gradwire_serving")
 
 LOAD_THREADS: Final = 4  # models load side by side: half of a load waits for the disk or runs without the GIL
 
 # A wait without a limit may sleep through a signal that came just before it began: once in 25 starts under load.
 SIGNAL_INTERVAL: Final = 0.5  # seconds
+SAY_INTERVAL: Final = 10.0  # seconds after which a start says what it waits for
 
 Loader: TypeAlias = "Callable[[Path], Servable]"
 
@@ -40,6 +41,7 @@ class State(enum.IntEnum):
 class Version:
     """One version of a model, from the moment it was first aspired."""
 
+    model: str
     number: int
     path: Path
     state: State = State.START
@@ -65,6 +67,16 @@ class _Model:
             self.versions[number].state in (State.AVAILABLE, State.END) for number in self.aspired
         )
 
+    @property
+    def served(self) -> bool:
+        """Whether a version is available, or all that are aspired have failed."""
+        return self.settled or any(version.state is State.AVAILABLE for version in self.versions.values())
+
+    @property
+    def failed(self) -> list[tuple[str, Version]]:
+        """The aspired versions that could not be loaded."""
+        return [(self.name, self.versions[n]) for n in self.aspired if self.versions[n].failure]
+
 
 @final
 class Manager:
@@ -81,6 +93,7 @@ class Manager:
         self._models: dict[str, _Model] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._waiting: list[tuple[Sequence[str], Future[list[tuple[str, Version]]]]] = []
         self._workers = ThreadPoolExecutor(LOAD_THREADS, thread_name_prefix="gradwire-load")
 
     def aspire(self, name: str, versions: Mapping[int, Path]) -> None:
@@ -92,11 +105,13 @@ class Manager:
             model.aspired = dict(versions)
             for version in model.versions.values():
                 if version.number not in versions and version.state in (State.START, State.END):
-                    version.state, version.replaceable = State.END, True
+                    self._enter(version, State.END)
+                    version.replaceable = True
             for number, path in versions.items():
                 known = model.versions.get(number)
                 if known is None or known.replaceable:
-                    model.versions[number] = Version(number, path)
+                    model.versions[number] = Version(name, number, path)
+                    self._enter(model.versions[number], State.START)
             self._changed.notify_all()
             if not model.has_worker:
                 model.has_worker = True
@@ -126,22 +141,60 @@ class Manager:
 
     def wait_until_settled(self, names: Sequence[str]) -> list[tuple[str, Version]]:
         """Wait, forever if need be, until all aspired versions are loaded or have failed; return those that failed."""
+        say_at = time.monotonic() + SAY_INTERVAL
         with self._changed:
-            while not (self._stopping or all(name in self._models and self._models[name].settled for name in names)):
+            while not self._stopping:
+                missing = [name for name in names if name not in self._models or not self._models[name].settled]
+                if not missing:
+                    break
+                if time.monotonic() >= say_at:
+                    event(
+                        logging.WARNING, "waiting", models=",".join(missing), hint="the port opens when all are loaded"
+                    )
+                    say_at += SAY_INTERVAL
                 self._changed.wait(SIGNAL_INTERVAL)
-            aspired = [(model.name, model.versions[n]) for model in self._models.values() for n in model.aspired]
-            return [(name, version) for name, version in aspired if version.failure]
+            return [failed for model in self._models.values() for failed in model.failed]
+
+    def when_served(self, names: Sequence[str]) -> Future[list[tuple[str, Version]]]:
+        """Return what comes when all models have an available version or have failed: the versions that failed."""
+        future: Future[list[tuple[str, Version]]] = Future()
+        with self._changed:
+            self._waiting.append((names, future))
+        self._tell_waiting()
+        return future
 
     def stop(self) -> None:
         """Stop loading and unload everything, whether or not calls still run."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._workers.shutdown()
+        self._workers.shutdown(
+            wait=False, cancel_futures=True
+        )  # a load may take minutes; it then closes what it loaded
         for model in self._models.values():
             for version in model.versions.values():
                 if version.servable is not None:
                     self._end(version)
+
+    def _tell_waiting(self) -> None:
+        due: list[tuple[list[_Model], Future[list[tuple[str, Version]]]]] = []
+        with self._changed:
+            waiting, self._waiting = self._waiting, []
+            for names, future in waiting:
+                models = [self._models[name] for name in names if name in self._models]
+                if len(models) == len(names) and all(model.served for model in models):
+                    due.append((models, future))
+                elif not future.cancelled():
+                    self._waiting.append((names, future))
+        for models, future in due:
+            if future.set_running_or_notify_cancel():
+                future.set_result([failed for model in models for failed in model.failed])
+
+    @staticmethod
+    def _enter(version: Version, state: State) -> None:
+        if version.state is not state or state is State.START:
+            event(logging.DEBUG, "state", model=version.model, version=version.number, state=state.name)
+        version.state = state
 
     def _find(self, name: str, number: int | None) -> tuple[Version, Servable]:
         model = self._models.get(name)
@@ -167,27 +220,29 @@ class Manager:
         for number in sorted(model.aspired, reverse=True):
             version = model.versions[number]
             if version.state is State.START:
-                version.state = State.LOADING
+                self._enter(version, State.LOADING)
                 return lambda: self._load(model, version)
         replaced = any(model.versions[number].state is State.AVAILABLE for number in model.aspired)
         if replaced or not model.aspired:
             for version in model.versions.values():
                 if version.number not in model.aspired and version.state is State.AVAILABLE:
-                    version.state = State.UNLOADING
+                    self._enter(version, State.UNLOADING)
                     if not version.uses:  # otherwise the last of its calls ends it
                         return lambda: self._end(version)
         return None
 
     def _load(self, model: _Model, version: Version) -> None:
+        about = {"model": version.model, "version": version.number}
         for attempts_left in reversed(range(self._max_retries + 1)):
+            began = time.monotonic()
             try:
                 servable = self._load_version(version.path)
             except Exception as error:  # noqa: BLE001 - whatever it is, the version ends: its start waits for that
                 failure = status_of(error)
             else:
-                log.info("model %s version %d is available", model.name, version.number)
+                event(logging.INFO, "loaded", **about, seconds=time.monotonic() - began)
                 return self._settle(version, State.AVAILABLE, servable=servable)
-            log.warning("cannot load model %s version %d: %s", model.name, version.number, failure)
+            event(logging.WARNING, "failed", **about, error=failure, retries_left=attempts_left)
             if not attempts_left or not self._wait_to_retry(model, version):
                 return self._settle(version, State.END, failure=failure)
         return None
@@ -207,14 +262,21 @@ class Manager:
         failure: Status | None = None,
     ) -> None:
         with self._changed:
-            version.state, version.servable, version.failure = state, servable, failure
+            self._enter(version, state)
+            version.servable, version.failure = servable, failure
+            is_late = self._stopping
             self._changed.notify_all()
+        self._tell_waiting()
+        if is_late:
+            self._end(version)
 
     def _end(self, version: Version) -> None:
         with self._changed:
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
+            event(logging.INFO, "unloaded", model=version.model, version=version.number)
         with self._changed:
-            version.state, version.replaceable = State.END, True
+            self._enter(version, State.END)
+            version.replaceable = True
             self._changed.notify_all()

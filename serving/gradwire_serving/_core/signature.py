@@ -6,7 +6,7 @@ The texts are those of TensorFlow Serving (``predict_util.cc``, recorded in test
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +14,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from gradwire_serving._core.session import LoadedSession
-from gradwire_serving._core.status import Code, StatusError, invalid_argument, status_of
-
-DEADLINE_EXCEEDED: Final = "Deadline Exceeded"
+from gradwire_serving._core.status import StatusError, deadline_exceeded, invalid_argument, status_of
 
 
 @final
@@ -83,8 +81,7 @@ class BoundSignature:
         try:
             results = self._session.run(feeds, [self._fetches[alias] for alias in outputs], timeout)
         except tf.errors.DeadlineExceededError as error:
-            # In gRPC's words, which the caller sees when its own clock is a little earlier than this one.
-            raise StatusError(Code.DEADLINE_EXCEEDED, DEADLINE_EXCEEDED) from error
+            raise deadline_exceeded() from error
         except tf.errors.OpError as error:
             status = status_of(error)
             raise StatusError(status.code, status.message) from error

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final, TypeAlias, final
 
 from gradwire._package import version_number
-
-log: Final = logging.getLogger("gradwire_serving")
+from gradwire_serving._core.log import event
 
 Sink: TypeAlias = "Callable[[str, Mapping[int, Path]], None]"
+
+HINT: Final = "versions are directories named by numbers, such as 1"
+TOO_LARGE: Final = "a version is at most 9223372036854775807"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,12 @@ class Source:
     """
 
     def __init__(self, models: Sequence[ModelConfig], sink: Sink, interval: float) -> None:
-        self._models = models
+        self._models = tuple(models)
+        self._removed: set[str] = set()
         self._sink = sink
         self._interval = interval
-        self._warned: dict[str, str] = {}
+        self._warned: set[tuple[str, str]] = set()
+        self._polling = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gradwire-source", daemon=True)
 
@@ -72,13 +76,28 @@ class Source:
     def stop(self) -> None:
         """Stop polling."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+
+    def configure(self, models: Sequence[ModelConfig]) -> None:
+        """Replace the models: new ones are looked for at once; the next poll ends those that are gone."""
+        with self._polling:
+            names = {model.name for model in models}
+            before = {model.name for model in self._models}
+            self._models = tuple(models)
+            self._removed = (self._removed | before) - names
+            for model in models:
+                if model.name not in before:
+                    self._poll_model(model)
+        if not self._interval:
+            self.poll()
 
     def poll(self) -> None:
         """List every base path once."""
-        for model in self._models:
-            self._poll_model(model)
+        with self._polling:
+            for name in self._removed:
+                self._sink(name, {})
+            self._removed.clear()
+            for model in self._models:
+                self._poll_model(model)
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -91,16 +110,25 @@ class Source:
         try:
             children = sorted(model.base_path.iterdir(), reverse=True)
         except OSError as error:
-            self._warn(model, f"cannot list base path {model.base_path} of model {model.name}: {error.strerror}")
+            self._warn(model, "the base path cannot be listed", base_path=model.base_path, error=error.strerror)
             return
         numbered = {version_number(child.name): child for child in children}
-        aspired = model.policy.select({n: path for n, path in numbered.items() if n is not None})
-        hint = "its versions are directories named by numbers, such as 1"
-        self._warn(model, "" if aspired else f"no version of model {model.name} below {model.base_path}: {hint}")
+        for child in children:
+            if child.name.isdigit() and version_number(child.name) is None:
+                self._warn(model, "a directory is ignored", path=child, hint=TOO_LARGE)
+        versions = {number: path for number, path in numbered.items() if number is not None}
+        for number in model.policy.specific or ():
+            if number not in versions:
+                present = ",".join(map(str, sorted(versions))) or "none"
+                self._warn(model, "a version is missing", version=number, base_path=model.base_path, present=present)
+        aspired = model.policy.select(versions)
+        if not versions:
+            self._warn(model, "there is no version", base_path=model.base_path, hint=HINT)
         self._sink(model.name, aspired)
 
-    def _warn(self, model: ModelConfig, message: str) -> None:
+    def _warn(self, model: ModelConfig, problem: str, **fields: object) -> None:
         # Once, not at every poll.
-        if message and self._warned.get(model.name) != message:
-            log.warning(message)
-        self._warned[model.name] = message
+        key = (model.name, f"{problem} {fields}")
+        if key not in self._warned:
+            self._warned.add(key)
+            event(logging.WARNING, "problem", model=model.name, problem=problem, **fields)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
+from typing import Final
 
 import tensorflow as tf
 
 from gradwire._errors import ServerError
+
+DEADLINE_EXCEEDED: Final = "Deadline Exceeded"  # gRPC's words: a caller sees them if its clock is a little behind
+
+INTERNAL_ERROR: Final = "the server failed; its log has the cause"  # all that a caller learns of a fault
+
+# What a caller's terminal or log must not be made to execute: control characters other than tab and line feed.
+_CONTROL: Final = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+MAX_TEXT: Final = 6000  # bytes as gRPC sends it, in metadata, which is limited to 8 KiB
+LONGEST_CHARACTER: Final = 12  # bytes: percent-encoded
 
 
 class Code(enum.IntEnum):
@@ -57,6 +68,22 @@ class StatusError(ServerError):
 def invalid_argument(message: str) -> StatusError:
     """Return the error for a request that its sender has to change."""
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def deadline_exceeded() -> StatusError:
+    """Return the error for a call whose time is over."""
+    return StatusError(Code.DEADLINE_EXCEEDED, DEADLINE_EXCEEDED)
+
+
+def printable(text: str) -> str:
+    """Return a text that may echo what a stranger sent: control characters escaped, and not too long to be sent."""
+    text = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    size = 0
+    for position, character in enumerate(text if len(text) * LONGEST_CHARACTER > MAX_TEXT else ""):
+        size += 1 if " " <= character <= "~" else 3 * len(character.encode())
+        if size > MAX_TEXT:
+            return f"{text[:position]}…"
+    return text
 
 
 def status_of(error: Exception) -> Status:

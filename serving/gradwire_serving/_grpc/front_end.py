@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import errno
-import socket
+import asyncio
+import threading
 import time
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, final
+from typing import Any, Final, TypeVar, final
 
 import grpc
-from grpc_health.v1 import health, health_pb2
 
 from gradwire._errors import UsageError
-from gradwire_serving._config import ServerOptions
-from gradwire_serving._core import Code, ConcurrencyLimit, Manager, Resolver, StatusError
-from gradwire_serving._grpc.methods import Methods, unary
-from gradwire_serving._grpc.services import ModelService, PredictionService, parse
+from gradwire_serving._config import ServerOptions, address_text, bind
+from gradwire_serving._core import ConcurrencyLimit, Configuration, Manager, Memory, Resolver
+from gradwire_serving._grpc.examples import ExampleMethods
+from gradwire_serving._grpc.health import HealthService
+from gradwire_serving._grpc.methods import Calls, Methods
+from gradwire_serving._grpc.services import ModelService, PredictionService
 
-REFUSING_THREADS: Final = 2  # beside those that may compute, so that a call too many is refused at once
 # Seconds between the last call and the end: calls that were on their way are refused, and what is written is sent. A
 # call that meets gRPC's own shutdown ends as CANCELLED, or hangs in the client to its deadline (5 of 24 stops).
 LINGER: Final = 0.25
-
-HEALTH_SERVICES: Final = (
-    "",
-    "ModelService",
-    "PredictionService",
-)  # that grpc.health.v1 knows, as in TensorFlow Serving
+CLOSING_TIMEOUT: Final = 5.0  # seconds after which a stop no longer waits for gRPC
 
 _CHANNEL_OPTIONS: Final = [
     ("grpc.so_reuseport", 0),  # or two servers would silently share a port
@@ -34,26 +30,41 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
 ]
 
+Result = TypeVar("Result")
+
 
 @final
 class GrpcFrontEnd:
-    """Serves Predict, GetModelMetadata, GetModelStatus and, behind Serving's flag, grpc.health.v1.
+    """Serves TensorFlow Serving's services and, behind its flag, grpc.health.v1; other methods are UNIMPLEMENTED.
 
-    Every other method is UNIMPLEMENTED.
+    Calls are received by an event loop in a thread of its own, and computed by workers.
     """
 
-    def __init__(self, resolver: Resolver, manager: Manager, limit: ConcurrencyLimit, options: ServerOptions) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        manager: Manager,
+        configuration: Configuration,
+        limit: ConcurrencyLimit,
+        options: ServerOptions,
+    ) -> None:
+        self._workers = ThreadPoolExecutor(options.max_calls, thread_name_prefix="gradwire-call")
+        calls = self._calls = Calls(limit, self._workers, log_requests=options.log_requests)
+        memory = Memory(options.max_expanded_bytes)
         services = (
-            PredictionService(resolver, as_content=options.enable_serialization_as_tensor_content),
-            ModelService(manager),
+            PredictionService(resolver, memory, as_content=options.enable_serialization_as_tensor_content),
+            ExampleMethods(resolver),
+            ModelService(manager, configuration),
         )
         self._handlers = {
-            name: unary(method, limit) for service in services for name, method in service.methods.items()
+            name: calls.unary(name, method) for service in services for name, method in service.methods.items()
         }
         if options.enable_grpc_healthcheck_service:
-            self._handlers |= _health_handlers(limit)
+            self._handlers |= HealthService(calls).handlers
         self._options = options
-        self._server: grpc.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._server: Any = None  # grpc.aio.Server
         self._port = 0
 
     @property
@@ -64,63 +75,48 @@ class GrpcFrontEnd:
     @property
     def address(self) -> str:
         """The address that clients connect to, once started."""
-        return _address(self._options.host, self._port)
+        return address_text(self._options.host, self._port)
 
     def check(self) -> None:
         """Raise if the port cannot be opened; models may take minutes to load, and this need not wait for them."""
-        host, port = self._options.host, self._options.port
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError as error:
-            reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise UsageError(
-                f"cannot listen on {_address(host, port)}: {reason}; choose another --port or --host"
-            ) from error
+        bind(self._options.host, self._options.port, "--port").close()
 
     def start(self) -> None:
         """Open the port."""
-        workers = ThreadPoolExecutor(self._options.max_calls + REFUSING_THREADS, thread_name_prefix="gradwire-call")
-        server = grpc.server(workers, handlers=[Methods(self._handlers)], options=_CHANNEL_OPTIONS)
-        address = _address(self._options.host, self._options.port)
+        loop = self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=loop.run_forever, name="gradwire-grpc", daemon=True)
+        self._thread.start()
+        address = address_text(self._options.host, self._options.port)
         try:
-            self._port = server.add_insecure_port(address)
-            if self._options.grpc_socket_path:
-                server.add_insecure_port(f"unix:{self._options.grpc_socket_path}")
+            _run(loop, self._open(address))
         except RuntimeError as error:
             raise UsageError(f"cannot listen on {address}: {error}; expected a free port of this machine") from error
-        server.start()
-        self._server = server
 
     def stop(self, grace: float) -> None:
         """Close the port, after a moment for calls on their way; call it when the limit is closed."""
-        if self._server is not None:
-            linger = min(LINGER, grace)
-            time.sleep(linger)
-            self._server.stop(linger).wait()
+        loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            if self._server is not None:
+                linger = min(LINGER, grace)
+                time.sleep(linger)
+                _run(loop, self._server.stop(linger), CLOSING_TIMEOUT)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(CLOSING_TIMEOUT)
+            if not loop.is_running():
+                loop.close()
+        self._loop = self._thread = self._server = None
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    async def _open(self, address: str) -> None:
+        server = grpc.aio.server(handlers=[Methods(self._handlers)], options=_CHANNEL_OPTIONS)
+        self._port = server.add_insecure_port(address)
+        if self._options.grpc_socket_path:
+            server.add_insecure_port(f"unix:{self._options.grpc_socket_path}")
+        await server.start()
+        self._server = server
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _health_handlers(limit: ConcurrencyLimit) -> dict[str, grpc.RpcMethodHandler]:
-    """Return the methods of grpc.health.v1, as Serving offers them with ``--enable_grpc_healthcheck_service``."""
-    servicer = health.HealthServicer()
-    for service in HEALTH_SERVICES:
-        servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    watch = grpc.unary_stream_rpc_method_handler(
-        servicer.Watch,
-        request_deserializer=health_pb2.HealthCheckRequest.FromString,
-        response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
-    )
-    return {"/grpc.health.v1.Health/Check": unary(_check_health, limit), "/grpc.health.v1.Health/Watch": watch}
-
-
-def _check_health(data: bytes, _deadline: float | None) -> bytes:
-    request = parse(health_pb2.HealthCheckRequest, data)
-    if request.service not in HEALTH_SERVICES:  # the package's own Check has this code with no text
-        raise StatusError(Code.NOT_FOUND, "service name unknown")
-    return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
+def _run(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result], timeout: float | None = None
+) -> Result:
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)

@@ -1,19 +1,39 @@
-"""TensorFlow Serving's services: PredictionService (Predict and GetModelMetadata) and ModelService (GetModelStatus)."""
+"""TensorFlow Serving's services on models and signatures: PredictionService and ModelService."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar, final
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import Int64Value
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+)
 
 from gradwire._package import SERVING_DEFAULT
-from gradwire_serving._core import Code, Manager, ModelRef, Resolver, StatusError, invalid_argument, predict
+from gradwire_serving._config import models_in
+from gradwire_serving._core import (
+    Allowance,
+    Code,
+    Configuration,
+    Manager,
+    Memory,
+    ModelRef,
+    Resolver,
+    StatusError,
+    Version,
+    invalid_argument,
+    predict,
+)
 from gradwire_serving._grpc.methods import Method
-from gradwire_serving._wire import Part, TensorMap, encode, field
+from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
 
@@ -30,8 +50,9 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class PredictionService:
     """Runs signatures and describes them."""
 
-    def __init__(self, resolver: Resolver, *, as_content: bool) -> None:
+    def __init__(self, resolver: Resolver, memory: Memory, *, as_content: bool) -> None:
         self._resolver = resolver
+        self._memory = memory
         self._as_content = as_content
 
     @property
@@ -45,9 +66,10 @@ class PredictionService:
     def predict(self, data: bytes, deadline: float | None) -> bytes:
         """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out."""
         request = parse(predict_pb2.PredictRequest, data)
-        model, signature = _model_ref(request), request.model_spec.signature_name
-        inputs = TensorMap(request.inputs)
-        version, outputs = predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
+        model, signature = model_ref(request), request.model_spec.signature_name
+        with Allowance(self._memory, deadline) as allowance:
+            inputs = TensorMap(request.inputs, allowance)
+            version, outputs = predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
         spec = model_pb2.ModelSpec(
             name=model.name, version=Int64Value(value=version), signature_name=signature or SERVING_DEFAULT
         )
@@ -56,7 +78,7 @@ class PredictionService:
     def get_model_metadata(self, data: bytes, _deadline: float | None) -> bytes:
         """Return a model's signatures: a ``GetModelMetadataRequest`` in, its response out."""
         request = parse(get_model_metadata_pb2.GetModelMetadataRequest, data)
-        model = _model_ref(request)
+        model = model_ref(request)
         _check_fields(request.metadata_field)
         with self._resolver.use(model) as (version, servable):
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
@@ -76,34 +98,70 @@ class PredictionService:
 
 @final
 class ModelService:
-    """Reports which versions there are or were, and their states."""
+    """Reports which versions there are or were, and their states, and replaces the models."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, configuration: Configuration) -> None:
         self._manager = manager
+        self._configuration = configuration
 
     @property
     def methods(self) -> dict[str, Method]:
         """The methods by their full name."""
-        return {"/tensorflow.serving.ModelService/GetModelStatus": self.get_model_status}
+        return {
+            "/tensorflow.serving.ModelService/GetModelStatus": self.get_model_status,
+            "/tensorflow.serving.ModelService/HandleReloadConfigRequest": self.handle_reload_config_request,
+        }
 
     def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
         """Return the states of a model's versions, highest first; a label in the request is ignored."""
-        model = _model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
-        versions = self._manager.versions(model.name)
-        if model.version is not None:
-            versions = [version for version in versions if version.number == model.version]
-            if not versions:
-                raise StatusError(Code.NOT_FOUND, f"Could not find version {model.version} of model {model.name}")
-        if not versions:
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for version in versions:
-            entry = response.model_version_status.add(version=version.number, state=int(version.state))
-            entry.status.SetInParent()
-            if version.failure is not None:
-                entry.status.error_code = int(version.failure.code)
-                entry.status.error_message = version.failure.message
-        return response.SerializeToString()
+        model = model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
+        return model_status(self._manager, model).SerializeToString()
+
+    def handle_reload_config_request(self, data: bytes, _deadline: float | None) -> Future[bytes]:
+        """Serve other models; the response comes when each new one has an available version or has failed.
+
+        A config that is refused changes nothing, and one whose models never come does not keep the next from being
+        served. (TensorFlow Serving refuses or blocks every later one.)
+        """
+        request = parse(model_management_pb2.ReloadConfigRequest, data)
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        served = self._configuration.replace(models_in(request.config, self._configuration.models))
+        return then(served, lambda failed: _reloaded(failed, request.metric_names))
+
+
+def then(future: Future[Any], step: Callable[[Any], bytes]) -> Future[bytes]:
+    """Return what comes after a future and one more step; it ends with the error of either, or is cancelled."""
+    result: Future[bytes] = Future()
+
+    def finish(done: Future[Any]) -> None:
+        if not result.set_running_or_notify_cancel():
+            return
+        try:
+            result.set_result(step(done.result()))
+        except BaseException as error:  # noqa: BLE001 - it becomes the call's status
+            result.set_exception(error)
+
+    future.add_done_callback(finish)
+    result.add_done_callback(lambda done: done.cancelled() and future.cancel())
+    return result
+
+
+def _reloaded(failed: Sequence[tuple[str, Version]], metric_names: Iterable[str]) -> bytes:
+    if failed:
+        errors = " ".join(
+            f"{{{{name: {name} version: {version.number}}} due to error: {version.failure}}},"
+            for name, version in failed
+        )
+        raise StatusError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{errors} }}")
+    response = model_management_pb2.ReloadConfigResponse()
+    response.status.SetInParent()
+    for name in metric_names:  # the embedded server counts none of them
+        response.metric.add(name=name, int64_value_increase=0)
+    return response.SerializeToString()
 
 
 def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
@@ -114,8 +172,8 @@ def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
         raise StatusError(Code.INTERNAL, "") from error
 
 
-def _model_ref(request: Any) -> ModelRef:
-    """Return the model that a request names in its ModelSpec."""
+def model_ref(request: Any) -> ModelRef:
+    """Return the model that a request, or a task, names in its ModelSpec."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,15 @@ from typing import Final
 
 from gradwire._errors import PackageError, UsageError
 from gradwire._package import CARD_FILE, Card, version_directories
-from gradwire_serving._config import DEFAULT_MODEL_NAME, DEFAULT_PORT, ServerOptions, config_text, flags, models_of
+from gradwire_serving._config import (
+    DEFAULT_MODEL_NAME,
+    DEFAULT_PORT,
+    EMBEDDED_ONLY,
+    ServerOptions,
+    config_text,
+    flags,
+    models_of,
+)
 from gradwire_serving._core import ModelConfig, VersionPolicy
 from gradwire_serving._launch.engines import DOCKER, EMBEDDED, ENGINES, IMAGE, MODEL_SERVER
 
@@ -21,6 +30,7 @@ NOBODY: Final = 65534  # the unprivileged user, in place of root
 CONTAINER_MODELS: Final = PurePosixPath("/models")
 CONTAINER_CONFIG: Final = PurePosixPath("/config")
 CONTAINER_REST_PORT: Final = 8501
+OTHERS: Final = 0o077  # the permissions of a file that are not its owner's
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +64,15 @@ class Plan:
         """Write the config file, where there is one.
 
         Raises:
-            UsageError: its directory belongs to another user.
+            UsageError: its directory is a link, another user's, or open to others.
         """
         if self.config_path is None:
             return
         directory = self.config_path.parent
         directory.mkdir(mode=0o700, exist_ok=True)
-        if directory.stat().st_uid != os.getuid():
-            raise UsageError(f"{directory} belongs to another user; expected it to be yours or absent: remove it")
+        status = directory.lstat()  # not stat: somebody may have planted a link to another directory
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & OTHERS:
+            raise UsageError(f"{directory} is not a directory of yours alone, expected that or none: remove it")
         self.config_path.write_text(self.config, encoding="utf-8")
 
 
@@ -83,6 +94,9 @@ def plan(engine: str, options: ServerOptions) -> Plan:
         return Plan(EMBEDDED, argv)
     if not options.port:
         raise UsageError(f"--port is 0, which only the embedded server takes for any free port; give {engine} a number")
+    for name in EMBEDDED_ONLY:
+        if getattr(options, name) != ServerOptions.__dataclass_fields__[name].default:
+            raise UsageError(f"--{name} is of the embedded server alone; leave it out, or use --engine embedded")
     options = _with_xla(options)
     return _plan_docker(options) if engine == DOCKER else _plan_model_server(options)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from gradwire._errors import UsageError
 from gradwire_serving._config import ServerOptions
-from gradwire_serving._core import SIGNAL_INTERVAL
+from gradwire_serving._core import SIGNAL_INTERVAL, JsonFormatter, TextFormatter, log
 from gradwire_serving._launch.command import plan
 from gradwire_serving._launch.engines import EMBEDDED
 from gradwire_serving._server import DEFAULT_GRACE, EmbeddedServer
+
+STOP_MARGIN: Final = 1.0  # seconds beyond the grace, for the port and the models to be closed
+OVERDUE: Final = 1  # exit code of a server that was cut off
 
 
 def launch(
@@ -41,7 +48,8 @@ def launch(
         PackageError: the embedded server could not load a version.
     """
     if engine == EMBEDDED:
-        _serve(EmbeddedServer(options), say, ready, grace)
+        with _log_to_stderr(options.log_format):
+            _serve(EmbeddedServer(options), say, ready, grace)
         return
     planned = plan(engine, options)
     planned.write_config()
@@ -66,6 +74,30 @@ def _serve(
             time.sleep(SIGNAL_INTERVAL)
     except KeyboardInterrupt:
         say(f"stopping: calls in flight have {grace:g} s to end")
+        _end_within(grace + STOP_MARGIN)
     finally:
         server.stop(grace)
         signal.signal(signal.SIGTERM, before)
+
+
+def _end_within(seconds: float) -> None:
+    """End the process after that time, whatever still runs: a computation cannot be interrupted from outside."""
+    timer = threading.Timer(seconds, os._exit, (OVERDUE,))
+    timer.daemon = True
+    timer.start()
+
+
+@contextmanager
+def _log_to_stderr(log_format: str) -> Iterator[None]:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]

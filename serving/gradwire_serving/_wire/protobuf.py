@@ -13,6 +13,7 @@ Part: TypeAlias = bytes | memoryview  # of bytes, so that len() is its size
 _LENGTH_DELIMITED: Final = 2
 _LOW_BITS: Final = 0x7F  # of a byte, the seven that carry digits
 _MORE: Final = 0x80  # the bit that says that another byte follows
+_LONGEST_VARINT: Final = 10  # bytes: 64 bits in groups of seven
 
 
 def varint(value: int) -> bytes:
@@ -26,14 +27,19 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, start: int) -> tuple[int, int]:
-    """Decode an integer, and return it with the position after it; an IndexError where the data ends within it."""
-    value, shift = 0, 0
-    while True:
-        byte = data[start]
-        value |= (byte & _LOW_BITS) << shift
-        start, shift = start + 1, shift + 7
+    """Decode an integer, and return it with the position after it.
+
+    Raises:
+        IndexError: the data ends within it.
+        ValueError: it has more than ten bytes.
+    """
+    value = 0
+    for position in range(start, start + _LONGEST_VARINT):
+        byte = data[position]
+        value |= (byte & _LOW_BITS) << 7 * (position - start)
         if not byte & _MORE:
-            return value, start
+            return value, position + 1
+    raise ValueError(start)
 
 
 def field(number: int, *content: Part) -> list[Part]:

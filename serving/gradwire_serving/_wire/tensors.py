@@ -8,11 +8,9 @@ shape is never checked against the signature here. Out: typed fields, as TensorF
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -21,12 +19,13 @@ from tensorflow.core.framework import tensor_pb2
 from typing_extensions import override
 
 from gradwire._package import BFLOAT16, BY_NUMBER, DType
-from gradwire_serving._core import invalid_argument
+from gradwire_serving._core import Allowance, invalid_argument
 from gradwire_serving._wire.protobuf import Part, field, read_varint, varint
 
 MAX_RANK: Final = 254  # TensorShape::MaxDimensions
 MAX_ELEMENTS: Final = 2**63 - 1
-UNCHECKED_BYTES: Final = 2**24  # asking the system for its free memory takes 50 µs: not worth it below 16 MiB
+STRINGS_AT_ONCE: Final = 2**16  # between two looks at the deadline
+STRING_BYTES: Final = 64  # that an empty string takes: a bytes object, its place in the array, and TensorFlow's copy
 
 TENSOR_CONTENT_FIELD: Final = 4
 
@@ -43,12 +42,13 @@ class _Kind:
 
     field: str  # the field of TensorProto that carries it
     array: np.dtype[Any]  # NumPy's dtype of a tensor
-    item: np.dtype[Any]  # NumPy's dtype of the field's values: of a half, its bits; of a complex number, its parts
+    item: np.dtype[Any]  # NumPy's dtype of the field's values: of a complex number, its parts
     packed: int | None = None  # the field's number where its wire form is the array's own bytes, else None
 
 
-# Where an item of the field is not an element: a half travels as its bits, a complex number as its two parts.
-_ITEMS: Final = {"int_val": "i4", "half_val": "u2", "scomplex_val": "f4", "dcomplex_val": "f8"}
+# Where an item of the field is not an element: a half travels as its bits, in an int32 that is cut as TensorFlow cuts
+# it, negative or not; a complex number travels as its two parts.
+_ITEMS: Final = {"int_val": "i4", "half_val": "i4", "scomplex_val": "f4", "dcomplex_val": "f8"}
 _PACKED: Final = {"float_val": 5, "double_val": 6, "scomplex_val": 9, "dcomplex_val": 12}
 
 
@@ -67,16 +67,17 @@ class TensorMap(Mapping[str, np.ndarray]):
     TensorFlow Serving finds the model and checks the names before it parses a tensor, and reports errors in that order.
     """
 
-    __slots__ = ("_tensors",)
+    __slots__ = ("_allowance", "_tensors")
 
-    def __init__(self, tensors: Mapping[str, tensor_pb2.TensorProto]) -> None:
+    def __init__(self, tensors: Mapping[str, tensor_pb2.TensorProto], allowance: Allowance | None = None) -> None:
         self._tensors = tensors
+        self._allowance = allowance or Allowance()
 
     @override
     def __getitem__(self, alias: str) -> np.ndarray:
         if alias not in self._tensors:  # a message's map would make an entry of it
             raise KeyError(alias)
-        return decode(self._tensors[alias], alias)
+        return decode(self._tensors[alias], alias, self._allowance)
 
     @override
     def __iter__(self) -> Iterator[str]:
@@ -87,8 +88,9 @@ class TensorMap(Mapping[str, np.ndarray]):
         return len(self._tensors)
 
 
-def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
+def decode(tensor: tensor_pb2.TensorProto, alias: str, allowance: Allowance | None = None) -> np.ndarray:
     """Decode a tensor, read-only where it shares the request's memory; strings as an object array of bytes."""
+    allowance = allowance or Allowance()
     if tensor.dtype == tf.resource.as_datatype_enum:
         raise invalid_argument(RESOURCE_MESSAGE)
     try:
@@ -98,9 +100,9 @@ def decode(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
         if not count:
             return np.empty(shape, kind.array)
         if tensor.tensor_content:
-            return _from_content(kind, tensor.tensor_content, count).reshape(shape)
-        return _from_field(kind, getattr(tensor, kind.field), count).reshape(shape)
-    except (KeyError, ValueError, IndexError, MemoryError) as error:
+            return _from_content(kind, tensor.tensor_content, count, alias, allowance).reshape(shape)
+        return _from_field(kind, getattr(tensor, kind.field), count, alias, allowance).reshape(shape)
+    except (KeyError, ValueError, IndexError, OverflowError) as error:
         raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 
@@ -119,7 +121,7 @@ def encode(array: np.ndarray, *, as_content: bool = False) -> list[Part]:
     if kind.packed:
         return [tensor.SerializeToString(), *field(kind.packed, _bytes(array))]
     items = array.reshape(-1)
-    getattr(tensor, kind.field).extend((items.view(kind.item) if kind.field == "half_val" else items).tolist())
+    getattr(tensor, kind.field).extend((items.view(np.uint16) if kind.field == "half_val" else items).tolist())
     return [tensor.SerializeToString()]
 
 
@@ -140,40 +142,49 @@ def _shape(tensor: tensor_pb2.TensorProto) -> tuple[int, ...]:
     return shape
 
 
-def _from_content(kind: _Kind, content: bytes, count: int) -> np.ndarray:
+def _from_content(kind: _Kind, content: bytes, count: int, alias: str, allowance: Allowance) -> np.ndarray:
     if kind.field == "string_val":
-        return _split_strings(content, count)
+        if count > len(content):  # each takes a byte for its length
+            raise ValueError(count)
+        allowance.expand(STRING_BYTES * count, alias)
+        return _split_strings(content, count, allowance)
     if len(content) != count * kind.array.itemsize:
         raise ValueError(len(content))
     return np.frombuffer(content, kind.array)
 
 
-def _from_field(kind: _Kind, values: Sequence[Any], count: int) -> np.ndarray:
+def _from_field(kind: _Kind, values: Sequence[Any], count: int, alias: str, allowance: Allowance) -> np.ndarray:
     per_element = kind.array.itemsize // kind.item.itemsize if kind.packed else 1
     sent = min(len(values) // per_element, count)
-    _check_memory(kind.array.itemsize * count, kind.array.itemsize * sent)
+    is_string = kind.field == "string_val"
+    allowance.expand((STRING_BYTES if is_string else kind.array.itemsize) * (count - sent), alias)
     array = np.empty(count, kind.array)
-    if kind.field == "string_val":
+    if is_string:
         array[:sent] = values[:sent]
         array[sent:] = values[sent - 1] if sent else b""
         return array
     items = np.fromiter(values, kind.item, sent * per_element)
-    array[:sent] = items.astype(kind.array) if kind.field == "int_val" else items.view(kind.array)
+    if kind.field == "half_val":
+        array[:sent] = items.astype(np.uint16).view(kind.array)
+    else:
+        array[:sent] = items.astype(kind.array) if kind.field == "int_val" else items.view(kind.array)
     array[sent:] = array[sent - 1] if sent else np.zeros((), kind.array)
     return array
 
 
-def _split_strings(content: bytes, count: int) -> np.ndarray:
-    if count > len(content):  # each takes a byte for its length
-        raise ValueError(count)
+def _split_strings(content: bytes, count: int, allowance: Allowance) -> np.ndarray:
     lengths, start = [], 0
-    for _ in range(count):
+    for index in range(count):
+        if not index % STRINGS_AT_ONCE:
+            allowance.check_deadline()
         length, start = read_varint(content, start)
         lengths.append(length)
     if start + sum(lengths) != len(content):
         raise ValueError(len(content))
     array = np.empty(count, object)
     for index, length in enumerate(lengths):
+        if not index % STRINGS_AT_ONCE:
+            allowance.check_deadline()
         array[index] = content[start : start + length]
         start += length
     return array
@@ -188,19 +199,3 @@ def _content(kind: _Kind, array: np.ndarray) -> list[Part]:
 
 def _bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _check_memory(implied: int, sent: int) -> None:
-    # 40 bytes may declare terabytes; the kernel would grant them, and then end the server.
-    if implied - sent > UNCHECKED_BYTES and implied > _available_memory():
-        raise MemoryError(implied)
-
-
-def _available_memory() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux: take the installed memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

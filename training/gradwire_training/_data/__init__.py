@@ -1,6 +1,13 @@
 """Samples: read, checked, split, and drawn from known functions."""
 
-from gradwire_training._data.columns import ColumnKey, Derivatives, Table, mean_and_deviation
+from gradwire_training._data.columns import (
+    ColumnKey,
+    Derivatives,
+    Table,
+    known_counts,
+    known_mean,
+    mean_and_deviation,
+)
 from gradwire_training._data.designs import SPACINGS
 from gradwire_training._data.replicates import number_points, shows_noise
 from gradwire_training._data.samples import Provenance, Samples, with_noise
@@ -21,6 +28,8 @@ __all__ = [
     "Table",
     "Truth",
     "hold_out",
+    "known_counts",
+    "known_mean",
     "mean_and_deviation",
     "number_points",
     "shows_noise",

@@ -14,8 +14,10 @@ from gradwire._package import derivative_shape
 
 Table: TypeAlias = "dict[str, NDArray[np.float64]]"  # by name, (rows, *row shape)
 Derivatives: TypeAlias = "dict[str, Table]"  # by output and input, with the contract's shapes
-Role: TypeAlias = Literal["x", "y", "dydx", "x_dot", "y_dot"]
+Role: TypeAlias = Literal["x", "y", "dydx", "x_dot", "y_dot", "weight"]
 
+TEXT_KINDS: Final = "USO"  # NumPy's kinds of text, and of objects, such as text in a frame
+WORDS: Final = "convert it first; words become numbers by a column of 0 and 1 for each"
 NUMBER_KINDS: Final = "iuf"  # NumPy's kinds of real numbers; a bool is hardly ever meant as one
 ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 
@@ -25,9 +27,9 @@ ROWS_SHOWN: Final = 5  # in a message; the rest are counted
 class ColumnKey:
     """What a column of samples is."""
 
-    role: Role  # input, output, partial derivative, direction, or derivative along the direction
-    output: str = ""  # empty for inputs and directions
-    input: str = ""  # empty for outputs and derivatives along a direction
+    role: Role  # input, output, partial derivative, direction, derivative along the direction, or weight of the row
+    output: str = ""  # empty for inputs, directions and weights
+    input: str = ""  # empty for outputs, derivatives along a direction and weights
 
     @property
     def is_label(self) -> bool:
@@ -39,6 +41,8 @@ class ColumnKey:
         """The column in messages: ``dydx['price']['spot']``, ``x 'spot'``."""
         if self.role == "dydx":
             return f"dydx[{self.output!r}][{self.input!r}]"
+        if self.role == "weight":
+            return "weights"
         return f"{self.role} {self.output or self.input!r}"
 
     @property
@@ -53,7 +57,7 @@ class ColumnKey:
         if role not in get_args(Role):
             return None
         role = cast("Role", role)
-        if role == "dydx":
+        if role in ("dydx", "weight"):
             return cls(role, *names)
         return cls(role, input=names[0]) if role in ("x", "x_dot") else cls(role, names[0])
 
@@ -101,6 +105,18 @@ def read_derivatives(
             )
 
 
+def read_weights(weights: ArrayLike | None) -> NDArray[np.float64] | None:
+    """Return the weights of rows, ``(rows,)``; raise where one is no weight."""
+    if weights is None:
+        return None
+    column = _column("weights", weights)
+    if column.shape[1:] != (1,):
+        raise DataError(f"weights have rows of shape {column.shape[1:]}, expected a number a row: give shape (rows,)")
+    refuse("weights", np.isnan(column), "NaN", "every row needs a weight; 0 leaves it out")
+    refuse("weights", column < 0, "a negative number", "give 0 to leave a row out, and more for one that counts")
+    return column.ravel()
+
+
 def check_rows(label: str, column: NDArray[np.float64], rows: int) -> None:
     """Raise if a column has another length, or an infinity in it."""
     if len(column) != rows:
@@ -125,12 +141,25 @@ def rows_with_labels(columns: list[NDArray[np.float64]], count: int) -> NDArray[
     return labelled
 
 
-def mean_and_deviation(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_and_deviation(
+    column: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation of the known labels, element by element; 0 where none is known."""
-    present = np.isfinite(column)
-    count = np.maximum(present.sum(axis=0), 1)
-    centre = np.where(present, column, 0.0).sum(axis=0) / count
-    return centre, np.sqrt((np.where(present, column - centre, 0.0) ** 2).sum(axis=0) / count)
+    centre = known_mean(column, weights)
+    return centre, np.sqrt(known_mean((column - centre) ** 2, weights))
+
+
+def known_mean(column: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return the mean over the rows of what is known, weighted if rows have weights; 0 where nothing is."""
+    counts = known_counts(column, weights)
+    total = counts.sum(axis=0)
+    return (np.where(np.isfinite(column), column, 0.0) * counts).sum(axis=0) / np.where(total > 0, total, 1.0)
+
+
+def known_counts(column: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return for how many labels each element counts: 0 where it is unknown, else 1, or the weight of its row."""
+    present = np.isfinite(column).astype(np.float64)
+    return present if weights is None else present * weights.reshape(-1, *(1,) * (column.ndim - 1))
 
 
 def _column(label: str, array: ArrayLike) -> NDArray[np.float64]:
@@ -139,7 +168,8 @@ def _column(label: str, array: ArrayLike) -> NDArray[np.float64]:
     except ValueError as error:
         raise DataError(f"{label} is not an array ({error}): give rows of one shape") from error
     if column.dtype.kind not in NUMBER_KINDS:
-        raise DataError(f"{label} has dtype {column.dtype}, expected real numbers: convert it first")
+        advice = WORDS if column.dtype.kind in TEXT_KINDS else "convert it first"
+        raise DataError(f"{label} has dtype {column.dtype}, expected real numbers: {advice}")
     if column.ndim == 0:
         raise DataError(f"{label} is a single number, expected rows: give an array of shape (rows, ...)")
     if column.size == 0:

@@ -52,6 +52,7 @@ class Roles:
     tangents: Mapping[str, str]  # input or output -> the column of its directions, or of derivatives along them
     aliases: Mapping[str, Alias]
     bases: Mapping[str, Elements]  # name -> its columns: one, with the index (), or one an element
+    weights: str | None  # the column of the rows' weights
     notes: tuple[str, ...]  # which column has which role, and which are left out
 
     @classmethod
@@ -62,12 +63,13 @@ class Roles:
         outputs: Names | None,
         derivatives: Declared | None = None,
         ignore: Collection[str] = (),
+        weights: str | None = None,
     ) -> Roles:
         """Assign the columns their roles; inputs or outputs that are None are inferred from the derivatives' names."""
         bases = elements_of(table.names, table.what)
         declared = {name: read_declared(name, parts) for name, parts in (derivatives or {}).items()}
         aliases = {name: alias for name, (alias, _) in declared.items()}
-        free = [name for name in bases if name not in ignore]
+        free = [name for name in bases if name not in ignore and name != weights]
         if inputs is None or outputs is None:
             inputs, outputs = _inferred(free, inputs, outputs, list(aliases.values()), table.what)
         x, y = own_names(inputs), own_names(outputs)
@@ -76,6 +78,7 @@ class Roles:
             *((column, "an output") for column in y.values()),
             *((column, "a derivative") for _, column in declared.values()),
             *((column, "ignored") for column in ignore),
+            *((column, "the weights") for column in (weights,) if column is not None),
         ]
         columns: dict[str, str] = {}
         for column, role in claims:
@@ -103,13 +106,16 @@ class Roles:
         used = {*columns, *(label.column for label in labels.values()), *tangents.values()}
         left_out = _left_out(table, bases, [name for name in free if name not in used], x, y)
         notes = _notes(x, y, labels, aliases, tangents, [*left_out, *(name for name in bases if name in ignore)])
-        return cls(x, y, labels, tangents, aliases, bases, tuple(notes))
+        if weights is not None:
+            notes.append(f"rows are weighted by {weights}")
+        return cls(x, y, labels, tangents, aliases, bases, weights, tuple(notes))
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read, as the table calls them."""
         labels = [label.column for label in self.labels.values()]
-        used = (*self.inputs.values(), *self.outputs.values(), *labels, *self.tangents.values())
+        weights = () if self.weights is None else (self.weights,)
+        used = (*self.inputs.values(), *self.outputs.values(), *labels, *self.tangents.values(), *weights)
         return [column for name in used for column in self.bases[name].values()]
 
     def arrays(self, table: LazyTable) -> dict[str, Any]:
@@ -128,6 +134,7 @@ class Roles:
             "dydx": dydx,
             "x_dot": self._tangents(table, x),
             "y_dot": self._tangents(table, y),
+            "weights": None if self.weights is None else self._read(table, self.weights),
             "aliases": self.aliases,
         }
 

@@ -22,6 +22,7 @@ from gradwire_training._data.columns import (
     read_derivatives,
     read_table,
     read_tangents,
+    read_weights,
     refuse,
     rows_with_labels,
 )
@@ -63,6 +64,8 @@ class Samples:
         x_dot: a direction a row: input -> array of the input's shape; inputs that are left out do not move.
         y_dot: the derivatives along it, sum of dy/dx x_dot over the inputs: output -> array of the output's
             shape. Several directions at one point are several rows.
+        weights: ``(rows,)``: how much a row counts in the loss and in errors; 0 leaves it out, 2 counts as the row
+            twice. By default every row counts the same.
         units: input or output -> physical unit, ``"1"`` for a pure number; the card shows them.
         species: of an input ``(atoms, 3)``, the species of every atom in its order; the card shows them.
         aliases: name -> the derivative that people call so, and its sign or factor: ``{"forces": Alias("energy",
@@ -76,6 +79,7 @@ class Samples:
         dydx: the derivatives by output and input.
         x_dot: the directions by input; empty where there are none.
         y_dot: the derivatives along them by output.
+        row_weights: ``(rows,)``; None where every row counts the same.
         units: by name, as far as known.
         species: by input, as far as known.
         aliases: derivatives by the names that people give them.
@@ -84,11 +88,25 @@ class Samples:
 
     Raises:
         DataError: no rows, rows that do not match, a shape that the contract does not allow, an unknown name,
-            text, infinity anywhere, or NaN among the inputs, or in a direction whose derivative is known.
+            text, infinity anywhere, or NaN among the inputs, or in a direction whose derivative is known; weights that
+            are negative or NaN.
         UsageError: names that a package cannot have, or units, species or aliases of something else.
     """
 
-    __slots__ = ("_notes", "aliases", "count", "dydx", "provenance", "species", "units", "x", "x_dot", "y", "y_dot")
+    __slots__ = (
+        "_notes",
+        "aliases",
+        "count",
+        "dydx",
+        "provenance",
+        "row_weights",
+        "species",
+        "units",
+        "x",
+        "x_dot",
+        "y",
+        "y_dot",
+    )
 
     def __init__(
         self,
@@ -98,6 +116,7 @@ class Samples:
         *,
         x_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         y_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
+        weights: ArrayLike | None = None,
         units: Mapping[str, str] | None = None,
         species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
@@ -111,6 +130,7 @@ class Samples:
         self.dydx: Derivatives = read_derivatives(dydx, self.x, self.y)
         self.x_dot: Table = read_tangents("x_dot", x_dot, self.x)
         self.y_dot: Table = read_tangents("y_dot", y_dot, self.y)
+        self.row_weights = read_weights(weights)
         self.provenance = provenance
         self.units: dict[str, str] = _units(units, self)
         self.species: dict[str, list[str]] = _species(species, self)
@@ -132,6 +152,7 @@ class Samples:
         outputs: Names | None = None,
         derivatives: Mapping[str, Sequence[str]] | None = None,
         ignore: Collection[str] = (),
+        weights: str | None = None,
         units: Mapping[str, str] | None = None,
         decimal: str = ".",
     ) -> Samples:
@@ -152,6 +173,7 @@ class Samples:
                 input; ``{"forces": ("-energy", "positions")}`` with a sign, ``("0.01*px", "vol")`` with a factor.
                 They become the aliases of the samples; a third entry names the column, if it is another.
             ignore: columns to leave out.
+            weights: the column of the rows' weights; by default every row counts the same.
             units: input or output -> unit.
             decimal: the decimal mark of a CSV or TSV file, a point or a comma.
 
@@ -161,7 +183,7 @@ class Samples:
             MissingExtra: pandas or pyarrow is not installed.
         """
         table = read_columns(source, decimal=decimal)
-        roles = Roles.of(table, inputs, outputs, derivatives, ignore)
+        roles = Roles.of(table, inputs, outputs, derivatives, ignore, weights)
         return cls(**roles.arrays(table), units=units, notes=roles.notes)
 
     @classmethod
@@ -181,7 +203,10 @@ class Samples:
             DataError: see the class.
         """
         tables: dict[Role, dict[str, Any]] = {"x": {}, "y": {}, "dydx": {}, "x_dot": {}, "y_dot": {}}
+        weights = columns.get(ColumnKey("weight"))
         for key, column in columns.items():
+            if key.role == "weight":
+                continue
             if key.role == "dydx":
                 tables["dydx"].setdefault(key.output, {})[key.input] = column
             else:
@@ -192,6 +217,7 @@ class Samples:
             tables["dydx"],
             x_dot=tables["x_dot"] or None,
             y_dot=tables["y_dot"] or None,
+            weights=weights,
             units=units,
             species=species,
             aliases=aliases,
@@ -235,7 +261,12 @@ class Samples:
         Args:
             parts: samples with the same inputs and outputs; at least one. Units, aliases and provenance are those of
                 the first.
+
+        Raises:
+            DataError: some parts have weights, and others none.
         """
+        if len({part.row_weights is None for part in parts}) > 1:
+            raise DataError("some of the rows to be joined have weights, and others none: give all rows some, or none")
         tables = [part.columns() for part in parts]
         shapes = {key: column.shape[1:] for table in tables for key, column in table.items()}
         columns = {
@@ -258,13 +289,14 @@ class Samples:
         return f"Samples(rows={self.count}, x={list(self.x)}, y={list(self.y)}, dydx={derivatives})"
 
     def columns(self) -> dict[ColumnKey, NDArray[np.float64]]:
-        """Return every column by its key: inputs, outputs, derivatives, directions, derivatives along them."""
+        """Return every column by its key: inputs, outputs, derivatives, directions, derivatives along them, weights."""
         return {
             **{ColumnKey("x", input=name): column for name, column in self.x.items()},
             **{ColumnKey("y", name): column for name, column in self.y.items()},
             **{ColumnKey("dydx", f, x): column for f, by_input in self.dydx.items() for x, column in by_input.items()},
             **{ColumnKey("x_dot", input=name): column for name, column in self.x_dot.items()},
             **{ColumnKey("y_dot", name): column for name, column in self.y_dot.items()},
+            **({} if self.row_weights is None else {ColumnKey("weight"): self.row_weights}),
         }
 
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -278,6 +310,31 @@ class Samples:
             rows: their numbers, counted from 0; at least one.
         """
         return self._with({key: column[rows] for key, column in self.columns().items()}, self._notes)
+
+    def weighted(self, weights: ArrayLike) -> Samples:
+        """Return the same rows with other weights.
+
+        Args:
+            weights: ``(rows,)``, see the class.
+
+        Raises:
+            DataError: one is negative or NaN, or there are too few, or too many.
+        """
+        return self._with({**self.columns(), ColumnKey("weight"): np.asarray(weights)}, self._notes)
+
+    def counted(self) -> Samples:
+        """Return the rows whose weight is not 0, with a note where there are others.
+
+        Raises:
+            DataError: all weights are 0.
+        """
+        if self.row_weights is None or self.row_weights.all():
+            return self
+        rows = np.flatnonzero(self.row_weights)
+        if not rows.size:
+            raise DataError(f"the weights of all {self.count:,} rows are 0, and none counts: give some above 0")
+        note = f"{self.count - len(rows):,} of {self.count:,} rows have the weight 0 and are left out"
+        return self._with({key: column[rows] for key, column in self.columns().items()}, (*self._notes, note))
 
     def map_labels(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]], *, note: str) -> Samples:
         """Return the same rows with other labels.

@@ -30,13 +30,16 @@ def hold_out(
         least: how many rows there must be; of fewer, none is held out. Default 20.
 
     Returns:
-        The rows to fit, and the rows held out, both in their order; None where none is held out.
+        The rows to fit, and the rows held out, both in their order; None where none is held out. Rows with the weight 0
+        are in neither.
 
     Raises:
         UsageError: a fraction out of range.
+        DataError: the weights of all rows are 0.
     """
     if not 0 <= share < 1:
         raise UsageError(f"share {share} is to be held out, expected 0 or more and below 1")
+    samples = samples.counted()
     numbers = number_points(samples.x)
     points = int(numbers.max()) + 1
     held_out = min(round(share * points), points - 1)

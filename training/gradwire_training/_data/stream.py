@@ -59,6 +59,7 @@ class Stream:
         outputs: likewise.
         derivatives: columns of derivatives under names of their own; see ``Samples.read``.
         ignore: columns to leave out.
+        weights: the column of the rows' weights; by default every row counts the same.
         units: input or output -> unit.
         holdout: fraction of the rows that are held out to measure on; 20,000 rows at most.
         seed: of the rows held out, and of the order of blocks.
@@ -87,6 +88,7 @@ class Stream:
         outputs: Names | None = None,
         derivatives: Mapping[str, Sequence[str]] | None = None,
         ignore: Collection[str] = (),
+        weights: str | None = None,
         units: Mapping[str, str] | None = None,
         holdout: float = SHARE,
         seed: int = 0,
@@ -98,10 +100,11 @@ class Stream:
             raise UsageError(f"block_rows {block_rows}, expected 1 or more")
         self._path = Path(path)
         self._groups = _groups_of(self._path)
-        self._roles = Roles.of(_read_group(self._groups[0]), inputs, outputs, derivatives, ignore)
+        self._roles = Roles.of(_read_group(self._groups[0]), inputs, outputs, derivatives, ignore, weights)
         self._columns = {
             "derivatives": {name: list(parts) for name, parts in (derivatives or {}).items()},
             "ignore": list(ignore),
+            "weights": weights,
         }
         self._units = dict(units or {})
         self._seed, self._block_rows = seed, block_rows
@@ -161,7 +164,8 @@ class Stream:
         Raises:
             DataError: the file was changed, or is damaged.
         """
-        return Samples.concat([self._read(group).take(np.flatnonzero(self._fitted(group))) for group in block.groups])
+        parts = [(group, self._read(group)) for group in block.groups if self._fitted_rows[group]]
+        return Samples.concat([rows.take(np.flatnonzero(self._fitted(group, rows))) for group, rows in parts])
 
     def _survey(self, seen: float) -> None:
         """Read everything once."""
@@ -170,10 +174,11 @@ class Stream:
         self._fitted_rows: list[int] = []
         for group in range(len(self._groups)):
             rows = self._read(group)
-            fitted = self._fitted(group)
-            bounds.append({name: (c.min(axis=0), c.max(axis=0)) for name, c in rows.x.items()})
+            fitted, counted = self._fitted(group, rows), _counted(rows)
+            if counted.any():
+                bounds.append({name: (c[counted].min(axis=0), c[counted].max(axis=0)) for name, c in rows.x.items()})
             self._fitted_rows.append(int(fitted.sum()))
-            chosen = {"seen": fitted & (self._chances(group) >= 1 - seen), "held out": ~fitted}
+            chosen = {"seen": fitted & (self._chances(group) >= 1 - seen), "held out": counted & ~fitted}
             for name, mask in chosen.items():
                 if mask.any():
                     parts[name].append(rows.take(np.flatnonzero(mask)))
@@ -191,8 +196,8 @@ class Stream:
         generator = np.random.default_rng(np.random.SeedSequence((self._seed, SPLIT, group)))
         return generator.random(self._groups[group].rows)
 
-    def _fitted(self, group: int) -> NDArray[np.bool_]:
-        return self._chances(group) >= self._held_out
+    def _fitted(self, group: int, rows: Samples) -> NDArray[np.bool_]:
+        return (self._chances(group) >= self._held_out) & _counted(rows)
 
     def _read(self, number: int) -> Samples:
         group = self._groups[number]
@@ -222,6 +227,11 @@ def _groups_of(path: Path) -> list[_Group]:
     if not groups:
         raise DataError(f"{path} has no rows: give at least one")
     return groups
+
+
+def _counted(rows: Samples) -> NDArray[np.bool_]:
+    """Return which rows count: those whose weight is not 0."""
+    return np.ones(rows.count, bool) if rows.row_weights is None else rows.row_weights > 0
 
 
 def _read_group(group: _Group, columns: Sequence[str] | None = None) -> LazyTable:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradwire._errors import ConversionError
 from gradwire._package import Alias, derivative_name, derivative_unit, tangent_name
 from gradwire_export import row_derivatives
-from gradwire_training._data import ColumnKey, Derivatives, Samples, Table
+from gradwire_training._data import ColumnKey, Derivatives, Samples, Table, known_counts
 from gradwire_training._fit.request import Request
 from gradwire_training._models import IoBinding
 from gradwire_training._objective import FittedRows
@@ -47,6 +47,7 @@ class EvaluationSet:
     units: Mapping[str, str]
     against: str
     reference: Reference
+    weights: NDArray[np.float64] | None = None  # of the rows; None where every row counts the same
 
     @classmethod
     def of(cls, samples: Samples, validation: Samples | None) -> EvaluationSet:
@@ -61,8 +62,9 @@ class EvaluationSet:
         if validation is None:
             against, reference = f"the {rows.count} samples that it was fitted to (none was held out)", "fitted rows"
         else:
-            against, reference = f"{rows.count:,} held-out rows", "held-out rows"
-        return cls(rows.x, rows.y, rows.dydx, directions, samples.units, against, reference)
+            weighted = "" if rows.row_weights is None else " by weight"
+            against, reference = f"{rows.count:,} held-out rows{weighted}", "held-out rows"
+        return cls(rows.x, rows.y, rows.dydx, directions, samples.units, against, reference, rows.row_weights)
 
     @classmethod
     def fitted(cls, fitted: FittedRows, units: Mapping[str, str]) -> EvaluationSet:
@@ -81,7 +83,8 @@ class EvaluationSet:
                 dydx.setdefault(key.output, {})[key.input] = column
         along = {key.output: column for key, column in labels.items() if key.role == "y_dot"}
         x_dot = {name: column[rows] for name, column in fitted.directions.items()} if along else {}
-        return cls(x, y, dydx, (x, x_dot, along), units, "the fitted rows", "fitted rows")
+        weights = None if fitted.weights is None else fitted.weights[rows]
+        return cls(x, y, dydx, (x, x_dot, along), units, "the fitted rows", "fitted rows", weights)
 
 
 @final
@@ -96,6 +99,12 @@ class TensorComparison:
     expected: NDArray[np.float64]  # the same shape; NaN where a label is missing
     labels: Labels = "fitted"
     training_rmse: float | None = None  # over the labels that were fitted; None if none was, or where rmse is that
+    weights: NDArray[np.float64] | None = None  # of the rows; None where every row counts the same
+
+    @property
+    def _counts(self) -> NDArray[np.float64] | None:
+        """The weights of the elements that have a label, flat."""
+        return None if self.weights is None else known_counts(self.expected, self.weights)[~np.isnan(self.expected)]
 
     def labelled(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the predicted and the expected elements that have a label, flat."""
@@ -118,13 +127,13 @@ class TensorComparison:
     def rmse(self) -> float | None:
         """The root mean square error; None as above."""
         errors = self.errors
-        return float(np.sqrt(np.mean(errors**2))) if _is_sound(errors) else None
+        return float(np.sqrt(np.average(errors**2, weights=self._counts))) if _is_sound(errors) else None
 
     @property
     def relative(self) -> float | None:
         """The rmse as a fraction of the labels' standard deviation: 1 is no better than its mean. None as above."""
         rmse = self.rmse
-        spread = 0.0 if rmse is None else float(np.std(self.labelled()[1]))
+        spread = 0.0 if rmse is None else _spread(self.labelled()[1], self._counts)
         return rmse / spread if rmse is not None and spread > 0 else None
 
     @property
@@ -246,12 +255,15 @@ def compare(model: keras.Model, binding: IoBinding, request: Request) -> Compari
     training: dict[str, float | None] = {}
     if rows.reference != "fitted rows":
         seen = EvaluationSet.fitted(fitted, rows.units)
-        training = {tensor.name: tensor.rmse for tensor in _tensors(model, binding, seen)}
+        training = {
+            tensor.name: replace(tensor, weights=seen.weights).rmse for tensor in _tensors(model, binding, seen)
+        }
 
     compared: list[TensorComparison] = []
     for tensor in _tensors(model, binding, rows):
         labels = _labels(tensor.name, fitted, is_measured=bool(tensor.errors.size))
-        compared.append(replace(tensor, labels=labels, training_rmse=training.get(tensor.name)))
+        weighted = replace(tensor, weights=rows.weights)
+        compared.append(replace(weighted, labels=labels, training_rmse=training.get(tensor.name)))
     tensors = tuple(tensor for tensor in compared if tensor.kind == "value" or tensor.errors.size)
     measured = {tensor.name for tensor in tensors}
     unmeasured: list[Unmeasured] = []
@@ -353,6 +365,10 @@ def _tensor(
     name: str, kind: Kind, unit: str | None, predicted: NDArray[Any], expected: NDArray[np.float64]
 ) -> TensorComparison:
     return TensorComparison(name, kind, unit, predicted.astype(np.float64).reshape(expected.shape), expected)
+
+
+def _spread(labels: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
+    return float(np.sqrt(np.average((labels - np.average(labels, weights=weights)) ** 2, weights=weights)))
 
 
 def _is_sound(errors: NDArray[np.float64]) -> bool:

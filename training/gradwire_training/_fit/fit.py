@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import keras
+from numpy.typing import ArrayLike
 
 from gradwire._errors import UsageError
 from gradwire_export import right_gradients
@@ -19,6 +20,7 @@ from gradwire_training._fit.evaluation import Comparison, compare
 from gradwire_training._fit.request import Request, run_fingerprint
 from gradwire_training._fit.result import Result
 from gradwire_training._fit.start import Start
+from gradwire_training._fit.violations import violations_of
 from gradwire_training._models import (
     RANDOM_STATE,
     IoBinding,
@@ -53,6 +55,7 @@ def fit(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     validation: Samples | None = None,
+    weights: ArrayLike | None = None,
 ) -> Result:
     """Fit a model to samples of a function and of its derivatives.
 
@@ -79,6 +82,8 @@ def fit(
         resume: whether to go on from that file, if it exists: a fit that was killed ends as if it had not been.
         validation: rows with the samples' columns that are not fitted: errors are measured on them. By default on the
             truth, where the samples come from a problem, else on the samples themselves.
+        weights: ``(rows,)``: how much each row counts, in place of the samples' own weights; rows with the weight 0 are
+            left out. By default the samples' own, else all rows count the same.
 
     Returns:
         The result: it has a status even when the fit was stopped, interrupted or diverged.
@@ -90,6 +95,10 @@ def fit(
             checkpoint of another fit.
         PackageError: the checkpoint is damaged, or cannot be written.
     """
+    if weights is not None:
+        if not isinstance(samples, Samples):
+            raise UsageError("weights are of rows in memory: name a column, Stream(weights=...), or give Samples")
+        samples = samples.weighted(weights)
     request = Request.of(
         samples, optimizer, loss=loss, steps=steps, seconds=seconds, seed=seed, dtype=dtype, validation=validation
     )
@@ -124,6 +133,7 @@ def fit(
         file.remove()
     fitted = trained if request.precision == dtype else with_dtype(trained, dtype)
     comparison = compare(fitted, binding, request)
+    violations = violations_of(fitted, binding, request)
     reduction = reduction_of(model, request.samples, [tensor.name for tensor in binding.inputs])
     return Result(
         status=monitor.status,
@@ -146,9 +156,11 @@ def fit(
             *replaced_policies(model, dtype),
             *objective.notes,
             *([] if reduction is None else [str(reduction)]),
+            *map(str, violations),
             *comparison.warnings(remedies=_remedies(request)),
         ),
         reduction=reduction,
+        violations=violations,
     )
 
 

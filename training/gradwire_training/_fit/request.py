@@ -41,13 +41,16 @@ class Request:
     ) -> Request:
         """Resolve what may be given in two forms: rows in memory or a stream, an optimiser or its name.
 
-        The validation rows of a stream are by default those that it holds out.
+        Rows with the weight 0 are left out. The validation rows of a stream are by default those that it holds out.
         """
+        if isinstance(validation, Samples):
+            validation = validation.counted()
         chosen = optimizers.get(optimizer) if isinstance(optimizer, str) else optimizer
         if not isinstance(chosen, Optimizer):
             raise UsageError(f"optimizer is {chosen!r}, expected a name or an instance of optimizers.Optimizer")
         if not isinstance(samples, Stream):
-            return cls(samples=samples, optimizer=chosen, validation=validation, **settings)
+            rows = samples.counted() if isinstance(samples, Samples) else samples
+            return cls(samples=rows, optimizer=chosen, validation=validation, **settings)
         if not (chosen := chosen.for_stream()).streams:
             names = " or ".join(repr(name) for name in optimizers.names(streams=True))
             raise UsageError(f"optimizer {chosen.name!r} needs all rows in memory: a stream is fitted by {names}")

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from gradwire._package import CardTensor, Domain, sorted_distances
 from gradwire_export import MODEL_FILE, RECORD_FORMAT
+from gradwire_training._data import Samples
 from gradwire_training._fit import record
 from gradwire_training._fit.evaluation import Comparison
 from gradwire_training._fit.invariance import feels_distances_alone
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.uncertainty import uncertainty_of
+from gradwire_training._fit.violations import Violation
 from gradwire_training._models import BoundTensor, IoBinding, Reduction, is_of_atoms
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
@@ -52,6 +54,7 @@ class Result:
         notes: what was done about layers that compute one thing in training and another when exported, and which inputs
             the package's dtype rounds noticeably, a line each.
         reduction: how many directions of its inputs the network sees, where it sees principal components; else None.
+        violations: how often the signs that the loss was to keep are violated; empty without any.
         stages: how many networks the model is the sum of: 2 after ``refine``.
     """
 
@@ -72,6 +75,7 @@ class Result:
     selection_reason: str = ""
     notes: tuple[str, ...] = ()
     reduction: Reduction | None = None
+    violations: tuple[Violation, ...] = ()
     stages: int = 1
     _bars: list[Uncertainty | NoUncertainty] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -162,6 +166,7 @@ def _trained(result: Result) -> dict[str, Any]:
             "spacing": None if provenance is None else provenance.spacing,
             "seed": None if provenance is None else provenance.seed,
             "simulated": None if provenance is None else provenance.simulated,
+            "weights": _weights(samples),
             "values": samples.value_labels,
             "derivatives": samples.derivative_labels,
             "directional": samples.directional_labels,
@@ -174,6 +179,7 @@ def _trained(result: Result) -> dict[str, Any]:
         "species": samples.species,
         "stages": result.stages,
         "network": _network(result.model),
+        "violations": {violation.sign: violation.to_dict() for violation in result.violations},
         "reduction": None if result.reduction is None else asdict(result.reduction),
         "loss": request.loss.settings(),
         "optimizer": {"name": request.optimizer.name, **request.optimizer.settings()},
@@ -194,6 +200,14 @@ def _trained(result: Result) -> dict[str, Any]:
         "final_loss": result.loss,
         "versions": {**{name: version(name) for name in SOFTWARE}, "python": platform.python_version()},
     }
+
+
+def _weights(samples: Samples) -> dict[str, float] | None:
+    """Return the range of the rows' weights, and how many rows of one weight would tell as much; None without any."""
+    if (weights := samples.row_weights) is None:
+        return None
+    effective = float(weights.sum() ** 2 / (weights @ weights))  # Kish, Survey Sampling, 1965
+    return {"smallest": float(weights.min()), "largest": float(weights.max()), "effective_rows": round(effective, 1)}
 
 
 def _network(model: keras.Model) -> dict[str, Any]:

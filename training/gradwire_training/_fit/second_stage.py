@@ -113,6 +113,11 @@ def _check(result: Result) -> None:
             f"a second stage needs a fit in float64, this one is {request.dtype}, whose rounding is above what it "
             "gains: give dtype='float64' (--dtype float64)"
         )
+    if request.loss.signs:
+        raise UsageError(
+            "a second stage keeps no signs: the slopes of a sum are not those of its parts; leave it out, or monotone and "
+            "bounds"
+        )
     if request.stream is not None:
         raise UsageError("a second stage needs all rows in memory, and these are a stream: leave it out")
     if result.stages > 1:

@@ -71,20 +71,23 @@ class ResidualTerm:
     term: Term
     target: Array  # its labels, (rows, elements), zero where unknown
     present: NDArray[np.bool_]  # the same shape
-    factor: Array  # (elements,)
+    factor: Array  # (elements,), or (rows, elements) where rows have weights
 
     def residuals(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
         """Return the residuals of some rows, those whose label is known (see ``Term.select``)."""
         predictions = self.term.select(values, derivatives, layout, rows)
-        return ((predictions - self.target[rows]) * self.factor)[self.present[rows]]
+        return ((predictions - self.target[rows]) * self._factor(rows))[self.present[rows]]
 
     def jacobian(self, jacobian: Jacobian, layout: Layout, rows: slice) -> Array:
         """Return the Jacobian of these residuals, ``(residuals, weights)``."""
         part = self.term.select(jacobian.values, jacobian.derivatives, layout, rows)
-        present = self.present[rows]
+        present, factor = self.present[rows], self._factor(rows)
         if present.all():
-            return (part * self.factor[:, None]).reshape(-1, part.shape[-1])
-        return part[present] * np.broadcast_to(self.factor, present.shape)[present][:, None]
+            return (part * factor[..., None]).reshape(-1, part.shape[-1])
+        return part[present] * np.broadcast_to(factor, present.shape)[present][:, None]
+
+    def _factor(self, rows: slice) -> Array:
+        return self.factor if self.factor.ndim == 1 else self.factor[rows]
 
 
 @final
@@ -117,8 +120,15 @@ class Swept(Residuals):
         self._layout = Layout(
             outputs=outputs_at, inputs=places, directions=directions, along_components=components is not None
         )
+        roots = None if objective.data.roots is None else objective.data.roots.numpy()
+        self._weights = objective.row_weights
         self._terms = [
-            ResidualTerm(term, _flat(labels.target.numpy()), _flat(labels.present.numpy()), term.factor.ravel())
+            ResidualTerm(
+                term,
+                _flat(labels.target.numpy()),
+                _flat(labels.present.numpy()),
+                term.factor.ravel() if roots is None else roots[:, None] * term.factor.ravel(),
+            )
             for term, labels in zip(objective.terms, objective.data.labels, strict=True)
         ]
         self.weights = graph.weights
@@ -137,7 +147,8 @@ class Swept(Residuals):
         self._last = (point, signals) if self._block_rows == self._rows else None
         values, derivatives = self._predictions(signals)
         known = np.isfinite(self._known)
-        mae = float(np.abs(values - self._known)[known].mean()) if known.any() else 0.0
+        weights = None if self._weights is None else np.broadcast_to(self._weights[:, None], known.shape)[known]
+        mae = float(np.average(np.abs(values - self._known)[known], weights=weights)) if known.any() else 0.0
         return self._residuals(values, derivatives, every), mae
 
     @override

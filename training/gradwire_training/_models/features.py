@@ -7,7 +7,7 @@ add: losses, random numbers, statistics. What each optimiser honours is on its c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias, final
 
@@ -39,6 +39,7 @@ class Feature(Enum):
     STATISTICS = "statistics of its batches (BatchNormalization)"
     STATE = "variables that every call in training changes"
     TRAINING = "another response in training than in inference"
+    SIGNS = "signs to be kept (monotone inputs, bounds)"  # of the loss, not of the model
 
 
 @final
@@ -51,6 +52,11 @@ class Features:
 
     def __contains__(self, feature: Feature) -> bool:
         return feature in self.owners
+
+    def with_signs(self, signs: Iterable[str]) -> Features:
+        """Return the features of the model under a loss that keeps signs."""
+        signs = tuple(signs)
+        return replace(self, owners={**self.owners, Feature.SIGNS: signs}) if signs else self
 
     def why_not(self, honoured: Iterable[Feature]) -> str | None:
         """Return a clause that names the first feature that is not honoured; None where all are."""
@@ -65,7 +71,8 @@ class Features:
 
     def _described(self, feature: Feature) -> str:
         names = self.names(feature)
-        return f"the model {self.model!r} has {feature.value}" + (f": {names}" if names else "")
+        whose = "the loss" if feature is Feature.SIGNS else f"the model {self.model!r}"
+        return f"{whose} has {feature.value}" + (f": {names}" if names else "")
 
 
 def require_no_own_training(model: keras.Model) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, final
 import keras
 
 from gradwire._errors import DataError, UsageError
+from gradwire._package import STRING
 from gradwire_training._data import Samples, Table
 
 Row: TypeAlias = "tuple[int, ...]"
@@ -122,4 +123,10 @@ def _bound(role: str, name: str, columns: Row, key: str, tensor: Any) -> BoundTe
     if len(shape) != len(expected) or any(e not in (None, size) for e, size in zip(expected, shape, strict=True)):
         rows = ", ".join(["rows", *("any" if size is None else str(size) for size in expected)])
         raise DataError(f"{role} {name!r} has rows of shape {columns}, the model's {key!r} takes ({rows})")
-    return BoundTensor(name=name, key=key, shape=shape, dtype=keras.backend.standardize_dtype(tensor.dtype))
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype == STRING:
+        raise UsageError(
+            f"{role} {key!r} of the model is string, and a fit takes numbers: fit the model behind the lookup, to which its "
+            "integers are an input (docs/sources.md)"
+        )
+    return BoundTensor(name=name, key=key, shape=shape, dtype=dtype)

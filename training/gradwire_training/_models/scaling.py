@@ -9,7 +9,8 @@ section 2.3, scale data outside the model instead).
 
 Far from zero, where |c_x| is many s_x, the centre is subtracted by a layer of its own before anything is multiplied:
 c_x is a float32 number near the data, so that the difference of two float32 numbers is exact (Sterbenz' lemma). x / s_x
-and c_x / s_x would each be rounded before they cancel.
+and c_x / s_x would each be rounded before they cancel. What float32 leaves of a centre, where it is a part of the
+spread at all (in float64 alone: float32 does not tell such rows apart), the other layer subtracts; so with c_f.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire_training._data import Samples, Table, mean_and_deviation
+from gradwire_training._data import Samples, Table, known_mean, mean_and_deviation
 from gradwire_training._models.io_binding import IoBinding, ordered_tensors
 
 
@@ -36,9 +37,10 @@ class Units:
     outputs: Table  # what the last scaling layers multiply by, else 1
 
 
-CENTRED: Final = "_centred"  # ends the name of a layer that subtracts alone
+CENTRED: Final = "_centred"  # ends the name of a layer next to one that subtracts, or adds, a centre far from zero
 FAR: Final = 16.0  # spreads from zero: nearer, four bits of 24 at most are lost when the centre cancels
 SCALED: Final = "_scaled"  # ends the name of a layer on the scaled side
+NOTICED: Final = 1e-2  # of the spread: how far the centre may be off
 ROUNDING: Final = 1e-12  # of the mean: a smaller deviation is rounding
 
 
@@ -54,22 +56,35 @@ class Scale:
         """Build the layers from physical to scaled values, one after the other."""
         if not self.is_far:
             return [_rescaling(1 / self.spread, -self.centre / self.spread, name + SCALED)]
-        one, zero = np.ones_like(self.spread), np.zeros_like(self.spread)
-        return [_rescaling(one, -self.centre, name + CENTRED), _rescaling(1 / self.spread, zero, name + SCALED)]
+        return [
+            _rescaling(np.ones_like(self.spread), -self.centre, name + CENTRED),
+            _rescaling(1 / self.spread, -self.remainder / self.spread, name + SCALED),
+        ]
 
     @property
     def is_far(self) -> bool:
         """Whether the column lies many spreads from zero, and is divided by something."""
         return bool(np.any((np.abs(self.centre) > FAR * self.spread) & (self.spread != 1)))
 
-    def outward(self, name: str) -> keras.Layer:
-        """Build the layer from scaled to physical values."""
-        return _rescaling(self.spread, self.centre, name)
+    @property
+    def remainder(self) -> NDArray[np.float64]:
+        """What float32 leaves of the centre; 0 where the spread hides it."""
+        left = self.centre - _rounded(self.centre)
+        return np.where(np.abs(left) > NOTICED * self.spread, left, 0.0)
+
+    def outward(self, name: str) -> list[keras.Layer]:
+        """Build the layers from scaled to physical values, one after the other."""
+        if not self.remainder.any():
+            return [_rescaling(self.spread, self.centre, name)]
+        return [
+            _rescaling(self.spread, self.remainder, name + CENTRED),
+            _rescaling(np.ones_like(self.spread), self.centre, name),
+        ]
 
 
 def input_scales(samples: Samples) -> dict[str, Scale]:
     """Return centre and spread of every input element over the samples, by name."""
-    return {name: _of(column) for name, column in samples.x.items()}
+    return {name: _of(column, samples.row_weights) for name, column in samples.x.items()}
 
 
 def output_scales(samples: Samples) -> dict[str, Scale]:
@@ -80,7 +95,7 @@ def output_scales(samples: Samples) -> dict[str, Scale]:
     """
     scales: dict[str, Scale] = {}
     for name, column in samples.y.items():
-        centre, deviation = moments(column)
+        centre, deviation = moments(column, samples.row_weights)
         scales[name] = Scale(centre, np.where(deviation > 0, deviation, _spread_by_derivatives(samples, name)))
     return scales
 
@@ -127,21 +142,28 @@ def _ends(layer: keras.Layer, end: str) -> list[Any]:
         return []
 
 
+def _rounded(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # such numbers are refused with float32, in a sentence
+        return np.asarray(part, np.float32).astype(np.float64)
+
+
 def _rescaling(scale: NDArray[np.float64], offset: NDArray[np.float64], name: str) -> keras.Layer:
     # As arrays, since Keras rounds plain numbers to float32; and rounded to float32, so that copies of the model in
     # either precision are one function.
-    exact: list[Any] = [np.asarray(part, np.float32).astype(np.float64) for part in (scale, offset)]
+    exact: list[Any] = [_rounded(part) for part in (scale, offset)]
     return keras.layers.Rescaling(*exact, name=name)
 
 
-def _of(column: NDArray[np.float64]) -> Scale:
-    centre, deviation = moments(column)
+def _of(column: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Scale:
+    centre, deviation = moments(column, weights)
     return Scale(centre, np.where(deviation > 0, deviation, 1.0))
 
 
-def moments(column: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(
+    column: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation of the known elements; the latter zero where it is rounding alone."""
-    centre, deviation = mean_and_deviation(column)
+    centre, deviation = mean_and_deviation(column, weights)
     return centre, np.where(deviation > ROUNDING * np.abs(centre), deviation, 0.0)
 
 
@@ -149,9 +171,7 @@ def _spread_by_derivatives(samples: Samples, output: str) -> NDArray[np.float64]
     shape = samples.y[output].shape[1:]
     total = np.zeros(shape)
     for wrt, column in samples.dydx.get(output, {}).items():
-        spread = _of(samples.x[wrt]).spread.ravel()
+        spread = _of(samples.x[wrt], samples.row_weights).spread.ravel()
         moved = column.reshape(len(column), -1, len(spread)) * spread  # (rows, output elements, input elements)
-        present = np.isfinite(moved)
-        squares = np.where(present, moved, 0.0) ** 2
-        total += (squares.sum(axis=0) / np.maximum(present.sum(axis=0), 1)).sum(axis=-1).reshape(shape)
+        total += known_mean(moved**2, samples.row_weights).sum(axis=-1).reshape(shape)
     return np.where(total > 0, np.sqrt(total), 1.0)

@@ -5,7 +5,8 @@ Each loss is a weighted sum of two means of squared residuals over the labels th
     loss = value_weight * mean r((f - y) / unit)^2 + derivative_weight * mean r((df/dx - dy/dx) / unit)^2
 
 with each error measured in a unit of its own (``weighting.py``) and a residual r, by default the error itself, which
-makes a mean square error. ``relative`` divides an error by its label, ``huber`` lets large errors count linearly.
+makes a mean square error. ``relative`` divides an error by its label, ``huber`` lets large errors count linearly, and
+``monotone`` and ``bounds`` add what violates a sign (``signs.py``). Rows may have weights: a mean is then weighted.
 
 Fitting derivatives beside values is Sobolev training: Czarnecki et al., arXiv 1706.04859, equation 1. The balance of
 the two is Huge and Savine's, arXiv 2005.02347, appendix 4.
@@ -26,9 +27,10 @@ from typing_extensions import override
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training._data import Samples
+from gradwire_training._objective.signs import read_bounds, read_slopes
 
 WEIGHT: Final = 1.0
-PENALTIES: Final = ("huber", "relative")  # settings that every loss has
+PENALTIES: Final = ("huber", "relative", "monotone", "bounds")  # settings that every loss has
 
 
 class Loss(ABC):
@@ -47,6 +49,9 @@ class Loss(ABC):
             label; None lets all count by their square.
         relative: errors are divided by the size of their label, or by this where that is smaller, both in the unit of
             the label; None leaves them absolute.
+        monotone: signs of derivatives, ``"px:S0+, px:T-"``: px rises with S0 and falls with T. They are trained by
+            penalties at the fitted rows and at random points of their box, and proven nowhere; None trains none.
+        bounds: of outputs, ``"px>=0, px<=1"``, likewise.
     """
 
     name: ClassVar[str]
@@ -63,6 +68,8 @@ class Loss(ABC):
         pins: Samples | None = None,
         huber: float | None = None,
         relative: float | None = None,
+        monotone: str | None = None,
+        bounds: str | None = None,
     ) -> None:
         self.value_weight = value_weight
         self.derivative_weight = derivative_weight
@@ -70,6 +77,8 @@ class Loss(ABC):
         self.pins = pins
         self.huber = None if huber is None else _above_zero("huber", huber)
         self.relative = None if relative is None else _above_zero("relative", relative)
+        self.monotone, self.bounds = monotone, bounds
+        self.signs = (*read_slopes(monotone), *read_bounds(bounds))
 
     @abstractmethod
     def check(self, samples: Samples) -> None:
@@ -106,17 +115,17 @@ class Loss(ABC):
         """Whether the residuals are the errors themselves."""
         return type(self).residual is Loss.residual and self.huber is None and self.relative is None
 
-    def weights(self, values: int, derivatives: int) -> tuple[float, float]:
+    def weights(self, values: float, derivatives: float) -> tuple[float, float]:
         """Return the weights of the two means.
 
         Those that are left to the balance follow Huge and Savine: with n derivative labels to each value label,
         1 / (1 + n) for the values and n / (1 + n) for the derivatives, so that every label counts the same.
 
         Args:
-            values: how many value labels are fitted.
-            derivatives: how many derivative labels are fitted.
+            values: how many value labels are fitted; each counts as often as the weight of its row says.
+            derivatives: how many derivative labels, likewise.
         """
-        fraction = values / max(values + derivatives, 1)
+        fraction = values / (values + derivatives or 1.0)
         value = fraction if self.value_weight is None else self.value_weight
         derivative = 1 - fraction if self.derivative_weight is None else self.derivative_weight
         return value, derivative
@@ -131,6 +140,8 @@ class Loss(ABC):
             "pins": None if self.pins is None else self.pins.count,
             "huber": self.huber,
             "relative": self.relative,
+            "monotone": self.monotone,
+            "bounds": self.bounds,
         }
 
 
@@ -144,14 +155,21 @@ class Value(Loss):
             default they are absolute.
 
     Raises:
-        UsageError: a number that is not finite and above 0.
+        UsageError: a number that is not finite and above 0, or signs of another form.
     """
 
     name = "value"
     fits = "values"
 
-    def __init__(self, *, huber: float | None = None, relative: float | None = None) -> None:
-        super().__init__(huber=huber, relative=relative)
+    def __init__(
+        self,
+        *,
+        huber: float | None = None,
+        relative: float | None = None,
+        monotone: str | None = None,
+        bounds: str | None = None,
+    ) -> None:
+        super().__init__(huber=huber, relative=relative, monotone=monotone, bounds=bounds)
 
     @override
     def check(self, samples: Samples) -> None:
@@ -170,10 +188,12 @@ class Derivative(Loss):
         balanced: whether each derivative is measured by its own size over the samples.
         huber: see ``Value``; the unit of a derivative is its size over the samples.
         relative: likewise.
+        monotone: signs of derivatives, see ``Loss``.
+        bounds: of outputs, see ``Loss``.
 
     Raises:
         DataError: no value is known at the pins.
-        UsageError: a number that is not finite and above 0.
+        UsageError: a number that is not finite and above 0, or signs of another form.
     """
 
     name = "derivative"
@@ -182,10 +202,25 @@ class Derivative(Loss):
     needs_pins = True
 
     def __init__(
-        self, pins: Samples, *, balanced: bool = True, huber: float | None = None, relative: float | None = None
+        self,
+        pins: Samples,
+        *,
+        balanced: bool = True,
+        huber: float | None = None,
+        relative: float | None = None,
+        monotone: str | None = None,
+        bounds: str | None = None,
     ) -> None:
         _require_values("pins", pins, self.name)
-        super().__init__(derivative_weight=WEIGHT, balanced=balanced, pins=pins, huber=huber, relative=relative)
+        super().__init__(
+            derivative_weight=WEIGHT,
+            balanced=balanced,
+            pins=pins,
+            huber=huber,
+            relative=relative,
+            monotone=monotone,
+            bounds=bounds,
+        )
 
     @override
     def check(self, samples: Samples) -> None:
@@ -203,9 +238,11 @@ class Sobolev(Loss):
             weights are 1 and the errors are in the model's units: the plain sum.
         huber: see ``Value``; the unit of a derivative is its size over the samples.
         relative: likewise.
+        monotone: signs of derivatives, see ``Loss``.
+        bounds: of outputs, see ``Loss``.
 
     Raises:
-        UsageError: a number that is not finite and above 0.
+        UsageError: a number that is not finite and above 0, or signs of another form.
     """
 
     name = "sobolev"
@@ -220,6 +257,8 @@ class Sobolev(Loss):
         balanced: bool = True,
         huber: float | None = None,
         relative: float | None = None,
+        monotone: str | None = None,
+        bounds: str | None = None,
     ) -> None:
         default = None if balanced else WEIGHT
         super().__init__(
@@ -230,6 +269,8 @@ class Sobolev(Loss):
             balanced=balanced,
             huber=huber,
             relative=relative,
+            monotone=monotone,
+            bounds=bounds,
         )
 
     @override

@@ -13,8 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-from gradwire_export import has_variances, row_derivatives
-from gradwire_training._data import Samples, Stream, Table
+from gradwire_export import needs_graph, row_derivatives
+from gradwire_training._data import Samples, Stream, Table, known_counts, known_mean
 from gradwire_training._models import (
     BatchStatistics,
     Feature,
@@ -27,6 +27,7 @@ from gradwire_training._models import (
 from gradwire_training._objective.batches import Batches, FromStream, InMemory
 from gradwire_training._objective.losses import Loss
 from gradwire_training._objective.rows import FittedRows
+from gradwire_training._objective.signs import SignLoss, bounds_of
 from gradwire_training._objective.tensors import Data, Labels, mean_absolute_error
 from gradwire_training._objective.terms import Term, terms_of
 
@@ -68,7 +69,8 @@ class Objective:
         self._components = components_of(model, binding)
         rows = FittedRows.of(samples, loss).along(self._components)
         self.anchors = rows.anchors  # how many of the rows, the last ones, are the loss's pins
-        self.terms = terms_of(rows, samples, loss, units_of(model, binding), self._components)
+        units = units_of(model, binding)
+        self.terms = terms_of(rows, samples, loss, units, self._components)
         self.data = Data.of(rows, self.terms, binding, dtype=dtype)
         self._shapes = {tensor.name: tensor.shape for tensor in (*binding.inputs, *binding.outputs)}
         self._wrt: dict[str, list[str]] = {}  # what the terms differentiate, and with respect to what
@@ -76,7 +78,12 @@ class Objective:
             for name in term.wrt:
                 if name not in self._wrt.setdefault(term.output, []):
                     self._wrt[term.output].append(name)
-        self.features = features_of(model, self._probe)
+        self._signs = (
+            SignLoss(loss.signs, samples, binding, units, dtype=dtype, bounds=bounds_of(stream), seed=seed)
+            if loss.signs
+            else None
+        )
+        self.features = features_of(model, self._probe).with_signs(sign.text for sign in loss.signs)
         self.notes: list[str] = []  # what was done about them, a line each
         self._training = False
         self._statistics = BatchStatistics(model)
@@ -109,6 +116,11 @@ class Objective:
         }
 
     @property
+    def row_weights(self) -> NDArray[np.float64] | None:
+        """How much each row counts; None where all count the same."""
+        return None if self.data.roots is None else self.data.roots.numpy().astype(np.float64) ** 2
+
+    @property
     def count(self) -> int:
         """Number of rows of samples: those before the pins."""
         return int(next(iter(self.data.x.values())).shape[0]) - self.anchors
@@ -116,18 +128,17 @@ class Objective:
     @property
     def variation(self) -> float:
         """The loss of a model that predicts the mean of every label."""
-        total = 0.0
+        total, weights = 0.0, self.row_weights
         for term, labels in zip(self.terms, self.data.labels, strict=True):
             target = np.where(labels.present.numpy(), labels.target.numpy(), np.nan).reshape(-1, term.factor.size)
-            present = np.isfinite(target)
-            mean = np.nansum(target, axis=0) / np.maximum(present.sum(axis=0), 1)
-            total += float(np.nansum((term.factor.ravel() * (target - mean)) ** 2))
+            squares = (term.factor.ravel() * (target - known_mean(target, weights))) ** 2
+            total += float(np.sum(known_counts(target, weights) * np.nan_to_num(squares)))
         return total
 
     def take(self, rows: NDArray[np.int64], *, anchors: bool) -> Objective:
         """Return the objective of some rows, with or without the anchors; factors and variables are this one's.
 
-        Losses of parts add up to that of the whole, but for what the model's layers add.
+        Losses of parts add up to that of the whole, but for what signs and the model's layers add.
         """
         part = copy.copy(self)
         part.anchors = self.anchors if anchors else 0
@@ -198,10 +209,15 @@ class Objective:
         self.notes.append(f"the statistics of BatchNormalization {self.features.names(Feature.STATISTICS)} {what}")
 
     @cached_property
-    def _has_variances(self) -> bool:
-        """Whether the model normalises over its features: TensorFlow has then wrong second derivatives by default."""
+    def _needs_graph(self) -> bool:
+        """Whether the model's gradients are right in a graph of its own alone, as with layer normalisation."""
         specs = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in self.data.x.items()}
-        return has_variances(lambda x: self.binding.call(self.model, x, training=False), specs)
+
+        @tf.autograph.experimental.do_not_convert
+        def call(x: Any) -> Any:
+            return self.binding.call(self.model, x, training=False)
+
+        return needs_graph(call, specs)
 
     def _probe(self, training: bool) -> dict[str, Any]:
         rows = range(min(PROBED_ROWS, self.count + self.anchors))
@@ -209,21 +225,26 @@ class Objective:
         return self.binding.call(self.model, x, training=training)
 
     def loss_and_mae(self, batch: Data | None = None, counts: Any = None) -> tuple[Any, Any]:
-        """Compute the loss, with what the model's layers add to it, and the mean absolute error of the known values.
+        """Compute the loss, with what signs and layers add, and the mean absolute error of the known values.
 
         With ``counts`` of a mini-batch, for how many rows each row stands, the loss is that of all rows on average.
         """
         data = self.data if batch is None else batch
+        signs = (
+            None if self._signs is None else self._signs(*self._call(self._signs.x, self._signs.wrt, training=False))
+        )
         residuals, values = self._residuals(data)
         loss = tf.add_n([_sum_of_squares(part, counts) for part in residuals])
+        if signs is not None:
+            loss += signs
         if self._wrt and Feature.LOSSES in self.features:  # the last call saw rows repeated, once for each element
             self.binding.call(self.model, data.x, training=self._training)
         for added in self.model.losses:
             loss += tf.cast(added, self.dtype)
-        return loss, mean_absolute_error(data.known, values)
+        return loss, mean_absolute_error(data, values)
 
     def residuals(self) -> tuple[Any, Any]:
-        """Compute the residuals whose squares sum to the loss, but for what the model's layers add, and the metric.
+        """Compute the residuals whose squares sum to the loss, but for what signs and layers add, and the metric.
 
         They are one vector: term after term, and in a term row after row, those whose label is present.
         """
@@ -232,7 +253,7 @@ class Objective:
             tf.gather(tf.reshape(part, [-1]), np.flatnonzero(labels.present.numpy()))
             for labels, part in zip(self.data.labels, residuals, strict=True)
         ]
-        return tf.concat(present, 0), mean_absolute_error(self.data.known, values)
+        return tf.concat(present, 0), mean_absolute_error(self.data, values)
 
     def gradient(self, batch: Data | None = None, counts: Any = None) -> tuple[Any, Any, list[Any]]:
         """Compute loss and metric (see ``loss_and_mae``), and the loss's gradient with respect to ``trainable``."""
@@ -252,18 +273,22 @@ class Objective:
 
     def _residuals(self, data: Data) -> tuple[list[Any], dict[str, Any]]:
         """Return every term's residuals, and the model's values."""
-
-        def call(x: Any) -> Any:
-            return self.binding.call(self.model, x, training=self._training)
-
-        # What layers add to the loss does not leave a graph of the model's own.
-        own_graph = self._wrt and Feature.LOSSES not in self.features and self._has_variances
-        values, derivatives = row_derivatives(tf.function(call) if own_graph else call, data.x, self._wrt, self._shapes)
+        values, derivatives = self._call(data.x, self._wrt, training=self._training)
         residuals = [
-            self._residual(term, factor, labels, term.predict(values, derivatives, data.directions))
+            data.weighted(self._residual(term, factor, labels, term.predict(values, derivatives, data.directions)))
             for term, labels, factor in zip(self.terms, data.labels, self._factors, strict=True)
         ]
         return residuals, values
+
+    def _call(self, x: Any, wrt: dict[str, list[str]], *, training: bool) -> tuple[Any, Any]:
+        """Return the model's values, and the derivatives that ``wrt`` names."""
+
+        def call(x: Any) -> Any:
+            return self.binding.call(self.model, x, training=training)
+
+        # What layers add to the loss does not leave a graph of the model's own.
+        own_graph = wrt and Feature.LOSSES not in self.features and self._needs_graph
+        return row_derivatives(tf.function(call, autograph=False) if own_graph else call, x, wrt, self._shapes)
 
     def _residual(self, term: Term, factor: Any, labels: Labels, prediction: Any) -> Any:
         errors = labels.errors(prediction)

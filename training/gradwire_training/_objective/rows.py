@@ -24,6 +24,7 @@ class FittedRows:
     labels: dict[ColumnKey, NDArray[np.float64]]  # what is fitted, else NaN; columns without any are left out
     directions: Table  # by input, zero where nothing moves; empty where there are none
     anchors: int = 0  # how many of the rows, the last ones, are pins
+    weights: NDArray[np.float64] | None = None  # (rows,); None where every row counts the same
 
     @classmethod
     def of(cls, samples: Samples, loss: Loss) -> FittedRows:
@@ -35,7 +36,7 @@ class FittedRows:
         }
         directions = {name: np.nan_to_num(column) for name, column in samples.x_dot.items()}
         if (pins := loss.pins) is None:
-            return cls(samples.x, samples.y, columns, directions)
+            return cls(samples.x, samples.y, columns, directions, weights=samples.row_weights)
         for role, ours, theirs in (("x", samples.x, pins.x), ("y", samples.y, pins.y)):
             shapes = [{name: column.shape[1:] for name, column in table.items()} for table in (theirs, ours)]
             if shapes[0] != shapes[1]:
@@ -54,6 +55,7 @@ class FittedRows:
             labels=values | derivatives,
             directions={name: _padded(column, pins.count, 0.0) for name, column in directions.items()},
             anchors=pins.count,
+            weights=_joined_weights(samples, pins),
         )
 
     def along(self, components: Components | None) -> FittedRows:
@@ -84,6 +86,13 @@ class FittedRows:
                     labels[keys[name]] = gradient[..., places[name]].reshape(self.labels[keys[name]].shape)
             labels[ColumnKey("dydx", output)] = along
         return replace(self, labels={key: column for key, column in labels.items() if np.isfinite(column).any()})
+
+
+def _joined_weights(samples: Samples, pins: Samples) -> NDArray[np.float64] | None:
+    if samples.row_weights is None and pins.row_weights is None:
+        return None
+    parts = ((part.row_weights, part.count) for part in (samples, pins))
+    return np.concatenate([np.ones(count) if weights is None else weights for weights, count in parts])
 
 
 def _padded(column: NDArray[np.float64], rows: int, filler: float = np.nan) -> NDArray[np.float64]:

@@ -56,6 +56,7 @@ class Data:
     directions: dict[str, Any]  # by input, (rows, elements), zero where nothing moves; those that a term needs
     known: dict[str, Labels]  # by output: what the metric is taken over
     labels: list[Labels]  # of every term of the loss
+    roots: Any = None  # (rows,), of the rows' weights; None where every row counts the same
 
     @classmethod
     def of(cls, rows: FittedRows, terms: Sequence[Term], binding: IoBinding, *, dtype: str) -> Data:
@@ -75,6 +76,7 @@ class Data:
             },
             known={name: Labels.of(column, shapes[name], dtype) for name, column in rows.known.items()},
             labels=[Labels.of(_column(rows, term), term.row_shape(binding), dtype) for term in terms],
+            roots=None if rows.weights is None else tf.constant(np.sqrt(rows.weights), dtype),
         )
 
     def take(self, rows: Any) -> Data:
@@ -100,19 +102,36 @@ class Data:
             directions={name: function(column) for name, column in self.directions.items()},
             known={name: label_function(labels) for name, labels in self.known.items()},
             labels=[label_function(labels) for labels in self.labels],
+            roots=None if self.roots is None else function(self.roots),
         )
 
     def _tensors(self) -> list[Any]:
         labels = [*self.known.values(), *self.labels]
         parts = [part for entry in labels for part in (entry.target, entry.present)]
-        return [*self.x.values(), *self.directions.values(), *parts]
+        roots = [] if self.roots is None else [self.roots]
+        return [*self.x.values(), *self.directions.values(), *parts, *roots]
+
+    def weighted(self, residuals: Any) -> Any:
+        """Multiply residuals, ``(rows, ...)``, by the roots of the rows' weights."""
+        return residuals if self.roots is None else residuals * _along_rows(self.roots, residuals)
 
 
-def mean_absolute_error(known: Mapping[str, Labels], values: Mapping[str, Any]) -> Any:
+def mean_absolute_error(data: Data, values: Mapping[str, Any]) -> Any:
     """Return the mean absolute error over every known element of all outputs together; zero where none is known."""
-    total = tf.add_n([tf.reduce_sum(tf.abs(labels.errors(values[name]))) for name, labels in known.items()])
-    count = tf.add_n([tf.cast(labels.count, total.dtype) for labels in known.values()])
-    return total / tf.maximum(count, 1)
+    errors = {name: tf.abs(labels.errors(values[name])) for name, labels in data.known.items()}
+    if data.roots is None:
+        total = tf.add_n([tf.reduce_sum(error) for error in errors.values()])
+        count = tf.add_n([tf.cast(labels.count, total.dtype) for labels in data.known.values()])
+        return total / tf.maximum(count, 1)
+    weights = {name: tf.square(_along_rows(data.roots, error)) for name, error in errors.items()}
+    total = tf.add_n([tf.reduce_sum(weights[name] * error) for name, error in errors.items()])
+    present = {name: tf.cast(labels.present, total.dtype) for name, labels in data.known.items()}
+    return tf.math.divide_no_nan(total, tf.add_n([tf.reduce_sum(weights[name] * present[name]) for name in errors]))
+
+
+def _along_rows(column: Any, tensor: Any) -> Any:
+    """Return a number a row, ``(rows,)``, so that it multiplies the rows of a tensor."""
+    return tf.reshape(column, [-1, *(1 for _ in tensor.shape[1:])])
 
 
 def _column(rows: FittedRows, term: Term) -> NDArray[np.float64]:

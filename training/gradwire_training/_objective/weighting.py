@@ -21,7 +21,7 @@ from typing import Final, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire_training._data import ColumnKey, Samples, Table
+from gradwire_training._data import ColumnKey, Samples, Table, known_counts, known_mean
 from gradwire_training._models import Units, input_scales, output_scales
 from gradwire_training._objective.losses import Loss
 from gradwire_training._objective.rows import FittedRows
@@ -43,13 +43,18 @@ class Weighting:
 
     def __init__(self, rows: FittedRows, samples: Samples, loss: Loss, units: Units) -> None:
         counts = [
-            sum(int(np.isfinite(column).sum()) for key, column in rows.labels.items() if (key.role == "y") == is_value)
+            sum(
+                float(known_counts(column, rows.weights).sum())
+                for key, column in rows.labels.items()
+                if (key.role == "y") == is_value
+            )
             for is_value in (True, False)
         ]
         self._value_scale, self._derivative_scale = (
-            math.sqrt(weight / max(count, 1)) for weight, count in zip(loss.weights(*counts), counts, strict=True)
+            math.sqrt(weight / (count or 1.0)) for weight, count in zip(loss.weights(*counts), counts, strict=True)
         )
         self._balanced = loss.balanced
+        self._weights = rows.weights
         self._units = units
         self._samples = samples
         self._inputs, self._outputs = input_scales(samples), output_scales(samples)
@@ -65,7 +70,7 @@ class Weighting:
         unit = np.broadcast_to(self._units.outputs[key.output], shape).ravel()
         if self._balanced:
             spread, moved = self._outputs[key.output].spread.ravel(), self._inputs[key.input].spread.ravel()
-            size = _size(column.reshape(len(column), len(spread), len(moved)))
+            size = self._size(column.reshape(len(column), len(spread), len(moved)))
             factor = (spread / unit)[:, None] / np.maximum(size, SMALLEST * spread[:, None] / moved)
         else:
             factor = np.broadcast_to(self._units.inputs[key.input], input_shape).ravel() / unit[:, None]
@@ -79,7 +84,7 @@ class Weighting:
         spread = self._outputs[key.output].spread.ravel()
         unit = np.broadcast_to(self._units.outputs[key.output], self._shape(key.output)).ravel()
         if self._balanced:
-            factor = (spread / unit)[:, None] / np.maximum(_size(column), MINOR * spread[:, None])
+            factor = (spread / unit)[:, None] / np.maximum(self._size(column), MINOR * spread[:, None])
         else:
             factor = np.broadcast_to(1 / unit[:, None], column.shape[1:])
         return self._derivative_scale * factor, self._derivative_scale
@@ -90,8 +95,8 @@ class Weighting:
         if self._balanced:
             spread = self._outputs[key.output].spread
             parts = [(part / self._inputs[name].spread).reshape(len(part), -1) for name, part in directions.items()]
-            moved = _size(np.linalg.norm(np.concatenate(parts, axis=1), axis=1))
-            factor = spread / unit / np.maximum(_size(column), SMALLEST * spread * moved)
+            moved = self._size(np.linalg.norm(np.concatenate(parts, axis=1), axis=1))
+            factor = spread / unit / np.maximum(self._size(column), SMALLEST * spread * moved)
         else:
             factor = np.broadcast_to(1 / unit, column.shape[1:])
         return self._derivative_scale * factor, self._derivative_scale
@@ -99,9 +104,6 @@ class Weighting:
     def _shape(self, output: str) -> tuple[int, ...]:
         return self._samples.y[output].shape[1:]
 
-
-def _size(column: Array) -> Array:
-    """Return the root mean square of what is known, 0 where nothing is."""
-    present = np.isfinite(column)
-    squares = np.where(present, column, 0.0) ** 2
-    return np.sqrt(squares.sum(axis=0) / np.maximum(present.sum(axis=0), 1))
+    def _size(self, column: Array) -> Array:
+        """Return the root mean square of what is known, 0 where nothing is."""
+        return np.sqrt(known_mean(column**2, self._weights))

@@ -8,9 +8,9 @@ network lacks what the function has (model inadequacy; Kennedy and O'Hagan, Jour
 
 is averaged over what fraction :math:`\rho` of their variance is misfit and how far it reaches, and compared with that
 of noise alone. What a flexible network has fitted leaves errors that are less alike than chance has it, so that it
-never looks like misfit. The derivative of misfit has the variance :math:`\rho v / \ell^2`, a little less than the true
-one: on 25 fits of too small networks its root was 0.7 of the derivatives' errors (with a Matérn kernel of one derivative
-0.76, and no better bars).
+never looks like misfit. The derivative of misfit has the variance :math:`\rho v / \ell^2`, less than the true one: on
+25 fits of too small networks its root was 0.7 of the derivatives' errors (with a Matérn kernel of one derivative 0.76,
+and no better bars).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Lbfgs(Optimizer):
     steps: ClassVar[int] = 5_000  # three seconds on a small network
     precision: ClassVar[str | None] = "float64"
     honours: ClassVar[frozenset[Feature]] = frozenset(
-        {Feature.LOSSES, Feature.BOUNDS, Feature.STATISTICS, Feature.TRAINING}
+        {Feature.LOSSES, Feature.BOUNDS, Feature.STATISTICS, Feature.TRAINING, Feature.SIGNS}
     )
     memory: int = 30
     flat: float = 1e-12

@@ -7,17 +7,19 @@ from typing import Annotated, Final
 
 import typer
 
-from gradwire._cli.arguments import DecimalMark
+from gradwire._cli.arguments import DecimalMark, expand_options
 from gradwire._cli.console import note, say
-from gradwire._cli.io import open_model
+from gradwire._cli.io import Connection, open_model
 from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
 
 NAME: Final = "batch"
 
 
+@expand_options
 def command(
     points: Annotated[Path, typer.Argument(help="File with a column per input, such as points.parquet or points.csv.")],
+    connection: Connection,
     to: Annotated[Path, typer.Argument(help="Parquet file to write: the same rows with columns f, df_dx, … added.")],
     model: Annotated[str | None, typer.Option(help="Directory of a package, to run in this process.")] = None,
     server: Annotated[str | None, typer.Option(help="Server address, such as localhost:8500.")] = None,
@@ -37,7 +39,7 @@ def command(
     from gradwire import batch
 
     source = batch.open_source(points, decimal=decimal)
-    with open_model(model or server or "", name) as opened:
+    with open_model(model or server or "", name, connection=connection) as opened:
         sink = batch.open_sink(to, overwrite=overwrite)
         with progress("rows") as report:
             report(0, source.rows, "")

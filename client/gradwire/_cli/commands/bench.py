@@ -6,10 +6,18 @@ from typing import Annotated, Final
 
 import typer
 
-from gradwire._cli.arguments import DEFAULT_COMPUTE, ModelName, ReportFormat, Seed, Target, compute_option
+from gradwire._cli.arguments import (
+    DEFAULT_COMPUTE,
+    ModelName,
+    ReportFormat,
+    Seed,
+    Target,
+    compute_option,
+    expand_options,
+)
 from gradwire._cli.choices import Report
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import open_model, read_counts
+from gradwire._cli.io import Connection, open_model, read_counts
 from gradwire._cli.query import LoadTestResult, draw_points, resolve_query, run_load_test
 from gradwire._errors import UsageError
 from gradwire._package import strict_json
@@ -21,8 +29,10 @@ SECONDS: Final = 10.0  # a second for each of the nine loads, and a little for t
 COLUMNS: Final = ("rows", "in flight", "calls", "calls/s", "rows/s", "p50 ms", "p99 ms", "max ms")
 
 
+@expand_options
 def command(
     target: Target,
+    connection: Connection,
     name: ModelName = None,
     compute: Annotated[str, compute_option("What to compute.")] = DEFAULT_COMPUTE,
     rows: Annotated[str, typer.Option(help="Rows per call, separated by commas.")] = ROWS,
@@ -41,7 +51,7 @@ def command(
     if not seconds > 0:
         raise UsageError(f"--seconds {seconds}, expected more than 0")
     sizes = [(count, width) for count in read_counts("rows", rows) for width in read_counts("in-flight", in_flight)]
-    with open_model(target, name, pinned=True) as model:
+    with open_model(target, name, connection=connection, pinned=True) as model:
         query = resolve_query(model, compute)
         points = draw_points(model, query, max(count for count, _ in sizes), seed)
         results = [

@@ -7,9 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from gradwire._cli.arguments import ModelName, Target
+from gradwire._cli.arguments import ModelName, Target, expand_options
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import CardView, TextTable, card_page, open_model, verdict, worst
+from gradwire._cli.io import CardView, Connection, TextTable, card_page, open_model, verdict, worst
 from gradwire._errors import UsageError
 from gradwire._package import Card
 
@@ -17,8 +17,10 @@ NAME: Final = "card"
 CHECK_COLUMNS: Final = ("check", "worst / allowed", "")
 
 
+@expand_options
 def command(
     target: Target,
+    connection: Connection,
     name: ModelName = None,
     json: Annotated[bool, typer.Option("--json", help="Print the card as stored.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the card to a self-contained HTML file.")] = None,
@@ -27,7 +29,7 @@ def command(
 
     Example: [bold]gradwire card localhost:8500 log[/bold]   or   [bold]gradwire card models/log[/bold]
     """
-    with open_model(target, name) as model:
+    with open_model(target, name, connection=connection) as model:
         card = model.card
     if html is not None:
         _write_page(html, card)

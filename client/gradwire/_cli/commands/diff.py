@@ -9,23 +9,25 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
-from gradwire._cli.arguments import ReportFormat, Seed
+from gradwire._cli.arguments import ReportFormat, Seed, expand_options
 from gradwire._cli.choices import Report
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import open_model, read_domain
+from gradwire._cli.io import Connection, open_model, read_domain
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire._package import strict_json
 from gradwire._verify import DEFAULT_DIFF_POINTS, Difference, diff
 
 NAME: Final = "diff"
-DIFFER: Final = 3  # the exit code; 1 is a fault and 2 misuse, as everywhere
+DIFFER: Final = 1  # the exit code of a check that failed
 _SHOWN: Final = 60  # characters of a card's entry
 
 
+@expand_options
 def command(
     first: Annotated[str, typer.Argument(help="Directory of a package, or HOST:PORT/NAME of a served model.")],
     second: Annotated[str, typer.Argument(help="The package to compare with.")],
+    connection: Connection,
     domain: Annotated[
         list[str] | None, typer.Option(help="NAME=LOWER:UPPER. Default: the intersection of the two domains.")
     ] = None,
@@ -38,13 +40,15 @@ def command(
 ) -> None:
     """Compare two packages: signatures, domain, errors, and the largest difference of values and derivatives.
 
-    The exit code is 0 if a caller would not notice a difference, 3 if one would, 1 if a package cannot be read, 2 for
-    misuse.
+    The exit code is 0 if a caller would not notice a difference, and 1 if one would. Options of the connection hold for
+    every address.
 
     Example: [bold]gradwire diff models/log/1 models/log/2[/bold]   or   [bold]gradwire diff models/log
     localhost:8500/log[/bold]
     """
-    with _open(first) as one, _open(second) as other:
+    if Path(first).exists() and Path(second).exists():
+        connection.require_unused(f"{first} and {second}")
+    with _open(first, connection) as one, _open(second, connection) as other:
         difference = diff(one, other, domain=read_domain(domain) or None, points=points, seed=seed)
     differs = difference.differs(tolerance)
     if format is Report.JSON:
@@ -57,7 +61,7 @@ def command(
         raise typer.Exit(DIFFER)
 
 
-def _open(target: str) -> Model:
+def _open(target: str, connection: Connection) -> Model:
     """Open ``models/log/1``, or ``localhost:8500/log``."""
     if Path(target).exists():
         return open_model(target, None)
@@ -67,7 +71,7 @@ def _open(target: str) -> Model:
             f"{target} is not a directory, expected a package such as models/log/1 or a model at a server such as "
             "localhost:8500/log"
         )
-    return open_model(address, name)
+    return open_model(address, name, connection=connection)
 
 
 def _show(difference: Difference, first: str, second: str) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gradwire._cli.arguments import DecimalMark, Timeout
+from gradwire._cli.arguments import DecimalMark, expand_options
 from gradwire._cli.console import note, say
 from gradwire._cli.evaluate import evaluation_page, show_evaluation
-from gradwire._cli.io import open_model, read_columns, read_derivatives, split_quoted
+from gradwire._cli.io import Connection, open_model, read_columns, read_derivatives, split_quoted
 from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
 from gradwire._evaluate import Evaluation, evaluate
@@ -21,6 +21,7 @@ from gradwire._package import strict_json
 NAME: Final = "evaluate"
 
 
+@expand_options
 def command(
     words: Annotated[
         list[str],
@@ -31,6 +32,7 @@ def command(
             show_default=False,
         ),
     ],
+    connection: Connection,
     inputs: Annotated[str | None, typer.Option(help="NAME=COLUMN,…: inputs whose columns have other names.")] = None,
     outputs: Annotated[str | None, typer.Option(help="NAME=COLUMN,…: outputs, likewise.")] = None,
     derivatives: Annotated[
@@ -49,7 +51,6 @@ def command(
     html: Annotated[
         Path | None, typer.Option(help="Write the tables, with parity plots, to a self-contained HTML file.")
     ] = None,
-    timeout: Timeout = None,
 ) -> None:
     """Measure a model's errors on rows whose values, and derivatives, are known; inside and outside of its domain.
 
@@ -59,7 +60,7 @@ def command(
     """
     target, name, rows = _parts(words)
     with ExitStack() as stack:
-        model = stack.enter_context(open_model(target, name, timeout=timeout, pinned=True))
+        model = stack.enter_context(open_model(target, name, connection=connection, pinned=True))
         other = None if baseline is None else stack.enter_context(open_model(baseline, None))
         report = stack.enter_context(progress("rows"))
         evaluation = evaluate(

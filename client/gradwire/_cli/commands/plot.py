@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 import typer
 from numpy.typing import NDArray
 
-from gradwire._cli.arguments import DomainOption, ModelName, Target, Timeout
+from gradwire._cli.arguments import DomainOption, ModelName, Target, expand_options
 from gradwire._cli.console import out, say
-from gradwire._cli.io import open_model, read_domain, read_names, read_points
+from gradwire._cli.io import Connection, open_model, read_domain, read_names, read_points
 from gradwire._cli.plot import coordinates, draw, save, slices
 from gradwire._errors import ShapeError, UsageError
 from gradwire._model import Model, package_of
@@ -23,8 +23,10 @@ FIRST: Final = 4  # slices that are drawn without --along
 SUFFIXES: Final = (".png", ".svg", ".pdf")
 
 
+@expand_options
 def command(
     target: Target,
+    connection: Connection,
     name: ModelName = None,
     along: Annotated[
         str | None,
@@ -41,7 +43,6 @@ def command(
     to: Annotated[
         Path | None, typer.Option(help="Image to write: .png, .svg or .pdf. Default: draw in the terminal.")
     ] = None,
-    timeout: Timeout = None,
 ) -> None:
     """Plot a model and its derivatives over the domain on its card.
 
@@ -54,7 +55,7 @@ def command(
         raise UsageError(f"--to {to}: expected a name that ends in {', '.join(SUFFIXES)}")
     if to is not None and not to.parent.is_dir():
         raise UsageError(f"--to {to}: there is no directory {to.parent}; make it first")
-    with open_model(target, name, timeout=timeout, pinned=True) as model:
+    with open_model(target, name, connection=connection, pinned=True) as model:
         labels = read_names("along", along) or list(coordinates(model.card))[:FIRST]
         computed = slices(model, labels, points=points, domain=read_domain(domain), at=_fixed_points(model, at or []))
         title = model.card.name

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Final
 import typer
 from numpy.typing import NDArray
 
-from gradwire._cli.arguments import DEFAULT_COMPUTE, DecimalMark, ModelName, Target, Timeout, compute_option
+from gradwire._cli.arguments import DEFAULT_COMPUTE, DecimalMark, ModelName, Target, compute_option, expand_options
 from gradwire._cli.choices import Format
-from gradwire._cli.io import BLOCK, is_table, open_model, printer, read_blocks, read_points
+from gradwire._cli.console import note
+from gradwire._cli.io import BLOCK, Connection, is_table, open_model, printer, read_blocks, read_points
 from gradwire._cli.query import DIRECTION_OPTIONS, Query, check_direction_options, resolve_query, watch_query
 from gradwire._errors import InputNameError, UsageError
-from gradwire._model import Model
+from gradwire._model import Model, package_of
 from gradwire._package import Part
 
 Arrays = dict[str, NDArray[Any]]
@@ -25,8 +26,10 @@ Arrays = dict[str, NDArray[Any]]
 NAME: Final = "query"
 
 
+@expand_options
 def command(
     target: Target,
+    connection: Connection,
     name: ModelName = None,
     inputs: Annotated[
         list[str] | None,
@@ -57,7 +60,6 @@ def command(
     ] = BLOCK,
     decimal: DecimalMark = ".",
     watch: Annotated[float | None, typer.Option(help="Repeat the query every so many seconds, until Ctrl-C.")] = None,
-    timeout: Timeout = None,
 ) -> None:
     """Query a model for values and derivatives.
 
@@ -76,13 +78,14 @@ def command(
     if watch is not None:
         _check_watch(watch, target, tables)
     form = format or (Format.CSV if tables else Format.TABLE)
-    with _closed_pipe(), open_model(target, name, timeout=timeout, pinned=bool(tables)) as model:
+    with _closed_pipe(), open_model(target, name, connection=connection, pinned=watch is None) as model:
         if watch is not None:
             watch_query(
                 model, lambda: _call(model, resolve_query(model, compute, signature), points, decimal), form, watch
             )
             return
         query = resolve_query(model, compute, signature)
+        note(f"answers of {package_of(model).address}")
         if tables:
             _call_with_table(model, query, tables[0], points, form, block, decimal)
         else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, final
 
 import typer
 
-from gradwire._cli.arguments import takes_options
+from gradwire._cli.arguments import expand_options
 from gradwire._cli.choices import Engine
 from gradwire._cli.console import note, number, say
 from gradwire._cli.lazy_imports import import_heavy
@@ -50,10 +50,14 @@ class ServeOptions:
     )
     grpc_socket_path: Annotated[str, _flag("Unix socket to listen on as well.")] = ""
     file_system_poll_wait_seconds: Annotated[int, _flag("Seconds between checks for new versions.")] = 1
+    model_config_file_poll_wait_seconds: Annotated[int, _flag("Seconds between readings of that file; 0: once.")] = 0
     max_num_load_retries: Annotated[int, _flag("Retries of a failed load.")] = 5
     load_retry_interval_micros: Annotated[int, _flag("Microseconds between those retries.")] = 60_000_000
     enable_model_warmup: Annotated[bool, _flag("Run a package's warm-up requests before it is served.")] = True
     enable_grpc_healthcheck_service: Annotated[bool, _flag("Serve grpc.health.v1.")] = False
+    max_expanded_bytes: Annotated[
+        int, _flag("Bytes by which the tensors of one request may expand, where a value repeats (embedded only).")
+    ] = 2**26
     enable_serialization_as_tensor_content: Annotated[bool, _flag("Respond with tensor_content.")] = False
     allow_version_labels_for_unavailable_models: Annotated[
         bool, _flag("Accept labels of versions that are not loaded yet.")
@@ -66,8 +70,17 @@ class ServeOptions:
     xla_cpu_compilation_enabled: Annotated[
         bool, _flag("Run XLA on the CPU; set automatically for compiled packages (TensorFlow Serving only).")
     ] = False
-    monitoring_config_file: Annotated[str, _flag("MonitoringConfig as text (TensorFlow Serving only).")] = ""
-    rest_api_port: Annotated[int, _flag("Port of REST and metrics; 0 for none (TensorFlow Serving only).")] = 0
+    monitoring_config_file: Annotated[str, _flag("MonitoringConfig as text: metrics, on the port of REST.")] = ""
+    rest_api_port: Annotated[
+        int, _flag("Port of REST and metrics; 0 for none, -1 for any free one (embedded only).")
+    ] = 0
+    rest_api_timeout_in_ms: Annotated[int, _flag("Milliseconds that a call over REST may take.")] = 30_000
+    rest_api_num_threads: Annotated[int | None, _flag("Calls over REST that run at once; by default four a CPU.")] = (
+        None
+    )
+    rest_api_enable_cors_support: Annotated[bool, _flag("Let pages of other origins call REST.")] = False
+    log_format: Annotated[str, _flag("Form of the log: text or json, one line an event (embedded only).")] = "text"
+    log_requests: Annotated[bool, _flag("Log every call (embedded only).")] = False
     per_process_gpu_memory_fraction: Annotated[
         float, _flag("Fraction of the GPU's memory to use (TensorFlow Serving only).")
     ] = 0.0
@@ -81,7 +94,7 @@ SWITCHES: Final = frozenset(
 )
 
 
-@takes_options(ServeOptions)
+@expand_options
 def command(options: ServeOptions) -> None:
     """Serve every model in a directory over gRPC; Ctrl-C drains and stops.
 
@@ -126,6 +139,8 @@ def _with_hyphens(argument: str) -> str:
 
 def _announce(server: Any) -> None:
     say(f"serving on {server.address}")
+    if server.rest_address:
+        say(f"  REST: http://{server.rest_address}/v1/models/NAME:predict")
     for name, versions in server.available().items():
         say(f"  {name}: version {', '.join(map(str, versions))}")
     name = next(iter(server.available()))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from gradwire._cli.arguments import takes_options
+from gradwire._cli.arguments import expand_options
 from gradwire._cli.choices import OptimizerName
 from gradwire._cli.console import note, number, say
 from gradwire._cli.lazy_imports import import_heavy
@@ -16,7 +16,7 @@ from gradwire._cli.train import Task, TrainOptions, read_start, read_task, show_
 NAME: Final = "train"
 
 
-@takes_options(TrainOptions)
+@expand_options
 def command(options: TrainOptions) -> None:
     """Fit a network to values and derivatives; Ctrl-C stops and keeps the best weights so far.
 

@@ -10,13 +10,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from gradwire._cli.arguments import DecimalMark, DomainOption, ModelName, ReportFormat, Target
+from gradwire._cli.arguments import DecimalMark, DomainOption, ModelName, ReportFormat, Target, expand_options
 from gradwire._cli.choices import Report
 from gradwire._cli.commands.card import CHECK_COLUMNS, show_errors
 from gradwire._cli.console import number, say, table
-from gradwire._cli.io import BLOCK, error_table, open_model, read_blocks, read_domain, verdict, worst
+from gradwire._cli.io import BLOCK, Connection, error_table, open_model, read_blocks, read_domain, verdict, worst
 from gradwire._errors import CheckFailed, DataError
-from gradwire._model import Model
+from gradwire._model import Model, package_of
 from gradwire._package import SERVING_DEFAULT, strict_json
 from gradwire._verify import DEFAULT_POINTS, Check, DerivativeCheck, Verification, verify
 
@@ -24,8 +24,10 @@ NAME: Final = "verify"
 SHOWN_STEPS: Final = 6  # enough to see the order by eye
 
 
+@expand_options
 def command(
     target: Target,
+    connection: Connection,
     name: ModelName = None,
     domain: DomainOption = None,
     points: Annotated[int, typer.Option(min=1, help="Number of points.")] = DEFAULT_POINTS,
@@ -53,16 +55,17 @@ def command(
 
     Example: [bold]gradwire verify models/price --rows book.parquet --points 256[/bold]
     """
-    with open_model(target, name, pinned=True) as model:
+    with open_model(target, name, connection=connection, pinned=True) as model:
         card = model.card
         columns = None if rows is None else _read_rows(rows, model, decimal)
         verification = verify(model, domain=read_domain(domain) or None, points=points, seed=seed, rows=columns)
     if format is Report.JSON:
-        say(strict_json(_json(verification)).rstrip())
+        say(strict_json(_json(verification, model)).rstrip())
     else:
         if remainders:
             for check in verification.derivatives:
                 _show_remainders(check)
+        say(f"{package_of(model).address}, {card.digest or 'without a digest'}")
         lines = [line for check in verification.checks for line in _lines(check, details)]
         table(f"{card.name}: {verification.points} points, seed {seed}", (*CHECK_COLUMNS, "note"), lines, text=True)
         show_errors(error_table(card))
@@ -101,10 +104,11 @@ def _summary(check: Check) -> str:
     return f"worst of {len(check.findings)}: {finding.subject}" + (f": {finding.note}" if finding.note else "")
 
 
-def _json(verification: Verification) -> dict[str, Any]:
+def _json(verification: Verification, model: Model) -> dict[str, Any]:
     domain = {name: [np.asarray(bound).tolist() for bound in box] for name, box in verification.domain.items()}
+    which = {"model": model.card.name, "version": model.version, "digest": model.card.digest}
     about = {"passed": verification.passed, "points": verification.points, "seed": verification.seed, "domain": domain}
-    return about | {"checks": verification.to_dict()}
+    return which | about | {"checks": verification.to_dict()}
 
 
 def _show_remainders(check: DerivativeCheck) -> None:

@@ -2,9 +2,9 @@
 
 from gradwire._cli.io.card_html import card_page
 from gradwire._cli.io.card_view import CardView, TextTable, error_table, gate_table, read_checks, verdict, worst
+from gradwire._cli.io.connection import Connection, open_model
 from gradwire._cli.io.points import (
     BLOCK,
-    open_model,
     read_columns,
     read_counts,
     read_derivatives,
@@ -23,6 +23,7 @@ from gradwire._cli.io.tables import is_table, read_blocks
 __all__ = [
     "BLOCK",
     "CardView",
+    "Connection",
     "Printer",
     "TextTable",
     "card_page",

@@ -1,55 +1,25 @@
-"""What the command line says of a model: where it is, points, domains, units and names."""
+"""What the command line says of a model: points, domains, units and names."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._cli.io.tables import FROM_FILE, read_blocks
-from gradwire._cli.lazy_imports import import_heavy
-from gradwire._connect import connect, load
 from gradwire._errors import DataError, InputNameError, ShapeError, UsageError
-from gradwire._model import Model
-from gradwire._package import TensorSpec, name_mismatch
+from gradwire._package import STRING, TensorSpec, name_mismatch
 
 BOUNDS: Final = 2
 BLOCK: Final = 16_384  # rows of a table read at once: a tenth of a second of CSV, about a megabyte
 
 
-def open_model(target: str, name: str | None, *, timeout: float | None = None, pinned: bool = False) -> Model:
-    """Open a model by its address and name, or by the directory of its package.
-
-    Args:
-        target: ``localhost:8500``, or ``models/log``.
-        name: the model's name at an address; None for a directory.
-        timeout: seconds for a remote operation; None for the default.
-        pinned: whether all calls go to the version that a server has now.
-
-    Raises:
-        UsageError: an address without a name, or a directory with one.
-    """
-    if Path(target).is_dir():
-        if name is not None:
-            raise UsageError(f"{target} is a directory, which takes no model name, and got {name!r}: leave it out")
-        import_heavy("gradwire_serving")  # names the missing extra, and silences TensorFlow
-        return load(target)
-    if name is None:
-        raise UsageError(f"{target} is not a directory; for an address name the model too: {target} NAME")
-    model = connect(target, name) if timeout is None else connect(target, name, timeout=timeout)
-    if not pinned:
-        return model
-    with model:
-        return model.pinned()
-
-
 def read_points(
     texts: Sequence[str], specs: Mapping[str, TensorSpec], taker: str, *, decimal: str = "."
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, NDArray[Any]]:
     """Read points such as ``x=0.5; 1.0; 1.5``, with ';' between points and ',' within one, or ``x=@points.csv``.
 
     Args:
@@ -59,7 +29,7 @@ def read_points(
         decimal: the decimal mark of files.
 
     Returns:
-        ``{input: (points, *row)}`` of the inputs that it names.
+        ``{input: (points, *row)}`` of the inputs that it names: float64, or text of an input that takes it.
 
     Raises:
         InputNameError: an input is unknown.
@@ -274,14 +244,14 @@ def _split(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _read(value: str, spec: TensorSpec, decimal: str) -> NDArray[np.float64]:
+def _read(value: str, spec: TensorSpec, decimal: str) -> NDArray[Any]:
     if not value.startswith(FROM_FILE):
         return _from_text(value, spec)
     blocks = read_blocks(value, {spec.name: spec}, [spec.name], BLOCK, decimal=decimal, header_optional=True)
     return np.concatenate([block[spec.name] for block in blocks])
 
 
-def _from_text(value: str, spec: TensorSpec) -> NDArray[np.float64]:
+def _from_text(value: str, spec: TensorSpec) -> NDArray[Any]:
     points = [part.split(",") for part in value.split(";") if part.strip()]
     if not points:
         raise DataError(f"input {spec.name!r} has no points: give some, such as {spec.name}=0.5;1.0")
@@ -293,6 +263,8 @@ def _from_text(value: str, spec: TensorSpec) -> NDArray[np.float64]:
                 f"input {spec.name!r}: point {index} has {len(point)} numbers, expected {size}; separate points by "
                 "';' and the numbers of a point by ','"
             )
+    if spec.dtype == STRING:
+        return np.asarray([[cell.strip() for cell in point] for point in points]).reshape(len(points), *row_shape)
     elements = [[_number(cell, spec.name, index) for cell in point] for index, point in enumerate(points)]
     return np.asarray(elements, np.float64).reshape(len(points), *row_shape)
 

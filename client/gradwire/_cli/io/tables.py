@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError, InputNameError, UsageError
 from gradwire._package import TensorSpec
-from gradwire._tables import column_names, elements_of, is_columnar, joined, numbers_of, open_table, read_lines
+from gradwire._tables import (
+    column_names,
+    elements_of,
+    is_columnar,
+    joined,
+    numbers_of,
+    open_table,
+    read_lines,
+    require_numeric,
+)
 
 STDIN: Final = "-"
 FROM_FILE: Final = "@"
@@ -47,9 +56,11 @@ def read_blocks(
 
     Raises:
         InputNameError: a column is missing.
-        DataError: the file cannot be read, or holds something that is not a number.
+        DataError: the file cannot be read, or holds something that is not a number; or an input takes text.
         MissingExtra: the format needs a package that is not installed.
     """
+    for spec in specs.values():
+        require_numeric(spec)
     path = Path(text.removeprefix(FROM_FILE))
     if text != STDIN and is_columnar(path):
         yield from _file_blocks(path, specs, required, rows)

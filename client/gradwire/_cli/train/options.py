@@ -89,6 +89,16 @@ class TrainOptions:
             help="Divide errors by their label, or by this where that is smaller, in spreads of it. Default: absolute errors."
         ),
     ] = None
+    monotone: Annotated[
+        str | None,
+        typer.Option(
+            help="Signs of derivatives, such as 'px:S0+, px:T-': px rises with S0 and falls with T. Trained by penalties, "
+            "proven nowhere. Default: none."
+        ),
+    ] = None
+    bounds: Annotated[
+        str | None, typer.Option(help="Bounds of outputs, such as 'px>=0, px<=1', likewise. Default: none.")
+    ] = None
     value_weight: Annotated[
         float | None, typer.Option(help="Weight of values in the sobolev loss. Default: balanced.")
     ] = None
@@ -131,7 +141,11 @@ class TrainOptions:
         str | None,
         _of_file("NAME=OUTPUT:INPUT,…: columns of derivatives, such as delta=px:S0, forces=-energy:positions."),
     ] = None
-    ignore: Annotated[str | None, _of_file("Columns to leave out, such as run,weight.")] = None
+    ignore: Annotated[str | None, _of_file("Columns to leave out, such as run,date.")] = None
+    weight_column: Annotated[
+        str | None,
+        _of_file("Column of how much each row counts in the loss and in errors; 0 leaves it out. Default: all alike."),
+    ] = None
     decimal: Annotated[str, _of_file("Decimal mark of CSV, '.' or ','.")] = "."
     units: Annotated[list[str] | None, _of_file("NAME=UNIT for the card, such as spot=USD,vol=1.")] = None
     holdout: Annotated[float, _of_file("Fraction of the rows to hold out, to measure errors on.", min=0, max=0.9)] = (
@@ -192,11 +206,12 @@ class TrainOptions:
         else:
             kind, foreign = (
                 "built-in problem",
-                ("inputs", "outputs", "derivatives", "ignore", "units", "species", "add"),
+                ("inputs", "outputs", "derivatives", "ignore", "weight_column", "units", "species", "add"),
             )
         for name in foreign:
             if getattr(self, name):
-                raise UsageError(f"--{name} does not apply to {self.source}, a {kind}: leave it out")
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} does not apply to {self.source}, a {kind}: leave it out")
         if self.decimal != "." and not self.is_file:
             raise UsageError(f"--decimal does not apply to {self.source}, a {kind}: leave it out")
         self._check_network()
@@ -221,23 +236,25 @@ class TrainOptions:
                         f"--{name} does not apply, the network is that of --from {self.start}: leave it out"
                     )
 
-    def loss_settings(self, loss: str, accepted: Collection[str]) -> dict[str, float]:
-        """Return the weights that were given, as settings of a loss.
+    def loss_settings(self, loss: str, accepted: Collection[str]) -> dict[str, float | str]:
+        """Return what was given of a loss, as its settings.
 
         Args:
             loss: its name.
             accepted: the settings that it has.
 
         Raises:
-            UsageError: a weight that the loss does not have.
+            UsageError: a setting that the loss does not have.
         """
-        weights = {
+        chosen = {
             "value_weight": self.value_weight,
             "derivative_weight": self.derivative_weight,
             "huber": self.huber,
             "relative": self.relative,
+            "monotone": self.monotone,
+            "bounds": self.bounds,
         }
-        settings = {name: weight for name, weight in weights.items() if weight is not None}
+        settings = {name: value for name, value in chosen.items() if value is not None}
         if unknown := [f"--{name.replace('_', '-')}" for name in settings if name not in accepted]:
             raise UsageError(f"{unknown[0]} does not apply to --loss {loss}: leave it out")
         return settings

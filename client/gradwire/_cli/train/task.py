@@ -88,6 +88,7 @@ def _from_file(training: Any, options: TrainOptions, start: Any) -> Task:
         "outputs": read_columns("outputs", options.outputs),
         "derivatives": read_derivatives("derivatives", options.derivatives),
         "ignore": [] if options.ignore is None else split_quoted("ignore", options.ignore),
+        "weights": options.weight_column,
         "units": read_units(options.units),
     }
     columns = with_names(columns, start, path, options.decimal)
