@@ -22,7 +22,8 @@ from gradwire_training import (
     with_noise,
 )
 from gradwire_training._fit import evaluate
-from gradwire_training._fit.uncertainty import uncertainty_of
+from gradwire_training._fit.evaluation import EvaluationSet
+from gradwire_training._fit.uncertainty import _labelled, uncertainty_of
 from gradwire_training._jacobian import predict, read_graph
 from gradwire_training._models import IoBinding
 from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertainty, estimate
@@ -307,3 +308,11 @@ def test_bars_are_widened_where_labels_refute_them(outside, widened):
     """Of twenty labels three may lie outside by chance, four come in 1.6 % of cases; never are bars shortened."""
     ratios = np.concatenate([np.full(outside, 3.0), np.full(20 - outside, 0.1)])
     assert _widening(ratios) == pytest.approx(3.0 / 1.959964 if widened else 1.0)
+
+
+def test_rows_that_weigh_nothing_calibrate_nothing():
+    """Their labels are unknown to the bars, whatever they are; the others stay."""
+    x = np.arange(4.0)[:, None]
+    rows = EvaluationSet.of(Samples(x, x, weights=[1.0, 0.0, 2.0, 0.0]), Samples(x, x, x, weights=[1.0, 0.0, 2.0, 0.0]))
+    labels = _labelled(rows).labels()[:, 0]
+    np.testing.assert_array_equal(labels, [[0, 0], [np.nan] * 2, [2, 2], [np.nan] * 2])
