@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import ConfigFile, ServerOptions, models_of
+from gradwire_serving._config import ConfigFile, ServerOptions, batching_of, models_of
 from gradwire_serving._core import (
     ConcurrencyLimit,
     Configuration,
@@ -33,8 +33,6 @@ MICROS: Final = 1e-6  # seconds
 
 # What only TensorFlow Serving has: the flag, and why the embedded server does not take it.
 _SERVING_ONLY: Final = {
-    "enable_batching": "joining concurrent requests",
-    "batching_parameters_file": "joining concurrent requests",
     "per_process_gpu_memory_fraction": "sharing a GPU",
 }
 
@@ -75,7 +73,15 @@ class EmbeddedServer:
         self._models = models_of(options)
         metrics = _metrics(options)
         self._manager = Manager(
-            partial(_load, metrics=metrics, warm_up=warm_up if options.enable_model_warmup else None),
+            partial(
+                _load,
+                metrics=metrics,
+                load=partial(
+                    load_version,
+                    warm_up=warm_up if options.enable_model_warmup else None,
+                    batching_of=batching_of(options),
+                ),
+            ),
             max_retries=options.max_num_load_retries,
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
@@ -180,11 +186,11 @@ def _rest(resolver: Resolver, manager: Manager, metrics: Metrics | None, options
     return RestFrontEnd(resolver, manager, metrics, options)
 
 
-def _load(path: Path, *, metrics: Metrics | None, warm_up: Callable[[Servable, Path], None] | None) -> Servable:
+def _load(path: Path, *, metrics: Metrics | None, load: Callable[[Path], Servable]) -> Servable:
     if metrics is None:
-        return load_version(path, warm_up)
+        return load(path)
     with metrics.load(path):
-        return load_version(path, warm_up)
+        return load(path)
 
 
 def _check_loaded(failed: Sequence[tuple[str, Version]]) -> None:

@@ -20,6 +20,7 @@ model_config_list {{
   config {{ name: "multi" base_path: "{root}/multi" model_platform: "tensorflow" }}
   config {{ name: "slow" base_path: "{root}/slow" model_platform: "tensorflow" }}
   config {{ name: "types" base_path: "{root}/types" model_platform: "tensorflow" }}
+  config {{ name: "xla" base_path: "{root}/xla" model_platform: "tensorflow" }}
   config {{ name: "defaults" base_path: "{root}/defaults" model_platform: "tensorflow" }}
   config {{ name: "versions" base_path: "{root}/versions" model_platform: "tensorflow"
     model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}

@@ -68,8 +68,6 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     "flag",
     [
-        {"enable_batching": True},
-        {"batching_parameters_file": "b"},
         {"per_process_gpu_memory_fraction": 0.5},
     ],
     ids=lambda flag: next(iter(flag)),

@@ -1,5 +1,6 @@
 """What a server is started with: its options, and the models that they specify."""
 
+from gradwire_serving._config.batching import batching_of
 from gradwire_serving._config.config_file import ConfigFile
 from gradwire_serving._config.listening import address_text, bind
 from gradwire_serving._config.models import config_text, models_in, models_of
@@ -21,6 +22,7 @@ __all__ = [
     "ConfigFile",
     "ServerOptions",
     "address_text",
+    "batching_of",
     "bind",
     "config_text",
     "flags",

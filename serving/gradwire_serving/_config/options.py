@@ -57,10 +57,10 @@ class ServerOptions:
         enable_serialization_as_tensor_content: respond in ``tensor_content`` instead of typed fields.
         allow_version_labels_for_unavailable_models: accept labels in a config, whose versions are
             never available yet at start.
-        enable_batching: join concurrent requests (TensorFlow Serving only).
-        batching_parameters_file: ``BatchingParameters`` as text (TensorFlow Serving only).
+        enable_batching: join concurrent requests.
+        batching_parameters_file: ``BatchingParameters`` as text.
         enable_per_model_batching_parameters: batch only packages that have parameters of their own, by these; compiled
-            ones do (TensorFlow Serving only).
+            ones do.
         xla_cpu_compilation_enabled: let a CPU run packages that XLA compiles; set by ``plan`` where one is served
             (TensorFlow Serving only: the embedded server always does).
         monitoring_config_file: ``MonitoringConfig`` as text: the page of metrics, on the port of REST.

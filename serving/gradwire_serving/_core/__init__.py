@@ -1,9 +1,10 @@
 """The server's core: sources, versions, servables and the handler of calls. It knows no wire, neither gRPC nor REST."""
 
+from gradwire_serving._core.batching import BatchingParameters
 from gradwire_serving._core.concurrency_limit import ConcurrencyLimit
 from gradwire_serving._core.configuration import Configuration
 from gradwire_serving._core.examples import CLASSIFY, REGRESS, ExampleMethod
-from gradwire_serving._core.handler import ModelRef, Resolver, predict
+from gradwire_serving._core.handler import ModelRef, Resolver, predict, start_predict
 from gradwire_serving._core.log import JsonFormatter, TextFormatter, event, log
 from gradwire_serving._core.manager import SIGNAL_INTERVAL, Manager, State, Version
 from gradwire_serving._core.memory import DEFAULT_MAX_EXPANDED_BYTES, OUT_OF_MEMORY, Allowance, Memory
@@ -28,6 +29,7 @@ __all__ = [
     "REGRESS",
     "SIGNAL_INTERVAL",
     "Allowance",
+    "BatchingParameters",
     "Code",
     "ConcurrencyLimit",
     "Configuration",
@@ -53,5 +55,6 @@ __all__ = [
     "log",
     "predict",
     "printable",
+    "start_predict",
     "status_of",
 ]

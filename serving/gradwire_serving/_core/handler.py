@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import final
 
@@ -57,11 +57,27 @@ def predict(
     output_filter: Sequence[str] = (),
     deadline: float | None = None,
 ) -> tuple[int, dict[str, np.ndarray]]:
-    """Run a signature, stopped at an instant of ``time.monotonic``; return the version that ran, and its outputs.
+    """Run a signature, and wait for it; see ``start_predict``."""
+    version, outputs = start_predict(resolver, model, signature, inputs, output_filter, deadline)
+    return version, outputs.result()
 
-    The names are checked before an array is read, so a mapping may decode as it is read, and a call to a model that
-    does not exist costs no decoding.
+
+def start_predict(
+    resolver: Resolver,
+    model: ModelRef,
+    signature: str,
+    inputs: Mapping[str, np.ndarray],
+    output_filter: Sequence[str] = (),
+    deadline: float | None = None,
+) -> tuple[int, Future[dict[str, np.ndarray]]]:
+    """Run a signature, stopped at an instant of ``time.monotonic``; return the version that runs, and its outputs.
+
+    The outputs come later where calls are batched, and have come already where not. The names are checked before an
+    array is read, so a mapping may decode as it is read, and a call to a model that does not exist costs no decoding.
     """
-    with resolver.use(model) as (version, servable):
-        timeout = None if deadline is None else deadline - time.monotonic()
-        return version, servable.run(signature, inputs, output_filter, timeout)
+    with ExitStack() as stack:
+        version, servable = stack.enter_context(resolver.use(model))
+        outputs = servable.start(signature, inputs, output_filter, deadline)
+        until_computed = stack.pop_all()
+    outputs.add_done_callback(lambda _: until_computed.close())
+    return version, outputs

@@ -17,6 +17,7 @@ from gradwire_serving._core import ConcurrencyLimit, Configuration, Manager, Mem
 from gradwire_serving._grpc.examples import ExampleMethods
 from gradwire_serving._grpc.health import HealthService
 from gradwire_serving._grpc.methods import Calls, Methods
+from gradwire_serving._grpc.reflection import REFLECTION, SERVING_SERVICES, ReflectionService
 from gradwire_serving._grpc.services import ModelService, PredictionService
 
 # Seconds between the last call and the end: calls that were on their way are refused, and what is written is sent. A
@@ -35,7 +36,7 @@ Result = TypeVar("Result")
 
 @final
 class GrpcFrontEnd:
-    """Serves TensorFlow Serving's services and, behind its flag, grpc.health.v1; other methods are UNIMPLEMENTED.
+    """Serves TensorFlow Serving's services, reflection and, behind its flag, grpc.health.v1, and nothing else.
 
     Calls are received by an event loop in a thread of its own, and computed by workers.
     """
@@ -59,8 +60,11 @@ class GrpcFrontEnd:
         self._handlers = {
             name: calls.unary(name, method) for service in services for name, method in service.methods.items()
         }
+        names = [*SERVING_SERVICES, REFLECTION]
         if options.enable_grpc_healthcheck_service:
             self._handlers |= HealthService(calls).handlers
+            names.append("grpc.health.v1.Health")
+        self._handlers |= ReflectionService(names).handlers
         self._options = options
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

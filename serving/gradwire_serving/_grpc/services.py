@@ -30,7 +30,7 @@ from gradwire_serving._core import (
     StatusError,
     Version,
     invalid_argument,
-    predict,
+    start_predict,
 )
 from gradwire_serving._grpc.methods import Method
 from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
@@ -63,17 +63,24 @@ class PredictionService:
             "/tensorflow.serving.PredictionService/GetModelMetadata": self.get_model_metadata,
         }
 
-    def predict(self, data: bytes, deadline: float | None) -> bytes:
-        """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out."""
+    def predict(self, data: bytes, deadline: float | None) -> bytes | Future[bytes]:
+        """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out, later where calls are batched."""
         request = parse(predict_pb2.PredictRequest, data)
         model, signature = model_ref(request), request.model_spec.signature_name
-        with Allowance(self._memory, deadline) as allowance:
+        allowance = Allowance(self._memory, deadline)
+        try:
             inputs = TensorMap(request.inputs, allowance)
-            version, outputs = predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
+            version, outputs = start_predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
+        except BaseException:
+            allowance.close()
+            raise
+        outputs.add_done_callback(lambda _: allowance.close())
         spec = model_pb2.ModelSpec(
             name=model.name, version=Int64Value(value=version), signature_name=signature or SERVING_DEFAULT
         )
-        return self._response(outputs, spec)
+        if outputs.done():
+            return self._response(outputs.result(), spec)
+        return then(outputs, lambda arrays: self._response(arrays, spec))
 
     def get_model_metadata(self, data: bytes, _deadline: float | None) -> bytes:
         """Return a model's signatures: a ``GetModelMetadataRequest`` in, its response out."""

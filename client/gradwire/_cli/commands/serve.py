@@ -62,11 +62,11 @@ class ServeOptions:
     allow_version_labels_for_unavailable_models: Annotated[
         bool, _flag("Accept labels of versions that are not loaded yet.")
     ] = False
-    enable_batching: Annotated[bool, _flag("Batch concurrent requests (TensorFlow Serving only).")] = False
-    batching_parameters_file: Annotated[str, _flag("BatchingParameters as text (TensorFlow Serving only).")] = ""
-    enable_per_model_batching_parameters: Annotated[
-        bool, _flag("Batch only packages with their own parameters (TensorFlow Serving only).")
-    ] = False
+    enable_batching: Annotated[bool, _flag("Batch concurrent requests.")] = False
+    batching_parameters_file: Annotated[str, _flag("BatchingParameters as text.")] = ""
+    enable_per_model_batching_parameters: Annotated[bool, _flag("Batch only packages with their own parameters.")] = (
+        False
+    )
     xla_cpu_compilation_enabled: Annotated[
         bool, _flag("Run XLA on the CPU; set automatically for compiled packages (TensorFlow Serving only).")
     ] = False
