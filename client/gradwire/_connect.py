@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Model, Options, model_of
 from gradwire._package import check_digest, find_package
@@ -92,7 +91,7 @@ def load(
         PackageError: the directory is not a package, is not what its card describes, or cannot be loaded.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
-    package = find_package(Path(path))
+    package = find_package(path)
     check_digest(package)
     return _ready(model_of(InProcessTransport(package), options))
 

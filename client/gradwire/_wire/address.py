@@ -133,11 +133,13 @@ class Address:
             "version": (self.version, (int, NoneType), "a number, or None"),
             "label": (self.label, (str, NoneType), "a label, or None"),
             "tls": (self.tls, (TLS, bool, NoneType), "None, True, or gradwire.TLS(…) with files"),
+            "gzip": (self.gzip, (bool,), "True or False"),
             "token": (self.token, (str, NoneType), "text, or a function that returns it"),
             "server_name": (getattr(self.tls, "server_name", None), (str, NoneType), "a name, or None"),
         }
         for name, (value, kinds, what) in expected.items():
-            if not isinstance(value, kinds) and not (name == "token" and callable(value)):
+            is_number = name == "version" and isinstance(value, bool)
+            if is_number or not (isinstance(value, kinds) or (name == "token" and callable(value))):
                 raise UsageError(f"{name}={value!r}, expected {what}")
 
     @property
@@ -213,8 +215,18 @@ class Address:
 
 
 def as_target(target: str | Sequence[str]) -> str | tuple[str, ...]:
-    """Return one server, or several, in the form that ``Address`` has."""
-    return target if isinstance(target, str) else tuple(target)
+    """Return one server, or several, in the form that ``Address`` has.
+
+    Raises:
+        UsageError: it is no text, nor texts.
+    """
+    if isinstance(target, str):
+        return target
+    several: tuple[object, ...] = tuple(target) if isinstance(target, (list, tuple)) else (target,)
+    names = tuple(each for each in several if isinstance(each, str))
+    if len(names) < len(several):
+        raise UsageError(f"server {target!r}, expected host:port such as 'localhost:8500', or a list of them")
+    return names
 
 
 def as_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
