@@ -29,9 +29,9 @@ def connect(
     """Connect to a model on a server, and request its signatures: a wrong address or name fails here.
 
     Args:
-        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:path"``, or several ``"host:port"``. Several
-            servers, and those behind a name after ``dns:///``, take turns; where they show certificates, these must
-            hold for the first one's name.
+        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:///run/tf.sock"`` (``"unix:path"``,
+            ``"unix-abstract:name"``), or several ``"host:port"``. Several servers, and those behind a name after
+            ``dns:///``, take turns; where they show certificates, these must hold for the first one's name.
         model: its name on the server.
         version: its number; None for whichever is newest at each call.
         label: the version's label on the server, instead of its number.
