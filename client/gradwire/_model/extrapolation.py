@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
 from gradwire._model.info import PackageInfo
-from gradwire._model.trust import Trust
-from gradwire._package import UNCERTAINTY, Box
+from gradwire._model.trust import InputDomain, Trust, shown
+from gradwire._package import UNCERTAINTY
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
@@ -34,10 +34,10 @@ class ExtrapolationPolicy:
 
     def __init__(self, package: PackageInfo, action: Extrapolation) -> None:
         self._action = action
-        self._boxes: Mapping[str, Box] = {}
+        self._domains: Mapping[str, InputDomain] = {}
         if action != "ignore":
-            self._boxes = package.domain
-            if not self._boxes and UNCERTAINTY not in package.signatures:
+            self._domains = package.domains
+            if not self._domains and UNCERTAINTY not in package.signatures:
                 raise UsageError(
                     f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to compare with: "
                     "export it with one, or leave it out"
@@ -74,23 +74,13 @@ class ExtrapolationPolicy:
         Raises:
             ExtrapolationError: a row is outside, and that is not allowed.
         """
-        for name, (lower, upper) in self._boxes.items():
-            if name in rows:
-                self._check(name, rows[name], lower, upper)
-
-    def _check(self, name: str, rows: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> None:
-        row = rows.shape[1:]
-        inside = (rows >= lower.reshape(row)) & (rows <= upper.reshape(row))
-        if inside.all():
-            return
-        outside = ~inside.reshape(len(rows), -1).all(axis=1)
-        first = int(outside.argmax())
-        text = (
-            f"input {name!r}: {int(outside.sum())} of {len(rows)} points lie outside of the domain that the samples "
-            f"covered, {_shown(lower)} to {_shown(upper)}; the first is point {first}, {_shown(rows[first])}: the "
-            "prediction there is a guess"
-        )
-        self._tell(text)
+        for name, domain in self._domains.items():
+            if name in rows and (outside := domain.outside(rows[name])).any():
+                first = int(outside.argmax())
+                self._tell(
+                    f"input {name!r}: {int(outside.sum())} of {len(outside)} points lie outside of the domain that the samples "
+                    f"covered, {domain}; the first is point {first}, {shown(rows[name][first])}: the prediction there is a guess"
+                )
 
     def _tell(self, text: str) -> None:
         if self._action == "raise":
@@ -106,9 +96,8 @@ def outside_of(package: PackageInfo, rows: Mapping[str, NDArray[Any]]) -> NDArra
         rows: every input by name, ``(rows, *row)``.
     """
     outside = np.zeros(len(next(iter(rows.values()))), bool)
-    for name, (lower, upper) in package.domain.items():
-        own = rows[name].astype(lower.dtype).reshape(len(outside), lower.size)
-        outside |= ~((own >= lower.reshape(-1)) & (own <= upper.reshape(-1))).all(axis=1)
+    for name, domain in package.domains.items():
+        outside |= domain.outside(rows[name])
     return outside
 
 
@@ -134,7 +123,3 @@ def _level() -> int:
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("gradwire."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _shown(array: NDArray[Any]) -> str:
-    return np.array2string(array.reshape(-1), threshold=6, edgeitems=2, separator=", ")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import PackageError, SignatureNotFound
-from gradwire._model.trust import Trust, domain_of
+from gradwire._model.trust import InputDomain, Trust, domains_of
 from gradwire._package import (
     CARD,
     CARD_ANSWER,
@@ -20,7 +20,6 @@ from gradwire._package import (
     STRING,
     UNCERTAINTY,
     VALUE,
-    Box,
     Card,
     Signature,
     TensorSpec,
@@ -130,9 +129,9 @@ class PackageInfo:
                     )
 
     @cached_property
-    def domain(self) -> dict[str, Box]:
-        """The boxes on the card, by input; see ``domain_of``."""
-        return domain_of(self.card)
+    def domains(self) -> dict[str, InputDomain]:
+        """What the samples covered, by input; see ``domains_of``."""
+        return domains_of(self.card)
 
     @cached_property
     def trust(self) -> Trust:
