@@ -72,7 +72,7 @@ def test_the_latest_version_that_a_server_loads_counts(served):
     """The highest number, neither the last written nor an empty directory."""
     (served / "70").mkdir()
     require_same_contract(served, CARD)
-    write(replace(CARD, outputs=(F,)), served / "10")
+    write(replace(CARD, outputs=(F,), derivatives={"f": BY_INPUT["f"]}), served / "10")
     with pytest.raises(UsageError, match="10 has another contract"):
         require_same_contract(served, CARD)
 
