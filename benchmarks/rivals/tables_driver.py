@@ -7,8 +7,8 @@ It runs in the environment of the rival, and answers one line of JSON on standar
 
 Inputs and outputs are scaled to mean 0 and spread 1 for each of them. Settings are the rivals' own, but for these: the
 Gaussian process has a length for every input and a noise that it estimates; the perceptron has two layers of 20, as
-ours, L-BFGS with 5,000 steps, and its own ridge (alpha 1e-4); kriging estimates its noise, from two starts; jenn has two layers of 20,
-a ridge of 1e-4, and 5,000 steps.
+ours, L-BFGS with 5,000 steps, and its own ridge (alpha 1e-4); kriging estimates its noise, from two starts; jenn has
+two layers of 20, a ridge of 1e-4, and 5,000 steps.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from gradwire_training.optimizers._folds import COMPARED, Folds, folds_of
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
-from gradwire_training.optimizers._ridges import Choice, choose_ridge
+from gradwire_training.optimizers._ridges import EXACT, Choice, choose_ridge
 from gradwire_training.optimizers._schedule import Schedule, choose_schedule
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
@@ -38,7 +38,7 @@ SCHEDULE_WORK: Final = 3e10  # likewise of adam
 STOP_FRACTION: Final = 1 / 7  # of the steps of a fit that was chosen by size, which lbfgs may try on each fold
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
-BETTER: Final = 0.95  # of the first candidate's error: less of a gain on rows held out is chance as often as not
+BETTER: Final = 0.95  # of a ridge's error: less of a gain on some of the rows held out is chance as often as not
 FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
 _OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {kind.name: kind for kind in (Lm, Lbfgs, Adam)}
 
@@ -49,11 +49,13 @@ class Auto(Optimizer):
     """Levenberg-Marquardt for small problems, Adam and then L-BFGS for larger ones, Adam for large ones.
 
     With P weights and m labels, ``lm`` is taken where a step's m P min(m, P) multiplications are done in some
-    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour; its ridge holds
-    against noise. Otherwise Adam takes two sevenths of the steps, since it leaves a flat start where
+    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour. Otherwise Adam takes two sevenths of the steps, since it leaves a flat start where
     L-BFGS may stay, and L-BFGS the rest, since it gains the last digits; but above 100,000 labels, and where one
     point has several labels that differ (noise, which L-BFGS would fit), or the model has what L-BFGS does not honour,
     Adam takes all. All of it is in float64.
+
+    Where rows held out show noise, they choose instead: for small problems a ridge of ``lm`` or a stop of L-BFGS, for
+    others a stop of L-BFGS or a schedule of Adam.
     """
 
     name: ClassVar[str] = "auto"
@@ -143,7 +145,7 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
     if not candidates:
         return
     best = min(candidates, key=lambda candidate: candidate.error)
-    if candidates[0].error <= best.error / BETTER:
+    if candidates[0].steps is None and candidates[0].error <= best.error / BETTER:  # a ridge, seen on all folds
         best = candidates[0]
     others = [candidate.other for candidate in candidates if candidate is not best]
     beside = f" ({', '.join(others)})" if others else ""
@@ -165,7 +167,7 @@ def _compare(
     most = min(most, longest * STOP_FRACTION if first else Lbfgs.steps, longest)
     stop = choose_stop(folds, monitor, steps=int(most))
     if stop is not None:
-        if first and (stop.is_falling or stop.error > KNOWN * stop.fitted):
+        if first and (stop.is_falling or stop.fitted < EXACT * stop.error):
             monitor.selection_reason += (
                 f"; no noise is seen in {stop.steps:,} steps of {Lbfgs.name} on some of the rows"
             )

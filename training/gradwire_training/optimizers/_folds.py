@@ -101,9 +101,15 @@ def folds_of(objective: Objective, *, seed: int = 0) -> tuple[list[NDArray[np.bo
     times = next((times for most, times in TIMES.items() if count <= most), 0)
     orders = [generator.permutation(count) for _ in range(max(times, 1))]
     parts = [np.isin(points, order[first::FOLDS]) for order in orders for first in range(FOLDS if times else 1)]
-    if not times:
-        return parts, f"{int(parts[0].sum()):,} of {objective.count:,} rows, held out,"
-    return parts, f"{objective.count:,} rows, each held out {'once' if times == 1 else f'{times} times'},"
+    return parts, text_of(parts, objective.count)
+
+
+def text_of(parts: Sequence[NDArray[np.bool_]], rows: int) -> str:
+    """Return the folds in words."""
+    if len(parts) < FOLDS:
+        return f"{int(parts[0].sum()):,} of {rows:,} rows, held out,"
+    times = len(parts) // FOLDS
+    return f"{rows:,} rows, each held out {'once' if times == 1 else f'{times} times'},"
 
 
 def best_of(curves: Sequence[Sequence[float]]) -> tuple[int, list[float]]:

@@ -23,7 +23,7 @@ from gradwire_training._models import array_of
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._descent import Descent, few_threads
-from gradwire_training.optimizers._folds import CHOOSING, COMPARED, folds_of
+from gradwire_training.optimizers._folds import CHOOSING, COMPARED, FOLDS, folds_of, text_of
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -138,7 +138,17 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
     Returns:
         The choice; None where too little can be held out to tell anything, or the monitor ended it before it could.
     """
-    parts, text = folds_of(objective, seed=seed)
+    parts, _ = folds_of(objective, seed=seed)
+    choice = _chosen(objective, monitor, parts[:FOLDS], damping=damping, steps=steps)
+    if choice is None or choice.ridge is None or len(parts) <= FOLDS:
+        return choice
+    return _chosen(objective, monitor, parts, damping=damping, steps=steps) or choice  # exact labels need no more
+
+
+def _chosen(
+    objective: Objective, monitor: Monitor, parts: Sequence[NDArray[np.bool_]], *, damping: float, steps: int
+) -> Choice | None:
+    """Return the choice that some folds make."""
     if not parts:
         return None
     before = objective.snapshot()
@@ -166,7 +176,7 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
         fitted=fitted,
         last=_error(last.held_out, outer, spread),
         tried=len(curve),
-        rows=text,
+        rows=text_of(parts, objective.count),
         parts=beside,
         beside=_error(best.held_out[: len(beside)], outer, spread) if beside else held_out,
     )
