@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from gradwire._errors import PackageError, UsageError
-from gradwire_serving._config import ConfigFile, ServerOptions, models_of
+from gradwire_serving._config import ConfigFile, ServerOptions, batching_of, models_of
 from gradwire_serving._core import (
     ConcurrencyLimit,
     Configuration,
     Manager,
     Resolver,
+    Servable,
     Source,
     State,
     Version,
@@ -22,16 +24,17 @@ from gradwire_serving._core import (
 from gradwire_serving._grpc import GrpcFrontEnd
 from gradwire_serving._wire import warm_up
 
+if TYPE_CHECKING:
+    from gradwire_serving._metrics import Metrics
+    from gradwire_serving._rest import RestFrontEnd
+
 DEFAULT_GRACE: Final = 10.0  # seconds that running calls have when the server stops
 MICROS: Final = 1e-6  # seconds
 
 # What only TensorFlow Serving has: the flag, and why the embedded server does not take it.
 _SERVING_ONLY: Final = {
-    "enable_batching": "joining concurrent requests",
-    "batching_parameters_file": "joining concurrent requests",
-    "monitoring_config_file": "the metrics page",
-    "rest_api_port": "REST",
     "per_process_gpu_memory_fraction": "sharing a GPU",
+    "gpu": "a server on a GPU",
 }
 
 
@@ -47,7 +50,7 @@ class FrontEnd(Protocol):
         ...
 
     def stop(self, grace: float) -> None:
-        """Accept none, within ``grace`` seconds; called when no call runs. Does nothing if it was not started."""
+        """Accept no call, let those that run end within ``grace`` seconds; does nothing if it was not started."""
         ...
 
 
@@ -68,9 +71,22 @@ class EmbeddedServer:
                 raise UsageError(
                     f"--{name}: the embedded server does not support {what}; use --engine tensorflow_model_server or docker"
                 )
+        for flag in options.engine_flags:
+            raise UsageError(
+                f"{flag}: the embedded server has no such flag; use --engine tensorflow_model_server or docker"
+            )
         self._models = models_of(options)
+        metrics = _metrics(options)
         self._manager = Manager(
-            partial(load_version, warm_up=warm_up if options.enable_model_warmup else None),
+            partial(
+                _load,
+                metrics=metrics,
+                load=partial(
+                    load_version,
+                    warm_up=warm_up if options.enable_model_warmup else None,
+                    batching_of=batching_of(options),
+                ),
+            ),
             max_retries=options.max_num_load_retries,
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
@@ -92,7 +108,8 @@ class EmbeddedServer:
             else None
         )
         self._grpc = GrpcFrontEnd(resolver, self._manager, self._configuration, self._limit, options)
-        self._front_ends: Sequence[FrontEnd] = (self._grpc,)
+        self._rest = _rest(resolver, self._manager, metrics, options)
+        self._front_ends: Sequence[FrontEnd] = (self._grpc,) if self._rest is None else (self._grpc, self._rest)
 
     @property
     def port(self) -> int:
@@ -103,6 +120,16 @@ class EmbeddedServer:
     def address(self) -> str:
         """The address that clients connect to, once started."""
         return self._grpc.address
+
+    @property
+    def rest_port(self) -> int:
+        """The TCP port of REST, once started; 0 where there is none."""
+        return self._rest.port if self._rest else 0
+
+    @property
+    def rest_address(self) -> str:
+        """The address of REST, once started; empty where there is none."""
+        return self._rest.address if self._rest else ""
 
     def available(self) -> dict[str, list[int]]:
         """Return the versions that are available now, highest first, by model."""
@@ -137,13 +164,40 @@ class EmbeddedServer:
         Args:
             grace: seconds after which calls that still run are cut off.
         """
+        deadline = time.monotonic() + grace
         self._limit.close(grace)
         for front_end in self._front_ends:
-            front_end.stop(grace)
+            front_end.stop(max(0.0, deadline - time.monotonic()))
         if self._config_file is not None:
             self._config_file.stop()
         self._source.stop()
         self._manager.stop()
+
+
+# Imported here: a server that speaks gRPC alone, and a process that only loads packages, starts faster without them.
+def _metrics(options: ServerOptions) -> Metrics | None:
+    if not (options.rest_api_port and options.monitoring_config_file):
+        return None
+    from gradwire_serving._metrics import Metrics
+
+    return Metrics()
+
+
+def _rest(resolver: Resolver, manager: Manager, metrics: Metrics | None, options: ServerOptions) -> RestFrontEnd | None:
+    if not options.rest_api_port:
+        return None
+    from gradwire_serving._rest import RestFrontEnd
+
+    if metrics is not None:
+        resolver.computed = metrics.computation
+    return RestFrontEnd(resolver, manager, metrics, options)
+
+
+def _load(path: Path, *, metrics: Metrics | None, load: Callable[[Path], Servable]) -> Servable:
+    if metrics is None:
+        return load(path)
+    with metrics.load(path):
+        return load(path)
 
 
 def _check_loaded(failed: Sequence[tuple[str, Version]]) -> None:

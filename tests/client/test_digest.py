@@ -91,7 +91,7 @@ def test_a_digest_that_was_changed_itself(package: Path):
     with pytest.raises(gradwire.PackageError, match="its card's digest was changed"):
         check_digest(package)
     write(package, digest="sha256:0", files=["a list"])
-    with pytest.raises(gradwire.PackageError, match="its digest differs"):
+    with pytest.raises(gradwire.PackageError, match=r"files is .* expected an object"):
         check_digest(package)
 
 

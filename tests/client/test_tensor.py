@@ -198,7 +198,7 @@ def test_values_written_one_by_one(dtype: str):
         (tensor("float16", (1,), half_val=[70000]), "out of range"),
         (tensor("string", (2,), tensor_content=b"\x05a"), "expected 2 strings"),
         (tensor("string", (1,), tensor_content=b"\x01ab"), "expected 1 strings"),
-        (tensor("float32", (-1,)), r"has the shape \(-1,\), expected no negative size"),
+        (tensor("float32", (-1,)), r"has the shape \(-1,\), expected at most 32 axes, none of a negative size"),
         (proto.Tensor(dtype=20), "dtype number 20"),
         (proto.Tensor(dtype=1, tensor_shape={"unknown_rank": True}), "has no shape"),
     ],

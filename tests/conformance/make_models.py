@@ -21,13 +21,13 @@ LOG_SIGNATURES = ("serving_default", "value", "derivative2")
 class Log(tf.Module):
     """f = log x + c·x², and its first and second derivatives."""
 
-    def __init__(self, c: float = 0.5) -> None:
+    def __init__(self, c: float = 0.5, jit_compile: bool | None = None) -> None:
         super().__init__(name="log")
         self.c = tf.Variable(tf.constant(c, tf.float32), name="c")
         spec = [tf.TensorSpec([None, 1], tf.float32, name="x")]
-        self.serving_default = tf.function(self._both, input_signature=spec)
-        self.value = tf.function(self._value, input_signature=spec)
-        self.derivative2 = tf.function(self._d2, input_signature=spec)
+        self.serving_default = tf.function(self._both, input_signature=spec, jit_compile=jit_compile)
+        self.value = tf.function(self._value, input_signature=spec, jit_compile=jit_compile)
+        self.derivative2 = tf.function(self._d2, input_signature=spec, jit_compile=jit_compile)
 
     def f(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.log(x) + self.c * x * x
@@ -69,6 +69,17 @@ class Multi(tf.Module):
             f1 = tf.sin(x[:, :1]) * tf.exp(x[:, 1:2]) + x[:, 2:3] * t
             f = tf.concat([f0, f1], axis=1)
         return {"f": f, "df_dx": tape.batch_jacobian(f, x)}
+
+
+class Ragged(tf.Module):
+    """Sums of rows of any length, and the rows twice."""
+
+    def __init__(self) -> None:
+        super().__init__(name="var")
+        self.serving_default = tf.function(
+            lambda x: {"s": tf.reduce_sum(x, axis=1), "y": 2.0 * x},
+            input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")],
+        )
 
 
 class Slow(tf.Module):
@@ -120,6 +131,16 @@ class Types(tf.Module):
         self.f64 = tf.function(lambda x: {"y": tf.math.log(x)}, input_signature=spec([None, 1], tf.float64, "x"))
 
 
+class Bytes(tf.Module):
+    """Strings under a name that ends in _bytes: REST encodes those in base64."""
+
+    def __init__(self) -> None:
+        super().__init__(name="b")
+        self.serving_default = tf.function(
+            lambda s: {"o_bytes": tf.strings.join([s, "!"])}, input_signature=[tf.TensorSpec([None], tf.string, "s")]
+        )
+
+
 def _save(module: Any, path: Path, *signatures: str) -> None:
     tf.saved_model.save(module, str(path), signatures={name: getattr(module, name) for name in signatures})
 
@@ -149,9 +170,12 @@ TYPES_SIGNATURES = ("serving_default", "scalar", "const", "strings", "ints", "f6
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "log": lambda root: _save(Log(), root / "log" / "1", *LOG_SIGNATURES),
+    "xla": lambda root: _save(Log(jit_compile=True), root / "xla" / "1", *LOG_SIGNATURES),
+    "var": lambda root: _save(Ragged(), root / "var" / "1", "serving_default"),
     "multi": lambda root: _save(Multi(), root / "multi" / "1", "serving_default"),
     "slow": lambda root: _save(Slow(), root / "slow" / "1", "serving_default"),
     "types": lambda root: _save(Types(), root / "types" / "1", *TYPES_SIGNATURES),
+    "bytes": lambda root: _save(Bytes(), root / "bytes" / "1", "serving_default"),
     "versions": _versions,
     "defaults": _defaults,
     "corrupt": _corrupt,

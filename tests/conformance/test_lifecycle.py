@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from tests.conformance.replay import load
 
 from gradwire_serving import EmbeddedServer, ServerOptions
 
@@ -216,3 +218,142 @@ def test_a_call_in_flight_ends_on_the_version_it_began_on(tmp_path: Path, models
         watched.wait_for(lambda: watched.states() == {2: AVAILABLE, 1: END})
     finally:
         watched.close()
+
+
+def _changes(states: list[list[list[Any]]], before: dict[int, str]) -> list[tuple[int, str]]:
+    """Return which version entered which state, in order, of the states of all that were seen one after the other."""
+    changes = []
+    for seen in states:
+        for number, state in seen:
+            if before.get(number) != state:
+                before[number] = state
+                changes.append((number, state))
+    return changes
+
+
+def test_states_come_in_the_recorded_order(watched: Watched, caplog: pytest.LogCaptureFixture):
+    """Version by version the recorded states, one after the other, through the whole recorded life.
+
+    There the states were polled: a short UNLOADING was missed. So it is left out here where it is not in the record.
+    """
+    base, models = watched.base_path, watched.models
+    actions: dict[str, Callable[[], object]] = {
+        "new_version_appears": lambda: watched.add("versions/2", "2"),
+        "corrupt_new_version_appears": lambda: watched.add("corrupt/1", "3"),
+        "corrupt_version_removed": lambda: shutil.rmtree(base / "3"),
+        "empty_version_directory_appears": (base / "4").mkdir,
+        "empty_version_directory_filled_after_its_load_failed": lambda: shutil.copytree(
+            models / "versions" / "1", base / "4", dirs_exist_ok=True
+        ),
+        "that_directory_renamed_to_5": lambda: (base / "4").rename(base / "5"),
+        "latest_version_removed": lambda: shutil.rmtree(base / "5"),
+        "files_of_served_version_overwritten_in_place": (base / "2" / "saved_model.pb").touch,
+        "non_numeric_and_leading_zero_dirs": lambda: [watched.add("versions/2", name) for name in ("x", "0000009")],
+        "all_versions_removed": lambda: [shutil.rmtree(base / name) for name in ("1", "2", "0000009")],
+        "base_path_removed": lambda: shutil.rmtree(base),
+        "base_path_back_with_version_1": lambda: shutil.copytree(models / "versions" / "1", base / "1"),
+    }
+    before = {1: "AVAILABLE"}
+    with caplog.at_level(logging.DEBUG, "gradwire_serving"):
+        for case in load("lifecycle")["cases"]:
+            if "states" not in case:
+                continue
+            recorded = _changes(case["states"], before)
+            caplog.clear()
+            actions[case["name"]]()
+            watched.poll()
+            watched.wait_for(lambda: all(state in (AVAILABLE, END) for state in watched.states().values()))
+            watched.wait_for(lambda: _is_settled(watched, before))
+            changes = [
+                (record.fields["version"], record.fields["state"])
+                for record in caplog.records
+                if getattr(record, "event", "") == "state"
+            ]
+            for number in {number for number, _ in (*recorded, *changes)}:
+                expected = [state for other, state in recorded if other == number]
+                states = [state for other, state in changes if other == number]
+                if "UNLOADING" not in expected:
+                    states = [state for state in states if state != "UNLOADING"]
+                assert states == expected, (case["name"], number)
+    errors = {entry.version: entry.status.error_code for entry in watched.status()}
+    assert errors == {9: 0, 5: 0, 4: 5, 3: 15, 2: 0, 1: 0}
+
+
+def _is_settled(watched: Watched, states: dict[int, str]) -> bool:
+    names = {AVAILABLE: "AVAILABLE", END: "END"}
+    return {number: names.get(state) for number, state in watched.states().items()} == states
+
+
+def test_directories_beyond_int64_are_ignored(watched: Watched, caplog: pytest.LogCaptureFixture):
+    """Directories whose number the protocol does not hold are said once, and take nothing down."""
+    for name in ("9223372036854775808", "20260101120000123456", "00002"):
+        watched.add("versions/2", name)
+    with caplog.at_level(logging.WARNING, "gradwire_serving"):
+        watched.wait_for(lambda: watched.states() == {2: AVAILABLE, 1: END})
+        watched.poll()
+    for name in ("9223372036854775808", "20260101120000123456"):
+        assert sum(f"{name} hint=" in record.message for record in caplog.records) == 1
+    assert watched.latest() == 2
+
+
+def test_links_that_lead_nowhere_are_versions_that_fail(watched: Watched):
+    """A link to nothing and one to itself end with NOT_FOUND; version 1 serves all along."""
+    (watched.base_path / "2").symlink_to(watched.base_path / "gone")
+    (watched.base_path / "3").symlink_to(watched.base_path / "3")
+    watched.wait_for(lambda: watched.states() == {3: END, 1: AVAILABLE})
+    assert watched.status()[0].status.error_code == 5
+    (watched.base_path / "3").unlink()
+    watched.wait_for(lambda: watched.states().get(2) == END)
+    assert watched.latest() == 1
+
+
+def test_hot_swaps_under_load_lose_no_call(tmp_path: Path, models: Path):
+    """Five new versions under eight callers: every call is answered, by the version that it names, in order."""
+    shutil.copytree(models / "versions" / "1", tmp_path / "m" / "1")
+    watched = Watched(tmp_path / "m", models)
+    done = threading.Event()
+
+    def call() -> list[int]:
+        seen = []
+        while not done.is_set():
+            response = watched.predict(1.0)
+            version = response.model_spec.version.value
+            assert response.outputs["f"].float_val == [2 - version % 2]
+            seen.append(version)
+        return seen
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            callers = [pool.submit(call) for _ in range(8)]
+            try:
+                for number in range(2, 7):
+                    watched.add(f"versions/{2 - number % 2}", str(number))
+                    watched.wait_for(lambda number=number: watched.latest() == number)
+            finally:
+                done.set()
+            seen = [caller.result(PATIENCE) for caller in callers]
+    finally:
+        watched.close()
+    assert all(sorted(versions) == versions for versions in seen)
+    assert {1, 6} <= {version for versions in seen for version in versions}
+
+
+def test_what_is_waited_for_is_said(tmp_path: Path, models: Path, caplog: pytest.LogCaptureFixture):
+    """A version that is not there, and one missing base path of two, while the start waits."""
+    shutil.copytree(models / "versions" / "1", tmp_path / "m" / "1")
+    config = tmp_path / "models.config"
+    config.write_text(f"""model_config_list {{
+      config {{ name: "m" base_path: "{tmp_path}/m" model_platform: "tensorflow"
+               model_version_policy {{ specific {{ versions: 7 }} }} }}
+      config {{ name: "n" base_path: "{tmp_path}/n" model_platform: "tensorflow" }} }}""")
+    server = EmbeddedServer(ServerOptions(port=0, model_config_file=str(config)))
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradwire_serving._core.manager.SAY_INTERVAL", 0.1)
+        starting = pool.submit(server.start)
+        waiting = threading.Event()
+        while "waiting models=m,n" not in caplog.text:
+            waiting.wait(0.05)
+        assert not starting.done()
+        server.stop(grace=0)
+    assert f'problem="a version is missing" version=7 base_path={tmp_path}/m present=1' in caplog.text
+    assert f'model=n problem="the base path cannot be listed" base_path={tmp_path}/n' in caplog.text

@@ -107,6 +107,37 @@ def test_a_damaged_file_is_refused(log, small, tmp_path, content):
         fit(small(), log.samples(), optimizer="sgd", steps=20, checkpoint=path, resume=True)
 
 
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.6, 0.9, 0.999, None])
+def test_a_damaged_checkpoint_is_refused(stopped, where):
+    """One bit anywhere, or a file that ends early: nothing of it is taken, and the model keeps its weights."""
+    arguments, path = stopped
+    data = bytearray(path.read_bytes())
+    if where is None:
+        del data[-100:]
+    else:
+        data[int(where * len(data))] ^= 1
+    path.write_bytes(data)
+    before = arguments["model"].get_weights()
+    with pytest.raises(PackageError, match=r"log.checkpoint is not a checkpoint \(it.* checksum"):
+        fit(**arguments, checkpoint=path, resume=True)
+    assert all(map(np.array_equal, before, arguments["model"].get_weights()))
+
+
+def test_a_foreign_archive_is_refused(stopped):
+    """NumPy's own file has no checksum; one with a checksum has to be a fit's all the same."""
+    arguments, path = stopped
+    with path.open("wb") as stream:
+        np.savez(stream, x=np.ones(3))
+    with pytest.raises(PackageError, match="it has no checksum: an older gradwire or another program wrote it"):
+        fit(**arguments, checkpoint=path, resume=True)
+    with path.open("r+b") as stream:
+        size = len(path.read_bytes())
+        stream.seek(size)
+        stream.write(checkpoint_module._checksum(stream, size))
+    with pytest.raises(PackageError, match=r"log.checkpoint is not a checkpoint"):
+        fit(**arguments, checkpoint=path, resume=True)
+
+
 def test_a_file_that_cannot_be_written_ends_the_fit_with_a_message(log, small, tmp_path):
     """A fit of a night should not find out in the morning."""
     (tmp_path / "file").write_text("")

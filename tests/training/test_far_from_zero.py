@@ -1,4 +1,4 @@
-"""Inputs far from zero: right in float32 where it tells rows apart, else refused with float64 as the way out."""
+"""Columns far from zero: right in float32 where it tells rows apart, else refused with float64 as the way out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradwire._errors import DataError
-from gradwire_training import Samples, Value, fit, mlp
+from gradwire_training import Samples, Value, fit, mlp, with_dtype
 from gradwire_training._fit.evaluation import evaluate
 from gradwire_training._models import IoBinding, units_of
 
@@ -147,3 +147,53 @@ def test_numbers_beyond_float32_are_refused():
     samples = Samples(1e100 * np.linspace(1, 2, 9), np.linspace(0, 1, 9))
     with pytest.raises(DataError, match=WAY_OUT):
         fit(mlp(inputs={"x": 1}, outputs={"f": 1}), samples, loss=Value(), steps=2)
+
+
+def _lifted(shift, spread=1.0):
+    """Return f = shift + spread sin(x / 200) with its derivative."""
+    wave = _wave(0.0)
+    return Samples(wave.x, {"f": shift + spread * wave.y["f"]}, {"f": {"x": spread * wave.dydx["f"]["x"]}})
+
+
+@pytest.mark.parametrize(
+    ("shift", "dtype"), [(1e4, "float32"), (1e4, "float64"), (1e8, "float64"), (1.7e12, "float64")]
+)
+def test_an_output_far_from_zero_is_fitted_around_its_centre(shift, dtype):
+    """The error of f is that near zero and half a step of the dtype; its derivative does not feel the shift."""
+    samples = _lifted(shift)
+    result = fit(_scaled(samples), samples, steps=150, dtype=dtype)
+    step = float(np.spacing(np.asarray(shift, dtype)))
+    assert result.errors["f"]["max"] < 2e-4 + step
+    assert result.errors["df_dx"]["max"] < 1e-5
+    assert bool(result.notes) == (dtype == "float32")
+
+
+@pytest.mark.parametrize(("shift", "spread"), [(1e8, 1.0), (-1e6, 1.0), (1e6, 0.1), (1e39, 1e38)])
+def test_an_output_that_float32_cannot_tell_apart_needs_float64(shift, spread):
+    """The message has where it lies, how far it spreads, and the way out; before a step is taken."""
+    samples = _lifted(shift, spread)
+    with pytest.raises(
+        DataError, match=rf"y 'f' lies near -?1[.0-9]*e\+\d+ with a spread of .*: float32 rounds it.*{WAY_OUT}"
+    ):
+        fit(_scaled(samples), samples, steps=2)
+
+
+def test_what_float32_rounds_of_an_output_is_said():
+    """Near 1e4 it rounds by 0.0005 of 0.7: a note; labels that are missing, or constant, say nothing."""
+    y = 1e4 + np.sin(OFFSETS / 200)
+    y[::2] = np.nan
+    samples = Samples(OFFSETS, {"f": y, "c": np.full(120, 1e8)}, {})
+    (note,) = fit(_scaled(samples), samples, loss=Value(), steps=2).notes
+    assert "y 'f' lies near 1e+04 with a spread of 0.6" in note
+    assert "float32 rounds it by up to 0.000488, which no fit can undo" in note
+
+
+def test_a_centre_that_float32_does_not_hold_is_held_by_two_layers():
+    """In float64, at Unix seconds and a spread of one: both ends are scaled to mean 0 and deviation 1 all the same."""
+    x = 1.7e9 + RANDOM.normal(size=50)
+    model = with_dtype(_scaled(Samples(x, x, np.ones(50))), "float64")
+    assert [layer.name for layer in model.layers][-2:] == ["f_centred", "f"]
+    inward, outward = model.layers[:2], model.layers[-2:]
+    scaled = inward[1](inward[0](x[:, None]))
+    np.testing.assert_allclose([np.mean(scaled), np.std(scaled)], [0, 1], atol=1e-6)
+    np.testing.assert_allclose(outward[1](outward[0](scaled)), x[:, None], rtol=1e-15)

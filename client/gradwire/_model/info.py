@@ -9,34 +9,71 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._errors import SignatureNotFound
+from gradwire._errors import PackageError, SignatureNotFound
 from gradwire._package import (
     CARD,
     CARD_ANSWER,
     CARD_QUERY,
+    DIFFERENTIABLE,
     SERVING_DEFAULT,
+    STRING,
     UNCERTAINTY,
     VALUE,
     Card,
     Signature,
+    TensorSpec,
     std_name,
 )
+from gradwire._wire import Call
 
-CARD_ROWS: Final[Mapping[str, NDArray[Any]]] = {CARD_QUERY: np.zeros(1, np.int32)}  # one row is enough
+DIFFERENTIABLE_NAMES: Final = frozenset(kind.name for kind in DIFFERENTIABLE)
+_CARD_ROWS: Final[Mapping[str, NDArray[Any]]] = {CARD_QUERY: np.zeros(1, np.int32)}  # one row is enough
+
+
+def card_call(signatures: Mapping[str, Signature]) -> Call:
+    """Return the call of the signature `card`, which must be among the signatures.
+
+    Raises:
+        PackageError: it is not that of the contract.
+    """
+    signature = signatures[CARD]
+    query, answer = signature.inputs.get(CARD_QUERY), signature.outputs.get(CARD_ANSWER)
+    if query is None or query.dtype != "int32" or answer is None or answer.dtype != STRING:
+        raise PackageError(
+            f"the signature 'card' takes {_dtypes(signature.inputs)} and returns {_dtypes(signature.outputs)}, expected "
+            f"int32 {CARD_QUERY!r} and {STRING} {CARD_ANSWER!r}: export the package with gradwire"
+        )
+    return Call(signature, _CARD_ROWS)
+
+
+def _dtypes(specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f"{spec.dtype} {name!r}" for name, spec in specs.items()) or "nothing"
 
 
 def read_card(outputs: Mapping[str, NDArray[Any]]) -> Card:
-    """Read the outputs of the signature `card` for ``CARD_ROWS``.
+    """Read the response to ``card_call``.
 
     Raises:
-        PackageError: they hold no card.
+        PackageError: it holds no card.
     """
-    return Card.from_json(outputs[CARD_ANSWER].reshape(-1)[0])
+    texts: list[Any] = outputs[CARD_ANSWER].reshape(-1).tolist() if CARD_ANSWER in outputs else []
+    if not texts or not isinstance(texts[0], (bytes, str)):
+        raise PackageError(f"the response to 'card' has {sorted(outputs)}, expected a card's text: ask its operator")
+    return Card.from_json(texts[0])
 
 
 def times(array: NDArray[Any], factor: float) -> NDArray[Any]:
     """Return a derivative times the factor of its alias, in its own dtype."""
     return array if factor == 1 else (array * factor).astype(array.dtype, copy=False)
+
+
+def _agree(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    """Whether rows of a tensor have the shape on a card; a scalar may be written in two ways."""
+    if spec.any_rank or (spec.is_scalar and shape in ((), (1,))):
+        return True
+    return len(spec.row_shape) == len(shape) and all(
+        served in (None, own) for served, own in zip(spec.row_shape, shape, strict=True)
+    )
 
 
 @final
@@ -67,13 +104,28 @@ class PackageInfo:
 
         Raises:
             SignatureNotFound: it has no signature `card`, so it was not made by ``gradwire export``.
+            PackageError: it is none, or does not belong to the signatures.
         """
         if self._card is None or not self.has_card:
             raise SignatureNotFound(
                 f"{self.address} has no signature 'card' to say which tensor is which derivative; "
                 f"it has {sorted(self.signatures)}: call them with predict(), or export the model with gradwire"
             )
-        return self._card if isinstance(self._card, Card) else self._card()
+        card = self._card if isinstance(self._card, Card) else self._card()
+        self._require_shapes(card)
+        return card
+
+    def _require_shapes(self, card: Card) -> None:
+        """Raise PackageError where the card's rows have other shapes than those that are served."""
+        for name in DIFFERENTIABLE_NAMES & self.signatures.keys():
+            specs = {**self.signatures[name].inputs, **self.signatures[name].outputs}
+            for tensor in (*card.inputs, *card.outputs):
+                spec = specs.get(tensor.name)
+                if spec is not None and not _agree(spec, tensor.shape):
+                    raise PackageError(
+                        f"the card of {self.address} and its signature {name!r} disagree about {tensor.name!r}: rows of "
+                        f"{tensor.shape} and {spec.row_shape}; a new version may have come: connect again"
+                    )
 
     def signature(self, name: str) -> Signature:
         """Return a signature.

@@ -13,6 +13,21 @@ from typing import Any, Final
 
 from gradwire._errors import PackageError
 from gradwire._package.alias import Alias, aliases_of
+from gradwire._package.dtypes import BY_NAME
+from gradwire._package.forms import (
+    Form,
+    anything,
+    bound,
+    fault,
+    finite,
+    mapping_of,
+    optional,
+    require_plain,
+    row_shape,
+    text,
+    tuple_of,
+    whole,
+)
 
 CARD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
@@ -41,6 +56,9 @@ class CardTensor:
         unit: physical unit; ``"1"`` for a pure number; None where unknown.
         domain: of an input, where known.
         species: of an input ``(atoms, 3)``, the species of every atom in its order, where known.
+        distances: of such an input of a model that feels neither where the atoms lie, nor how they are turned or
+            numbered: the distances that the samples covered, ``{"H-O": …}`` by the two species, the shortest, the next,
+            … each for itself. They are its domain then, and not the box of positions.
     """
 
     name: str
@@ -49,6 +67,7 @@ class CardTensor:
     unit: str | None = None
     domain: Domain | None = None
     species: tuple[str, ...] | None = None
+    distances: Mapping[str, Domain] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,28 +147,86 @@ class Card:
         """
         try:
             raw = json.loads(text)
-            if raw["format"] > CARD_FORMAT:
-                raise PackageError(f"card of format {raw['format']}, expected at most {CARD_FORMAT}: update gradwire")
-            fields = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
-            fields["inputs"] = tuple(_tensor(entry) for entry in raw["inputs"])
-            fields["outputs"] = tuple(_tensor(entry) for entry in raw["outputs"])
-            fields["signatures"] = tuple(raw["signatures"])
-            fields["aliases"] = aliases_of(raw.get("aliases", {}))
-            return cls(**fields)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PackageError(f"not a package's card: {error!r}; expected the JSON that export writes") from error
+        except (ValueError, RecursionError) as error:
+            raise PackageError(f"not a package's card: {error}; expected the JSON that export writes") from None
+        fields = mapping_of(anything)(raw, "it")
+        require_plain(raw, "it")
+        if missing := [name for name in _REQUIRED if name not in fields]:
+            raise PackageError(f"not a package's card: it has no {missing}; expected the JSON that export writes")
+        if whole(fields["format"], "format") > CARD_FORMAT:
+            raise PackageError(f"card of format {fields['format']}, expected at most {CARD_FORMAT}: update gradwire")
+        card = cls(**{name: form(fields[name], name) for name, form in _FORMS.items() if name in fields})
+        for tensors in (card.inputs, card.outputs):
+            if len({tensor.name for tensor in tensors}) < len(tensors):
+                raise fault("a name", [tensor.name for tensor in tensors], "each once")
+        _require_tensors(card)
+        return card
 
 
-def _tensor(raw: Mapping[str, Any]) -> CardTensor:
-    domain, species = raw.get("domain"), raw.get("species")
-    return CardTensor(
-        name=raw["name"],
-        dtype=raw["dtype"],
-        shape=tuple(raw["shape"]),
-        unit=raw.get("unit"),
-        domain=None if domain is None else Domain(lower=domain["lower"], upper=domain["upper"]),
-        species=None if species is None else tuple(species),
-    )
+def _require_tensors(card: Card) -> None:
+    """Raise PackageError where derivatives are of outputs, or by inputs, that there are not."""
+    inputs, outputs = ({tensor.name for tensor in tensors} for tensors in (card.inputs, card.outputs))
+    seconds = [by_input for of in card.second_derivatives.values() for by_input in (of, *of.values())]
+    if strange := {*card.derivatives, *card.second_derivatives} - outputs:
+        raise fault("a derivative", sorted(strange), f"one of an output, {sorted(outputs)}")
+    if strange := {wrt for by_input in (*card.derivatives.values(), *seconds) for wrt in by_input} - inputs:
+        raise fault("a derivative", sorted(strange), f"one with respect to an input, {sorted(inputs)}")
+
+
+def _tensor(value: Any, what: str) -> CardTensor:
+    raw = mapping_of(anything)(value, what)
+    fields = {name: form(raw.get(name), f"{name} of {what}") for name, form in _TENSOR_FORMS.items()}
+    if fields["dtype"] not in BY_NAME:
+        raise fault(f"dtype of {what}", fields["dtype"], f"one of {', '.join(BY_NAME)}")
+    return CardTensor(**fields)
+
+
+def _domain(value: Any, what: str) -> Domain:
+    bounds = mapping_of(anything)(value, what)
+    return Domain(*(bound(bounds.get(end), f"{end} {what}") for end in ("lower", "upper")))
+
+
+def _aliases(value: Any, what: str) -> dict[str, Alias]:
+    entries = mapping_of(mapping_of(anything))(value, what)
+    for name, entry in entries.items():
+        for key, form in _ALIAS_FORMS.items():
+            if key in entry or form is text:
+                form(entry.get(key), f"{key} of alias {name!r}")
+    return aliases_of(entries)
+
+
+_REQUIRED: Final = ("name", "inputs", "outputs", "derivatives", "signatures", "format")
+_OBJECT: Final = mapping_of(anything)
+_TENSOR_FORMS: Final[Mapping[str, Form]] = {
+    "name": text,
+    "dtype": text,
+    "shape": row_shape,
+    "unit": optional(text),
+    "domain": optional(_domain),
+    "species": optional(tuple_of(text)),
+    "distances": optional(mapping_of(_domain)),
+}
+_ALIAS_FORMS: Final[Mapping[str, Form]] = {"output": text, "input": text, "factor": finite}
+_FORMS: Final[Mapping[str, Form]] = {
+    "name": text,
+    "inputs": tuple_of(_tensor),
+    "outputs": tuple_of(_tensor),
+    "derivatives": mapping_of(mapping_of(text)),
+    "signatures": tuple_of(text),
+    "second_derivatives": mapping_of(mapping_of(mapping_of(text))),
+    "aliases": _aliases,
+    "trained": optional(_OBJECT),
+    "errors": optional(_OBJECT),
+    "uncertainty": optional(_OBJECT),
+    "compiled": optional(_OBJECT),
+    "checks": _OBJECT,
+    "reference": optional(_OBJECT),
+    "versions": _OBJECT,
+    "digest": text,
+    "files": _OBJECT,
+    "created": text,
+    "format": whole,
+}
 
 
 def strict_json(value: Any) -> str:

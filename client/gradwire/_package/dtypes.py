@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+
+from gradwire._errors import DTypeError
 
 STRING: Final = "string"
 BFLOAT16: Final = "bfloat16"
@@ -73,6 +75,21 @@ _ALL: Final = (
 )
 BY_NAME: Final = {dtype.name: dtype for dtype in _ALL}
 BY_NUMBER: Final = {dtype.number: dtype for dtype in _ALL}
+
+
+def numpy_dtype(tensor: str, dtype: str) -> np.dtype[Any]:
+    """Return the dtype of an input's arrays in NumPy.
+
+    Args:
+        tensor: the input's name, for the message.
+        dtype: what the signature names.
+
+    Raises:
+        DTypeError: there are no arrays of it.
+    """
+    if dtype not in BY_NAME:
+        raise DTypeError(f"input {tensor!r} has the dtype {dtype} in the signature: it cannot be sent")
+    return BY_NAME[dtype].numpy
 
 
 def name_of(number: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from gradwire._errors import PackageError
 from gradwire._package.card import Card, CardTensor
 from gradwire._package.contract import (
     CARD_ANSWER,
@@ -20,9 +22,11 @@ from gradwire._package.contract import (
     tangent_name,
 )
 from gradwire._package.dtypes import STRING, name_of
+from gradwire._package.forms import MOST_AXES
 
 Specs = dict[str, TensorSpec]
 
+_LARGEST_ROW: Final = 2**27  # elements: 512 MiB of float32, the largest response that is taken
 _PRIVATE: Final = "__saved_model"  # pseudo-signatures that TensorFlow keeps for itself; calling one fails
 
 
@@ -107,6 +111,9 @@ def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
 
     Returns:
         The callable signatures by name, sorted, as are their tensors.
+
+    Raises:
+        PackageError: a tensor's rows are larger than any message.
     """
     return {
         name: Signature(
@@ -126,4 +133,9 @@ def _read_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 def _read_spec(name: str, info: Any) -> TensorSpec:
     sizes = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim)
+    if len(sizes) > MOST_AXES or math.prod(size or 1 for size in sizes[1:]) > _LARGEST_ROW:
+        raise PackageError(
+            f"tensor {name!r} has rows of {sizes[1:]} in its signature, expected at most {MOST_AXES} axes and "
+            f"{_LARGEST_ROW:,} elements, for no message holds more"
+        )
     return TensorSpec(name, name_of(info.dtype), sizes, any_rank=bool(info.tensor_shape.unknown_rank))

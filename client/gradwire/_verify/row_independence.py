@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import GradwireError, ServerError
 from gradwire._numerics import ALLOWED_EPS, SAFETY, Batch, eps_of, largest, poisoned, sample_points
-from gradwire._package import BY_NAME, Signature
+from gradwire._package import Signature, numpy_dtype
 from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.probe import Probe, brief, run_no_rows
 from gradwire._verify.result import Finding
@@ -121,7 +121,7 @@ def _draw(probe: Probe, signature: Signature, count: int) -> Arrays:
     """Draw rows for every input of a signature, tangents and cotangents too."""
     rows: Arrays = {}
     for name, spec in signature.inputs.items():
-        dtype = BY_NAME[spec.dtype].numpy
+        dtype = numpy_dtype(name, spec.dtype)
         if name in probe.boxes:
             rows[name] = sample_points(probe.boxes[name], count, dtype, probe.rng)
         else:

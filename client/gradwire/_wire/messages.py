@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from gradwire._errors import ServerError, printable
 from gradwire._package import Signature, TensorSpec, read_signatures
 from gradwire._wire import proto
 from gradwire._wire.address import Address
 from gradwire._wire.call import Call, Prediction, VersionStatus
-from gradwire._wire.tensor import decode, encode
+from gradwire._wire.tensor import MOST_BYTES, decode, encode
 
 _STATES: Final = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 _CODES: Final[dict[int, str]] = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -30,7 +31,7 @@ def predict_request(address: Address, call: Call, rows: slice | None = None, ver
         version: instead of the address's version or label.
     """
     request = proto.PredictRequest(output_filter=call.outputs or ())
-    _fill_spec(request.model_spec, address, version)
+    fill_spec(request.model_spec, address, version)
     request.model_spec.signature_name = call.signature.name
     for name, array in call.inputs.items():
         encode(array if rows is None else array[rows], call.signature.inputs[name].dtype, request.inputs[name])
@@ -50,11 +51,15 @@ def read_prediction(data: bytes, call: Call, rows: int | None) -> Prediction:
     """
     response = _parse(proto.PredictResponse, data)
     specs = call.signature.outputs
-    outputs = {
-        name: decode(response.outputs[name], name, _expected_shape(specs[name], rows))
-        for name in (specs if call.outputs is None else call.outputs)
-        if name in response.outputs
-    }
+    outputs: dict[str, NDArray[Any]] = {}
+    room = len(data) + MOST_BYTES
+    for name in specs if call.outputs is None else call.outputs:
+        if name in response.outputs:
+            outputs[name] = decode(response.outputs[name], name, _expected_shape(specs[name], rows))
+            room -= outputs[name].nbytes
+        if room < 0:
+            text = f"the response of {len(data):,} bytes stands for more than {MOST_BYTES:,}: give fewer rows at once"
+            raise ServerError(text, code="INTERNAL")
     return Prediction(outputs, response.model_spec.version.value)
 
 
@@ -67,7 +72,7 @@ def _expected_shape(spec: TensorSpec, rows: int | None) -> tuple[int | None, ...
 def metadata_request(address: Address) -> bytes:
     """Write a request for the signatures."""
     request = proto.MetadataRequest(metadata_field=[proto.SIGNATURE_DEF])
-    _fill_spec(request.model_spec, address)
+    fill_spec(request.model_spec, address)
     return request.SerializeToString()
 
 
@@ -98,7 +103,7 @@ def read_version(data: bytes, address: Address) -> Address:
 def status_request(address: Address) -> bytes:
     """Write a request for the state of every version."""
     request = proto.StatusRequest()
-    _fill_spec(request.model_spec, address)
+    fill_spec(request.model_spec, address)
     return request.SerializeToString()
 
 
@@ -114,7 +119,8 @@ def read_status(data: bytes) -> list[VersionStatus]:
     ]
 
 
-def _fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
+def fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
+    """Write which model, and which version of it."""
     spec.name = address.model
     number = address.version if version is None else version
     if number is not None:

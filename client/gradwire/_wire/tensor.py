@@ -16,7 +16,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from numpy.typing import NDArray
 
 from gradwire._errors import ServerError
-from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType
+from gradwire._package import BFLOAT16, BY_NAME, BY_NUMBER, MOST_AXES, STRING, DType
 
 _BFLOAT16_SHIFT: Final = 16  # a bfloat16 is the upper half of a float32
 _VALUE_FIELDS: Final = frozenset(dtype.field for dtype in BY_NAME.values())
@@ -24,6 +24,7 @@ _VARINT_MORE: Final = 0x80  # set on every byte of a varint but the last
 _VARINT_BITS: Final = 7
 _LONGEST_VARINT: Final = 70  # bits: the ten bytes of a 64-bit integer
 _MOST_FILLED: Final = 2**24  # values that a few may stand for, where no shape is expected
+MOST_BYTES: Final = 2**29  # of a response beside those that came: of values that others stand for
 
 
 def encode(array: NDArray[Any], dtype: str, message: Any) -> None:
@@ -41,8 +42,10 @@ def encode(array: NDArray[Any], dtype: str, message: Any) -> None:
         dims.add(size=size)
     if dtype == STRING:
         message.string_val.extend(array.reshape(-1).tolist())
+    elif target.is_fixed_width and array.size > 1 and is_constant(array):
+        getattr(message, target.field).append(array.flat[0].astype(target.raw).tobytes())  # the last value repeats
     else:
-        raw = _narrowed(array) if dtype == BFLOAT16 else array.astype(target.raw, copy=False)
+        raw = narrowed(array) if dtype == BFLOAT16 else array.astype(target.raw, copy=False)
         message.tensor_content = raw.tobytes()
 
 
@@ -67,13 +70,14 @@ def decode(message: Any, name: str, expected: tuple[int | None, ...] | None = No
     if message.tensor_shape.unknown_rank:
         raise _fault(name, "has no shape", "a shape beside the values")
     shape = tuple(dim.size for dim in message.tensor_shape.dim)
-    if any(size < 0 for size in shape):
-        raise _fault(name, f"has the shape {shape}", "no negative size")
+    if len(shape) > MOST_AXES or any(size < 0 for size in shape):
+        raise _fault(name, f"has the shape {shape}", f"at most {MOST_AXES} axes, none of a negative size")
     if expected is not None and not _fits(shape, expected):
         raise _fault(name, f"has the shape {shape}", f"{expected}" + ", None being any size" * (None in expected))
     count = math.prod(shape)
     is_open = expected is None or None in expected
-    if is_open and count > max(_MOST_FILLED, message.ByteSize()):  # a value takes a byte at least
+    most = _MOST_FILLED if is_open else MOST_BYTES // dtype.raw.itemsize
+    if count > most and count > message.ByteSize():  # a value takes a byte at least
         raise _fault(name, f"has the shape {shape} in {message.ByteSize()} bytes", "values that fill it")
     values = _content(message, dtype, count, name) if message.tensor_content else _field(message, dtype, count, name)
     if dtype.name == BFLOAT16:
@@ -92,7 +96,12 @@ def _fault(name: str, got: str, expected: str) -> ServerError:
     return ServerError(message, code="INTERNAL")
 
 
-def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
+def is_constant(array: NDArray[Any]) -> bool:
+    """Whether one value in memory stands for all, as ``numpy.broadcast_to`` makes it."""
+    return not any(stride for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
+
+
+def narrowed(array: NDArray[Any]) -> NDArray[Any]:
     """Round float32 to bfloat16, ties to even; a NaN keeps its sign and stays a NaN."""
     bits = array.astype(np.float32, copy=False).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> _BFLOAT16_SHIFT) & 1)) >> _BFLOAT16_SHIFT

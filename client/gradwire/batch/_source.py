@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwire._errors import DataError
-from gradwire._package import BY_NAME, TensorSpec
+from gradwire._package import TensorSpec, numpy_dtype
 from gradwire._tables import (
     SUFFIXES,
     elements_of,
@@ -112,7 +112,7 @@ class FileSource:
 
         row_shape = spec.least_row_shape
         array = joined(spec.name, self._elements[spec.name], read, row_shape)
-        if BY_NAME[spec.dtype].numpy.kind in "iu" and array.dtype.kind == "f":
+        if numpy_dtype(spec.name, spec.dtype).kind in "iu" and array.dtype.kind == "f":
             return _whole(array, spec.name, first_row)
         return array
 

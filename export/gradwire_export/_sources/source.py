@@ -23,17 +23,12 @@ from gradwire._package import (
     std_name,
     tangent_name,
 )
-from gradwire_export._reasons import reason
+from gradwire_export._sources.keras_file import SUFFIXES, load_keras
 from gradwire_export._sources.saved_model import SavedFunction
 
 RECORD_FILE: Final = "fit.json"
 UNCERTAINTY_FILE: Final = "uncertainty.keras"
 MODEL_FILE: Final = "model.keras"
-KERAS_SUFFIXES: Final = (".keras", ".h5", ".hdf5")
-_HINTS: Final = {  # by a part of Keras's message
-    "Could not locate": "; export the model from Python, where its classes are defined: gradwire_export.export(model, …)",
-    "No model config": "; it holds weights alone: load them into the model, and save that, model.save('model.keras')",
-}
 RECORD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
 
@@ -79,6 +74,7 @@ class Source:
     domain: Mapping[str, Domain] = field(default_factory=dict)  # by input name
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
     species: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the atoms, by input name
+    distances: Mapping[str, Mapping[str, Domain]] = field(default_factory=dict)  # that the samples covered, likewise
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
@@ -102,6 +98,7 @@ class Source:
             domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
             units={tensors.get(name, name): unit for name, unit in self.units.items()},
             species={tensors.get(name, name): species for name, species in self.species.items()},
+            distances={tensors.get(name, name): distances for name, distances in self.distances.items()},
             errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
             aliases={
                 name: replace(
@@ -131,8 +128,8 @@ def read_source(
     for option, value in (("signature", signature), ("tags", tags)):
         if value is not None:
             raise UsageError(f"{option} names {value!r}, and {path} is not a SavedModel: leave it out")
-    if path.is_file() and path.suffix in KERAS_SUFFIXES:
-        return Source(_load(path, unsafe_lambda=unsafe_lambda))
+    if path.is_file() and path.suffix in SUFFIXES:
+        return Source(load_keras(path, unsafe_lambda=unsafe_lambda))
     if not path.is_dir() or not (path / RECORD_FILE).is_file():
         raise PackageError(
             f"{path} is not a training result: expected a directory with {MODEL_FILE} and {RECORD_FILE}, "
@@ -142,7 +139,7 @@ def read_source(
     try:
         tensors = [*record["inputs"], *record["outputs"]]
         return Source(
-            model=_load(path / MODEL_FILE, unsafe_lambda=unsafe_lambda),
+            model=load_keras(path / MODEL_FILE, unsafe_lambda=unsafe_lambda),
             name=record["name"],
             inputs=[tensor["name"] for tensor in record["inputs"]],
             outputs=[tensor["name"] for tensor in record["outputs"]],
@@ -153,6 +150,11 @@ def read_source(
             },
             units={tensor["name"]: tensor["unit"] for tensor in tensors if tensor.get("unit")},
             species={tensor["name"]: tensor["species"] for tensor in tensors if tensor.get("species")},
+            distances={
+                tensor["name"]: {pair: Domain(**bounds) for pair, bounds in tensor["distances"].items()}
+                for tensor in record["inputs"]
+                if tensor.get("distances")
+            },
             trained=record["trained"],
             errors=record["errors"],
             aliases=aliases_of(record.get("aliases", {})),
@@ -166,7 +168,7 @@ def _bars(path: Path, record: Mapping[str, Any], *, unsafe_lambda: bool) -> Erro
     if "uncertainty" not in record:
         return UNRECORDED
     file = path / UNCERTAINTY_FILE
-    return ErrorBars(record["uncertainty"], _load(file, unsafe_lambda=unsafe_lambda) if file.is_file() else None)
+    return ErrorBars(record["uncertainty"], load_keras(file, unsafe_lambda=unsafe_lambda) if file.is_file() else None)
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -179,19 +181,3 @@ def _record(path: Path) -> dict[str, Any]:
             f"{path} has format {record.get('format')!r}, expected {RECORD_FORMAT}: train again or update gradwire"
         )
     return record
-
-
-def _load(path: Path, *, unsafe_lambda: bool) -> keras.Model:
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=not unsafe_lambda)
-    except Exception as error:  # Keras's loader, and the layers' own code, raise all kinds of errors
-        if "ambda" in str(error) and not unsafe_lambda:
-            raise PackageError(
-                f"{path} holds a Lambda layer, which is Python code of whoever wrote the file: if you trust it, run it "
-                "with --unsafe-lambda (unsafe_lambda=True)"
-            ) from error
-        hint = next((hint for part, hint in _HINTS.items() if part in str(error)), "")
-        raise PackageError(f"cannot load {path} as a Keras model: {reason(error)}{hint}") from error
-    if not isinstance(model, keras.Model):
-        raise PackageError(f"{path} holds a {type(model).__name__}, expected a Keras model")
-    return model

@@ -14,7 +14,8 @@ DEFAULT_PORT: Final = 8500
 # A server with no password is for this machine, unless its owner decides otherwise.
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_MODEL_NAME: Final = "default"
-THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads
+THREADS_PER_CPU: Final = 4  # TensorFlow Serving's default for --grpc_max_threads and --rest_api_num_threads
+ANY_PORT: Final = -1  # for --rest_api_port, whose 0 means none
 # Calls that wait for a thread of the embedded server, where their number was left to it: TensorFlow Serving refuses the
 # eighth slow call on two cores.
 MAX_WAITING: Final = 1000
@@ -24,7 +25,7 @@ EMBEDDED_ONLY: Final = ("max_expanded_bytes", "log_format", "log_requests")  # w
 LOG_FORMATS: Final = ("text", "json")
 
 _NOT_NEGATIVE: Final = (
-    *("port", "rest_api_port", "file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"),
+    *("port", "file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"),
     *("max_num_load_retries", "max_expanded_bytes"),
 )
 
@@ -56,17 +57,23 @@ class ServerOptions:
         enable_serialization_as_tensor_content: respond in ``tensor_content`` instead of typed fields.
         allow_version_labels_for_unavailable_models: accept labels in a config, whose versions are
             never available yet at start.
-        enable_batching: join concurrent requests (TensorFlow Serving only).
-        batching_parameters_file: ``BatchingParameters`` as text (TensorFlow Serving only).
+        enable_batching: join concurrent requests.
+        batching_parameters_file: ``BatchingParameters`` as text.
         enable_per_model_batching_parameters: batch only packages that have parameters of their own, by these; compiled
-            ones do (TensorFlow Serving only).
+            ones do.
         xla_cpu_compilation_enabled: let a CPU run packages that XLA compiles; set by ``plan`` where one is served
             (TensorFlow Serving only: the embedded server always does).
-        monitoring_config_file: ``MonitoringConfig`` as text (TensorFlow Serving only).
+        monitoring_config_file: ``MonitoringConfig`` as text: the page of metrics, on the port of REST.
+        rest_api_port: port of REST and of the page of metrics; 0 for none, ``ANY_PORT`` for any free one (embedded
+            server only).
+        rest_api_timeout_in_ms: how long a call over REST may take.
+        rest_api_num_threads: calls over REST that run at once, the others wait; None for four a CPU.
+        rest_api_enable_cors_support: let pages of other origins call REST.
         log_format: ``text`` or ``json``, one line an event (ours; embedded server only).
         log_requests: log every call (ours; embedded server only).
-        rest_api_port: port of REST and of the metrics page; 0 for none (TensorFlow Serving only).
         per_process_gpu_memory_fraction: fraction of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
+        gpu: serve on a GPU: its image, and batching by parameters that ``plan`` writes (ours; TensorFlow Serving only).
+        engine_flags: further flags of TensorFlow Serving, as they are.
     """
 
     directory: Path | None = None
@@ -94,7 +101,12 @@ class ServerOptions:
     log_format: str = "text"
     log_requests: bool = False
     rest_api_port: int = 0
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_num_threads: int | None = None
+    rest_api_enable_cors_support: bool = False
     per_process_gpu_memory_fraction: float = 0.0
+    gpu: bool = False
+    engine_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sources = [name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)]
@@ -108,6 +120,11 @@ class ServerOptions:
                 raise UsageError(f"--{name} is {getattr(self, name)}, expected 0 or more")
         if self.log_format not in LOG_FORMATS:
             raise UsageError(f"--log_format is {self.log_format!r}, expected {' or '.join(LOG_FORMATS)}")
+        if self.rest_api_port < ANY_PORT:
+            raise UsageError(f"--rest_api_port is {self.rest_api_port}, expected a port, 0 for none, or -1 for any")
+        for name in ("rest_api_timeout_in_ms", "rest_api_num_threads"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"--{name} is {value}, expected 1 or more")
         if self.grpc_max_threads is not None and self.grpc_max_threads < 2:  # noqa: PLR2004 - one fewer calls run
             raise UsageError(f"--grpc_max_threads is {self.grpc_max_threads}, expected 2 or more: one fewer calls run")
 
@@ -117,22 +134,27 @@ class ServerOptions:
         return (self.grpc_max_threads or THREADS_PER_CPU * (os.cpu_count() or 1)) - 1
 
     @property
+    def rest_threads(self) -> int:
+        """How many calls over REST run at once."""
+        return self.rest_api_num_threads or THREADS_PER_CPU * (os.cpu_count() or 1)
+
+    @property
     def max_admitted(self) -> int:
         """How many calls the embedded server admits: those that run, and those that wait for a thread."""
         return self.max_calls + (0 if self.grpc_max_threads else MAX_WAITING)
 
 
-_NOT_FLAGS: Final = ("directory", "host", "port")  # passed in other ways, or always passed
+_NOT_FLAGS: Final = ("directory", "host", "port", "gpu", "engine_flags")  # passed in other ways, or always passed
 
 
 def flags(options: ServerOptions) -> list[str]:
-    """Return options as TensorFlow Serving's flags: the port, and every one that is not the default."""
+    """Return options as TensorFlow Serving's flags: the port, what is not the default, and the further ones."""
     changed = [
         f"--{option.name}={_text(value)}"
         for option in fields(ServerOptions)
         if option.name not in _NOT_FLAGS and (value := getattr(options, option.name)) != option.default
     ]
-    return [f"--port={options.port}", *changed]
+    return [f"--port={options.port}", *changed, *options.engine_flags]
 
 
 def _text(value: object) -> str:

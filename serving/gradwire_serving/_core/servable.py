@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, final
 
@@ -13,6 +15,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from gradwire._errors import PackageError
 from gradwire._package import GRAPH_FILE, SERVING_DEFAULT
+from gradwire_serving._core.batching import Batcher, BatchingParameters
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._core.signature import BoundSignature
 from gradwire_serving._core.status import Code, Status, StatusError, status_of
@@ -27,8 +30,9 @@ class Servable:
     Safe to use from many threads at once. Make one with ``load``.
     """
 
-    def __init__(self, session: LoadedSession) -> None:
+    def __init__(self, session: LoadedSession, batching: BatchingParameters | None = None) -> None:
         self._session = session
+        self._batcher = None if batching is None else Batcher(batching)
         self._signatures: dict[str, BoundSignature] = {}
         self._closing = threading.Lock()
         self._closed = False
@@ -76,13 +80,33 @@ class Servable:
         Raises:
             ServerError: with the code and the text that TensorFlow Serving gives for the same request.
         """
-        return self._bound(signature or SERVING_DEFAULT).run(inputs, outputs, timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self.start(signature, inputs, outputs, deadline).result()
+
+    def start(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        deadline: float | None = None,
+    ) -> Future[dict[str, np.ndarray]]:
+        """Begin to compute a signature; the arrays come when its batch has been computed, or at once without batching.
+
+        Args:
+            signature: as for ``run``, like inputs, outputs and what is raised.
+            inputs: arrays by input name.
+            outputs: names of the outputs to compute.
+            deadline: an instant of ``time.monotonic`` at which the computation is stopped; None for no limit.
+        """
+        return self._bound(signature or SERVING_DEFAULT).start(inputs, outputs, deadline)
 
     def close(self) -> None:
         """Release the model; further calls fail. Closing twice does nothing."""
         with self._closing:
             if not self._closed:
                 self._closed = True
+                if self._batcher is not None:
+                    self._batcher.close()
                 self._session.close()
 
     def _bound(self, name: str) -> BoundSignature:
@@ -90,14 +114,21 @@ class Servable:
         if signature is None:
             if name not in self.signature_defs:
                 raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-            signature = self._signatures[name] = BoundSignature(self.signature_defs[name], self._session)
+            signature = self._signatures[name] = BoundSignature(
+                name, self.signature_defs[name], self._session, self._batcher
+            )
         return signature
 
 
-def load_version(path: Path, warm_up: Callable[[Servable, Path], None] | None = None) -> Servable:
+def load_version(
+    path: Path,
+    warm_up: Callable[[Servable, Path], None] | None = None,
+    batching_of: Callable[[Path], BatchingParameters | None] | None = None,
+) -> Servable:
     """Load a version's directory, and warm it up; a StatusError is in TensorFlow Serving's words."""
+    batching = None if batching_of is None else batching_of(path)
     try:
-        servable = Servable(LoadedSession(path))
+        servable = Servable(LoadedSession(path), batching)
     except Exception as error:  # TensorFlow's loader raises whatever a bad graph leads it to
         status = _load_status(path, error)
         raise StatusError(status.code, status.message) from error

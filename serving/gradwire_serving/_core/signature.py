@@ -5,7 +5,9 @@ The texts are those of TensorFlow Serving (``predict_util.cc``, recorded in test
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from gradwire_serving._core.batching import Batchable, Batcher
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._core.status import StatusError, deadline_exceeded, invalid_argument, status_of
 
@@ -21,22 +24,52 @@ from gradwire_serving._core.status import StatusError, deadline_exceeded, invali
 class BoundSignature:
     """A signature bound to its session."""
 
-    __slots__ = ("_defaults", "_fetches", "_inputs", "_names", "_session")
+    __slots__ = (
+        "_batcher",
+        "_defaults",
+        "_fetches",
+        "_input_shapes",
+        "_inputs",
+        "_name",
+        "_names",
+        "_rows",
+        "_session",
+    )
 
-    def __init__(self, signature: meta_graph_pb2.SignatureDef, session: LoadedSession) -> None:
+    def __init__(
+        self, name: str, signature: meta_graph_pb2.SignatureDef, session: LoadedSession, batcher: Batcher | None
+    ) -> None:
+        self._name = name
         self._session = session
+        self._batcher = batcher
+        self._input_shapes = {alias: _shape(info) for alias, info in signature.inputs.items()}
+        self._rows = {alias: (_shape(info) or (-1,))[:1] for alias, info in signature.outputs.items()}
         self._names = {alias: info.name for alias, info in sorted(signature.inputs.items())}
         self._inputs = {alias: _handle(session, name) for alias, name in self._names.items()}
         self._fetches = {alias: _handle(session, info.name) for alias, info in sorted(signature.outputs.items())}
         self._defaults = {alias: _default(tensor, alias) for alias, tensor in sorted(signature.defaults.items())}
 
-    def run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None, timeout: float | None
-    ) -> dict[str, np.ndarray]:
-        """Check a call as TensorFlow Serving does, in its order, and compute it; see ``Servable.run``."""
+    def start(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None, deadline: float | None
+    ) -> Future[dict[str, np.ndarray]]:
+        """Check a call as TensorFlow Serving does, in its order, and compute it, at once or in a batch.
+
+        Without batching it has been computed when this returns. See ``Servable.start``.
+        """
         self._check_inputs(inputs)
         arrays = self._defaults | dict(inputs)  # decodes, where the mapping does
-        return self._compute(arrays, self._select_outputs(outputs), timeout)
+        selected = tuple(self._select_outputs(outputs))
+        if self._batcher is None:
+            done: Future[dict[str, np.ndarray]] = Future()
+            timeout = None if deadline is None else deadline - time.monotonic()
+            done.set_result(self._compute(arrays, selected, timeout))
+            return done
+        what = Batchable(
+            lambda batch, timeout: self._compute(batch, selected, timeout),
+            self._input_shapes,
+            fixed_outputs=any(self._rows[alias] != (-1,) for alias in selected),
+        )
+        return self._batcher.submit(self._name, what, selected, arrays, deadline)
 
     def _check_inputs(self, sent: Iterable[str]) -> None:
         names = sorted(sent)
@@ -73,7 +106,7 @@ class BoundSignature:
                 raise invalid_argument(f"duplicate output tensor alias: {alias}")
         return list(output_filter)
 
-    # Every computation of the server comes through here, checked and with complete inputs: a batcher would join them.
+    # Every computation of the server comes through here, checked and with complete inputs.
     def _compute(
         self, arrays: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
     ) -> dict[str, np.ndarray]:
@@ -100,3 +133,7 @@ def _default(tensor: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
         return tf.make_ndarray(tensor)
     except (TypeError, ValueError, OverflowError) as error:
         raise invalid_argument(f"tensor parsing error: {alias}") from error
+
+
+def _shape(info: meta_graph_pb2.TensorInfo) -> tuple[int, ...] | None:
+    return None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)

@@ -13,6 +13,8 @@ from gradwire._errors import ServerError
 
 DEADLINE_EXCEEDED: Final = "Deadline Exceeded"  # gRPC's words: a caller sees them if its clock is a little behind
 
+INTERNAL_ERROR: Final = "the server failed; its log has the cause"  # all that a caller learns of a fault
+
 # What a caller's terminal or log must not be made to execute: control characters other than tab and line feed.
 _CONTROL: Final = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 MAX_TEXT: Final = 6000  # bytes as gRPC sends it, in metadata, which is limited to 8 KiB

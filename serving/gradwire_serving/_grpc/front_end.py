@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 import threading
 import time
 from collections.abc import Coroutine
@@ -14,11 +12,12 @@ from typing import Any, Final, TypeVar, final
 import grpc
 
 from gradwire._errors import UsageError
-from gradwire_serving._config import ServerOptions
+from gradwire_serving._config import ServerOptions, address_text, bind
 from gradwire_serving._core import ConcurrencyLimit, Configuration, Manager, Memory, Resolver
 from gradwire_serving._grpc.examples import ExampleMethods
 from gradwire_serving._grpc.health import HealthService
 from gradwire_serving._grpc.methods import Calls, Methods
+from gradwire_serving._grpc.reflection import REFLECTION, SERVING_SERVICES, ReflectionService
 from gradwire_serving._grpc.services import ModelService, PredictionService
 
 # Seconds between the last call and the end: calls that were on their way are refused, and what is written is sent. A
@@ -37,7 +36,7 @@ Result = TypeVar("Result")
 
 @final
 class GrpcFrontEnd:
-    """Serves TensorFlow Serving's services and, behind its flag, grpc.health.v1; other methods are UNIMPLEMENTED.
+    """Serves TensorFlow Serving's services, reflection and, behind its flag, grpc.health.v1, and nothing else.
 
     Calls are received by an event loop in a thread of its own, and computed by workers.
     """
@@ -61,8 +60,11 @@ class GrpcFrontEnd:
         self._handlers = {
             name: calls.unary(name, method) for service in services for name, method in service.methods.items()
         }
+        names = [*SERVING_SERVICES, REFLECTION]
         if options.enable_grpc_healthcheck_service:
             self._handlers |= HealthService(calls).handlers
+            names.append("grpc.health.v1.Health")
+        self._handlers |= ReflectionService(names).handlers
         self._options = options
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -77,28 +79,18 @@ class GrpcFrontEnd:
     @property
     def address(self) -> str:
         """The address that clients connect to, once started."""
-        return _address(self._options.host, self._port)
+        return address_text(self._options.host, self._port)
 
     def check(self) -> None:
         """Raise if the port cannot be opened; models may take minutes to load, and this need not wait for them."""
-        host, port = self._options.host, self._options.port
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError as error:
-            reason = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise UsageError(
-                f"cannot listen on {_address(host, port)}: {reason}; choose another --port or --host"
-            ) from error
+        bind(self._options.host, self._options.port, "--port").close()
 
     def start(self) -> None:
         """Open the port."""
         loop = self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="gradwire-grpc", daemon=True)
         self._thread.start()
-        address = _address(self._options.host, self._options.port)
+        address = address_text(self._options.host, self._options.port)
         try:
             _run(loop, self._open(address))
         except RuntimeError as error:
@@ -132,7 +124,3 @@ def _run(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result], timeout: float | None = None
 ) -> Result:
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

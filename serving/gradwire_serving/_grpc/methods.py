@@ -20,6 +20,7 @@ import grpc
 from typing_extensions import override
 
 from gradwire_serving._core import (
+    INTERNAL_ERROR,
     OUT_OF_MEMORY,
     Code,
     ConcurrencyLimit,
@@ -37,7 +38,6 @@ Method: TypeAlias = "Callable[[bytes, float | None], bytes | Future[bytes]]"
 LONGEST_TIMEOUT: Final = 10**9  # seconds; gRPC reports infinity for a call with no deadline
 BODY_TIMEOUT: Final = 60.0  # seconds from a call's headers to the end of its message
 MAX_AWAITED: Final = 1000  # calls whose message has not come yet
-INTERNAL_ERROR: Final = "the server failed; its log has the cause"
 
 
 @final

@@ -30,10 +30,10 @@ from gradwire_serving._core import (
     StatusError,
     Version,
     invalid_argument,
-    predict,
+    start_predict,
 )
 from gradwire_serving._grpc.methods import Method
-from gradwire_serving._wire import Part, TensorMap, encode, field
+from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
 
@@ -63,17 +63,24 @@ class PredictionService:
             "/tensorflow.serving.PredictionService/GetModelMetadata": self.get_model_metadata,
         }
 
-    def predict(self, data: bytes, deadline: float | None) -> bytes:
-        """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out."""
+    def predict(self, data: bytes, deadline: float | None) -> bytes | Future[bytes]:
+        """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out, later where calls are batched."""
         request = parse(predict_pb2.PredictRequest, data)
         model, signature = model_ref(request), request.model_spec.signature_name
-        with Allowance(self._memory, deadline) as allowance:
+        allowance = Allowance(self._memory, deadline)
+        try:
             inputs = TensorMap(request.inputs, allowance)
-            version, outputs = predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
+            version, outputs = start_predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
+        except BaseException:
+            allowance.close()
+            raise
+        outputs.add_done_callback(lambda _: allowance.close())
         spec = model_pb2.ModelSpec(
             name=model.name, version=Int64Value(value=version), signature_name=signature or SERVING_DEFAULT
         )
-        return self._response(outputs, spec)
+        if outputs.done():
+            return self._response(outputs.result(), spec)
+        return then(outputs, lambda arrays: self._response(arrays, spec))
 
     def get_model_metadata(self, data: bytes, _deadline: float | None) -> bytes:
         """Return a model's signatures: a ``GetModelMetadataRequest`` in, its response out."""
@@ -115,21 +122,7 @@ class ModelService:
     def get_model_status(self, data: bytes, _deadline: float | None) -> bytes:
         """Return the states of a model's versions, highest first; a label in the request is ignored."""
         model = model_ref(parse(get_model_status_pb2.GetModelStatusRequest, data))
-        versions = self._manager.versions(model.name)
-        if model.version is not None:
-            versions = [version for version in versions if version.number == model.version]
-            if not versions:
-                raise StatusError(Code.NOT_FOUND, f"Could not find version {model.version} of model {model.name}")
-        if not versions:
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for version in versions:
-            entry = response.model_version_status.add(version=version.number, state=int(version.state))
-            entry.status.SetInParent()
-            if version.failure is not None:
-                entry.status.error_code = int(version.failure.code)
-                entry.status.error_message = version.failure.message
-        return response.SerializeToString()
+        return model_status(self._manager, model).SerializeToString()
 
     def handle_reload_config_request(self, data: bytes, _deadline: float | None) -> Future[bytes]:
         """Serve other models; the response comes when each new one has an available version or has failed.

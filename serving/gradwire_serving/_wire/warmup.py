@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from gradwire._package import WARMUP_FILE
-from gradwire_serving._core import Code, Servable, StatusError, invalid_argument, status_of
+from gradwire_serving._core import CLASSIFY, REGRESS, Code, Servable, StatusError, invalid_argument, status_of
 from gradwire_serving._wire.tensors import TensorMap
 
 MAX_RECORDS: Final = 1000  # TensorFlow Serving's own limit
@@ -51,7 +51,11 @@ def _replay(servable: Servable, record: bytes, file: Path) -> None:
         case "predict_log":
             request = entry.predict_log.request
             servable.run(request.model_spec.signature_name, TensorMap(request.inputs), request.output_filter)
+        case "classify_log" | "regress_log" as kind:
+            method = CLASSIFY if kind == "classify_log" else REGRESS
+            name = getattr(entry, kind).request.model_spec.signature_name
+            raise method.refusal(servable.signature_defs, name)
         case None:
             pass  # an empty record: TensorFlow Serving lets it pass
-        case kind:
-            raise StatusError(Code.UNIMPLEMENTED, f"the embedded server replays predict_log only, not {kind}")
+        case other:
+            raise StatusError(Code.UNIMPLEMENTED, f"the embedded server replays predict_log only, not {other}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
 from gradwire_training._data import Samples
-from gradwire_training._models.dense_layers import check_activation, initializers, size_of
+from gradwire_training._models.dense_layers import check_activation, initializers, size_of, through
 from gradwire_training._models.scaling import output_scales
 
 SPACE: Final = 3  # coordinates of an atom
@@ -100,7 +100,7 @@ def atoms(
         described = dense(size_of(f"width {width!r}", width), hidden)(described)
     many_body = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")(described)
     total = keras.ops.sum(by_pairs + MANY_BODY * many_body, axis=1)
-    return keras.Model(x, output_scales(samples)[energy].outward(energy)(total))
+    return keras.Model(x, through(output_scales(samples)[energy].outward(energy), total))
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -32,3 +32,10 @@ def size_of(label: str, size: int) -> int:
     if size < 1:
         raise UsageError(f"{label}: size {size}, expected 1 or more")
     return int(size)
+
+
+def through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
+    """Call layers one after the other."""
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor

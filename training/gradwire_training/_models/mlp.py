@@ -11,7 +11,7 @@ import keras
 from gradwire._errors import DataError, UsageError
 from gradwire._package import check_names
 from gradwire_training._data import Samples
-from gradwire_training._models.dense_layers import check_activation, initializers, size_of
+from gradwire_training._models.dense_layers import check_activation, initializers, size_of, through
 from gradwire_training._models.reduction import components
 from gradwire_training._models.scaling import SCALED, Scale, input_scales, output_scales
 
@@ -87,7 +87,7 @@ def mlp(
     shapes = (*rows_in.values(), *rows_out.values())
     if len(rows_in) == len(rows_out) == 1 and all(len(shape) == 1 for shape in shapes):
         inward = [layer for name in rows_in if scales for layer in scales[name].inward(name)]
-        outward = [scales[name].outward(name) for name in rows_out if scales]
+        outward = [layer for name in rows_out if scales for layer in scales[name].outward(name)]
         return keras.Sequential([*tensors.values(), *inward, *hidden, *heads.values(), *outward])
     return _functional(tensors, hidden, heads, rows_out, scales)
 
@@ -109,21 +109,15 @@ def _functional(
 ) -> keras.Model:
     scaled = list(tensors.values())
     if scales:
-        scaled = [_through(scales[name].inward(name), tensor) for name, tensor in tensors.items()]
+        scaled = [through(scales[name].inward(name), tensor) for name, tensor in tensors.items()]
     flat = [keras.layers.Flatten()(tensor) for tensor in scaled]
     trunk = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     for layer in hidden:
         trunk = layer(trunk)
     outputs = {name: keras.layers.Reshape(row)(heads[name](trunk)) for name, row in rows_out.items()}
     if scales:
-        outputs = {name: scales[name].outward(name)(output) for name, output in outputs.items()}
+        outputs = {name: through(scales[name].outward(name), output) for name, output in outputs.items()}
     return keras.Model(dict(tensors), outputs)
-
-
-def _through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
-    for layer in layers:
-        tensor = layer(tensor)
-    return tensor
 
 
 def _row(label: str, row: Row) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""Whether a package's dtype can tell the rows of samples apart: far from zero, float32 rounds inputs noticeably.
+"""Whether a package's dtype can tell the rows of samples apart: far from zero, float32 rounds noticeably.
 
 A fit sees the inputs as they are; the package sees them rounded. With x off by d, f is off by |df/dx| d, whatever the
-network: 1.2e-3 for sin(x / 200) near 5.4e6, and more than half of its range near 1.7e9.
+network: 1.2e-3 for sin(x / 200) near 5.4e6, and more than half of its range near 1.7e9. What the package returns is
+rounded, too: float32 has no numbers between 1e8 and 1e8 + 8. Derivatives with respect to a near input are not.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from gradwire._errors import DataError
 from gradwire_training._data import Samples, Table, mean_and_deviation, number_points
 from gradwire_training._models.io_binding import IoBinding
+from gradwire_training._models.scaling import moments
 
 MOST_MOVED: Final = 2e-3  # of an input's spread: more leaves some hundred points that differ
 MOST_CHANGED: Final = 1e-2  # of an output's spread, by its derivative or between rows that become one
@@ -23,7 +25,7 @@ WAY_OUT: Final = "give dtype='float64' (--dtype float64), or subtract a constant
 
 
 def rounding_notes(samples: Samples, binding: IoBinding, dtype: str) -> list[str]:
-    """Return a line for each input that a package in ``dtype`` sees noticeably rounded.
+    """Return a line for each input that a package in ``dtype`` sees noticeably rounded, and for each output.
 
     Raises:
         DataError: it could not tell the rows apart.
@@ -49,6 +51,26 @@ def rounding_notes(samples: Samples, binding: IoBinding, dtype: str) -> list[str
         if part[worst] > WORTH_A_NOTE:
             notes.append(f"{where}: {dtype} rounds it by up to {moved.max():.3g}, which no fit can undo; {WAY_OUT}")
     _require_rows(samples, samples.x | rounded, dtype)
+    return notes + _output_notes(samples, dtype)
+
+
+def _output_notes(samples: Samples, dtype: str) -> list[str]:
+    notes: list[str] = []
+    for name, column in samples.y.items():
+        centre, spread = moments(column)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rounding = np.abs(np.spacing(column.astype(dtype)).astype(np.float64)) / 2  # NaN of infinity
+            rounding = np.where(np.isfinite(column), np.nan_to_num(rounding, nan=np.inf), 0.0).max(axis=0)
+            part = np.where(spread > 0, rounding / spread, 0.0)
+        worst = np.unravel_index(int(part.argmax()), part.shape)
+        text = (
+            f"y {name!r} lies near {centre[worst]:.3g} with a spread of {spread[worst]:.3g}: {dtype} rounds it by up to "
+            f"{rounding[worst]:.3g}"
+        )
+        if part[worst] > MOST_CHANGED:
+            raise DataError(f"{text}; {WAY_OUT}")
+        if part[worst] > WORTH_A_NOTE:
+            notes.append(f"{text}, which no fit can undo; {WAY_OUT}")
     return notes
 
 

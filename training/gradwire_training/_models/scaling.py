@@ -9,7 +9,8 @@ section 2.3, scale data outside the model instead).
 
 Far from zero, where |c_x| is many s_x, the centre is subtracted by a layer of its own before anything is multiplied:
 c_x is a float32 number near the data, so that the difference of two float32 numbers is exact (Sterbenz' lemma). x / s_x
-and c_x / s_x would each be rounded before they cancel.
+and c_x / s_x would each be rounded before they cancel. What float32 leaves of a centre, where it is a part of the
+spread at all (in float64 alone: float32 does not tell such rows apart), the other layer subtracts; so with c_f.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class Units:
     outputs: Table  # what the last scaling layers multiply by, else 1
 
 
-CENTRED: Final = "_centred"  # ends the name of a layer that subtracts alone
+CENTRED: Final = "_centred"  # ends the name of a layer next to one that subtracts, or adds, a centre far from zero
 FAR: Final = 16.0  # spreads from zero: nearer, four bits of 24 at most are lost when the centre cancels
 SCALED: Final = "_scaled"  # ends the name of a layer on the scaled side
+NOTICED: Final = 1e-2  # of the spread: how far the centre may be off
 ROUNDING: Final = 1e-12  # of the mean: a smaller deviation is rounding
 
 
@@ -54,17 +56,30 @@ class Scale:
         """Build the layers from physical to scaled values, one after the other."""
         if not self.is_far:
             return [_rescaling(1 / self.spread, -self.centre / self.spread, name + SCALED)]
-        one, zero = np.ones_like(self.spread), np.zeros_like(self.spread)
-        return [_rescaling(one, -self.centre, name + CENTRED), _rescaling(1 / self.spread, zero, name + SCALED)]
+        return [
+            _rescaling(np.ones_like(self.spread), -self.centre, name + CENTRED),
+            _rescaling(1 / self.spread, -self.remainder / self.spread, name + SCALED),
+        ]
 
     @property
     def is_far(self) -> bool:
         """Whether the column lies many spreads from zero, and is divided by something."""
         return bool(np.any((np.abs(self.centre) > FAR * self.spread) & (self.spread != 1)))
 
-    def outward(self, name: str) -> keras.Layer:
-        """Build the layer from scaled to physical values."""
-        return _rescaling(self.spread, self.centre, name)
+    @property
+    def remainder(self) -> NDArray[np.float64]:
+        """What float32 leaves of the centre; 0 where the spread hides it."""
+        left = self.centre - _rounded(self.centre)
+        return np.where(np.abs(left) > NOTICED * self.spread, left, 0.0)
+
+    def outward(self, name: str) -> list[keras.Layer]:
+        """Build the layers from scaled to physical values, one after the other."""
+        if not self.remainder.any():
+            return [_rescaling(self.spread, self.centre, name)]
+        return [
+            _rescaling(self.spread, self.remainder, name + CENTRED),
+            _rescaling(np.ones_like(self.spread), self.centre, name),
+        ]
 
 
 def input_scales(samples: Samples) -> dict[str, Scale]:
@@ -127,10 +142,15 @@ def _ends(layer: keras.Layer, end: str) -> list[Any]:
         return []
 
 
+def _rounded(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # such numbers are refused with float32, in a sentence
+        return np.asarray(part, np.float32).astype(np.float64)
+
+
 def _rescaling(scale: NDArray[np.float64], offset: NDArray[np.float64], name: str) -> keras.Layer:
     # As arrays, since Keras rounds plain numbers to float32; and rounded to float32, so that copies of the model in
     # either precision are one function.
-    exact: list[Any] = [np.asarray(part, np.float32).astype(np.float64) for part in (scale, offset)]
+    exact: list[Any] = [_rounded(part) for part in (scale, offset)]
     return keras.layers.Rescaling(*exact, name=name)
 
 

@@ -1,7 +1,8 @@
-"""The file from which a long fit resumes after it was killed."""
+"""The file from which a long fit resumes after it was killed: an NPZ archive, and behind it its own checksum."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -9,7 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, BinaryIO, Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 FORMAT: Final = 1  # raised when an older reader would go wrong
 EVERY_SECONDS: Final = 5.0  # what a killed fit loses at most, beside one chunk
 LEAST_RATIO: Final = 20  # of the time between two writes to that of a write, however large the model is
+
+CHECKSUM: Final = b"\nsha256 "  # and 64 digits: readers of archives pass over what stands behind one
+BLOCK: Final = 2**20
 
 # Names of the arrays in the file, and prefixes of names.
 FINGERPRINT: Final = "asked"
@@ -67,8 +71,9 @@ class Checkpoint:
         arrays |= {HISTORY + name: array for name, array in history.items()}
         arrays |= {OPTIMIZER + name: array for name, array in optimizer.items()}
         try:
-            with self._part.open("wb") as stream:
+            with self._part.open("w+b") as stream:
                 np.savez(stream, **arrays, allow_pickle=False)
+                stream.write(_checksum(stream, stream.tell()))
                 stream.flush()
                 os.fsync(stream.fileno())
             self._part.replace(self._path)
@@ -81,16 +86,23 @@ class Checkpoint:
         self._next = now + max(EVERY_SECONDS, LEAST_RATIO * (now - began))
 
     def read(self) -> tuple[Arrays, Arrays] | None:
-        """Restore the model's variables, and return the states of monitor and optimiser; None without a file."""
+        """Restore the model's variables, and return the states of monitor and optimiser; None without a file.
+
+        Raises:
+            PackageError: the file was not written by a fit, is not what was written, or is of a newer format.
+            UsageError: it is of another fit.
+        """
         if not self._path.exists():
             return None
         try:
             # NumPy leaves a file open that it cannot read: it is opened here.
-            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays: Arrays = {name: file[name] for name in file.files}
+            with self._path.open("rb") as stream:
+                _require_checksum(stream)
+                with np.load(stream, allow_pickle=False) as file:
+                    arrays: Arrays = {name: file[name] for name in file.files}
             fingerprint = json.loads(str(arrays[FINGERPRINT]))
             is_newer = fingerprint.pop("format") > FORMAT
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, zipfile.BadZipFile, EOFError) as error:
             raise PackageError(f"{self._path} is not a checkpoint ({error}): remove it, or do not resume") from error
         if is_newer:
             raise PackageError(f"{self._path} was written by a newer gradwire: update this one")
@@ -119,6 +131,27 @@ class Checkpoint:
             raise UsageError(
                 f"{self._path} is of another fit ({changes}): fit the same, or do not resume and begin again"
             )
+
+
+def _checksum(stream: BinaryIO, size: int) -> bytes:
+    """Return the checksum of the first bytes of a file, and leave its position behind them."""
+    digest = hashlib.sha256()
+    stream.seek(0)
+    while size and (block := stream.read(min(size, BLOCK))):
+        digest.update(block)
+        size -= len(block)
+    return CHECKSUM + digest.hexdigest().encode()
+
+
+def _require_checksum(stream: BinaryIO) -> None:
+    """Raise ValueError if a file is not followed by its checksum, and go back to its start."""
+    size = stream.seek(0, os.SEEK_END) - len(CHECKSUM) - 2 * hashlib.sha256().digest_size
+    behind = b"" if size < 0 else (stream.seek(size), stream.read())[1]
+    if not behind.startswith(CHECKSUM):
+        raise ValueError("it has no checksum: an older gradwire or another program wrote it, or it was cut")
+    if behind != _checksum(stream, size):
+        raise ValueError("its checksum is another: it was damaged")
+    stream.seek(0)
 
 
 def _with_prefix(prefix: str, arrays: Arrays) -> Arrays:

@@ -17,7 +17,7 @@ from gradwire._cli.query.request import Query
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire._numerics import sample_points
-from gradwire._package import BY_NAME, CARD, Box, TensorSpec, boxes_of
+from gradwire._package import CARD, Box, TensorSpec, boxes_of, numpy_dtype
 
 NUMERIC: Final = "fiu"
 
@@ -89,7 +89,7 @@ def draw_points(model: Model, query: Query, rows: int, seed: int) -> dict[str, N
 
 
 def _draw(spec: TensorSpec, box: Box | None, rows: int, rng: np.random.Generator) -> NDArray[Any]:
-    dtype = BY_NAME[spec.dtype].numpy
+    dtype = numpy_dtype(spec.name, spec.dtype)
     if dtype.kind not in NUMERIC:
         raise UsageError(
             f"input {spec.name!r} is {spec.dtype}, and random points need a numeric input: time Model.predict yourself"

@@ -13,7 +13,6 @@ from gradwire._cli.choices import COMPUTE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
 from gradwire._model import TRUSTED, Model, package_of, times, trusted
 from gradwire._package import (
-    BY_NAME,
     CARD,
     SERVING_DEFAULT,
     SIGNATURES,
@@ -25,6 +24,7 @@ from gradwire._package import (
     TensorSpec,
     cotangent_name,
     name_mismatch,
+    numpy_dtype,
     std_name,
     tangent_name,
 )
@@ -100,7 +100,7 @@ def _repeated(rows: NDArray[Any] | None, spec: TensorSpec, count: int) -> NDArra
     if rows is None:
         return np.zeros((count, *spec.least_row_shape))
     rows = np.repeat(rows, count, axis=0) if len(rows) == 1 else rows
-    return _integers(rows, spec) if BY_NAME[spec.dtype].numpy.kind in "iu" else rows
+    return _integers(rows, spec) if numpy_dtype(spec.name, spec.dtype).kind in "iu" else rows
 
 
 def _integers(rows: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:

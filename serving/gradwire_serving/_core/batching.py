@@ -1,0 +1,330 @@
+"""Joining concurrent calls of a signature into one computation, as TensorFlow Serving does with ``--enable_batching``.
+
+Calls are joined where their arrays have the same dtypes and row shapes, so that none can spoil another; where a batch
+fails, each of its calls is computed alone. (In TensorFlow Serving a call of another row shape fails its whole batch.)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, final
+
+import numpy as np
+
+from gradwire_serving._core.status import Code, StatusError, deadline_exceeded, invalid_argument
+
+Arrays: TypeAlias = "Mapping[str, np.ndarray]"
+Run: TypeAlias = "Callable[[Arrays, float | None], dict[str, np.ndarray]]"  # arrays and timeout to outputs
+
+STOPPED: Final = "the model was unloaded"
+NOT_BATCH_FIRST: Final = (
+    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchingParameters:
+    """``BatchingParameters`` of TensorFlow Serving, with its defaults.
+
+    Attributes:
+        max_batch_size: the most rows of a call, and of a batch unless ``max_execution_batch_size`` is set.
+        batch_timeout: seconds for which the first call of a batch waits for others.
+        max_enqueued_batches: batches of a signature that wait; one more is UNAVAILABLE.
+        num_batch_threads: batches of a model that are computed at once; None for one a CPU.
+        allowed_batch_sizes: a batch is filled up to one of these; empty for no filling.
+        pad_variable_length_inputs: join calls that differ in dimensions that the signature leaves open, by filling the
+            shorter rows with the first element.
+        max_execution_batch_size: the most rows of a batch, into which larger calls are cut; None for no cutting.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout: float = 0.0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int | None = None
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    max_execution_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "max_execution_batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise invalid_argument(f"{name} must be positive; was {value}")
+        if self.allowed_batch_sizes and self.allowed_batch_sizes[-1] != self.batch_size:
+            raise invalid_argument(
+                f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
+                f"{self.allowed_batch_sizes[-1]}; expected {self.batch_size}"
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """The most rows that are computed at once."""
+        return self.max_execution_batch_size or self.max_batch_size
+
+    def filled(self, rows: int) -> int:
+        """Return to how many rows a batch is filled up."""
+        return min((size for size in self.allowed_batch_sizes if size >= rows), default=rows)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batchable:
+    """What is computed in batches: some outputs of a signature.
+
+    Attributes:
+        run: computes it.
+        input_shapes: the declared shapes of the inputs, -1 for an open dimension; None for an unknown rank.
+        fixed_outputs: whether an output has a declared number of rows, and so none for each row of the inputs.
+    """
+
+    run: Run
+    input_shapes: Mapping[str, tuple[int, ...] | None]
+    fixed_outputs: bool
+
+
+@final
+@dataclass(slots=True, eq=False)
+class _Task:
+    arrays: Arrays
+    rows: int
+    deadline: float | None
+    future: Future[dict[str, np.ndarray]] = field(default_factory=Future)
+
+
+@final
+@dataclass(slots=True, eq=False)
+class _Batch:
+    name: str  # of the signature
+    key: Any  # what its calls have in common
+    what: Batchable
+    due: float
+    tasks: list[_Task] = field(default_factory=list)
+    rows: int = 0
+
+
+@final
+class Batcher:
+    """Computes the calls of one servable in batches, on threads of its own."""
+
+    def __init__(self, parameters: BatchingParameters) -> None:
+        self._parameters = parameters
+        self._queue: list[_Batch] = []  # in the order in which they were opened
+        self._open: dict[Any, _Batch] = {}
+        self._changed = threading.Condition()
+        self._threads = 0
+        self._closed = False
+
+    def submit(
+        self, name: str, what: Batchable, outputs: tuple[str, ...], arrays: Arrays, deadline: float | None
+    ) -> Future[dict[str, np.ndarray]]:
+        """Return what comes when the call's batch has been computed.
+
+        Args:
+            name: the signature's.
+            what: what is computed.
+            outputs: its outputs: calls for other ones are not joined.
+            arrays: the inputs, complete.
+            deadline: an instant of ``time.monotonic`` after which nothing is computed; None for no limit.
+
+        Raises:
+            StatusError: in TensorFlow Serving's words, if the call cannot be batched, or too many wait.
+        """
+        rows = _rows(arrays)
+        if rows > self._parameters.max_batch_size:
+            raise invalid_argument(
+                f"Task size {rows} is larger than maximum input batch size {self._parameters.max_batch_size}"
+            )
+        if not rows:  # nothing to join, and a batch of no rows would never be full
+            return _alone(what, arrays, deadline)
+        key = (
+            name,
+            outputs,
+            *((alias, array.dtype, self._row_shape(what, alias, array)) for alias, array in arrays.items()),
+        )
+        size = self._parameters.batch_size
+        tasks = [
+            _Task(
+                {alias: array[start : start + size] for alias, array in arrays.items()},
+                min(size, rows - start),
+                deadline,
+            )
+            for start in range(0, rows, size)
+        ]
+        with self._changed:
+            self._enqueue(name, key, what, tasks)
+        return tasks[0].future if len(tasks) == 1 else _joined([task.future for task in tasks])
+
+    def close(self) -> None:
+        """Compute no further batch; calls that still wait end as UNAVAILABLE."""
+        with self._changed:
+            self._closed = True
+            batches, self._queue = self._queue, []
+            self._open.clear()
+            self._changed.notify_all()
+        for batch in batches:
+            _fail(batch.tasks, StatusError(Code.UNAVAILABLE, STOPPED))
+
+    def _row_shape(self, what: Batchable, alias: str, array: np.ndarray) -> tuple[int | None, ...]:
+        shape = array.shape[1:]
+        declared = what.input_shapes.get(alias)
+        if not self._parameters.pad_variable_length_inputs or declared is None or len(declared) != array.ndim:
+            return shape
+        return tuple(None if size < 0 else got for size, got in zip(declared[1:], shape, strict=True))
+
+    def _enqueue(self, name: str, key: Any, what: Batchable, tasks: Iterable[_Task]) -> None:
+        if self._closed:
+            raise StatusError(Code.UNAVAILABLE, STOPPED)
+        limit = self._parameters.max_enqueued_batches
+        for task in tasks:
+            batch = self._open.get(key)
+            if batch is None or batch.rows + task.rows > self._parameters.batch_size:
+                enqueued = sum(other.name == name for other in self._queue)
+                if enqueued >= limit:
+                    raise StatusError(
+                        Code.UNAVAILABLE,
+                        "The batch scheduling queue to which this task was submitted is full; currently "
+                        f"{enqueued} batches enqueued and max_enqueued_batches is {limit}",
+                    )
+                if batch is not None:
+                    batch.due = 0.0
+                batch = self._open[key] = _Batch(name, key, what, time.monotonic() + self._parameters.batch_timeout)
+                self._queue.append(batch)
+                self._start_thread()
+                self._changed.notify()
+            batch.tasks.append(task)
+            batch.rows += task.rows
+            if batch.rows == self._parameters.batch_size:
+                batch.due = 0.0
+                self._changed.notify()
+
+    def _start_thread(self) -> None:
+        if self._threads < (self._parameters.num_batch_threads or os.cpu_count() or 1):
+            self._threads += 1
+            threading.Thread(target=self._work, name="gradwire-batch", daemon=True).start()
+
+    def _work(self) -> None:
+        while (batch := self._next()) is not None:
+            self._compute(batch)
+
+    def _next(self) -> _Batch | None:
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                due = next((batch for batch in self._queue if batch.due <= now), None)
+                if due is not None:
+                    self._queue.remove(due)
+                    if self._open.get(due.key) is due:
+                        del self._open[due.key]
+                    return due
+                self._changed.wait(min((batch.due for batch in self._queue), default=now + 3600) - now)
+            return None
+
+    def _compute(self, batch: _Batch) -> None:
+        now = time.monotonic()
+        late = [task for task in batch.tasks if task.deadline is not None and task.deadline <= now]
+        _fail(late, deadline_exceeded())
+        tasks = [task for task in batch.tasks if task not in late and task.future.set_running_or_notify_cancel()]
+        if not tasks:
+            return
+        try:
+            results = self._run(batch.what, tasks)
+        except Exception as error:  # noqa: BLE001 - it becomes the status of the call that caused it
+            if len(tasks) == 1:
+                tasks[0].future.set_exception(error)
+                return
+            for task in tasks:
+                _settle(task.future, lambda task=task: self._run(batch.what, [task])[0])
+            return
+        for task, result in zip(tasks, results, strict=True):
+            task.future.set_result(result)
+
+    def _run(self, what: Batchable, tasks: Sequence[_Task]) -> list[dict[str, np.ndarray]]:
+        if what.fixed_outputs:
+            raise StatusError(Code.FAILED_PRECONDITION, NOT_BATCH_FIRST)
+        rows = sum(task.rows for task in tasks)
+        filled = self._parameters.filled(rows)
+        arrays = {alias: _stack([task.arrays[alias] for task in tasks], filled - rows) for alias in tasks[0].arrays}
+        deadlines = [task.deadline for task in tasks]
+        last = None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
+        outputs = what.run(arrays, None if last is None else last - time.monotonic())
+        if any(output.ndim == 0 or len(output) != filled for output in outputs.values()):
+            raise StatusError(Code.FAILED_PRECONDITION, NOT_BATCH_FIRST)
+        results, start = [], 0
+        for task in tasks:
+            results.append({alias: output[start : start + task.rows] for alias, output in outputs.items()})
+            start += task.rows
+        return results
+
+
+def _rows(arrays: Arrays) -> int:
+    if any(array.ndim == 0 for array in arrays.values()):
+        raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+    sizes = {len(array) for array in arrays.values()}
+    if not sizes:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    if len(sizes) > 1:
+        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop()
+
+
+def _stack(arrays: Sequence[np.ndarray], missing: int) -> np.ndarray:
+    """Join arrays along their rows, shorter rows filled with an array's first element, and add copies of a row."""
+    widest = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
+    arrays = [_widened(array, widest) for array in arrays]
+    if missing:
+        arrays = [*arrays, np.repeat(arrays[0][:1], missing, axis=0)]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _widened(array: np.ndarray, row_shape: np.ndarray) -> np.ndarray:
+    if array.shape[1:] == tuple(row_shape) or not array.size:
+        return array
+    widths = [(0, 0), *((0, int(wide - got)) for wide, got in zip(row_shape, array.shape[1:], strict=True))]
+    return np.pad(array, widths, constant_values=array.flat[0])
+
+
+def _alone(what: Batchable, arrays: Arrays, deadline: float | None) -> Future[dict[str, np.ndarray]]:
+    future: Future[dict[str, np.ndarray]] = Future()
+    _settle(future, lambda: what.run(arrays, None if deadline is None else deadline - time.monotonic()))
+    return future
+
+
+def _settle(future: Future[Any], compute: Callable[[], Any]) -> None:
+    try:
+        future.set_result(compute())
+    except BaseException as error:  # noqa: BLE001 - it becomes the status of the call
+        future.set_exception(error)
+
+
+def _fail(tasks: Iterable[_Task], error: StatusError) -> None:
+    for task in tasks:
+        if task.future.set_running_or_notify_cancel():
+            task.future.set_exception(error)
+
+
+def _joined(futures: Sequence[Future[dict[str, np.ndarray]]]) -> Future[dict[str, np.ndarray]]:
+    """Return what comes when all pieces of a call have come: their outputs, one after the other."""
+    joined: Future[dict[str, np.ndarray]] = Future()
+    left = len(futures)
+    counting = threading.Lock()
+
+    def join() -> dict[str, np.ndarray]:
+        results = [future.result() for future in futures]
+        return {alias: np.concatenate([result[alias] for result in results]) for alias in results[0]}
+
+    def count(_: Future[Any]) -> None:
+        nonlocal left
+        with counting:
+            left -= 1
+            is_last = not left
+        if is_last and joined.set_running_or_notify_cancel():
+            _settle(joined, join)
+
+    for future in futures:
+        future.add_done_callback(count)
+    return joined
