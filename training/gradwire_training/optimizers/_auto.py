@@ -49,10 +49,10 @@ class Auto(Optimizer):
     """Levenberg-Marquardt for small problems, Adam and then L-BFGS for larger ones, Adam for large ones.
 
     With P weights and m labels, ``lm`` is taken where a step's m P min(m, P) multiplications are done in some
-    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour. Otherwise Adam takes two sevenths of the steps, since it leaves a flat start where
-    L-BFGS may stay, and L-BFGS the rest, since it gains the last digits; but above 100,000 labels, and where one
-    point has several labels that differ (noise, which L-BFGS would fit), or the model has what L-BFGS does not honour,
-    Adam takes all. All of it is in float64.
+    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour. Otherwise Adam
+    takes two sevenths of the steps, since it leaves a flat start where L-BFGS may stay, and L-BFGS the rest, since it
+    gains the last digits; but above 100,000 labels, and where one point has several labels that differ (noise, which
+    L-BFGS would fit), or the model has what L-BFGS does not honour, Adam takes all. All of it is in float64.
 
     Where rows held out show noise, they choose instead: for small problems a ridge of ``lm`` or a stop of L-BFGS, for
     others a stop of L-BFGS or a schedule of Adam.
