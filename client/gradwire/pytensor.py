@@ -146,6 +146,25 @@ def _make_ops(pytensor: Any) -> Any:  # noqa: C901 - classes inside, for PyTenso
             for storage, array in zip(output_storage, listed(self.method()(*inputs)), strict=True):
                 storage[0] = np.asarray(array, np.float64)
 
+        def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:
+            """Return the cotangents of the inputs."""
+            raise NotImplementedError
+
+        def tangents(self, inputs: Any, eval_points: Any) -> Any:
+            """Return the tangents of the results; None stands for one that is not connected, there and here."""
+            raise NotImplementedError
+
+        def pushforward(self, inputs: Any, _outputs: Any, dots: Any) -> Any:
+            """Return the tangents of the results, as PyTensor 3 has them."""
+            results = self.tangents(inputs, [dot if is_connected(dot) else None for dot in dots])
+            return [gradient.DisconnectedType()() if dot is None else dot for dot in results]
+
+        def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:  # noqa: N802 - PyTensor 2's name
+            return self.pullback(inputs, outputs, output_gradients)
+
+        def R_op(self, inputs: Any, eval_points: Any) -> Any:  # noqa: N802 - PyTensor 2's name
+            return self.tangents(inputs, eval_points)
+
         def refused(self, inputs: Sequence[Any], first: int, error: Exception) -> list[Any]:
             """Gradients that raise, with the error's words, if they are needed."""
             return [
@@ -162,7 +181,7 @@ def _make_ops(pytensor: Any) -> Any:  # noqa: C901 - classes inside, for PyTenso
         def method(self) -> Callable[..., Any]:
             return self.bridge.value_and_jacobian
 
-        def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:  # noqa: N802 - PyTensor's name
+        def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:
             """Return the cotangents of the inputs."""
             (x, *parameters), df, (f_bar, df_bar) = inputs, outputs[1], output_gradients
             x_bar = pt.zeros_like(x)
@@ -173,7 +192,7 @@ def _make_ops(pytensor: Any) -> Any:  # noqa: C901 - classes inside, for PyTenso
                 x_bar = x_bar + JacobianVjp(self.bridge)(x, df_bar, *parameters)
             return [x_bar, *self.refused(inputs, 1, parameter_derivative(self.bridge))]
 
-        def R_op(self, inputs: Any, eval_points: Any) -> Any:  # noqa: N802 - PyTensor's name
+        def tangents(self, inputs: Any, eval_points: Any) -> Any:
             """Return the tangents of the results."""
             x_dot, *parameter_dots = eval_points
             if any(dot is not None for dot in parameter_dots):
@@ -188,7 +207,7 @@ def _make_ops(pytensor: Any) -> Any:  # noqa: C901 - classes inside, for PyTenso
 
         transposed: Callable[[Bridge], Any]
 
-        def L_op(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:  # noqa: N802 - PyTensor's name
+        def pullback(self, inputs: Any, outputs: Any, output_gradients: Any) -> Any:
             """Return the cotangent of the second input."""
             del outputs
             x, _, *parameters = inputs
@@ -196,7 +215,7 @@ def _make_ops(pytensor: Any) -> Any:  # noqa: C901 - classes inside, for PyTenso
             third = self.refused(inputs[:1], 0, third_derivative(self.bridge))
             return [*third, bar, *self.refused(inputs, 2, parameter_derivative(self.bridge))]
 
-        def R_op(self, inputs: Any, eval_points: Any) -> Any:  # noqa: N802 - PyTensor's name
+        def tangents(self, inputs: Any, eval_points: Any) -> Any:
             """Return the tangent of the product."""
             x, _, *parameters = inputs
             x_dot, dot, *parameter_dots = eval_points

@@ -20,7 +20,8 @@ import gradwire
 import gradwire.aio
 from gradwire._cli.io import Connection
 from gradwire._cli.main import EXIT_CODES, app, main
-from gradwire._errors import FAULT, MISUSE, REFUSED
+
+FAULT, MISUSE, REFUSED = 1, 2, 3  # as docs/command-line.md has them
 
 Run = Callable[..., tuple[int, str, str]]
 
