@@ -1,10 +1,14 @@
-# Builds the package of the logarithm from source, and serves it with a stock TensorFlow Serving.
+# Puts packages into a stock TensorFlow Serving: those below a directory, or the logarithm, built from source.
+#   docker build --tag gradwire --build-arg PACKAGES=models .    every package below models (see .dockerignore)
 #   docker build --tag gradwire .                    for a GPU (the last stage)
 #   docker build --tag gradwire-cpu --target cpu .   for a CPU
 #   docker run --rm --gpus all --publish 127.0.0.1:8500:8500 gradwire
 # To raise TensorFlow Serving: --build-arg TF_SERVING_VERSION=2.21.0, once that release is there. It has to be able to
 # read what the TensorFlow of requirements.txt writes.
+# A package that XLA compiled needs, on a CPU, --xla_cpu_compilation_enabled=true behind the image's name.
 ARG TF_SERVING_VERSION=2.20.0
+ARG PACKAGES
+ARG SOURCE=${PACKAGES:+own}
 
 FROM python:3.11-slim AS build
 WORKDIR /src
@@ -19,9 +23,28 @@ RUN pip install --no-cache-dir --no-build-isolation --no-deps .
 RUN gradwire train log --loss sobolev --samples 19 --seed 0 --to build/log \
     && gradwire export build/log --to models/log
 
+FROM scratch AS logarithm
+COPY --from=build /src/models /models
+COPY serving/models.config /config/
+
+FROM python:3.11-slim AS own
+ARG PACKAGES
+COPY ${PACKAGES} /models
+RUN mkdir /config \
+    && { echo 'model_config_list {'; \
+         for model in /models/*/; do \
+             name="$(basename "$model")"; \
+             echo "  config { name: \"$name\" base_path: \"/models/$name\" model_platform: \"tensorflow\" }"; \
+         done; \
+         echo '}'; } > /config/models.config
+
+# The one of the two that PACKAGES chooses; the other is not built.
+FROM ${SOURCE:-logarithm} AS packages
+
 FROM tensorflow/serving:${TF_SERVING_VERSION} AS cpu
-COPY --from=build /src/models/log /models/log
-COPY serving/models.config serving/monitoring.config /config/
+COPY --from=packages /models /models
+COPY --from=packages /config /config
+COPY serving/monitoring.config /config/
 # A user without rights: nobody.
 USER 65534:65534
 EXPOSE 8500 8501
@@ -38,8 +61,9 @@ ENTRYPOINT ["tensorflow_model_server", \
     "--rest_api_port=8501"]
 
 FROM tensorflow/serving:${TF_SERVING_VERSION}-gpu AS gpu
-COPY --from=build /src/models/log /models/log
-COPY serving/models.config serving/monitoring.config serving/batching.config /config/
+COPY --from=packages /models /models
+COPY --from=packages /config /config
+COPY serving/monitoring.config serving/batching.config /config/
 # Memory growth: TensorFlow takes the GPU's memory as models need it, instead of all of it at the start.
 ENV TF_FORCE_GPU_ALLOW_GROWTH=true
 USER 65534:65534

@@ -17,12 +17,20 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all by default")
     parser.add_argument("--write", action="store_true", help="write JSON and Markdown to benchmarks/results, too")
     parser.add_argument("--data", metavar="DIR", help="directory of public data sets, such as bermudan_5f")
+    parser.add_argument(
+        "--target", nargs=2, metavar=("ADDRESS", "MODEL"), help="measure calls of this server: for `client`"
+    )
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(known)):
         parser.error(f"unknown benchmark {unknown[0]!r}, expected one of {', '.join(known)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up chatter would stand among the rows
     if options.data is not None:
         os.environ["GRADWIRE_BENCH_DATA"] = options.data
+    if options.target is not None:
+        if options.names != ["client"]:
+            parser.error("--target is for `client`: python -m benchmarks client --target localhost:8500 log")
+        importlib.import_module("benchmarks.client").against(*options.target, write=options.write)
+        return
     for name in options.names or known:
         importlib.import_module(f"benchmarks.{name}").main(write=options.write)
 

@@ -9,16 +9,18 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import grpc
-import numpy as np
 
 from benchmarks._report import Measured
 
 ROWS = (1, 64, 4_096, 262_144)
-ECHO = "/bench.Echo/Echo"
+ECHO = "/bench.Echo/Echo"  # gives back what it gets, twice
+SIZED = "/bench.Echo/Sized"  # gives back as many bytes as the first eight say, the least byte first
+SIZE_BYTES = 8
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 LOG = "log"
@@ -27,21 +29,35 @@ NETWORK = "network"
 
 @dataclass(frozen=True)
 class Servers:
-    """Where they listen; the embedded one serves ``LOG`` and ``NETWORK``."""
+    """Where they listen; the embedded one serves ``LOG`` and ``NETWORK``, on a port and on a unix socket."""
 
     embedded: str
+    unix: str
     echo: str
 
 
 @contextmanager
 def servers(folder: str) -> Generator[Servers]:
     """Start both in a process of their own."""
+    with _process(_serve, folder) as addresses:
+        yield Servers(*addresses)
+
+
+@contextmanager
+def echo_server() -> Generator[str]:
+    """Start the echo alone, in a process of its own."""
+    with _process(_serve_echo) as (address,):
+        yield address
+
+
+@contextmanager
+def _process(target: Callable[..., None], *args: str) -> Generator[tuple[str, ...]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, folder), daemon=False)
+    process = context.Process(target=target, args=(theirs, *args), daemon=False)
     process.start()
     try:
-        yield Servers(*ours.recv())
+        yield ours.recv()
     finally:
         process.kill()
         process.join()
@@ -59,27 +75,44 @@ def _serve(pipe: Connection, folder: str) -> None:
     export(tf.math.log, to=Path(folder) / LOG, inputs=spec, domain=domain)
     # What it costs to run does not depend on what the network has learnt.
     export(problems.get("log").network(seed=0), to=Path(folder) / NETWORK, domain=domain)
-    server = EmbeddedServer(ServerOptions(directory=Path(folder), port=0))
+    path = Path(folder) / "socket"
+    server = EmbeddedServer(ServerOptions(directory=Path(folder), port=0, grpc_socket_path=str(path)))
     server.start()
-    echo = grpc.server(futures.ThreadPoolExecutor(4), options=UNLIMITED)
-    service, method = ECHO[1:].split("/")
-    handler = grpc.unary_unary_rpc_method_handler(lambda data, _: data + data)
-    echo.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    port = echo.add_insecure_port("127.0.0.1:0")
-    echo.start()
-    pipe.send((f"127.0.0.1:{server.port}", f"127.0.0.1:{port}"))
+    echo = _start_echo()
+    pipe.send((f"127.0.0.1:{server.port}", f"unix://{path}", echo))
     threading.Event().wait()  # until it is killed
 
 
-def request(x: np.ndarray) -> bytes:
-    """The bytes of the whole request, made with Serving's own protos; x is (rows,), float64."""
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
+def _serve_echo(pipe: Connection) -> None:
+    pipe.send((_start_echo(),))
+    threading.Event().wait()  # until it is killed
 
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name, message.model_spec.signature_name = LOG, "serving_default"
-    message.inputs["x"].CopyFrom(tf.make_tensor_proto(x[:, None]))
-    return message.SerializeToString()
+
+def _start_echo() -> str:
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=UNLIMITED)
+    service, method = ECHO[1:].split("/")
+    handlers = {
+        method: grpc.unary_unary_rpc_method_handler(lambda data, _: data + data),
+        SIZED.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(lambda data, _: _zeros(data[:SIZE_BYTES])),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    _SERVERS.append(server)
+    return f"127.0.0.1:{port}"
+
+
+_SERVERS: list[grpc.Server] = []  # one that is collected stops
+
+
+@cache
+def _zeros(size: bytes) -> bytes:
+    return bytes(int.from_bytes(size, "little"))
+
+
+def sized(request: bytes, response: bytes) -> bytes:
+    """A request to the echo of the size of one, whose response has the size of another."""
+    return len(response).to_bytes(SIZE_BYTES, "little") + bytes(max(0, len(request) - SIZE_BYTES))
 
 
 def interleaved(calls: Sequence[Callable[[], object]], runs: int) -> list[Measured]:

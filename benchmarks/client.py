@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,17 +18,36 @@ import gradwire
 from benchmarks import _wire
 from benchmarks._report import Measured, Report
 from benchmarks._wire import ROWS, Servers, interleaved
+from gradwire import Address
+from gradwire._wire import PredictCodec
 
 RUNS = {1: 400, 64: 400, 4_096: 200, 262_144: 15}
 IMPORTS = 7
 COUNTED_ROWS, COUNTED_CALLS = 4_096, 50
 RAW = 8 + 16  # bytes a row: x there, f and df/dx back
 BLOCK = 1 << 16
+METHOD = (
+    "ms, median (range) of interleaved calls, the order rotated. Echo: a bare gRPC stub and a bare server in Python, as "
+    "many bytes each way. Stub: the same request, ready-made, through a bare stub to the same server. Gradwire: "
+    "value_and_grad, also with out=."
+)
+COLUMNS = [
+    "rows",
+    "bare echo",
+    "bare stub",
+    "gradwire",
+    "gradwire / echo",
+    "gradwire / stub",
+    "with out= / stub",
+    "unix socket / TCP",
+]
+
+Call = Callable[[bytes], bytes]
 
 
 def main(*, write: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, _wire.servers(folder) as servers:
-        calls = [_row(servers, count) for count in ROWS]
+        calls = _calls(servers.embedded, _wire.LOG, servers.echo, servers.unix)
         networks = _network(servers, folder)
         wire = [
             [
@@ -39,12 +58,8 @@ def main(*, write: bool) -> None:
     Report(
         name="client",
         title="value_and_grad of log x over gRPC, float64",
-        method=(
-            "ms, median (range) of interleaved calls, the order rotated. Echo: a bare gRPC stub and server in Python, the "
-            "same bytes each way (8 bytes a row out, 16 back). Serialised: the same request, ready-made, through a bare "
-            "stub to the same embedded server. Gradwire: value_and_grad against the embedded server."
-        ),
-        columns=["rows", "bare echo", "serialised", "gradwire", "gradwire / echo", "gradwire / serialised"],
+        method=f"{METHOD} The server is the embedded one, on a port and on a unix socket.",
+        columns=COLUMNS,
         rows=calls,
     ).show(write=write)
     Report(
@@ -78,20 +93,66 @@ def main(*, write: bool) -> None:
     ).show(write=write)
 
 
-def _row(servers: Servers, count: int) -> list[str | Measured]:
-    x = np.linspace(0.1, 1.9, count)
-    data = _wire.request(x)
+def against(target: str, model: str, *, write: bool) -> None:
+    """Measure calls of a model on any server, beside an echo on this machine."""
+    with _wire.echo_server() as echo:
+        rows = _calls(target, model, echo)
+    Report(
+        name="client_target",
+        title=f"value_and_grad of {model} at {target}",
+        method=f"{METHOD} Points are drawn from the domain on the card.",
+        columns=COLUMNS,
+        rows=rows,
+    ).show(write=write)
+
+
+def _calls(target: str, model: str, echo: str, unix: str | None = None) -> list[list[str | Measured]]:
     with (
-        gradwire.connect(servers.embedded, _wire.LOG) as log,
-        grpc.insecure_channel(servers.embedded, _wire.UNLIMITED) as bare,
-        grpc.insecure_channel(servers.echo, _wire.UNLIMITED) as channel,
+        gradwire.connect(target, model) as ours,
+        gradwire.connect(unix or target, model) as beside,
+        grpc.insecure_channel(target, _wire.UNLIMITED) as bare,
+        grpc.insecure_channel(echo, _wire.UNLIMITED) as channel,
     ):
-        serving, echo = bare.unary_unary(_wire.PREDICT), channel.unary_unary(_wire.ECHO)
-        echoed, plain, ours = interleaved(
-            [lambda: echo(data), lambda: serving(data), lambda: log.value_and_grad(x)], RUNS[count]
-        )
-    ratios = [f"{ours.median / other.median:.2f}" for other in (echoed, plain)]
-    return [f"{count:,}", echoed, plain, ours, *ratios]
+        stub, echoed = bare.unary_unary(_wire.PREDICT), channel.unary_unary(_wire.SIZED)
+        return [_row(ours, beside if unix else None, stub, echoed, rows) for rows in ROWS]
+
+
+def _row(
+    model: gradwire.Model, beside: gradwire.Model | None, stub: Call, echo: Call, rows: int
+) -> list[str | Measured]:
+    inputs = _points(model, rows)
+    request = PredictCodec(Address("any:1", model.card.name)).request(
+        model._requests.build("value_and_grad", (), inputs).call
+    )
+    response = stub(request)
+    echoed = _wire.sized(request, response)
+    out = model.value_and_grad(**inputs)
+    calls: list[Callable[[], object]] = [
+        lambda: echo(echoed),
+        lambda: stub(request),
+        lambda: model.value_and_grad(**inputs),
+        lambda: model.value_and_grad(**inputs, out=out),
+    ]
+    if beside is not None:
+        calls.append(lambda: beside.value_and_grad(**inputs))
+    timed = interleaved(calls, RUNS[rows])
+    floor, plain, ours, written = timed[:4]
+    ratios = [f"{ours.median / floor.median:.2f}", f"{ours.median / plain.median:.2f}"]
+    ratios += [f"{written.median / plain.median:.2f}"]
+    ratios += [f"{timed[4].median / ours.median:.2f}"] if beside is not None else [""]
+    return [f"{rows:,}", floor, plain, ours, *ratios]
+
+
+def _points(model: gradwire.Model, rows: int) -> dict[str, np.ndarray]:
+    """Points of a package's domain; between 0 and 1 where the card does not have it."""
+    rng = np.random.default_rng(0)
+    points = {}
+    for tensor in model.card.inputs:
+        shape = (rows, *tensor.shape) if tensor.shape not in ((), (1,)) else (rows,)
+        domain = tensor.domain or gradwire.Domain(np.zeros(tensor.shape), np.ones(tensor.shape))
+        box = [np.reshape(bound, shape[1:]) for bound in (domain.lower, domain.upper)]
+        points[tensor.name] = rng.uniform(*box, shape).astype(tensor.dtype)
+    return points
 
 
 def _network(servers: Servers, folder: str) -> list[list[str | Measured]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Model, Options, model_of
 from gradwire._package import check_digest, find_package
@@ -30,9 +29,9 @@ def connect(
     """Connect to a model on a server, and request its signatures: a wrong address or name fails here.
 
     Args:
-        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:path"``, or several ``"host:port"``. Several
-            servers, and those behind a name after ``dns:///``, take turns; where they show certificates, these must
-            hold for the first one's name.
+        target: ``"localhost:8500"``, ``"dns:///host:port"``, ``"unix:///run/tf.sock"`` (``"unix:path"``,
+            ``"unix-abstract:name"``), or several ``"host:port"``. Several servers, and those behind a name after
+            ``dns:///``, take turns; where they show certificates, these must hold for the first one's name.
         model: its name on the server.
         version: its number; None for whichever is newest at each call.
         label: the version's label on the server, instead of its number.
@@ -92,7 +91,7 @@ def load(
         PackageError: the directory is not a package, is not what its card describes, or cannot be loaded.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
-    package = find_package(Path(path))
+    package = find_package(path)
     check_digest(package)
     return _ready(model_of(InProcessTransport(package), options))
 

@@ -25,7 +25,7 @@ from gradwire._bridges import (
     third_derivative,
 )
 from gradwire._extras import import_extra
-from gradwire._model import Model
+from gradwire._model import Model, check_dtype
 
 __all__ = ["wrap"]
 
@@ -42,10 +42,10 @@ def wrap(model: Model) -> FrameworkFunction:
 
     Returns:
         A function of the inputs, by position or by name, that returns an array, or ``{output: array}`` where there are
-        several outputs. Shapes and names that do not fit raise InputError when it is traced; what goes wrong in a call
-        comes as JAX's own runtime error with the reason in it. Differentiated twice, it raises SignatureNotFound where
-        the package has neither `hvp` nor `hessian`; three times, or with respect to an input that the model has no
-        derivative for, UsageError.
+        several outputs. Shapes, dtypes and names that do not fit raise InputError when it is traced; what goes wrong in
+        a call comes as JAX's own runtime error with the reason in it. Differentiated twice, it raises SignatureNotFound
+        where the package has neither `hvp` nor `hessian`; three times, or with respect to an input that the model has
+        no derivative for, UsageError.
 
     Raises:
         MissingExtra: JAX is not installed.
@@ -54,9 +54,14 @@ def wrap(model: Model) -> FrameworkFunction:
     """
     jax, jnp = import_extra("jax", "jax"), import_extra("jax.numpy", "jax")
     bridge = Bridge(model)
-    return framework_function(
-        bridge, jnp, _differentiable(bridge, jax, jnp), wrap=wrap, convert=lambda array, _: jnp.asarray(array)
-    )
+    dtypes = {tensor.name: tensor.dtype for tensor in bridge.inputs}
+
+    def convert(array: Any, name: str) -> Any:
+        converted = jnp.asarray(array)
+        check_dtype(converted.dtype.name, dtypes[name], name)
+        return converted
+
+    return framework_function(bridge, jnp, _differentiable(bridge, jax, jnp), wrap=wrap, convert=convert)
 
 
 def _differentiable(bridge: Bridge, jax: Any, jnp: Any) -> Callable[..., Any]:  # noqa: C901 - rules inside, for JAX is imported here alone; no branches

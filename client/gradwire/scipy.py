@@ -14,10 +14,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradwire._bridges import Bridge, LastCall, sizes
+from gradwire._bridges import Bridge, LastCall, read_fixed
 from gradwire._errors import ShapeError, UsageError
 from gradwire._extras import import_extra
-from gradwire._model import Model, cast, require_names
+from gradwire._model import Model
 from gradwire._package import Box
 
 Array = NDArray[np.float64]
@@ -190,11 +190,4 @@ def wrap(model: Model, /, *, of: str | None = None, **fixed: Any) -> Function:
         InputError: ``fixed`` lacks a parameter, names an unknown input, or has another shape.
     """
     bridge = Bridge(model, fixed=frozenset(fixed), of=of)
-    require_names(fixed, [tensor.name for tensor in bridge.parameters])
-    rows: list[NDArray[Any]] = []
-    for tensor, size in zip(bridge.parameters, sizes(bridge.parameters), strict=True):
-        row = cast(fixed[tensor.name], tensor.dtype, tensor.name)
-        if row.size != size:
-            raise ShapeError(f"{tensor.name!r} has shape {row.shape}, expected one row of shape {tensor.shape}")
-        rows.append(row.reshape(size))
-    return Function(bridge, rows)
+    return Function(bridge, read_fixed(bridge, fixed))

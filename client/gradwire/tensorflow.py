@@ -12,23 +12,24 @@ gradient of its own: second derivatives. A third derivative is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import numpy as np
 
 from gradwire._bridges import (
     Bridge,
+    Form,
     FrameworkFunction,
     framework_function,
     listed,
+    open_points,
     parameter_derivative,
     third_derivative,
 )
 from gradwire._errors import ShapeError
 from gradwire._extras import import_extra
-from gradwire._model import Model, Points
-from gradwire._package import CardTensor
+from gradwire._model import Model
 
 __all__ = ["wrap"]
 
@@ -174,7 +175,7 @@ class _Differentiable:
         ]
 
 
-def _form(tf: Any, bridge: Bridge, arrays: Mapping[str, Any]) -> tuple[Points, Sequence[Any]]:
+def _form(tf: Any, bridge: Bridge, arrays: Mapping[str, Any]) -> Form:
     """The form of the points, and their batch shape: integers, or scalar tensors where a size is unknown."""
     for name, array in arrays.items():
         if array.shape.rank is None:
@@ -182,30 +183,13 @@ def _form(tf: Any, bridge: Bridge, arrays: Mapping[str, Any]) -> tuple[Points, S
     if all(array.shape.is_fully_defined() for array in arrays.values()):
         points = bridge.points({name: tuple(array.shape) for name, array in arrays.items()})
         return points, points.batch
-    n_leading = {tensor.name: _n_leading(tensor, arrays[tensor.name].shape.rank) for tensor in bridge.inputs}
-    points = bridge.points(
-        {tensor.name: _row_shape(tensor, arrays[tensor.name].shape, n_leading[tensor.name]) for tensor in bridge.inputs}
-    )
+    points, n_leading = open_points(bridge, {name: tuple(array.shape) for name, array in arrays.items()})
     batches = [
         tf.shape(array)[: n_leading[name]] for name, array in arrays.items() if array.shape.rank or not points.batch
     ]
     for other in batches[1:]:
         tf.debugging.assert_equal(batches[0], other, "the inputs have different batch shapes, expected the same")
     return points, tf.unstack(batches[0])
-
-
-def _n_leading(tensor: CardTensor, rank: int) -> int:
-    """The number of axes that belong to the batch."""
-    if tensor.shape in ((), (1,)):
-        return rank - 1 if rank > 1 else rank
-    return max(0, rank - len(tensor.shape))
-
-
-def _row_shape(tensor: CardTensor, shape: Any, n_leading: int) -> tuple[int, ...]:
-    """A shape with a batch of 1 for each leading axis, and the card's sizes where those of the row are unknown."""
-    row = tuple(shape)[n_leading:]
-    own = (tensor.shape or (1,)) if row else ()
-    return (1,) * n_leading + tuple(b if a is None else a for a, b in zip(row, own, strict=True))
 
 
 def _widened(tf: Any, array: Any, dtype: Any) -> Any:

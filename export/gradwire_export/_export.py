@@ -46,7 +46,6 @@ from gradwire_export._package import (
     PackageModule,
     PackageSpec,
     compiled_entry,
-    latest_version,
     make_canonical,
     package_spec,
     require_same_contract,
@@ -163,8 +162,8 @@ def export(
             network of any number of steps.
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
-        gate: rows on which the package must be no worse than the latest version in ``to``. It is compared before it
-            has its place, so that no server sees a package that is refused.
+        gate: rows on which the package must be no worse than the latest version in ``to``, or than the one that the
+            gate names. It is compared before it has its place, so that no server sees a package that is refused.
 
     Returns:
         Where the package is, its card, which signatures were left out because their proof failed, and what the gate
@@ -178,7 +177,7 @@ def export(
         ConversionError: a derivative is missing, an output is not batched, rows depend on one another, or XLA cannot
             compile a signature.
         CheckFailed: the package's outputs are not the model's, or its first derivatives are not those of its values.
-        GateRefused: it is worse than the latest version in ``to``, and there is no reason to publish it all the same.
+        GateRefused: it is worse than that version, and there is no reason to publish it all the same.
         PackageError: the source cannot be read, the version exists, or the target cannot be written.
         UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
             contract.
@@ -208,9 +207,10 @@ def export(
         nan_guard=nan_guard,
     )
     known_units = {**read.units, **(units or {})}
+    distances = {name: covered for name, covered in read.distances.items() if name not in (domain or {})}
     card = Card(
         name=name or read.name or Path(to).name,
-        inputs=_tensors(function.inputs, known_units, bounds, read.species),
+        inputs=_tensors(function.inputs, known_units, bounds, read.species, distances),
         outputs=_tensors(function.outputs, known_units, {}),
         derivatives=spec.derivatives,
         signatures=spec.signatures,
@@ -234,7 +234,7 @@ def export(
         write_network(staged.path, read.model)
         if left_out and not replace_contract:
             require_same_contract(Path(to), card)
-        verdict = None if gate is None else gate.judge(staged.path, latest_version(Path(to)))
+        verdict = None if gate is None else gate.judge(staged.path, Path(to))
         if verdict is not None:
             card = replace(card, checks={**card.checks, "gate": verdict.to_dict()})
             write_card(staged.path, card)
@@ -432,6 +432,7 @@ def _tensors(
     units: Mapping[str, str],
     domain: Mapping[str, Domain],
     species: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    distances: Mapping[str, Mapping[str, Domain]] = MappingProxyType({}),
 ) -> tuple[CardTensor, ...]:
     return tuple(
         CardTensor(
@@ -441,6 +442,7 @@ def _tensors(
             units.get(name),
             domain.get(name),
             tuple(species[name]) if name in species else None,
+            distances.get(name),
         )
         for name, spec in specs.items()
     )

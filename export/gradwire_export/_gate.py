@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, Final, final
 
 from numpy.typing import ArrayLike
 
-from gradwire import Evaluation, Model, TensorErrors, evaluate, load
+from gradwire import Evaluation, Model, TensorErrors, connect, evaluate, load
 from gradwire._errors import CheckFailed, DataError, UsageError
+from gradwire_export._package import latest_version
 
 CHANCE: Final = 0.05  # that a package as good as the old one is refused, over all its tensors together
 NEGLIGIBLE: Final = 1.01  # times: a per cent is never worth a refusal, however well the rows tell it
@@ -54,7 +56,8 @@ class Verdict:
     Attributes:
         rows: how many rows both were measured on.
         against: their file.
-        baseline: number and digest of the version that serves; empty where there is none.
+        baseline: ``version``, ``digest`` and time of the package that it was compared with, and ``which`` one that is,
+            such as "the latest of models/wing"; empty where there is none.
         tensors: outputs and derivatives by name, those that have labels.
         forced: the reason to publish a package that did not pass; None where it passed.
     """
@@ -87,8 +90,8 @@ class GateRefused(CheckFailed):
     def __init__(self, verdict: Verdict) -> None:
         worse = "; ".join(_told(name, tensor) for name, tensor in verdict.tensors.items() if not tensor.passed)
         super().__init__(
-            f"worse than version {verdict.baseline['version']} on the {verdict.rows:,} rows of {verdict.against}: {worse}: "
-            f"{_WAY_OUT}"
+            f"worse than version {verdict.baseline['version']}, {verdict.baseline['which']}, on the {verdict.rows:,} rows of "
+            f"{verdict.against}: {worse}: {_WAY_OUT}"
         )
         self.verdict = verdict
 
@@ -107,17 +110,21 @@ def _told(name: str, tensor: GatedTensor) -> str:
 class Gate:
     """Rows on which a new version must be no worse than the one that serves.
 
-    By default no tensor may be worse by more than the rows can tell: two packages that are equally good have another
-    ratio of their errors on every sample of rows, which passes the limit for any of the tensors in some 5 % of the
-    samples. The limit is exp(z s), with s the standard error of the ratio's logarithm (the delta method for paired
-    rows) and z the normal quantile of 1 - 0.05 / tensors, and at least 1.01; of fewer than 10 rows with a label it is
-    1.01. The rows should be ones that neither version was fitted to.
+    By default no tensor may be worse by more than the rows can tell: two packages that err alike have another ratio of
+    their errors on every sample of rows, which passes the limit for any of the tensors in at most 5 % of the samples.
+    The limit is the ratio that 0.05 / tensors of all ways exceed to exchange the two packages in some of the rows (the
+    paired permutation test), and at least 1.01; where fewer than 10 rows tell the two apart it is 1.01. The rows should
+    be ones that neither version was fitted to.
 
     Args:
         rows: a file of inputs and labels, or ``{column: array}``, as for ``gradwire.evaluate``.
         tolerance: the largest ratio new / old of the rmse instead: one number for all, or ``{tensor: number}`` for
             some, such as ``{"cl": 1.1, "dcl_dmach": 1.5}``, the others by default.
         force: the reason to publish a package that does not pass; it is kept on the card.
+        against: the package to compare with: the number of a version in the model's directory; the directory of a
+            package; or the address of a server and perhaps a label, ``"localhost:8500/stable"``, whose model has the
+            directory's name. By default it is the highest version in the directory, which a server takes that is not
+            told otherwise.
         columns: ``{input or output: column}`` where the column has another name.
         derivatives: columns of derivatives under names of their own, as for ``gradwire.evaluate``.
         ignore: columns to leave out.
@@ -131,6 +138,7 @@ class Gate:
     rows: str | PathLike[str] | Mapping[str, ArrayLike]
     tolerance: float | Mapping[str, float] | None = None
     force: str | None = None
+    against: int | str | PathLike[str] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     derivatives: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ignore: Collection[str] = ()
@@ -145,28 +153,48 @@ class Gate:
         if self.force is not None and not self.force.strip():
             raise UsageError("force is empty, expected the reason, which is kept on the card")
 
-    def judge(self, new: Path, serving: Path | None) -> Verdict:
-        """Compare a package with the version that serves.
+    def judge(self, new: Path, to: Path) -> Verdict:
+        """Compare a package with the one that serves.
 
         Args:
             new: directory of the package.
-            serving: directory of the other; None where nothing serves yet, and everything passes.
+            to: directory of the model; where it has no version yet, and no other package is named, everything passes.
 
         Raises:
             DataError: the rows cannot be read, or have no label that both have.
-            UsageError: a tolerance for a tensor that has no labels.
+            UsageError: a tolerance for a tensor that has no labels, or there is nothing where the other should be.
             GateRefused: the package is worse, and there is no reason to publish it all the same.
         """
-        with load(new) as model:
-            if serving is None:
-                verdict = self._verdict(self._evaluate(model, None), {})
-            else:
-                with load(serving) as old:
-                    about = {"version": serving.name, "digest": old.card.digest, "created": old.card.created}
-                    verdict = self._verdict(self._evaluate(model, old), about)
+        with load(new) as model, self._baseline(to) as (old, about):
+            verdict = self._verdict(self._evaluate(model, old), about)
         if not verdict.passed and self.force is None:
             raise GateRefused(verdict)
         return verdict
+
+    @contextmanager
+    def _baseline(self, to: Path) -> Generator[tuple[Model | None, dict[str, str]]]:
+        """Open the package to compare with, and say which it is; None where nothing serves yet."""
+        against = "" if self.against is None else str(self.against)
+        if not against:
+            directory, which = latest_version(to), f"the latest of {to}"
+        elif against.isdecimal():
+            directory, which = to / against, f"chosen from {to}"
+        else:
+            directory, which = Path(against), f"of {against}"
+        if directory is None:
+            yield None, {}
+        elif directory.is_dir():
+            with load(directory) as old:
+                yield old, _about(old, which)
+        elif ":" in against:
+            address, _, label = against.partition("/")
+            with connect(address, to.absolute().name, label=label or None) as served, served.pinned() as old:
+                yield old, _about(old, f"which {against} serves")
+        else:
+            raise UsageError(
+                f"the gate compares with {against!r}, and there is no directory {directory}: give the number of a version in "
+                f"{to}, the directory of a package, or HOST:PORT or HOST:PORT/LABEL of a server"
+            )
 
     def _evaluate(self, model: Model, baseline: Model | None) -> Evaluation:
         inputs = {tensor.name for tensor in model.card.inputs}
@@ -197,7 +225,7 @@ class Gate:
         if ratio is None:  # nothing serves yet, or the output is new
             limit = self._limit(each.name) or NEGLIGIBLE
             return GatedTensor(old=None, new=each.all.rmse, ratio=None, allowed=limit, passed=True, labels=labels)
-        allowed = self._limit(each.name) or max(NEGLIGIBLE, ratio.limit(CHANCE / tensors))
+        allowed = self._limit(each.name) or max(NEGLIGIBLE, ratio.limit(CHANCE / tensors) or 1.0)
         return GatedTensor(
             old=ratio.baseline,
             new=ratio.rmse,
@@ -210,3 +238,8 @@ class Gate:
 
     def _limit(self, name: str) -> float | None:
         return self.tolerance.get(name) if isinstance(self.tolerance, Mapping) else self.tolerance
+
+
+def _about(old: Model, which: str) -> dict[str, str]:
+    version = str(old.status()[0].version)
+    return {"version": version, "digest": old.card.digest, "created": old.card.created, "which": which}

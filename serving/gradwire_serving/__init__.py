@@ -7,7 +7,7 @@ launch(find_engine("auto"), ServerOptions(directory=Path("models")), say=print) 
 
 from __future__ import annotations
 
-from gradwire_serving._config import ServerOptions, models_of
+from gradwire_serving._config import Promotion, ServerOptions, models_of, promote
 from gradwire_serving._core import ModelConfig, Servable
 from gradwire_serving._launch import (
     AUTO,
@@ -28,6 +28,7 @@ __all__ = [
     "EmbeddedServer",
     "ModelConfig",
     "Plan",
+    "Promotion",
     "Servable",
     "ServerOptions",
     "command",
@@ -35,4 +36,5 @@ __all__ = [
     "launch",
     "models_of",
     "plan",
+    "promote",
 ]

@@ -34,6 +34,7 @@ MICROS: Final = 1e-6  # seconds
 # What only TensorFlow Serving has: the flag, and why the embedded server does not take it.
 _SERVING_ONLY: Final = {
     "per_process_gpu_memory_fraction": "sharing a GPU",
+    "gpu": "a server on a GPU",
 }
 
 
@@ -70,6 +71,10 @@ class EmbeddedServer:
                 raise UsageError(
                     f"--{name}: the embedded server does not support {what}; use --engine tensorflow_model_server or docker"
                 )
+        for flag in options.engine_flags:
+            raise UsageError(
+                f"{flag}: the embedded server has no such flag; use --engine tensorflow_model_server or docker"
+            )
         self._models = models_of(options)
         metrics = _metrics(options)
         self._manager = Manager(

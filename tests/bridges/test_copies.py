@@ -14,6 +14,7 @@ import pytest
 
 import gradwire
 import gradwire.openmdao
+import gradwire.scipy
 
 FRAMEWORKS = ("torch", "jax", "tensorflow")
 
@@ -69,6 +70,21 @@ loader = torch.utils.data.DataLoader(Rows(f), batch_size=2, num_workers=2)
 labels = torch.cat([batch.reshape(-1) for batch in loader])
 assert labels.tolist() == [float(Rows(f)[index]) for index in range(6)]
 """
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib_computes_with_it(curved, backend):
+    """A model's method and SciPy's function, in two processes and in two threads; loky's start afresh."""
+    joblib = pytest.importorskip("joblib")
+    f = gradwire.scipy.wrap(curved, t=1.5)
+    points = np.linspace(-1, 1, 12).reshape(4, 3)
+    with joblib.parallel_config(backend, n_jobs=2):
+        slopes = joblib.Parallel()(joblib.delayed(f.jac)(x) for x in points)
+        values = joblib.Parallel()(joblib.delayed(curved.value)(x, t=1.5) for x in points)
+    np.testing.assert_array_equal(slopes, [f.jac(x) for x in points])
+    assert [float(value["f"]) for value in values] == [f.fun(x) for x in points]
+    if backend == "loky":
+        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
 def test_torch_saves_it(curved):

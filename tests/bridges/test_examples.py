@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ["ase", "scipy", "jax", "torch", "tensorflow", "openmdao", "umbridge", "numpyro"]
+NAMES = ["ase", "scipy", "jax", "torch", "tensorflow", "openmdao", "umbridge", "pymc", "casadi", "numpyro"]
 
 
 def test_there_is_one_for_every_bridge():

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 import gradwire
+import gradwire.casadi
 import gradwire.jax
 import gradwire.openmdao
+import gradwire.pytensor
 import gradwire.tensorflow
 import gradwire.torch
 import gradwire.umbridge
@@ -20,6 +22,8 @@ WAYS = {
     "tensorflow": ("tensorflow", gradwire.tensorflow.wrap),
     "openmdao": ("openmdao.api", gradwire.openmdao.Component),
     "umbridge": ("umbridge.um", gradwire.umbridge.serve),
+    "pytensor": ("pytensor.tensor", gradwire.pytensor.wrap),
+    "casadi": ("casadi", lambda model: gradwire.casadi.wrap(model, k=1.0)),
 }
 
 
@@ -27,7 +31,8 @@ def test_importing_every_bridge_imports_no_framework():
     """Each bridge's module is light; the framework comes when it is used."""
     code = (
         "import sys, gradwire.scipy, gradwire.jax, gradwire.torch, gradwire.tensorflow, gradwire.openmdao, gradwire.umbridge;"
-        "heavy = {'scipy', 'jax', 'torch', 'tensorflow', 'openmdao', 'umbridge', 'aiohttp'} & set(sys.modules);"
+        "import gradwire.pytensor, gradwire.casadi;"
+        "heavy = {'scipy', 'jax', 'torch', 'tensorflow', 'openmdao', 'umbridge', 'aiohttp', 'pytensor', 'casadi'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -152,6 +152,13 @@ def test_servings_flags_are_understood_as_usual_ones():
     ]  # fmt: skip
 
 
+def test_what_follows_two_hyphens_goes_to_the_engine_as_it_is():
+    """Flags that the launcher does not know are not rewritten."""
+    assert with_hyphens(["serve", "--grpc_max_threads=9", "--", "--num_load_threads=3", "x_y"]) == [
+        *("serve", "--grpc-max-threads=9", "--engine-flag=--num_load_threads=3", "--engine-flag=x_y")
+    ]
+
+
 def test_text_from_a_server_cannot_command_the_terminal():
     """Escape sequences, carriage returns and markup are shown, not obeyed."""
     shown = plain("\x1b[31mred\x07\r[bold]x[/bold]\n")

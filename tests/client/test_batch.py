@@ -175,3 +175,37 @@ def test_a_new_format_of_results_is_one_module(monkeypatch, tmp_path):
     monkeypatch.setattr(_formats, "__path__", [*_formats.__path__, str(tmp_path)])
     monkeypatch.setattr(_formats, "SUFFIXES", _formats.SUFFIXES | {"rows"})
     assert open_sink("points.rows") == ("sink", "points.rows")
+
+
+def test_one_version_for_the_whole_job(stand_in, tmp_path):
+    """A version that arrives during the job changes nothing; which one it was stands in the file."""
+    x = np.linspace(0.5, 1.5, 10)
+    pq.write_table(pa.table({"x": x}), tmp_path / "in.parquet")
+
+    def arrive(request, context):
+        if request.model_spec.signature_name == "serving_default":
+            stand_in.models["log"][2] = stand_in.models["versions"][2]  # twice the logarithm
+
+    stand_in.hook = arrive
+    with gradwire.connect(stand_in.target, "log") as log:
+        source, sink = ParquetSource(tmp_path / "in.parquet", block_rows=3), ParquetSink(tmp_path / "out.parquet")
+        result = run(log, source, sink)
+        assert log.value(2.0) == 2 * np.log(2.0)
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert np.array_equal(table["f"], np.log(x))
+    assert result.version == 1
+    assert table.schema.metadata[b"gradwire.version"] == b"1"
+
+
+def test_a_version_that_goes_away(stand_in, tmp_path):
+    """When the server unloads the version before the end, the job fails and leaves nothing."""
+    pq.write_table(pa.table({"x": np.linspace(0.5, 1.5, 10)}), tmp_path / "in.parquet")
+
+    def leave(request, context):
+        if request.model_spec.signature_name == "serving_default":
+            stand_in.models["log"] = {2: stand_in.models["log"].popitem()[1]}
+
+    stand_in.hook = leave
+    with gradwire.connect(stand_in.target, "log") as log, pytest.raises(gradwire.ModelNotFound):
+        run(log, ParquetSource(tmp_path / "in.parquet", block_rows=3), ParquetSink(tmp_path / "out.parquet"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]

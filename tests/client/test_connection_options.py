@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import sys
@@ -16,9 +17,11 @@ import pytest
 from typer.main import get_command
 
 import gradwire
+import gradwire.aio
 from gradwire._cli.io import Connection
 from gradwire._cli.main import EXIT_CODES, app, main
-from gradwire._errors import FAULT, MISUSE, REFUSED
+
+FAULT, MISUSE, REFUSED = 1, 2, 3  # as docs/command-line.md has them
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -220,7 +223,15 @@ def test_options_of_a_connection_beside_a_directory(run: Run, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
+        ({"target": 5}, "server 5, expected host:port"),
+        ({"target": ["a:1", None]}, r"server \['a:1', None\], expected host:port"),
+        ({"model": 5}, "model=5, expected the model's name"),
         ({"version": "1"}, "version='1', expected a number"),
+        ({"version": True}, "version=True, expected a number"),
+        ({"gzip": "yes"}, "gzip='yes', expected True or False"),
+        ({"memoize": True}, "memoize=True"),
+        ({"timeout": float("inf")}, "timeout=inf, expected seconds, more than 0 and at most"),
+        ({"timeout": True}, "timeout=True"),
         ({"version": -1}, "version -1"),
         ({"label": 1}, "label=1, expected a label"),
         ({"timeout": None}, "timeout"),
@@ -242,4 +253,31 @@ def test_options_of_a_connection_beside_a_directory(run: Run, tmp_path: Path, mo
 def test_arguments_of_other_types(stand_in: Any, kwargs: dict[str, Any], message: str):
     """Each is a UsageError that says what was expected, before anything is sent."""
     with pytest.raises(gradwire.UsageError, match=message):
-        gradwire.connect(stand_in.target, "log", **kwargs)
+        gradwire.connect(**{"target": stand_in.target, "model": "log"} | kwargs)
+
+
+@pytest.mark.parametrize("path", [5, None, b"models"])
+def test_paths_of_other_types(path: Any):
+    """`load` takes text or a Path."""
+    with pytest.raises(gradwire.UsageError, match="expected a path as text or Path"):
+        gradwire.load(path)
+    with pytest.raises(gradwire.UsageError, match="expected a path as text or Path"):
+        asyncio.run(gradwire.aio.load(path))
+
+
+COMMANDS_WITHOUT = ["train", "study", "export", "serve"]
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITHOUT)
+def test_misuse_of_the_other_commands(run: Run, command: str):
+    """An option that there is not is misuse, before anything heavy is imported; --debug ends with the same line."""
+    code, _, err = run(command, ["x", "--nonsense"])
+    assert (code, "--nonsense" in err) == (MISUSE, True)
+
+
+def test_debug_ends_with_the_sentence(run: Run, stand_in: Any):
+    """The traceback stands above it, Gradwire's own alone."""
+    code, _, err = run("card", ["T", "N", "--debug"], stand_in.target, "nope")
+    assert code == REFUSED
+    assert err.count("Traceback (most recent call last):") == 1
+    assert err.splitlines()[-1].startswith("gradwire: nope at ")

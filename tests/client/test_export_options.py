@@ -38,7 +38,8 @@ DEFAULTS: dict[str, Any] = {
 
 def gate(**arguments: Any) -> dict[str, Any]:
     """The arguments of a gate on rows.csv."""
-    return {"gate": {"rows": Path("rows.csv"), "tolerance": None, "columns": {}, "force": None} | arguments}
+    defaults = {"rows": Path("rows.csv"), "tolerance": None, "against": None, "columns": {}, "force": None}
+    return {"gate": defaults | arguments}
 
 
 # words on the command line: the arguments that differ from the defaults
@@ -65,6 +66,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--gate rows.csv": gate(),
     "--gate rows.csv --gate-tolerance 1.05": gate(tolerance=1.05),
     "--gate rows.csv --gate-tolerance cl=1.1,cd=2": gate(tolerance={"cl": 1.1, "cd": 2.0}),
+    "--gate rows.csv --gate-against 3": gate(against="3"),
     "--gate rows.csv --gate-columns mach=M,cl=CL": gate(columns={"mach": "M", "cl": "CL"}),
     "--gate rows.csv --force recalibrated": gate(force="recalibrated"),
 }
@@ -92,6 +94,7 @@ def test_an_option_arrives_as_what_it_means(words, monkeypatch):
     [
         ("--force because", "--force is for --gate"),
         ("--gate-tolerance 1.1", "--gate-tolerance is for --gate"),
+        ("--gate-against 3", "--gate-against is for --gate"),
         ("--gate rows.csv --gate-tolerance much", "expected one number"),
         ("--gate rows.csv --gate-tolerance cl=1,cl=2", "expected one number"),
         ("--gate rows.csv --gate-tolerance cl=1,1.2", "expected one number"),

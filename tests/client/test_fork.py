@@ -195,7 +195,7 @@ class Silent:
     def __init__(self) -> None:
         self.cancelled = 0
 
-    def future(self, _: bytes, *, timeout: float) -> Silent:
+    def future(self, _: bytes, *, timeout: float, metadata: object) -> Silent:
         return self
 
     def add_done_callback(self, _: Any) -> None:

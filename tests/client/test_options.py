@@ -12,6 +12,7 @@ import pytest
 import gradwire
 from gradwire import FakeTransport, Model
 from gradwire._model.cast import cast
+from gradwire.testing import FakeModel
 
 
 @pytest.mark.parametrize(
@@ -140,63 +141,46 @@ def test_a_bound_that_is_not_known_bounds_nothing(log: Model):
 # -- answers kept
 
 
-class Counted:
-    """The logarithm, which counts its calls."""
-
-    def __init__(self, log: Model) -> None:
-        self.calls = 0
-        self.transport = FakeTransport({"serving_default": self.both, "value": self.value}, card=log.card)
-
-    def both(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Gives log x and 1/x."""
-        self.calls += 1
-        with np.errstate(all="ignore"):
-            return {"f": np.log(x), "df_dx": 1 / x}
-
-    def value(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Gives log x."""
-        return {"f": self.both(x)["f"]}
-
-
 @pytest.fixture
-def counted(log: Model) -> Counted:
+def counted() -> FakeModel:
     """A logarithm that counts its calls."""
-    return Counted(log)
+    quiet = np.errstate(all="ignore")
+    return FakeModel(quiet(np.log), quiet(lambda x: 1 / x))
 
 
-def test_nothing_is_kept_by_default(counted: Counted):
+def test_nothing_is_kept_by_default(counted: FakeModel):
     """A question asked twice is sent twice."""
-    model = Model(counted.transport)
+    model = counted.connect()
     assert model.value(2.0) == model.value(2.0)
-    assert counted.calls == 2
+    assert len(counted.calls) == 2
 
 
-def test_the_same_question_is_asked_once(counted: Counted):
+def test_the_same_question_is_asked_once(counted: FakeModel):
     """Answers are found again by the exact bytes of the question: signature, dtype, shape, numbers."""
-    model = Model(counted.transport, memoize=10)
+    model = counted.connect(memoize=10)
     for _ in range(3):
         assert model.value_and_grad(2.0) == (np.log(2.0), 0.5)
-    assert counted.calls == 1
+    assert len(counted.calls) == 1
     model.value(2.0)
     model.value_and_grad([2.0, 2.0])
     model.value_and_grad(np.nextafter(2.0, 3.0))
-    assert counted.calls == 4
+    assert len(counted.calls) == 4
     assert model.value_and_grad([[2.0]])[0].shape == (1, 1)  # the same rows in another form
-    assert counted.calls == 4
+    assert len(counted.calls) == 4
 
 
-def test_zeros_of_both_signs_and_every_nan_are_questions_of_their_own(counted: Counted):
+def test_zeros_of_both_signs_and_every_nan_are_questions_of_their_own(counted: FakeModel):
     """Keys are bytes: 1/-0.0 is -inf, whatever 1/0.0 was; two NaNs are the same only if their bits are."""
-    model = Model(counted.transport, memoize=10)
+    model = counted.connect(memoize=10)
     assert model.value_and_grad(0.0)[1] == np.inf
     assert model.value_and_grad(-0.0)[1] == -np.inf
     one, other = np.array([0x7FF8000000000001, 0x7FF8000000000002], np.uint64).view(np.float64)
     for value in (one, other, one):
         model.value_and_grad(value)
-    assert counted.calls == 4
+    assert len(counted.calls) == 4
 
 
-def test_questions_whose_hashes_collide(counted: Counted, monkeypatch: pytest.MonkeyPatch):
+def test_questions_whose_hashes_collide(counted: FakeModel, monkeypatch: pytest.MonkeyPatch):
     """Two questions are never taken for each other, even when every hash is the same."""
     from gradwire._model import cache
 
@@ -207,28 +191,28 @@ def test_questions_whose_hashes_collide(counted: Counted, monkeypatch: pytest.Mo
             return 0
 
     monkeypatch.setattr(cache, "_bytes", lambda array: Same(array.tobytes()))
-    model = Model(counted.transport, memoize=10)
+    model = counted.connect(memoize=10)
     assert [float(model.value(x)) for x in (1.0, 2.0, 1.0, 2.0)] == [0.0, np.log(2.0)] * 2
-    assert counted.calls == 2
+    assert len(counted.calls) == 2
 
 
-def test_answers_kept_cannot_be_changed(counted: Counted):
+def test_answers_kept_cannot_be_changed(counted: FakeModel):
     """Every caller gets arrays of his own."""
-    model = Model(counted.transport, memoize=10)
+    model = counted.connect(memoize=10)
     for _ in range(3):
         f, df = model.value_and_grad([1.0, 2.0])
         assert np.array_equal(df, [1.0, 0.5])
         f[...], df[...] = 7, 7
 
 
-def test_the_oldest_answer_goes_first(counted: Counted):
+def test_the_oldest_answer_goes_first(counted: FakeModel):
     """No more are kept than were asked for; the one that was used longest ago goes."""
-    model = Model(counted.transport, memoize=2)
+    model = counted.connect(memoize=2)
     for x in (1.0, 2.0, 1.0, 3.0, 1.0):
         model.value(x)
-    assert counted.calls == 3
+    assert len(counted.calls) == 3
     model.value(2.0)
-    assert counted.calls == 4
+    assert len(counted.calls) == 4
     assert len(model._cache._responses) == 2
 
 

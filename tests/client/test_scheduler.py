@@ -16,7 +16,7 @@ from gradwire._grpc.chunking import MessageLimits
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import RpcStatus
-from gradwire._wire import proto
+from gradwire._wire import PredictCodec, proto
 from gradwire._wire.tensor import decode, encode
 
 GONE = RpcStatus(grpc.StatusCode.UNAVAILABLE, "Socket closed")
@@ -48,7 +48,7 @@ class Bench:
         self.limiter = limiter or AimdLimiter()
         self.limits = MessageLimits(80)
         self.scheduler = CallScheduler(
-            Address("a:1", "double"),
+            PredictCodec(Address("a:1", "double")),
             self.limits,
             self.limiter,
             timeout=timeout,
@@ -104,10 +104,10 @@ def test_calls_are_handed_over_in_order():
     assert not bench.scheduler.has_room
     first, *others = sorted(bench.scheduler._sent, key=lambda chunk: chunk.call.call.inputs["x"][0, 0])
     for chunk in others:
-        bench.answer((chunk, chunk.call.request(chunk.rows, Address("a:1", "double"))))
+        bench.answer((chunk, chunk.call.request(chunk.rows)))
     assert bench.finished() == []
     assert bench.scheduler.has_room
-    bench.answer((first, first.call.request(first.rows, Address("a:1", "double"))))
+    bench.answer((first, first.call.request(first.rows)))
     assert bench.finished() == [[0.0, 2.0], [200.0, 202.0], [400.0, 402.0]]
 
 

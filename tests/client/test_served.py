@@ -81,6 +81,19 @@ def test_every_method(served: tuple[str, Path], curved: gradwire.Model):
         asyncio.run(go(gradwire.aio.Model.open(gradwire.aio.InThreads(local._transport))))
 
 
+def test_chosen_outputs_and_inputs(served: tuple[str, Path]):
+    """A real package computes the pairs that are chosen as it computes all of them: the same bits."""
+    address, path = served
+    with gradwire.connect(address, "curved") as remote, gradwire.load(path) as local:
+        for model in (remote, local):
+            out = np.empty((5, 2, 3))
+            assert model.grad(X, T, wrt="x", of="w", out=out) is out
+            assert np.array_equal(out, model.grad(X, T)["w"]["x"])
+            assert np.array_equal(model.hessian(X, T, wrt="t", of="f"), model.hessian(X, T)["f"]["t"]["t"])
+            many = TANGENTS["t_dot"]
+            assert np.array_equal(model.jvp(X, 1.5, many, wrt="t", of="w"), model.jvp(X, 1.5, t_dot=many)["w"])
+
+
 def test_large_calls_and_streams(served: tuple[str, Path], curved: gradwire.Model):
     """Pieces and blocks of a real package are put together in order."""
     x, t = RNG.normal(size=(100_000, 3)), RNG.uniform(0.5, 2.0, 100_000)

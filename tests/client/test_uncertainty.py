@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import warnings
 from dataclasses import replace
 
@@ -14,9 +15,9 @@ from tests.client.models import log_both, log_card
 from typer.testing import CliRunner
 
 import gradwire
-from gradwire import aio, batch
+from gradwire import Domain, aio, batch
 from gradwire._cli.main import app
-from gradwire._cli.plot.slices import slices
+from gradwire._cli.plot import draw, slices
 
 LIMIT = 0.5  # up to which bar a point is trusted
 
@@ -157,12 +158,98 @@ def test_a_plot_has_bands_and_marks_far_points(sure, log):
     """The nominal 95 % to either side of every line; nothing where the model has no bars."""
     [curve] = slices(sure, ["x"], points=19)
     lower, upper = curve.values[0].band
-    np.testing.assert_allclose(upper - curve.values[0].y, 1.96 * np.abs(curve.x - 1), atol=1e-12)
+    np.testing.assert_allclose(upper - curve.values[0].y, 1.959964 * np.abs(curve.x - 1), atol=1e-12)
     np.testing.assert_allclose(
-        curve.derivatives[0].y - curve.derivatives[0].band[0], 0.98 * np.abs(curve.x - 1), atol=1e-12
+        curve.derivatives[0].y - curve.derivatives[0].band[0], 0.979982 * np.abs(curve.x - 1), atol=1e-12
     )
     np.testing.assert_array_equal(curve.far, np.abs(curve.x - 1) > LIMIT)
     assert (lower <= upper).all()
     [bare] = slices(log, ["x"], points=3)
     assert bare.values[0].band is None
     assert not bare.far.any()
+
+
+def test_the_terminal_has_bands_and_says_where_points_are_far(sure, log):
+    """Dots to either side of a line, within the axis; neither where the model has no bars."""
+    pytest.importorskip("plotille", reason="the client alone draws nothing")
+    [curve], [bare] = (slices(model, ["x"], points=181) for model in (sure, log))
+    shown, plain = (draw(each, 100).plain for each in (curve, bare))
+    near = curve.x[~curve.far]
+    told = f"x 0.1 to {near[0] - 0.01:.4g}, {near[-1] + 0.01:.4g} to 1.9\n"
+    assert f"far from the samples, as the bars tell: {told}" in shown
+    assert shown.count("dots: its 95 % band") == 2
+    assert "band" not in plain
+    assert "far" not in plain
+
+    def highest(text):
+        return max(map(float, re.findall(r"^ *(-?[\d.]+) \|", text.split("df_dx")[0], re.MULTILINE)))
+
+    assert highest(shown) > np.log(1.9) + 1.96 * 0.9 > highest(plain)
+
+
+# A triangle of unlike atoms, in lengths of its sides.
+TRIANGLES = {"H-O": Domain([0.9, 0.95], [1.0, 1.1]), "H-H": Domain([1.4], [1.6])}
+
+
+def _water(**changes):
+    """Water in a box of its own, of which turned molecules reach out; its energy is nothing."""
+    box = Domain(
+        [[0.0, 0.0, 0.0], [0.9, 0.0, 0.0], [0.0, 0.9, 0.0]], [[0.1, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]]
+    )
+    positions = gradwire.CardTensor("r", "float64", (3, 3), domain=box, species=("O", "H", "H"), **changes)
+    card = replace(
+        log_card(),
+        inputs=(positions,),
+        derivatives={"f": {"r": "df_dr"}},
+        uncertainty={"bars": {"f_std": {"trusted_up_to": [1.0]}}},
+    )
+    functions = {
+        "serving_default": lambda r: {"f": r[:, 0, :1], "df_dr": r},
+        "value": lambda r: {"f": r[:, 0, :1]},
+        "uncertainty": lambda r: {"f_std": 0 * r[:, 0, :1], "df_dr_std": r},
+    }
+    return gradwire.FakeTransport(functions, card=card)
+
+
+def _molecule(lengths=(0.95, 1.0), angle=100.0):
+    """Water with two lengths and an angle."""
+    turn = np.radians(angle)
+    return np.array([[0, 0, 0], [lengths[0], 0, 0], [lengths[1] * np.cos(turn), lengths[1] * np.sin(turn), 0]])
+
+
+@pytest.mark.parametrize(
+    ("molecule", "inside"),
+    [
+        (_molecule(), True),
+        (_molecule((1.0, 0.95)), True),  # the atoms are numbered otherwise
+        (_molecule((0.9, 1.0)), True),  # at a bound
+        (_molecule((0.95, 1.15)), False),
+        (_molecule((1.0, 1.05), angle=60.0), False),
+        (np.full((3, 3), np.nan), False),
+    ],
+)
+def test_the_domain_of_atoms_is_that_of_their_distances(molecule, inside):
+    """However a cluster lies and is turned, by trust, by the check of calls, and in an evaluation."""
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
+    x = molecule @ turn + [7.0, -3.0, 2.0]
+    felt, boxed = (gradwire.Model(_water(**changes)) for changes in ({"distances": TRIANGLES}, {}))
+    assert felt.is_trusted(x) == inside
+    assert not boxed.is_trusted(x)
+    evaluation = gradwire.evaluate(felt, {"r": x[None], "f": x[None, 0, :1]})
+    assert (evaluation.outside, evaluation.untrusted) == (int(not inside), int(not inside))
+    strict = gradwire.Model(_water(distances=TRIANGLES), on_extrapolation="raise")
+    if inside:
+        strict.value(x)
+    else:
+        with pytest.raises(gradwire.ExtrapolationError, match="by the distances of its atoms; the first is point 0"):
+            strict.value(x)
+
+
+def test_distances_on_a_card_are_read_and_checked():
+    """They survive JSON; those of other atoms are refused by name."""
+    transport = _water(distances=TRIANGLES)
+    card = gradwire.Model(transport).card
+    assert gradwire.Card.from_json(card.to_json()).inputs[0].distances == TRIANGLES
+    lacking = gradwire.Model(_water(distances={"H-O": Domain([1.0], [2.0])}))
+    with pytest.raises(gradwire.UsageError, match="the card has no 2 distances 'H-O' of 'r'"):
+        lacking.is_trusted(_molecule())

@@ -39,12 +39,11 @@ from gradwire._cli.io import CardView
 from gradwire._cli.query import resolve_query
 from gradwire._package import boxes_of, signatures_of
 from gradwire._wire import (
+    PredictCodec,
     messages,
     metadata_request,
-    predict_request,
     proto,
     read_metadata,
-    read_prediction,
     read_status,
     read_version,
     status_request,
@@ -273,12 +272,12 @@ class Stranger(Transport):
 
     @override
     def predict(self, call: Call, *, timeout: float) -> Any:
-        request = predict_request(WHERE, call)
+        request = PredictCodec(WHERE).request(call)
         try:
             data = self.server.predict(request, None)  # pyright: ignore[reportArgumentType] - it refuses nothing here
         except Exception as error:  # noqa: BLE001 - the fake's own, of a request that it does not know
             raise gradwire.ServerError(f"refused: {error}", code="INVALID_ARGUMENT") from None
-        return read_prediction(mutated_response(self.rng, data), call, call.rows)
+        return PredictCodec(WHERE).read(mutated_response(self.rng, data), call, call.rows)
 
     @override
     def status(self, *, timeout: float) -> Any:
@@ -363,4 +362,4 @@ def test_few_bytes_that_stand_for_many(size: int, monkeypatch: pytest.MonkeyPatc
             response.outputs[name].tensor_shape.dim.add(size=length)
         response.outputs[name].double_val.append(np.ones(1).tobytes())
     with pytest.raises(gradwire.ServerError, match=r"values that fill it|stands for more than"):
-        read_prediction(response.SerializeToString(), call, 4)
+        PredictCodec(WHERE).read(response.SerializeToString(), call, 4)

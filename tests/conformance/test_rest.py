@@ -35,6 +35,11 @@ COUNTED = [
     {"http_method": "POST", "path": "/v1/models/log:predict", "request_body": '{"instances": [[1.0]]}'},
     {"http_method": "POST", "path": "/v1/models/log:predict", "request_body": "{}"},
 ]
+# The metrics that the embedded server has, of those of TensorFlow Serving.
+COUNTED_THERE = {
+    *(f":tensorflow:serving:{name}" for name in ("request_count", "request_latency", "runtime_latency")),
+    *(f":tensorflow:cc:saved_model:{name}" for name in ("load_attempt_count", "load_latency")),
+}
 ULPS = 4
 TIMEOUT = 60.0  # seconds
 
@@ -187,7 +192,9 @@ def _normalised(text: str) -> str:
 
 def _compare_metrics(page: str, case: dict[str, Any]) -> None:
     lines = page.split("\n")
-    assert set(case["response_types"]) <= set(lines)
+    types = {line for line in lines if line.startswith("# TYPE ")}
+    assert types <= set(case["response_types"])
+    assert {line.split()[2] for line in types} == COUNTED_THERE
     recorded = {_series(line) for line in case["response_lines"]}
     assert recorded
     assert recorded <= {_series(line) for line in lines}

@@ -59,6 +59,7 @@ def test_the_card_says_what_it_is(log_package):
             "unit": "1",
             "domain": {"lower": [0.1], "upper": [1.9]},
             "species": None,
+            "distances": None,
         }
     ]
     assert card["derivatives"] == {"f": {"x": "df_dx"}}

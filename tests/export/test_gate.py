@@ -15,6 +15,7 @@ from gradwire import DataError, PackageError, UsageError, load
 from gradwire._cli.io import gate_table
 from gradwire._package import version_directories
 from gradwire_export import Gate, GateRefused, export
+from gradwire_serving import EmbeddedServer, ServerOptions
 
 pytestmark = pytest.mark.slow  # exports six packages first
 
@@ -71,11 +72,11 @@ def test_what_is_worse_is_refused_by_name(packages, name, tolerance, worse):
     """By default what the rows can tell apart; else what is allowed, for all tensors or by name."""
     gate = Gate(rows=ROWS, tolerance=tolerance)
     if not worse:
-        verdict = gate.judge(packages[name], packages["serving"])
+        verdict = gate.judge(packages[name], packages["serving"].parent)
         assert (verdict.passed, verdict.forced, verdict.rows) == (True, None, 60)
         return
     with pytest.raises(GateRefused, match="nothing was published") as refused:
-        gate.judge(packages[name], packages["serving"])
+        gate.judge(packages[name], packages["serving"].parent)
     verdict = refused.value.verdict
     assert [tensor for tensor, each in verdict.tensors.items() if not each.passed] == worse
     assert refused.value.exit_code == 1
@@ -84,7 +85,7 @@ def test_what_is_worse_is_refused_by_name(packages, name, tolerance, worse):
 
 def test_the_verdict_has_the_errors_of_both(packages):
     """As in the closed form, and as the card and the terminal show it."""
-    verdict = Gate(rows=ROWS, force="new wind tunnel").judge(packages["worse"], packages["serving"])
+    verdict = Gate(rows=ROWS, force="new wind tunnel").judge(packages["worse"], packages["serving"].parent)
     wave = np.sin(3 * X)
     old, new = (math.sqrt(np.mean((error * wave - NOISE) ** 2)) for error in (0.01, 0.03))
     f = verdict.tensors["f"]
@@ -97,32 +98,6 @@ def test_the_verdict_has_the_errors_of_both(packages):
     assert table.note == "published all the same: new wind tunnel"
 
 
-def test_two_equally_good_packages_are_seldom_refused(packages):
-    """Over 300 draws of noise, with errors of their own in either package: some 5 % at most, over both tensors."""
-    rng, refused = np.random.default_rng(1), 0
-    with load(packages["serving"]) as model:
-        f, df_dx = model.value_and_grad(X)
-    from gradwire import Card, CardTensor, FakeTransport, Model, evaluate
-
-    card = Card(
-        "m", (CardTensor("x", "float64", (1,)),), (CardTensor("f", "float64", (1,)),), {"f": {"x": "df_dx"}}, ()
-    )
-    for _ in range(300):
-        errors = rng.standard_normal((2, 2, 60))
-        ours, theirs = (
-            Model(
-                FakeTransport(
-                    {"serving_default": lambda x, e=e: {"f": (f + e[0])[:, None], "df_dx": (df_dx + e[1])[:, None]}},
-                    card=card,
-                )
-            )
-            for e in errors
-        )
-        evaluation = evaluate(ours, {"x": X, "f": f, "df_dx": df_dx}, baseline=theirs)
-        refused += not Gate(rows=ROWS)._verdict(evaluation, {"version": "1"}).passed
-    assert 3 <= refused <= 30
-
-
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -133,12 +108,14 @@ def test_two_equally_good_packages_are_seldom_refused(packages):
         ({"rows": ROWS, "tolerance": {"g": 1.1}}, UsageError, "a tensor that has labels: f, df_dx"),
         ({"rows": {"x": X}}, DataError, "no labels"),
         ({"rows": {"x": X, "f": np.full(60, np.nan)}}, DataError, "no label that tells"),
+        ({"rows": ROWS, "against": 7}, UsageError, "compares with '7', and there is no directory"),
+        ({"rows": ROWS, "against": "nowhere"}, UsageError, "HOST:PORT/LABEL"),
     ],
 )
 def test_gates_that_cannot_judge_are_refused(packages, options, error, words):
     """Before or at the gate, by what is wrong."""
     with pytest.raises(error, match=words):
-        Gate(**options).judge(packages["better"], packages["serving"])
+        Gate(**options).judge(packages["better"], packages["serving"].parent)
 
 
 def test_a_prediction_that_is_not_finite_is_worse(packages, tmp_path):
@@ -152,7 +129,7 @@ def _of_all_x(place: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradwire_export._export.complete_card", lambda _, card, checks: card)
         made = export(lambda x: {"f": x - 1}, to=place / "all", inputs=SPECS, domain=DOMAIN, signatures=())
-    return made.path
+    return made.path.parent
 
 
 @pytest.mark.usefixtures("run_in_one_process", "without_card_checks")
@@ -163,10 +140,10 @@ def test_a_refused_package_leaves_nothing_where_a_server_looks(packages, tmp_pat
     seen: list[set[int]] = []
     judge = Gate.judge
 
-    def watched(self, new, serving):
+    def watched(self, new, to):
         seen.append(set(version_directories(base)))
-        assert serving == base / "1"
-        return judge(self, new, serving)
+        assert to == base
+        return judge(self, new, to)
 
     monkeypatch.setattr(Gate, "judge", watched)
     options = {"to": base, "inputs": SPECS, "domain": DOMAIN, "signatures": ()}
@@ -182,9 +159,9 @@ def test_a_refused_package_leaves_nothing_where_a_server_looks(packages, tmp_pat
     assert entry["tensors"]["df_dx"]["ratio"] == pytest.approx(3.0)
 
 
-def test_the_first_version_has_nothing_to_be_worse_than(packages):
+def test_the_first_version_has_nothing_to_be_worse_than(packages, tmp_path):
     """Its errors are recorded."""
-    verdict = Gate(rows=ROWS).judge(packages["worse"], None)
+    verdict = Gate(rows=ROWS).judge(packages["worse"], tmp_path / "none")
     assert verdict.passed
     assert [(each.old, each.ratio) for each in verdict.tensors.values()] == [(None, None)] * 2
     assert verdict.tensors["df_dx"].new > 0
@@ -196,4 +173,43 @@ def test_a_version_that_cannot_be_loaded_is_told(packages, tmp_path):
     shutil.copytree(packages["serving"], tmp_path / "1")
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"")
     with pytest.raises(PackageError):
-        Gate(rows=ROWS).judge(packages["better"], tmp_path / "1")
+        Gate(rows=ROWS).judge(packages["better"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("against", "passed", "which"),
+    [
+        (None, False, "2, the latest of {base}"),
+        (1, True, "1, chosen from {base}"),
+        ("{base}/1", True, "1, of {base}/1"),
+        ("{address}", False, "2, which {address} serves"),
+        ("{address}/stable", True, "1, which {address}/stable serves"),
+    ],
+)
+def test_the_version_to_compare_with_is_the_latest_or_the_one_that_is_named(served, packages, against, passed, which):
+    """By number, by directory, or as a server has it: version 1 is no better than the new one, 2 is. It is told."""
+    base, address = served
+    places = {"base": base, "address": address}
+    gate = Gate(rows=ROWS, force="to see", against=against.format(**places) if isinstance(against, str) else against)
+    verdict = gate.judge(packages["serving"], base)
+    assert verdict.passed == passed
+    assert gate_table(verdict.to_dict()).title.endswith(f"beside version {which.format(**places)}")
+
+
+@pytest.fixture(scope="module")
+def served(packages, tmp_path_factory):
+    """A model with two versions, the first of which is labelled stable, and the address of a server of it."""
+    base = tmp_path_factory.mktemp("models") / "log"
+    for number, name in (("1", "serving"), ("2", "better")):
+        shutil.copytree(packages[name], base / number)
+    config = base.parent / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "log" base_path: "{base}" model_platform: "tensorflow" '
+        'model_version_policy { all {} } version_labels { key: "stable" value: 1 } } }'
+    )
+    server = EmbeddedServer(
+        ServerOptions(model_config_file=str(config), allow_version_labels_for_unavailable_models=True, port=0)
+    )
+    server.start()
+    yield base, f"localhost:{server.port}"
+    server.stop(grace=0)

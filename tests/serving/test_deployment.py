@@ -42,7 +42,7 @@ def test_every_copied_path_is_in_the_repository_and_gets_into_the_build():
     """What COPY names exists, and .dockerignore lets it through."""
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copies = [line.split()[1:-1] for line in INSTRUCTIONS if line.startswith("COPY") and "--from" not in line]
-    paths = [path for sources in copies for path in sources]
+    paths = [path for sources in copies for path in sources if path != "${PACKAGES}"]
     assert {"requirements.txt", "training", "serving/models.config"} <= set(paths)
     for path in paths:
         assert (ROOT / path).exists(), path
@@ -50,14 +50,34 @@ def test_every_copied_path_is_in_the_repository_and_gets_into_the_build():
 
 
 def test_the_package_goes_from_where_it_is_built_to_where_it_is_served():
-    """The first stage exports to models/log; both servers copy that to the base path of models.config."""
+    """The first stage exports to models/log; both servers get that at the base path of models.config."""
     build = "\n".join(_stage("build"))
     assert "gradwire train log --loss sobolev --samples 19 --seed 0 --to build/log" in build
     assert "gradwire export build/log --to models/log" in build
     (model,) = models_of(ServerOptions(model_config_file=str(ROOT / "serving" / "models.config")))
     assert (model.name, str(model.base_path)) == ("log", "/models/log")
+    assert {"COPY --from=build /src/models /models", "COPY serving/models.config /config/"} <= {*_stage("logarithm")}
     for stage in ("cpu", "gpu"):
-        assert "COPY --from=build /src/models/log /models/log" in _stage(stage)
+        assert {"COPY --from=packages /models /models", "COPY --from=packages /config /config"} <= {*_stage(stage)}
+
+
+def test_packages_of_ones_own_take_the_logarithms_place(tmp_path: Path):
+    """With --build-arg PACKAGES=models: the stage `own`, whose command writes a config with every package."""
+    assert {"ARG PACKAGES", "ARG SOURCE=${PACKAGES:+own}"} <= {*INSTRUCTIONS}
+    assert "FROM ${SOURCE:-logarithm} AS packages" in INSTRUCTIONS
+    assert "!models" in (ROOT / ".dockerignore").read_text().splitlines()
+    assert "COPY ${PACKAGES} /models" in _stage("own")
+    for name in ("basket", "log", "wing"):
+        (tmp_path / "models" / name / "1").mkdir(parents=True)
+    run = next(line for line in _stage("own") if line.startswith("RUN"))
+    script = (
+        run.removeprefix("RUN").replace("/models/*/", f"{tmp_path}/models/*/").replace("/config", f"{tmp_path}/config")
+    )
+    subprocess.run(["sh", "-c", script], check=True)
+    models = models_of(ServerOptions(model_config_file=str(tmp_path / "config" / "models.config")))
+    assert [(model.name, str(model.base_path)) for model in models] == [
+        (name, f"/models/{name}") for name in ("basket", "log", "wing")
+    ]
 
 
 @pytest.mark.parametrize("stage", ["cpu", "gpu"])
@@ -67,7 +87,7 @@ def test_the_images_command_is_the_launchers(stage: str):
     argv = json.loads(entrypoint.removeprefix("ENTRYPOINT"))
     assert argv == command("tensorflow_model_server", _options(gpu=stage == "gpu"))
     copied = next(line for line in _stage(stage) if line.startswith("COPY serving/"))
-    for name in re.findall(r"/config/(\S+)", " ".join(argv)):
+    for name in set(re.findall(r"/config/(\S+)", " ".join(argv))) - {"models.config"}:
         assert f"serving/{name}" in copied
 
 

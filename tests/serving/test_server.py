@@ -42,11 +42,6 @@ launch(
     grace=float(sys.argv[2]),
 )
 """
-BECOME = """
-import sys
-from gradwire_serving import ServerOptions, launch
-launch("tensorflow_model_server", ServerOptions(model_base_path=sys.argv[1]), say=print)
-"""
 
 
 def _ask(address: str, model: str, x: float, timeout: float | None = 60) -> grpc.Future:
@@ -163,26 +158,6 @@ def test_a_process_that_does_not_end_in_time_is_ended(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "_exit", ended.put)
     launcher._end_within(0.01)
     assert ended.get(timeout=60) == launcher.OVERDUE
-
-
-@pytest.mark.slow
-def test_another_engine_takes_the_process_over(tmp_path: Path, models: Path):
-    """The launched program gets the flags, keeps this process's number and returns its exit code, after the notice."""
-    program = tmp_path / "tensorflow_model_server"
-    program.write_text('#!/bin/sh\necho "$$ $@"\nexit 7\n')
-    program.chmod(0o755)
-    process = subprocess.Popen(
-        [sys.executable, "-c", BECOME, str(models / "log")],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    output, _ = process.communicate(timeout=60)
-    notice, line = output.splitlines()
-    assert "listens on every interface" in notice
-    assert line == f"{process.pid} --port=8500 --model_base_path={models}/log"
-    assert process.returncode == 7
 
 
 def test_calls_that_come_during_a_stop_are_refused_with_a_status(models: Path, monkeypatch: pytest.MonkeyPatch):

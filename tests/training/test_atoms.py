@@ -11,7 +11,10 @@ import pytest
 import tensorflow as tf
 
 from gradwire._errors import DataError, UsageError
+from gradwire._package import sorted_distances
 from gradwire_training import Samples, fit, hold_out, networks, with_dtype
+from gradwire_training._fit.invariance import feels_distances_alone
+from gradwire_training._models import IoBinding
 
 ARGON = Path(__file__).parents[1] / "cases" / "atoms" / "six_atoms.npz"
 GENERATOR = np.random.default_rng(7)
@@ -177,3 +180,30 @@ def test_what_it_cannot_be_of_is_refused(name):
     x, y, options, error, message = MISTAKES[name]
     with pytest.raises(error, match=message):
         networks.atoms(Samples(x, y), **options)
+
+
+@pytest.mark.parametrize(("species", "felt"), [("all alike", True), ("two kinds", True), ("each its own", False)])
+def test_a_model_that_feels_distances_alone_is_known_as_such(species, felt):
+    """Atoms of one species are exchanged: where the network knows two kinds, and the samples one, it feels that."""
+    samples = Samples({"positions": CLUSTER}, {"energy": np.arange(20.0)})
+    model = network(SPECIES["two kinds"] if species != "all alike" else None)
+    known = SPECIES["two kinds"] if species == "two kinds" else None
+    assert feels_distances_alone(model, IoBinding.of(model, samples), samples.x, "positions", known) == felt
+
+
+def test_a_perceptron_of_positions_feels_more_than_distances():
+    """Nor does one of the positions about their centre feel distances alone."""
+    samples = Samples({"positions": CLUSTER}, {"energy": np.arange(20.0)})
+    x = keras.Input((5, 3), name="positions")
+    centred = x - keras.ops.mean(x, axis=1, keepdims=True)
+    for start in (x, centred):
+        model = keras.Model(x, keras.layers.Dense(1)(keras.layers.Flatten()(start)))
+        assert not feels_distances_alone(model, IoBinding.of(model, samples), samples.x, "positions", None)
+
+
+def test_distances_are_sorted_by_pairs_of_species():
+    """Each for itself: of water two of O and H, one of H and H."""
+    water = np.array([[[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    by_pair = sorted_distances(water, ["O", "H", "H"])
+    assert {pair: each.tolist() for pair, each in by_pair.items()} == {"H-O": [[1.0, 2.0]], "H-H": [[np.sqrt(5.0)]]}
+    assert sorted_distances(water, None)["X-X"].tolist() == [[1.0, 2.0, np.sqrt(5.0)]]

@@ -132,6 +132,19 @@ def test_only_labels_that_were_fitted_are_drawn(quick, log):
     assert curves["derivative"].sample_x[pinned].tolist() == [1.0]
 
 
+def test_a_curve_has_the_band_of_its_error_bars(quick):
+    """1.96 standard deviations to either side of value and derivative."""
+    curve, plots = _Curve.of(quick), _plots(quick)
+    stds = quick.uncertainty().model({"x": curve.even_x[:, None].astype(np.float32)})
+    for name, function, std in (("value", curve.value, "f_std"), ("derivative", curve.derivative, "df_dx_std")):
+        upper = function.fit + 1.959964 * np.asarray(stds[std]).ravel()
+        (axes,) = plots[name].figure.axes
+        (band,) = axes.collections
+        drawn = band.get_paths()[0].vertices
+        assert drawn[:, 1].max() == pytest.approx(upper.max(), rel=1e-6)
+        assert "95% error bars" in plots[name].svg()
+
+
 def test_rows_held_out_are_drawn_as_points(quick, changed):
     """Where no truth is known, the fit is shown against the rows that it was not fitted to."""
     x = np.linspace(0.1, 1.9, 8)

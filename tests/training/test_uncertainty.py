@@ -8,13 +8,28 @@ import keras
 import numpy as np
 import pytest
 
-from gradwire_training import Samples, Value, fit, hold_out, mlp, networks, optimizers, problems, with_dtype, with_noise
-from gradwire_training._fit.uncertainty import uncertainty_of
+from gradwire_training import (
+    Samples,
+    Sobolev,
+    Value,
+    fit,
+    hold_out,
+    mlp,
+    networks,
+    optimizers,
+    problems,
+    with_dtype,
+    with_noise,
+)
+from gradwire_training._fit import evaluate
+from gradwire_training._fit.evaluation import EvaluationSet
+from gradwire_training._fit.uncertainty import _labelled, uncertainty_of
 from gradwire_training._jacobian import predict, read_graph
 from gradwire_training._models import IoBinding
 from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertainty, estimate
-from gradwire_training._uncertainty.calibration import calibrate
+from gradwire_training._uncertainty.calibration import _widening, calibrate
 from gradwire_training._uncertainty.laplace import Network, Spectrum
+from gradwire_training._uncertainty.misfit import Misfit
 
 ZERO = np.zeros(1)
 
@@ -106,7 +121,9 @@ def test_a_line_has_the_bars_of_least_squares():
     spectrum, calibration = calibrate(network, _rows(fitted), _rows(held_out))
     points = np.array([[-1.0], [0.0], [3.0]])
     ((_, _, gradients),) = network.gradients({"x": points})
-    stds = np.sqrt(spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance)[:, 0]
+    stds = np.sqrt(
+        spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance + calibration.misfit
+    )[:, 0]
     covariance = noise**2 * np.linalg.inv(design.T @ design)
     at = np.concatenate([points, np.ones_like(points)], axis=1)
     np.testing.assert_allclose(stds[:, 0], np.sqrt(np.einsum("ai,ij,aj->a", at, covariance, at)), rtol=0.2)
@@ -143,7 +160,9 @@ def test_the_served_network_returns_the_exact_bars(noisy):
     spectrum, calibration = calibrate(network, _rows(samples), _rows(held_out))
     x = samples.x["x"]
     ((_, _, gradients),) = network.gradients({"x": x})
-    exact = np.sqrt(spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance)[:, 0]
+    exact = np.sqrt(
+        spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance + calibration.misfit
+    )[:, 0]
     served = bars.model({"x": x.astype(np.float32)})
     for column, name in enumerate(("f_std", "df_dx_std")):
         relative = np.asarray(served[name])[:, 0] / exact[:, column] - 1
@@ -232,3 +251,68 @@ def test_a_fit_without_bars_says_why(case, reason):
     )
     assert isinstance(bars, NoUncertainty)
     assert reason in bars.record["reason"]
+
+
+@pytest.mark.parametrize("loss", [Value(), Sobolev()], ids=["values", "values and slopes"])
+def test_exact_labels_with_a_misfit_have_bars_of_its_size(loss):
+    """Three units for a wave of twelve bends: the errors are no noise, and the truth lies as far off as they say."""
+    x = np.linspace(-1, 1, 100)[:, None]
+    samples = Samples(x, np.sin(8 * x) + x, 8 * np.cos(8 * x) + 1)
+    fitted, held_out = hold_out(samples, share=0.3)
+    model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(3,), activation="tanh", scale=fitted)
+    result = fit(model, fitted, loss=loss, validation=held_out, optimizer=optimizers.Lm(), steps=60)
+    bars = uncertainty_of(result.model, result.binding, result.request)
+    x = np.linspace(-0.99, 0.99, 300)[:, None].astype(np.float32)
+    values, derivatives = evaluate(result.model, result.binding, {"x": x}, {"f": ["x"]})
+    stds = bars.model({"x": x})
+    least = 0.7 if isinstance(loss, Value) else 0.85  # of slopes that nobody knows
+    for name, made, true, held in (
+        ("f_std", values["f"], np.sin(8 * x) + x, 0.85),
+        ("df_dx_std", derivatives["f"]["x"], 8 * np.cos(8 * x) + 1, least),
+    ):
+        errors = np.abs(made.reshape(x.shape) - true)
+        assert np.sqrt(np.mean(errors**2)) > 0.05 * true.std()  # it does not fit
+        assert np.mean(errors <= 1.96 * np.asarray(stds[name])) >= held
+
+
+@pytest.mark.parametrize(
+    ("kind", "fraction", "tolerance"), [("noise", 0, 0), ("misfit", 1, 0.02), ("both", 0.8, 0.15), ("few rows", 0, 0)]
+)
+def test_misfit_is_told_from_noise_by_its_smoothness(kind, fraction, tolerance):
+    """Its part of the variance, and its roughness, that of a sine; labels may be missing."""
+    generator = np.random.default_rng(3)
+    x = generator.uniform(-2, 2, (7 if kind == "few rows" else 120, 2))
+    smooth = np.sqrt(2) * np.sin(3 * x[:, 0])
+    noise = generator.standard_normal(len(x))
+    parts = {"noise": noise, "misfit": smooth, "both": 2 * smooth + noise, "few rows": smooth}
+    errors = np.stack([np.stack([parts[kind], np.full(len(x), np.nan), noise], 1)] * 2, 1)
+    errors[: len(x) // 5, 1, 0] = np.nan
+    misfit = Misfit.of(x, errors)
+    np.testing.assert_allclose(misfit.fraction[:, 0], fraction, atol=tolerance)
+    assert (misfit.fraction[:, 1:] == 0).all()
+    if fraction:
+        assert 2 < misfit.roughness[0, 0] < 20  # of a sine of 3 x: 9 along x
+    else:
+        assert (misfit.roughness == 0).all()
+
+
+def test_a_prior_is_that_of_the_weights_that_labels_determine():
+    """Forty weights of variance 4 that labels fix, and as many that the fit has shrunk to nothing."""
+    weights = np.concatenate([2 * np.random.default_rng(0).standard_normal(40), np.zeros(40)])
+    spectrum = Spectrum(np.repeat([1e6, 1e-9], 40), np.eye(80))
+    assert spectrum.prior(weights) == pytest.approx(40 / (weights @ weights))
+
+
+@pytest.mark.parametrize(("outside", "widened"), [(0, False), (1, False), (3, False), (4, True), (20, True)])
+def test_bars_are_widened_where_labels_refute_them(outside, widened):
+    """Of twenty labels three may lie outside by chance, four come in 1.6 % of cases; never are bars shortened."""
+    ratios = np.concatenate([np.full(outside, 3.0), np.full(20 - outside, 0.1)])
+    assert _widening(ratios) == pytest.approx(3.0 / 1.959964 if widened else 1.0)
+
+
+def test_rows_that_weigh_nothing_calibrate_nothing():
+    """Their labels are unknown to the bars, whatever they are; the others stay."""
+    x = np.arange(4.0)[:, None]
+    rows = EvaluationSet.of(Samples(x, x, weights=[1.0, 0.0, 2.0, 0.0]), Samples(x, x, x, weights=[1.0, 0.0, 2.0, 0.0]))
+    labels = _labelled(rows).labels()[:, 0]
+    np.testing.assert_array_equal(labels, [[0, 0], [np.nan] * 2, [2, 2], [np.nan] * 2])

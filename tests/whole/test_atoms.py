@@ -41,6 +41,10 @@ def test_argon_from_a_file_to_forces(tmp_path):
         turned = model.value(data["positions"][:, [2, 0, 1, 5, 4, 3]] @ turn + [1.0, 2.0, 3.0])
         np.testing.assert_allclose(turned, energy, rtol=0, atol=1e-10)
         np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-12)
+        errors = gradwire.evaluate(model, {"positions": data["positions"] @ turn, "energy": data["energy"]})
+        assert errors["energy"].inside.labels > 0.7 * len(turned)  # those held out may reach beyond the others
+        assert list(tensor.distances) == ["Ar-Ar"]
+        assert len(tensor.distances["Ar-Ar"].lower) == 15
 
 
 def test_a_perceptron_of_positions_says_what_it_is_not(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast, final
 from gradwire._bridges.vector import Bridge, sizes, unravel
 from gradwire._errors import UsageError
 from gradwire._model import Model, Points, bind
+from gradwire._package import CardTensor
 
 Form = tuple[Points, Sequence[Any]]
 
@@ -63,7 +64,7 @@ def framework_function(
         rows: dict[str, Any] = {}
         for tensor, size in zip(bridge.inputs, sizes(bridge.inputs), strict=True):
             array, shape = arrays[tensor.name], (math.prod(batch), size)
-            rows[tensor.name] = (xp.reshape if len(array.shape) else xp.broadcast_to)(array, shape)
+            rows[tensor.name] = (xp.reshape if array.ndim else xp.broadcast_to)(array, shape)
         x = xp.concat([rows[tensor.name] for tensor in bridge.wrt], axis=-1)
         f = function(x, *[rows[tensor.name] for tensor in bridge.parameters])
         outputs = {
@@ -73,6 +74,28 @@ def framework_function(
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
     return FrameworkFunction(decorate(wrapped), wrap, bridge.model)
+
+
+def open_points(bridge: Bridge, shapes: Mapping[str, tuple[int | None, ...]]) -> tuple[Points, dict[str, int]]:
+    """Apply the rule of the caller's arrays to shapes whose sizes may be unknown, but not their ranks.
+
+    Returns the form, with a batch of 1 for each leading axis, and by input how many leading axes there are.
+    """
+    n_leading = {tensor.name: _leading_axes(tensor, len(shapes[tensor.name])) for tensor in bridge.inputs}
+    known: dict[str, tuple[int, ...]] = {}
+    for tensor in bridge.inputs:
+        row = shapes[tensor.name][n_leading[tensor.name] :]
+        own = (tensor.shape or (1,)) if row else ()
+        sizes_of_row = tuple(card if size is None else size for size, card in zip(row, own, strict=True))
+        known[tensor.name] = (1,) * n_leading[tensor.name] + sizes_of_row
+    return bridge.points(known), n_leading
+
+
+def _leading_axes(tensor: CardTensor, rank: int) -> int:
+    """The number of axes that belong to the batch."""
+    if tensor.shape in ((), (1,)):
+        return rank - 1 if rank > 1 else rank
+    return max(0, rank - len(tensor.shape))
 
 
 def listed(result: T | tuple[T, ...]) -> list[T]:

@@ -16,8 +16,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._errors import PackageError, SignatureNotFound, UsageError
-from gradwire._model import Model, Points, read_points
+from gradwire._errors import PackageError, ShapeError, SignatureNotFound, UsageError
+from gradwire._model import Model, Points, cast, read_points, require_names
 from gradwire._package import BY_NAME, HESSIAN, HVP, SERVING_DEFAULT, VALUE, CardTensor, numpy_dtype, tangent_name
 
 Array = NDArray[Any]
@@ -271,6 +271,21 @@ class Bridge:
         """The tangents of the first derivatives in a response of `hvp`."""
         names = {self.model.card.derivatives[f.name][x.name] for f in self.outputs for x in self.wrt}
         return self._jacobian({name: arrays[tangent_name(name)] for name in names})
+
+
+def read_fixed(bridge: Bridge, fixed: Mapping[str, Any]) -> list[Array]:
+    """Read one row of each parameter, ``(elements,)`` in its dtype.
+
+    Raises InputError where a name is missing or unknown, or a value has another shape.
+    """
+    require_names(fixed, [tensor.name for tensor in bridge.parameters])
+    rows: list[Array] = []
+    for tensor, size in zip(bridge.parameters, sizes(bridge.parameters), strict=True):
+        row = cast(fixed[tensor.name], tensor.dtype, tensor.name)
+        if row.size != size:
+            raise ShapeError(f"{tensor.name!r} has shape {row.shape}, expected one row of shape {tensor.shape}")
+        rows.append(row.reshape(size))
+    return rows
 
 
 def _repeated(rows: Arrays, count: int) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from gradwire._cli.commands import (
     evaluate,
     export,
     plot,
+    promote,
     query,
     serve,
     study,
@@ -65,7 +66,7 @@ def _options(
 
 
 for _module in (
-    train, study, export, serve, query, plot, bench, card, verify, evaluate, diff, batch, umbridge,
+    train, study, export, serve, promote, query, plot, bench, card, verify, evaluate, diff, batch, umbridge,
 ):  # fmt: skip
     app.command(_module.NAME, epilog=EXIT_CODES)(_module.command)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from statistics import NormalDist
+from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradwire._package import BAND, COVERAGE
+
 Floats = NDArray[np.float64]
 
-COVERAGE: Final = 0.95  # nominal: the fraction of labels that bars of 1.96 standard deviations should hold
-BAR: Final = NormalDist().inv_cdf(0.5 + COVERAGE / 2)
-LEAST_ROWS: Final = 10  # of fewer, the spread of the errors is hardly known, and so is the uncertainty of a ratio
+LEAST_ROWS: Final = 10  # of fewer, one model may well be better in every single one by chance
+MOST_ENUMERATED: Final = 12  # rows of which all ways to exchange two models are tried; of more, DRAWS at random
+MOST_DIFFERENCES: Final = 256  # rows that are exchanged one by one, the others together
+DRAWS: Final = 9_999
+ROUNDING: Final = 1e-12
 WORST_POINTS: Final = 200  # of a picture: the worst, and others at random, so that a page stays light
 OTHER_POINTS: Final = 1_800
 
@@ -53,23 +56,75 @@ class ErrorRatio:
         rmse: of the one, on the labels where both predictions are finite; None where there are none.
         baseline: of the other.
         ratio: the first over the second; infinite where the second alone is 0.
-        uncertainty: standard error of the ratio's logarithm over samples of as many rows; None of fewer than 10 rows.
         undefined: how many predictions of the one are not finite where the other's are.
+        swaps: what rows that are exchanged would change.
     """
 
     rmse: float | None
     baseline: float | None
     ratio: float | None
-    uncertainty: float | None
     undefined: int = 0
+    swaps: Swaps | None = field(default=None, repr=False, compare=False)
 
-    def limit(self, chance: float) -> float:
-        """Return the ratio that two equally good models exceed by chance alone this often; 1 where that is not known.
+    def limit(self, chance: float) -> float | None:
+        """Return the ratio that two models that err alike exceed by chance alone this often.
+
+        Of two such models either could have been the new one, in every row apart. So the ratio is compared with those
+        that all ways to exchange the two in some of the rows give (the paired permutation test, Fisher, The Design of
+        Experiments, 1935, section 21), which is exact however few rows there are and however errors are distributed.
 
         Args:
-            chance: a probability, such as 0.05.
+            chance: a probability, such as 0.05. Below that of being worse in every single row, it is the latter.
+
+        Returns:
+            The limit; None of fewer than 10 rows in which the two differ, which tell nothing.
         """
-        return 1.0 if self.uncertainty is None else math.exp(NormalDist().inv_cdf(1 - chance) * self.uncertainty)
+        return None if self.swaps is None else self.swaps.limit(chance)
+
+    @property
+    def by_chance(self) -> float | None:
+        """The ratio that chance alone exceeds in 2.5 % of cases; as often it is below 1 / this. None as above."""
+        return self.limit((1 - COVERAGE) / 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ratio as plain data."""
+        return {name: getattr(self, name) for name in ("rmse", "baseline", "ratio", "undefined", "by_chance")}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """The sums of squared errors of two models if they were exchanged in some of the rows.
+
+    Attributes:
+        total: of both models.
+        differences: of the squared errors of a row, the largest by size; none is 0.
+        others: the sum of squares of the other differences, which are many and small: theirs sum up to a normal number.
+    """
+
+    total: float
+    differences: Floats
+    others: float
+
+    def limit(self, chance: float) -> float:
+        """Return the ratio that this fraction of all ways exceeds (see ``ErrorRatio``)."""
+        count, rng = len(self.differences), np.random.default_rng(0)
+        if count <= MOST_ENUMERATED:
+            exchanged = np.arange(2**count, dtype=np.int64)[:, None] >> np.arange(count, dtype=np.int64) & 1
+            beyond = math.floor(chance * 2**count)
+        else:
+            exchanged = rng.integers(0, 2, (DRAWS, count))
+            # What was observed is one more draw (Phipson and Smyth, 2010).
+            beyond = math.floor(chance * (DRAWS + 1)) - 1
+        sums: Floats = (1.0 - 2.0 * exchanged) @ self.differences
+        sums += math.sqrt(self.others) * rng.standard_normal(sums.size)
+        sums = np.sort(sums)[::-1]
+        largest = float(sums[max(beyond, 0)])
+        every = float(np.abs(self.differences).sum())
+        if not self.others and largest >= (1 - ROUNDING) * every:  # worse in every row: never by chance
+            largest = float(sums[np.argmax(sums < (1 - ROUNDING) * every)])
+        rest = self.total - largest
+        return math.sqrt((self.total + largest) / rest) if rest > 0 else math.inf
 
 
 @final
@@ -103,7 +158,7 @@ class ErrorSums:
         if by_row[worst] > self._max:
             self._max, self._row = float(by_row[worst]), int(first_row[worst])
         if std is not None:
-            self._covered = (self._covered or 0) + int((known & (np.abs(error) <= BAR * std)).sum())
+            self._covered = (self._covered or 0) + int((known & (np.abs(error) <= BAND * std)).sum())
 
     def errors(self) -> Errors:
         """Return the errors of the rows so far."""
@@ -118,18 +173,15 @@ class ErrorSums:
 class RatioSums:
     """The sums behind ``ErrorRatio``.
 
-    With a_i and b_i the squared errors of row i, summed over its elements, the logarithm of sum a / sum b has the
-    variance of sum (a_i / mean a - b_i / mean b) / n to first order (the delta method for a ratio of paired means;
-    Cochran, Sampling Techniques, 1977, section 2.11). Rows are taken to be independent of one another, elements of a
-    row are not; what both models err on alike, such as the noise of the labels, cancels in the difference.
+    Rows are taken to be independent of one another, elements of a row are not.
     """
 
     def __init__(self, floor: float) -> None:
         """Take the smallest rmse that the dtype can tell from 0, in units of the labels' root mean square."""
         self._floor = floor
-        self._rows = self._labels = self._undefined = 0
-        self._sums = np.zeros(5)  # of a, b, a a, a b, b b
-        self._label_squares = 0.0
+        self._labels = self._undefined = self._differing = 0
+        self._squares = np.zeros(3)  # of the error, the baseline's, and the labels
+        self._largest, self._differences = np.zeros((2, 0)), 0.0
 
     def add(self, error: Floats, baseline: Floats, label: Floats) -> None:
         """Add rows ``(rows, elements)``; NaN where there is no label."""
@@ -137,29 +189,28 @@ class RatioSums:
         finite = known & np.isfinite(error) & np.isfinite(baseline)
         self._undefined += int((known & ~np.isfinite(error) & np.isfinite(baseline)).sum())
         self._labels += int(finite.sum())
-        self._label_squares += float(np.sum(np.where(finite, label, 0.0) ** 2))
-        rows = finite.any(axis=1)
-        a, b = (np.sum(np.where(finite, each, 0.0) ** 2, axis=1)[rows] for each in (error, baseline))
-        self._rows += int(rows.sum())
-        self._sums += [np.sum(a), np.sum(b), a @ a, a @ b, b @ b]
+        squares = [np.sum(np.where(finite, each, 0.0) ** 2, axis=1) for each in (error, baseline, label)]
+        self._squares += [part.sum() for part in squares]
+        differences = squares[0] - squares[1]
+        differences = differences[differences != 0]
+        self._differing += differences.size
+        self._differences += float(differences @ differences)
+        self._largest = _largest(
+            np.concatenate([self._largest, [np.abs(differences), differences]], axis=1), MOST_DIFFERENCES
+        )
 
     def ratio(self) -> ErrorRatio:
         """Return the ratio on the rows so far."""
         if not self._labels:
-            return ErrorRatio(None, None, None, None, self._undefined)
-        a, b, aa, ab, bb = self._sums.tolist()
-        rmse, baseline = math.sqrt(a / self._labels), math.sqrt(b / self._labels)
-        floor = self._floor * math.sqrt(self._label_squares / self._labels)
-        ratio = 1.0 if max(rmse, baseline) <= floor else rmse / baseline if baseline else math.inf
-        return ErrorRatio(rmse, baseline, ratio, self._uncertainty(a, b, aa, ab, bb), self._undefined)
-
-    def _uncertainty(self, a: float, b: float, aa: float, ab: float, bb: float) -> float | None:
-        n = self._rows
-        if n < LEAST_ROWS or not a or not b:
-            return None
-        # The mean over rows of (a_i / mean a - b_i / mean b)^2; the root's logarithm is half that of the ratio.
-        variance = max(0.0, n * (aa / a**2 - 2 * ab / (a * b) + bb / b**2))
-        return 0.5 * math.sqrt(variance / (n - 1))
+            return ErrorRatio(None, None, None, self._undefined)
+        rmse, baseline, size = np.sqrt(self._squares / self._labels).tolist()
+        ratio = 1.0 if max(rmse, baseline) <= self._floor * size else rmse / baseline if baseline else math.inf
+        swaps = None
+        if self._differing >= LEAST_ROWS:
+            largest = self._largest[1]
+            others = max(0.0, self._differences - float(largest @ largest)) if self._differing > largest.size else 0.0
+            swaps = Swaps(float(self._squares[:2].sum()), largest, others)
+        return ErrorRatio(rmse, baseline, ratio, self._undefined, swaps)
 
 
 @final

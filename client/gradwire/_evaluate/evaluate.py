@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradwire._errors import UsageError
 from gradwire._evaluate.columns import Columns, LabelColumn
 from gradwire._evaluate.errors import ErrorRatio, Errors, ErrorSums, Floats, LabelSpread, PointSample, RatioSums
-from gradwire._model import Model, outside_of, package_of
+from gradwire._model import Model, outside_of, package_of, trusted
 from gradwire._numerics import eps_of
 from gradwire._package import SERVING_DEFAULT, UNCERTAINTY, VALUE, Card, std_name
 from gradwire.batch import BLOCK_ROWS, open_source
@@ -35,6 +36,8 @@ class TensorErrors:
         all: on all rows.
         inside: on the rows inside of the domain on the card.
         outside: on the others.
+        trusted: on the rows that ``Model.is_trusted`` tells; None where the package has no error bars.
+        untrusted: on the others; None likewise.
         ratio: of the rmse to that of the baseline, on all rows; None where there is none, or it has no such tensor.
         points: some of the pairs of label and prediction, the worst among them, ``(2, points)``.
     """
@@ -48,6 +51,8 @@ class TensorErrors:
     all: Errors
     inside: Errors
     outside: Errors
+    trusted: Errors | None = None
+    untrusted: Errors | None = None
     ratio: ErrorRatio | None = None
     points: NDArray[Any] = field(default_factory=lambda: np.zeros((2, 0)), repr=False, compare=False)
 
@@ -59,11 +64,12 @@ class TensorErrors:
         """Return the errors as plain data, without the points."""
         about = {key: getattr(self, key) for key in ("name", "tensor", "output", "input", "unit", "spread")}
         parts = {key: asdict(errors) | {"relative": self.relative(errors)} for key, errors in self.parts().items()}
-        return about | parts | {"ratio": None if self.ratio is None else asdict(self.ratio)}
+        return about | parts | {"ratio": None if self.ratio is None else self.ratio.to_dict()}
 
     def parts(self) -> dict[str, Errors]:
-        """Return the errors by rows: ``all``, ``inside`` and ``outside``."""
-        return {"all": self.all, "inside": self.inside, "outside": self.outside}
+        """Return the errors by rows: ``all``, ``inside``, ``outside``, and ``trusted`` and ``untrusted`` if known."""
+        parts = {name: getattr(self, name) for name in ("all", "inside", "outside", "trusted", "untrusted")}
+        return {name: errors for name, errors in parts.items() if errors is not None}
 
 
 @final
@@ -76,6 +82,7 @@ class Evaluation:
         against: the file, or "the mapping".
         rows: how many rows there are.
         outside: how many of them lie outside of the domain on the card.
+        untrusted: how many of them are not trusted, those outside among them; None where the package has no error bars.
         tensors: outputs, then derivatives, of which there are labels.
         unlabelled: the tensors of the package of which there is no column.
         left_out: the columns that were not used.
@@ -85,6 +92,7 @@ class Evaluation:
     against: str
     rows: int
     outside: int
+    untrusted: int | None
     tensors: tuple[TensorErrors, ...]
     unlabelled: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -98,9 +106,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as plain data."""
-        about = {
-            name: getattr(self, name) for name in ("model", "against", "rows", "outside", "unlabelled", "left_out")
-        }
+        names = ("model", "against", "rows", "outside", "untrusted", "unlabelled", "left_out")
+        about = {name: getattr(self, name) for name in names}
         return about | {"tensors": [each.to_dict() for each in self.tensors]}
 
 
@@ -138,7 +145,7 @@ def evaluate(
         on_progress: called with rows done and rows in all after each block.
 
     Returns:
-        The errors by tensor, inside and outside of the domain on the card.
+        The errors by tensor, inside and outside of the domain on the card, and of rows that are trusted and others.
 
     Raises:
         UsageError: a name that the package does not have, or a baseline with other inputs.
@@ -157,23 +164,43 @@ def evaluate(
     )
     _require_inputs(card, baseline)
     sums = [_TensorSums(label, _baseline_tensor(label, card, baseline)) for label in columns.labels]
-    specs, done, outside = package_of(model).signature(SERVING_DEFAULT).inputs, 0, 0
+    specs, done = package_of(model).signature(SERVING_DEFAULT).inputs, 0
+    counts: Counter[str] = Counter()
     for block in source.blocks():
         x = {name: source.read(block, replace(specs[name], name=c), done) for name, c in columns.inputs.items()}
-        is_outside = outside_of(card, x)
         predicted, std = _predictions(model, x, [each.label.tensor for each in sums])
+        groups = _groups(card, x, std)
         others = {} if baseline is None else _run(baseline, x, [each.other for each in sums if each.other])
         for each in sums:
             labels = source.read_labels(block, each.label.column, each.label.shape, done) / each.label.factor
-            each.add(labels, predicted, std, others, is_outside, done)
-        done += len(is_outside)
-        outside += int(is_outside.sum())
+            each.add(labels, predicted, std, others, groups, done)
+        counts.update({name: int(rows.sum()) for name, rows in groups.items()})
+        done = counts["all"]
         if on_progress is not None:
             on_progress(done, source.rows)
     units = {tensor.name: tensor.unit for tensor in card.outputs}
     errors = tuple(each.result(units.get(each.label.tensor)) for each in sums)
     left_out = (*columns.left_out, *(name for name in source.columns if name in ignore))
-    return Evaluation(card.name, source.what, done, outside, errors, columns.unlabelled, left_out)
+    return Evaluation(
+        card.name,
+        source.what,
+        done,
+        counts["outside"],
+        counts.get("untrusted"),
+        errors,
+        columns.unlabelled,
+        left_out,
+    )
+
+
+def _groups(card: Card, x: Mapping[str, NDArray[Any]], std: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows belong to which part of an evaluation."""
+    outside = outside_of(card, x)
+    groups = {"all": np.ones_like(outside), "inside": ~outside, "outside": outside}
+    if std:
+        near = trusted(card, x, {std_name(name): bars for name, bars in std.items()})
+        groups |= {"trusted": near, "untrusted": ~near}
+    return groups
 
 
 @final
@@ -182,7 +209,7 @@ class _TensorSums:
 
     def __init__(self, label: LabelColumn, other: str) -> None:
         self.label, self.other = label, other
-        self._parts = {"all": ErrorSums(), "inside": ErrorSums(), "outside": ErrorSums()}
+        self._parts: defaultdict[str, ErrorSums] = defaultdict(ErrorSums)
         self._ratio = RatioSums(eps_of(label.dtype))
         self._spread, self._points = LabelSpread(), PointSample()
 
@@ -192,18 +219,16 @@ class _TensorSums:
         predicted: Mapping[str, NDArray[Any]],
         std: Mapping[str, NDArray[Any]],
         others: Mapping[str, NDArray[Any]],
-        is_outside: NDArray[np.bool_],
+        groups: Mapping[str, NDArray[np.bool_]],
         first_row: int,
     ) -> None:
         """Add a block; ``labels`` are in the tensor's own sign and size."""
         label = _flat(labels)
-        if not np.isfinite(label).any():
-            return
         value, bar = _flat(predicted[self.label.tensor]), None
         error, numbers = _undefined(value) - label, first_row + np.arange(len(label))
         if self.label.tensor in std:
             bar = _flat(std[self.label.tensor])
-        for name, rows in {"all": slice(None), "inside": ~is_outside, "outside": is_outside}.items():
+        for name, rows in groups.items():
             self._parts[name].add(error[rows], numbers[rows], None if bar is None else bar[rows])
         if self.other:
             self._ratio.add(error, _undefined(_flat(others[self.other])) - label, label)
@@ -246,7 +271,10 @@ def _predictions(
     predicted = _run(model, x, tensors)
     if UNCERTAINTY not in model.signatures:
         return predicted, {}
-    stds = {std_name(tensor): tensor for tensor in tensors}
+    names = dict.fromkeys(
+        [*tensors, *(tensor.name for tensor in model.card.outputs)]
+    )  # the latter tell what is trusted
+    stds = {std_name(tensor): tensor for tensor in names}
     outputs = model.run(UNCERTAINTY, x, [name for name in stds if name in model.signatures[UNCERTAINTY].outputs])
     return predicted, {stds[name]: array for name, array in outputs.items()}
 

@@ -12,7 +12,7 @@ from gradwire._errors import ServerError
 from gradwire._grpc.channel import Pairs
 from gradwire._grpc.chunking import MessageLimits, RowRange, split
 from gradwire._grpc.status import RpcStatus
-from gradwire._wire import Address, Call, Prediction, predict_request, read_prediction
+from gradwire._wire import Call, PredictCodec, Prediction
 
 
 @final
@@ -22,6 +22,7 @@ class ChunkedCall:
     Args:
         call: what to do.
         deadline: when it must be done, on the runner's clock.
+        codec: writes its messages and reads the responses.
 
     Attributes:
         deadline: as above.
@@ -30,8 +31,9 @@ class ChunkedCall:
         has_fixed_version: whether one version is requested, because several had responded.
     """
 
-    def __init__(self, call: Call, deadline: float) -> None:
+    def __init__(self, call: Call, deadline: float, codec: PredictCodec) -> None:
         self.call = call
+        self._codec = codec
         self.deadline = deadline
         self.was_extended = False
         self.last_failure: RpcStatus | None = None
@@ -73,9 +75,9 @@ class ChunkedCall:
         """Return rows that are to be split anew."""
         self._unsent.append(rows)
 
-    def request(self, rows: RowRange, address: Address) -> bytes:
+    def request(self, rows: RowRange) -> bytes:
         """Write the message for some rows."""
-        return predict_request(address, self.call, None if self._is_whole(rows) else slice(*rows), self._version)
+        return self._codec.request(self.call, None if self._is_whole(rows) else slice(*rows), self._version)
 
     def store(self, rows: RowRange, data: bytes) -> None:
         """Put the response for some rows in its place.
@@ -85,7 +87,7 @@ class ChunkedCall:
         Raises:
             ServerError: it is not a response, has another number of rows, or differs in form from an earlier chunk's.
         """
-        prediction = read_prediction(data, self.call, None if self.call.rows is None else rows.size)
+        prediction = self._codec.read(data, self.call, None if self.call.rows is None else rows.size)
         if prediction.version is not None:
             self._versions.add(prediction.version)
         if self._is_whole(rows):
@@ -109,7 +111,8 @@ class ChunkedCall:
 
     def _place(self, name: str, rows: RowRange, array: NDArray[Any]) -> None:
         if name not in self._outputs:
-            self._outputs[name] = np.empty((self.call.rows or 0, *array.shape[1:]), array.dtype)
+            own = self.call.out.get(name)
+            self._outputs[name] = np.empty((self.call.rows or 0, *array.shape[1:]), array.dtype) if own is None else own
         whole = self._outputs[name]
         expected = (rows.size, *whole.shape[1:])
         if array.shape != expected or array.dtype != whole.dtype:

@@ -87,5 +87,7 @@ class MessageLimits:
 
     def fits(self, call: Call) -> bool:
         """Whether a call goes into one message."""
+        if call.rows == 1:  # which cannot be split
+            return True
         most = self.most_rows(call)
         return most is None or call.rows is None or call.rows <= most

@@ -79,6 +79,8 @@ class AimdLimiter:
         with self._lock:
             self._in_use -= 1
             self._limit += 1 / self._limit
+            if not self._queue:
+                return
         self._admit()
 
     def on_overload(self, epoch: int) -> None:

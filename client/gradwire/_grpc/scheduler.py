@@ -25,7 +25,7 @@ from gradwire._grpc.chunking import MessageLimits
 from gradwire._grpc.explain import explain
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.status import RpcStatus
-from gradwire._wire import Address, Call, Prediction
+from gradwire._wire import Call, PredictCodec, Prediction
 
 # Two chunks keep the connection and the server busy at once, a third covers the time between; a stock Serving runs no
 # more than 4 calls a core, for all of its callers.
@@ -43,7 +43,7 @@ class CallScheduler:
     """Calls under way.
 
     Args:
-        address: where they go.
+        codec: writes the messages, to its address.
         limits: how much goes into a message.
         limiter: how many calls the server is sent at once.
         timeout: seconds for each call.
@@ -56,7 +56,7 @@ class CallScheduler:
 
     def __init__(
         self,
-        address: Address,
+        codec: PredictCodec,
         limits: MessageLimits,
         limiter: AimdLimiter,
         *,
@@ -64,7 +64,8 @@ class CallScheduler:
         in_flight: int,
         wake: Callable[[], None],
     ) -> None:
-        self._address = address
+        self._codec = codec
+        self._address = codec.address
         self._limits = limits
         self._limiter = limiter
         self._timeout = timeout
@@ -94,7 +95,7 @@ class CallScheduler:
 
     def add(self, call: Call, now: float) -> None:
         """Begin a call; one of no rows is done at once."""
-        self._calls.append(ChunkedCall(call, now + self._timeout))
+        self._calls.append(ChunkedCall(call, now + self._timeout, self._codec))
 
     def add_failed(self, call: Call, status: RpcStatus, *, began: float, now: float, epoch: int) -> None:
         """Take over a call that was sent whole, in a slot taken outside of this scheduler, and failed.
@@ -126,7 +127,7 @@ class CallScheduler:
             chunk = self._next_chunk(now)
             self._sent.add(chunk)
             self._in_slots.add(chunk)
-            data = chunk.call.request(chunk.rows, self._address)
+            data = chunk.call.request(chunk.rows)
             span = chunk.call.call.span
             if span is not None and chunk.tries == 1:
                 span.chunks += 1

@@ -15,7 +15,7 @@ from gradwire._grpc.explain import METADATA, explain
 from gradwire._grpc.limiter import AimdLimiter
 from gradwire._grpc.scheduler import CallScheduler
 from gradwire._grpc.status import status_of
-from gradwire._wire import Address, Call, Prediction, predict_request, proto, read_prediction
+from gradwire._wire import Address, Call, PredictCodec, Prediction, proto
 
 
 @final
@@ -35,6 +35,7 @@ class GrpcSession:
         metadata: as above.
         status: as above.
         limiter: of the calls under way.
+        codec: of the messages.
         process: the id of the process that it belongs to; a channel does not outlive a fork.
 
     Raises:
@@ -49,6 +50,7 @@ class GrpcSession:
         self._in_flight = in_flight
         self._limits = MessageLimits(message_limit)
         self.limiter = AimdLimiter()
+        self.codec = PredictCodec(address)
         self.process = os.getpid()
         self.channel: Any = open_channel(address, keep_alive, asynchronous=asynchronous)
         self.predict: Any = open_method(self.channel, proto.PREDICT, address)
@@ -63,12 +65,12 @@ class GrpcSession:
             wake: as for ``CallScheduler``.
         """
         return CallScheduler(
-            self._address, self._limits, self.limiter, timeout=timeout, in_flight=self._in_flight, wake=wake
+            self.codec, self._limits, self.limiter, timeout=timeout, in_flight=self._in_flight, wake=wake
         )
 
     def begin(self, call: Call) -> DirectCall | None:
         """Begin a call that fits into one message while a slot is free; None for the way through a scheduler."""
-        return DirectCall(self, self._address, call) if self._limits.fits(call) and self.limiter.acquire() else None
+        return DirectCall(self, call) if self._limits.fits(call) and self.limiter.acquire() else None
 
     def translate(self, error: grpc.RpcError, timeout: float) -> Exception:
         """Return the error to raise for one that gRPC raised when signatures or states were requested.
@@ -87,16 +89,16 @@ class DirectCall:
     Exactly one of ``on_response``, ``on_failure`` and ``abandon`` is to be called; each gives the slot back.
     """
 
-    def __init__(self, session: GrpcSession, address: Address, call: Call) -> None:
+    def __init__(self, session: GrpcSession, call: Call) -> None:
         self._limiter = session.limiter
-        self._address = address
+        self._codec = session.codec
         self._call = call
         self._began = time.monotonic()
         self._epoch = session.limiter.epoch
 
     def request(self) -> bytes:
         """Write the message."""
-        return predict_request(self._address, self._call)
+        return self._codec.request(self._call)
 
     def on_response(self, data: bytes) -> Prediction:
         """Read the response.
@@ -105,7 +107,7 @@ class DirectCall:
             ServerError: it is not one.
         """
         self._limiter.on_response()
-        return read_prediction(data, self._call, self._call.rows)
+        return self._codec.read(data, self._call, self._call.rows)
 
     def on_failure(self, error: grpc.RpcError, scheduler: CallScheduler) -> None:
         """Hand the call over to a scheduler.

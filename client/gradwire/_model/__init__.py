@@ -1,7 +1,7 @@
 """From a caller's arrays to a request and back."""
 
 from gradwire._model.cache import ResponseCache
-from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
+from gradwire._model.cast import DEFAULT_CASTING, Casting, cast, check_dtype
 from gradwire._model.extrapolation import Extrapolation, outside_of, trusted
 from gradwire._model.info import PackageInfo, card_call, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
@@ -9,6 +9,7 @@ from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.points import Points, bind, read_points, require_names
 from gradwire._model.request import PreparedRequest
+from gradwire._model.selection import Names
 from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Extrapolation",
     "Method",
     "Model",
+    "Names",
     "Options",
     "PackageInfo",
     "Points",
@@ -29,6 +31,7 @@ __all__ = [
     "bind",
     "card_call",
     "cast",
+    "check_dtype",
     "model_of",
     "outside_of",
     "package_of",

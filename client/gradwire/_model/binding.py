@@ -11,6 +11,7 @@ from typing import Any, final
 
 from gradwire._errors import PackageError, ShapeError
 from gradwire._model.info import PackageInfo
+from gradwire._model.selection import EVERYTHING, Selection
 from gradwire._package import SIGNATURES, VALUE, Card, Part, Signature, cotangent_name, std_name, tangent_name
 
 
@@ -22,8 +23,11 @@ class SignatureBinding:
     Attributes:
         signature: what is called.
         inputs: in the model's order.
-        is_plain: whether there is one input and one output, so that callers get plain arrays.
+        wrt: those of them that are selected, or all, in the order of the results.
+        has_outputs: whether results have a level for the output: ``{output: …}``.
+        has_inputs: whether they have one for the input.
         directions: the tangents or cotangents that it takes, and the input or the output that each belongs to.
+        arguments: the names that a caller may give, in order: the inputs, and the directions of what is selected.
         tensors: by part, the tensors that it returns: ``{output: tensor}``, ``{input: tensor}``,
             ``{output: {input: tensor}}`` or ``{output: {input: {input: tensor}}}``.
         names: of all those tensors.
@@ -31,39 +35,60 @@ class SignatureBinding:
 
     signature: Signature
     inputs: tuple[str, ...]
-    is_plain: bool
+    wrt: tuple[str, ...]
+    has_outputs: bool
+    has_inputs: bool
     directions: Mapping[str, str]
+    arguments: tuple[str, ...]
     tensors: Mapping[Part, Mapping[str, Any]]
     names: tuple[str, ...]
 
 
-def bind_signature(package: PackageInfo, name: str, parts: Iterable[Part]) -> SignatureBinding:
+def bind_signature(
+    package: PackageInfo, name: str, parts: Iterable[Part], selection: Selection = EVERYTHING
+) -> SignatureBinding:
     """Bind some parts of what a signature returns.
 
     Args:
         package: its signatures and its card, in the model's order. Without a card it has values alone, sorted by name.
         name: of the signature; `serving_default` stands in for a missing `value`.
         parts: what is to be returned.
+        selection: of which outputs, and with respect to which inputs.
 
     Raises:
         SignatureNotFound: the package has no such signature, or no card, so that nothing tells which tensor is which.
         PackageError: the card has no derivative, or names tensors that the signature does not have.
+        InputNameError: the selection names an output, an input or a derivative that is not there.
         ShapeError: an input has no batch axis.
     """
     signature = package.value_signature() if name == VALUE else None
     if signature is not None and not package.has_card:
         inputs, outputs = tuple(signature.inputs), tuple(signature.outputs)
-        tensors: dict[Part, Mapping[str, Any]] = {Part.OUTPUTS: dict(zip(outputs, outputs, strict=True))}
-        directions: Mapping[str, str] = {}
+        by_part: dict[Part, Mapping[str, Any]] = {Part.OUTPUTS: dict(zip(outputs, outputs, strict=True))}
+        direction, wrt = None, ()
     else:
         card = package.card
         signature = signature or package.signature(name)
         inputs, outputs = (tuple(tensor.name for tensor in side) for side in (card.inputs, card.outputs))
         by_part, direction = _tensors(card), SIGNATURES[name].direction
-        tensors = {part: by_part[part] for part in parts}
-        directions = by_part[direction] if direction is not None else {}
-    names = tuple(leaf for part in tensors.values() for leaf in _leaves(part))
-    binding = SignatureBinding(signature, inputs, len(inputs) == len(outputs) == 1, directions, tensors, names)
+        wrt = tuple(by_part[Part.INPUT_COTANGENTS])
+    selection.check(outputs, inputs, wrt)
+    tensors = {part: selection.of_part(part, by_part[part]) for part in parts}
+    directions: Mapping[str, str] = {} if direction is None else by_part[direction]
+    chosen = selection.of if direction is Part.COTANGENTS else selection.wrt
+    own = [tensor for owner in chosen or directions.values() for tensor, other in directions.items() if other == owner]
+    is_plain = len(inputs) == len(outputs) == 1
+    binding = SignatureBinding(
+        signature=signature,
+        inputs=inputs,
+        wrt=selection.wrt or inputs,
+        has_outputs=not (selection.is_one_output or (is_plain and selection.of is None)),
+        has_inputs=not (selection.is_one_input or (is_plain and selection.wrt is None)),
+        directions=directions,
+        arguments=(*inputs, *own),
+        tensors=tensors,
+        names=tuple(leaf for part in tensors.values() for leaf in _leaves(part)),
+    )
     _check(binding, package.address)
     return binding
 

@@ -40,25 +40,21 @@ class ResponseCache:
         return call.signature.name, request.outputs, inputs
 
     def get(self, key: Hashable) -> Arrays | None:
-        """Return the response to a request, in arrays of the caller's own; None where there is none."""
-        if key is None:
-            return None
+        """Return the response to a request, in read-only arrays; None where there is none."""
         with self._lock:
             if key not in self._responses:
                 return None
             self._responses.move_to_end(key)
-            return _copy(self._responses[key])
+            return self._responses[key]
 
     def put(self, key: Hashable, response: Mapping[str, NDArray[Any]], arrays: Arrays) -> None:
         """Add a response; where it is of another version than those before, they go.
 
         Args:
-            key: of the request.
+            key: of the request, not None.
             response: as it came, with its version.
             arrays: of the response, checked.
         """
-        if key is None:
-            return
         version = response.version if isinstance(response, Prediction) else None
         with self._lock:
             if version != self._version:
@@ -74,4 +70,7 @@ def _bytes(array: NDArray[Any]) -> Hashable:
 
 
 def _copy(arrays: Arrays) -> Arrays:
-    return {name: array.copy() for name, array in arrays.items()}
+    copies = {name: array.copy() for name, array in arrays.items()}
+    for array in copies.values():
+        array.flags.writeable = False
+    return copies

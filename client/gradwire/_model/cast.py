@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import DTypeError, ShapeError
-from gradwire._package import BFLOAT16, STRING, numpy_dtype
+from gradwire._package import BFLOAT16, BY_NAME, STRING, numpy_dtype
 
 Casting: TypeAlias = Literal["exact", "round", "allow"]
 CASTINGS: Final = ("exact", "round", "allow")
 DEFAULT_CASTING: Final[Casting] = "round"
 
 _MANTISSA_BITS: Final = {BFLOAT16: 8, "float16": 11, "float32": 24, "float64": 53}  # the hidden bit counted
+_PLAIN: Final = {name: known.numpy for name, known in BY_NAME.items() if name not in (STRING, BFLOAT16)}
 _BFLOAT16_MAX: Final = float.fromhex("0x1.ffp127")  # from here on, rounding goes to infinity
 
 
@@ -43,6 +44,8 @@ def cast(value: Any, dtype: str, name: str, casting: Casting = DEFAULT_CASTING) 
         DTypeError: ``dtype`` cannot hold the values without changing them beyond rounding.
         ShapeError: the lists are ragged.
     """
+    if type(value) is np.ndarray and dtype in _PLAIN and value.dtype == _PLAIN[dtype]:
+        return value  # what nearly every caller gives
     array = _array(value, name)
     target = numpy_dtype(name, dtype)
     if array.dtype == target and dtype not in (STRING, BFLOAT16):
@@ -85,6 +88,23 @@ def _cast(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str) -> 
     if target.kind in "iu" and array.dtype.kind in "iu":
         return _to_integers(array, target, name)
     raise _refusal(name, array, dtype)
+
+
+def check_dtype(given: str, dtype: str, name: str) -> None:
+    """Check that some values of one dtype go into another, before there are any values: while a program is traced.
+
+    Args:
+        given: NumPy's name of the dtype of the values.
+        dtype: the dtype that the signature names.
+        name: of the input, for messages.
+
+    Raises:
+        DTypeError: none do, whatever they are.
+    """
+    if given == BFLOAT16:
+        given = "float32"  # which holds each of its values
+    if dtype in BY_NAME and dtype != given:
+        cast(np.zeros(0, given), dtype, name)
 
 
 def _array(value: Any, name: str) -> NDArray[Any]:

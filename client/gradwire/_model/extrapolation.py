@@ -9,11 +9,12 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
 from gradwire._model.info import PackageInfo
 from gradwire._model.trust import Trust
-from gradwire._package import BY_NAME, UNCERTAINTY, Box, Card, CardTensor
+from gradwire._package import BY_NAME, UNCERTAINTY, Box, Card, CardTensor, beyond_distances
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
@@ -35,10 +36,10 @@ class ExtrapolationPolicy:
 
     def __init__(self, package: PackageInfo, action: Extrapolation) -> None:
         self._action = action
-        self._boxes: dict[str, Box] = {}
+        self._domains: dict[str, _Domain] = {}
         if action != "ignore":
-            self._boxes = {tensor.name: box for tensor in package.card.inputs if (box := _box(tensor)) is not None}
-            if not self._boxes and UNCERTAINTY not in package.signatures:
+            self._domains = _domains(package.card)
+            if not self._domains and UNCERTAINTY not in package.signatures:
                 raise UsageError(
                     f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to compare with: "
                     "export it with one, or leave it out"
@@ -75,23 +76,13 @@ class ExtrapolationPolicy:
         Raises:
             ExtrapolationError: a row is outside, and that is not allowed.
         """
-        for name, (lower, upper) in self._boxes.items():
-            if name in rows:
-                self._check(name, rows[name], lower, upper)
-
-    def _check(self, name: str, rows: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]) -> None:
-        row = rows.shape[1:]
-        inside = (rows >= lower.reshape(row)) & (rows <= upper.reshape(row))
-        if inside.all():
-            return
-        outside = ~inside.reshape(len(rows), -1).all(axis=1)
-        first = int(outside.argmax())
-        text = (
-            f"input {name!r}: {int(outside.sum())} of {len(rows)} points lie outside of the domain that the samples "
-            f"covered, {_shown(lower)} to {_shown(upper)}; the first is point {first}, {_shown(rows[first])}: the "
-            "prediction there is a guess"
-        )
-        self._tell(text)
+        for name, domain in self._domains.items():
+            if name in rows and (outside := domain.outside(rows[name])).any():
+                first = int(outside.argmax())
+                self._tell(
+                    f"input {name!r}: {int(outside.sum())} of {len(outside)} points lie outside of the domain that the samples "
+                    f"covered, {domain}; the first is point {first}, {_shown(rows[name][first])}: the prediction there is a guess"
+                )
 
     def _tell(self, text: str) -> None:
         if self._action == "raise":
@@ -107,10 +98,8 @@ def outside_of(card: Card, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_
         rows: every input by name, ``(rows, *row)``.
     """
     outside = np.zeros(len(next(iter(rows.values()))), bool)
-    for tensor in card.inputs:
-        if (box := _box(tensor)) is not None:
-            own = rows[tensor.name].astype(box.lower.dtype).reshape(len(outside), box.lower.size)
-            outside |= ~((own >= box.lower.reshape(-1)) & (own <= box.upper.reshape(-1))).all(axis=1)
+    for name, domain in _domains(card).items():
+        outside |= domain.outside(rows[name])
     return outside
 
 
@@ -136,12 +125,40 @@ def _level() -> int:
     return level
 
 
-def _box(tensor: CardTensor) -> Box | None:
-    """The box in the input's own dtype, so that a bound that was rounded lies inside; None where it is unknown."""
-    if tensor.domain is None or tensor.dtype not in BY_NAME:
-        return None
-    box, dtype = Box.of_card(tensor, _UNBOUNDED), BY_NAME[tensor.dtype].numpy
-    return Box(box.lower.astype(dtype), box.upper.astype(dtype)) if dtype.kind == "f" else box
+@final
+class _Domain:
+    """What the samples covered of an input: the distances of its atoms, or else a box.
+
+    The box is in the input's own dtype, so that a bound that was rounded lies inside.
+    """
+
+    def __init__(self, tensor: CardTensor, dtype: np.dtype[Any]) -> None:
+        self._tensor, self._dtype = tensor, dtype
+        lower, upper = Box.of_card(tensor, _UNBOUNDED)
+        self._box = Box(lower.astype(dtype), upper.astype(dtype)) if dtype.kind == "f" else Box(lower, upper)
+
+    def outside(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which rows lie outside, ``(rows,)``; NaN does."""
+        if self._tensor.distances is not None:
+            return beyond_distances(self._tensor, rows)
+        lower, upper = (bound.reshape(-1) for bound in self._box)
+        own = rows.astype(lower.dtype).reshape(len(rows), lower.size)
+        return np.logical_not(((own >= lower) & (own <= upper)).all(axis=1))
+
+    @override
+    def __str__(self) -> str:
+        if self._tensor.distances is not None:
+            return "by the distances of its atoms"
+        return f"{_shown(self._box.lower)} to {_shown(self._box.upper)}"
+
+
+def _domains(card: Card) -> dict[str, _Domain]:
+    """Return the domains of inputs by name, of those where they are known."""
+    return {
+        tensor.name: _Domain(tensor, BY_NAME[tensor.dtype].numpy)
+        for tensor in card.inputs
+        if (tensor.domain is not None or tensor.distances is not None) and tensor.dtype in BY_NAME
+    }
 
 
 def _shown(array: NDArray[Any]) -> str:

@@ -5,7 +5,7 @@ Nothing here sends or waits: ``Model`` and its asynchronous twin carry the reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final, get_args
 
@@ -17,8 +17,10 @@ from gradwire._model.binding import SignatureBinding, bind_signature
 from gradwire._model.extrapolation import ExtrapolationPolicy, trusted
 from gradwire._model.info import PackageInfo, times
 from gradwire._model.options import Options
+from gradwire._model.out import written_to
 from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
+from gradwire._model.selection import EVERYTHING, Names, Selection
 from gradwire._model.tangents import DirectionSpec, read_directions
 from gradwire._model.trust import Trust
 from gradwire._package import CARD, HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part
@@ -68,23 +70,37 @@ class RequestBuilder:
     def __init__(self, package: PackageInfo, options: Options) -> None:
         self._package = package
         self._options = options
-        self._bindings: dict[str, SignatureBinding] = {}
+        self._bindings: dict[Hashable, SignatureBinding] = {}
 
-    def build(self, method: Method, args: Args, inputs: Inputs) -> PreparedRequest:
+    def build(
+        self,
+        method: Method,
+        args: Args,
+        inputs: Inputs,
+        *,
+        of: Names = None,
+        wrt: Names = None,
+        out: Any = None,
+    ) -> PreparedRequest:
         """Prepare a method of ``Model``.
 
         Args:
             method: its name.
             args: the arguments by position.
             inputs: the arguments by name.
+            of: the outputs that are of interest.
+            wrt: the inputs with respect to which derivatives are.
+            out: arrays for the result, in the form of the result.
 
         Raises:
             InputError: names, shapes or dtypes do not fit; a class each.
+            UsageError: ``out`` is of another form.
             SignatureNotFound: the package lacks the signature, or a card.
         """
-        binding, points, rows = self._read(method, args, inputs)
+        binding, points, rows = self._read(self._bind(method, of, wrt), args, inputs)
         unpacked = partial(_unpack, METHODS[method].parts, binding, points)
-        return self._checked(PreparedRequest.of(binding.signature, rows, binding.names, unpacked), points.rows)
+        request = PreparedRequest.of(binding.signature, rows, binding.names, unpacked)
+        return self._checked(request if out is None else written_to(request, out), points.rows)
 
     def build_trust(self, args: Args, inputs: Inputs) -> PreparedRequest:
         """Prepare the question which points are near enough to the samples; see ``Model.is_trusted``.
@@ -98,7 +114,7 @@ class RequestBuilder:
             SignatureNotFound: the package has no error bars, or no card.
             PackageError: the card does not say which bars are trusted.
         """
-        binding, points, rows = self._read("uncertainty", args, inputs, is_checked=False)
+        binding, points, rows = self._read(self._bind("uncertainty"), args, inputs, is_checked=False)
 
         def unpacked(arrays: Arrays) -> Any:
             return trusted(self._package.card, points.rows, arrays).reshape(points.batch)
@@ -119,23 +135,25 @@ class RequestBuilder:
         return Trust.of(self._package.card)
 
     def _read(
-        self, method: Method, args: Args, inputs: Inputs, *, is_checked: bool = True
+        self, binding: SignatureBinding, args: Args, inputs: Inputs, *, is_checked: bool = True
     ) -> tuple[SignatureBinding, Points, Mapping[str, NDArray[Any]]]:
         """Read the arguments of a method: what it calls, the points, and all rows that travel."""
-        binding = self._bindings.get(method) or self._bind(method)
         if len(args) > 1 and not self._package.has_card:
             raise InputNameError(
                 f"without a card the order of {list(binding.inputs)} is unknown: give the inputs by name"
             )
-        order, optional = (*binding.inputs, *binding.directions), frozenset(binding.directions)
-        arrays = bind(args, inputs, order, optional)
-        points = read_points(
-            {name: arrays.pop(name) for name in binding.inputs}, binding.signature.inputs, self._options.cast
-        )
+        arrays = bind(args, inputs, binding.arguments, binding.directions)
+        own = {name: arrays.pop(name) for name in binding.inputs} if binding.directions else arrays
+        points = read_points(own, binding.signature.inputs, self._options.cast)
         if is_checked:
             self._policy.check(points.rows)
         rows = points.rows
         if binding.directions:
+            if not arrays:
+                names = list(binding.arguments[len(binding.inputs) :])
+                raise InputNameError(
+                    f"no direction is given, expected at least one of {names}: those left out are zero"
+                )
             points, directions = read_directions(arrays, _specs(binding, points), points, self._options.cast)
             rows = {**points.rows, **directions}
         return binding, points, rows
@@ -157,7 +175,7 @@ class RequestBuilder:
         pairs = {tensor: wrt for by_input in card.derivatives.values() for wrt, tensor in by_input.items()}
         if tensor not in pairs:
             raise InputNameError(f"there is no derivative {name!r}, expected one of {[*aliases, *pairs]}")
-        binding, points, rows = self._read("grad", args, inputs)
+        binding, points, rows = self._read(self._bind("grad"), args, inputs)
 
         def unpacked(arrays: Arrays) -> Any:
             return times(points.derivative(arrays[tensor], pairs[tensor]), factor)
@@ -188,12 +206,14 @@ class RequestBuilder:
         request = PreparedRequest.of(called, rows, names, lambda arrays: arrays)
         return request if signature == CARD else self._checked(request, rows)
 
-    def build_block(self, method: Method, block: Any) -> PreparedRequest:
+    def build_block(self, method: Method, block: Any, *, of: Names = None, wrt: Names = None) -> PreparedRequest:
         """Prepare one block of a stream; see ``Model.stream``.
 
         Args:
             method: its name.
             block: an input, a tuple of inputs, or a dict of inputs by name.
+            of: as for ``build``.
+            wrt: as for ``build``.
 
         Raises:
             UsageError: there is no such method.
@@ -201,16 +221,24 @@ class RequestBuilder:
         if method not in METHODS:
             raise UsageError(f"stream of {method!r}, expected one of {list(get_args(Method))}")
         if isinstance(block, dict):
-            return self.build(method, (), cast("dict[str, Any]", block))
-        return self.build(method, cast("tuple[Any, ...]", block) if isinstance(block, tuple) else (block,), {})
+            return self.build(method, (), cast("dict[str, Any]", block), of=of, wrt=wrt)
+        args = cast("tuple[Any, ...]", block) if isinstance(block, tuple) else (block,)
+        return self.build(method, args, {}, of=of, wrt=wrt)
 
     @cached_property
     def _policy(self) -> ExtrapolationPolicy:
         return ExtrapolationPolicy(self._package, self._options.on_extrapolation)
 
-    def _bind(self, method: Method) -> SignatureBinding:
-        spec = METHODS[method]
-        binding = self._bindings[method] = bind_signature(self._package, spec.signature, spec.parts)
+    def _bind(self, method: Method, of: Names = None, wrt: Names = None) -> SignatureBinding:
+        if of is None and wrt is None:
+            key, selection = method, EVERYTHING
+        else:
+            selection = Selection.read(of, wrt)
+            key = (method, selection)
+        binding = self._bindings.get(key)
+        if binding is None:
+            spec = METHODS[method]
+            binding = self._bindings[key] = bind_signature(self._package, spec.signature, spec.parts, selection)
         return binding
 
 

@@ -17,6 +17,7 @@ from gradwire._model.info import PackageInfo, card_call, read_card
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.request import PreparedRequest
+from gradwire._model.selection import Names
 from gradwire._package import Card, Signature
 from gradwire._transports import Transport
 from gradwire._wire import Call, VersionStatus
@@ -37,6 +38,12 @@ class Model:
     Of a model with one input and one output every method returns a plain array, of any other a dict: ``{output: …}``,
     ``{output: {input: …}}``. Arrays are the caller's own, in the server's dtype. No points: empty arrays, and nothing
     is sent.
+
+    ``of`` and ``wrt`` name the outputs, and the inputs with respect to which they are differentiated, that a call is
+    about: the server sends, and computes, no others. A list stands for a level of the result, a single name for none:
+    ``grad(…, wrt=["spot", "vol"], of="price")`` is ``{"spot": …, "vol": …}``. ``out`` takes arrays for the result, in
+    its form, shapes and dtype, and is returned; after an error their values are undefined. Inputs that are called
+    ``of``, ``wrt`` or ``out`` go by position.
 
     Every method raises InputError (a class each for names, shapes, dtypes and points outside of the domain),
     SignatureNotFound where the package lacks what it takes, and GradwireError when the call failed; the tree is in
@@ -67,32 +74,37 @@ class Model:
     ) -> None:
         self._set_up(transport, Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize))
 
-    def value(self, /, *args: Any, **inputs: Any) -> Any:
+    def value(self, /, *args: Any, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute f(x).
 
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
             **inputs: the same by name.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             ``(…)`` for a scalar output, ``(…, 1)`` where every input was given with its trailing 1, ``(…, *output)``
             for others.
         """
-        return self._run("value", args, inputs)
+        return self._run("value", args, inputs, of=of, out=out)
 
-    def grad(self, /, *args: Any, **inputs: Any) -> Any:
+    def grad(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute df/dx.
 
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
             **inputs: the same by name.
+            wrt: the inputs to differentiate with respect to, a name or a list of names; None for all.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             Of a scalar output the form of the input, ``(…, n)``; of others ``(…, *output, *input)``. A single value
             given for every point gets one derivative a point. Of several inputs or outputs,
             ``{output: {input: array}}``, without the inputs with respect to which the model has no derivative.
         """
-        return self._run("grad", args, inputs)
+        return self._run("grad", args, inputs, wrt=wrt, of=of, out=out)
 
     def derivative(self, name: str, /, *args: Any, **inputs: Any) -> Any:
         """Compute one first derivative, by the name that people have for it: ``model.derivative("forces", x)``.
@@ -107,31 +119,39 @@ class Model:
         """
         return self._execute(self._requests.build_derivative(name, args, inputs))
 
-    def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
+    def value_and_grad(
+        self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any
+    ) -> tuple[Any, Any]:
         """Compute f(x) and df/dx in one call.
 
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
             **inputs: the same by name.
+            wrt: the inputs to differentiate with respect to, a name or a list of names; None for all.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             What ``value`` and ``grad`` return.
         """
-        return self._run("value_and_grad", args, inputs)
+        return self._run("value_and_grad", args, inputs, wrt=wrt, of=of, out=out)
 
-    def jacobian(self, /, *args: Any, **inputs: Any) -> Any:
+    def jacobian(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute df/dx as a matrix a point, whatever the shapes.
 
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
             **inputs: the same by name.
+            wrt: the inputs to differentiate with respect to, a name or a list of names; None for all.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             ``(…, m, n)`` for m elements of the output and n of the input; of several, ``{output: {input: array}}``.
         """
-        return self._run("jacobian", args, inputs)
+        return self._run("jacobian", args, inputs, wrt=wrt, of=of, out=out)
 
-    def jvp(self, /, *args: Any, **inputs: Any) -> Any:
+    def jvp(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute the Jacobian-vector product df/dx · x_dot: how f changes along a tangent.
 
         Args:
@@ -139,26 +159,32 @@ class Model:
                 input's form; with one axis more in front there are k of them at every point, in one call of k·batch
                 rows.
             **inputs: the same by name, tangents as ``x_dot``. One left out is zero.
+            wrt: the inputs that have a tangent, a name or a list of names; None for all that are differentiated.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             The form of ``value``, with k in front where k tangents were given.
         """
-        return self._run("jvp", args, inputs)
+        return self._run("jvp", args, inputs, wrt=wrt, of=of, out=out)
 
-    def vjp(self, /, *args: Any, **inputs: Any) -> Any:
+    def vjp(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute the vector-Jacobian product f_bar · df/dx: the gradient of f weighted by a cotangent.
 
         Args:
             *args: the inputs, then a cotangent for each output, in the card's order. A cotangent has the form of
                 ``value``; with one axis more in front there are k of them at every point, in one call of k·batch rows.
             **inputs: the same by name, cotangents as ``f_bar``. One left out is zero.
+            wrt: the inputs to differentiate with respect to, a name or a list of names; None for all.
+            of: the outputs that have a cotangent, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             The form of the input, or ``{input: array}``, with k in front where k cotangents were given.
         """
-        return self._run("vjp", args, inputs)
+        return self._run("vjp", args, inputs, wrt=wrt, of=of, out=out)
 
-    def hvp(self, /, *args: Any, **inputs: Any) -> Any:
+    def hvp(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute the Hessian-vector product d²f/dx² · x_dot: how ``grad`` changes along a tangent.
 
         Args:
@@ -166,26 +192,34 @@ class Model:
                 input's form; with one axis more in front there are k of them at every point, in one call of k·batch
                 rows.
             **inputs: the same by name, tangents as ``x_dot``. One left out is zero.
+            wrt: the inputs that have a tangent, and with respect to which results are: their block of the Hessian.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             The form of ``grad``, with k in front where k tangents were given.
         """
-        return self._run("hvp", args, inputs)
+        return self._run("hvp", args, inputs, wrt=wrt, of=of, out=out)
 
-    def hessian(self, /, *args: Any, **inputs: Any) -> Any:
+    def hessian(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute d²f/dx².
 
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
             **inputs: the same by name.
+            wrt: the inputs to differentiate with respect to, a name or a list of names; None for all.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             ``(…, *output, *input, *input)``, where a scalar output, and a scalar input given without a trailing 1, has
             no axis. Of several, ``{output: {first: {second: array}}}``, with both orders of every pair.
         """
-        return self._run("hessian", args, inputs)
+        return self._run("hessian", args, inputs, wrt=wrt, of=of, out=out)
 
-    def uncertainty(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
+    def uncertainty(
+        self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any
+    ) -> tuple[Any, Any]:
         """Compute how sure f(x) and df/dx are: the standard deviations of the learnt function around the true one.
 
         ``f ± 1.96 f_std`` is meant to hold the true function, not a further noisy label, in 95 % of cases.
@@ -193,11 +227,14 @@ class Model:
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.
             **inputs: the same by name.
+            wrt: the inputs to differentiate with respect to, a name or a list of names; None for all.
+            of: the outputs to return, a name or a list of names; None for all.
+            out: arrays to write the result to, in the very form of the result.
 
         Returns:
             The standard deviations of what ``value`` and ``grad`` return, in the same forms.
         """
-        return self._run("uncertainty", args, inputs)
+        return self._run("uncertainty", args, inputs, wrt=wrt, of=of, out=out)
 
     def is_trusted(self, /, *args: Any, **inputs: Any) -> Any:
         """Tell which points are near enough to the samples: inside of the domain, and with error bars as there.
@@ -245,13 +282,17 @@ class Model:
         """
         return self._execute(self._requests.build_rows(signature, inputs, outputs))
 
-    def stream(self, blocks: Iterable[Any], method: Method = "value_and_grad") -> Iterator[Any]:
+    def stream(
+        self, blocks: Iterable[Any], method: Method = "value_and_grad", *, wrt: Names = None, of: Names = None
+    ) -> Iterator[Any]:
         """Compute block after block, several under way at once; no more than a few are ever held.
 
         Args:
             blocks: each the input of a model that has one, a tuple of inputs by position, or a dict by name. They are
                 taken as they are needed.
             method: what to compute, by the name of the method.
+            wrt: as the method has it.
+            of: as the method has it.
 
         Yields:
             What the method returns for each block, in order. The timeout is for each block, and does not run while the
@@ -261,7 +302,7 @@ class Model:
 
         def calls() -> Iterator[Call]:
             for block in blocks:
-                request = self._requests.build_block(method, block)
+                request = self._requests.build_block(method, block, of=of, wrt=wrt)
                 if request.bars is not None:
                     self._execute(request.bars)
                 requests.append(request)
@@ -342,8 +383,8 @@ class Model:
         call = card_call(self.signatures)
         return read_card(self._transport.predict(call, timeout=self._options.timeout))
 
-    def _run(self, method: Method, args: Sequence[Any], inputs: Mapping[str, Any]) -> Any:
-        return self._execute(self._requests.build(method, args, inputs))
+    def _run(self, method: Method, args: Sequence[Any], inputs: Mapping[str, Any], **choice: Any) -> Any:
+        return self._execute(self._requests.build(method, args, inputs, **choice))
 
     def _execute(self, request: PreparedRequest) -> Any:
         if request.bars is not None:
@@ -351,10 +392,10 @@ class Model:
         arrays = request.empty_response()
         if arrays is None:
             key = self._cache.key(request)
-            arrays = self._cache.get(key)
-            if arrays is None:
-                response = self._transport.predict(request.call, timeout=self._options.timeout)
-                arrays = request.check(response)
+            cached = None if key is None else self._cache.get(key)
+            response = cached or self._transport.predict(request.call, timeout=self._options.timeout)
+            arrays = request.check(response)
+            if cached is None and key is not None:
                 self._cache.put(key, response, arrays)
         return request.unpack(arrays)
 

@@ -12,6 +12,8 @@ from gradwire._model.extrapolation import EXTRAPOLATIONS, Extrapolation
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds: gRPC's own default waits forever; a million rows take a few
 
+LONGEST_TIMEOUT: Final = 1e8  # seconds, three years: gRPC takes a much longer one, or infinity, for one that is over
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +38,10 @@ class Options:
 
     def __post_init__(self) -> None:
         timeout, memoize = cast("tuple[object, object]", (self.timeout, self.memoize))
-        if not isinstance(timeout, Real) or not self.timeout > 0:
-            raise UsageError(f"timeout={self.timeout!r}, expected seconds, more than 0")
+        if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < self.timeout <= LONGEST_TIMEOUT:
+            raise UsageError(f"timeout={self.timeout!r}, expected seconds, more than 0 and at most {LONGEST_TIMEOUT:g}")
         for name, words in (("cast", CASTINGS), ("on_extrapolation", EXTRAPOLATIONS)):
             if getattr(self, name) not in words:
                 raise UsageError(f"{name}={getattr(self, name)!r}, expected one of {list(words)}")
-        if not isinstance(memoize, int) or self.memoize < 0:
+        if isinstance(memoize, bool) or not isinstance(memoize, int) or self.memoize < 0:
             raise UsageError(f"memoize={self.memoize!r}, expected how many responses to cache, 0 for none")

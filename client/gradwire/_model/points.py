@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from gradwire._model.cast import DEFAULT_CASTING, Casting, cast
 from gradwire._package import Signature, TensorSpec, name_mismatch
 
 
-@dataclass(frozen=True, slots=True)
-class Points:
+class Points(NamedTuple):
     """The rows of one call, and the form in which the caller gave them.
 
     Attributes:
@@ -59,9 +57,11 @@ class Points:
             For a scalar output, the form of the input; else ``(…, *output, *input)``, where a scalar input that was
             given without a trailing 1 has no axis of its own.
         """
-        own = sum(self.rows[name].ndim - 1 for name in wrt)  # axes of the inputs; those before are the output's
-        output = array.shape[1 : array.ndim - own]
-        return array.reshape(self.batch + output + tuple(size for name in wrt for size in self.row_form(name)))
+        own, form = 0, ()  # axes of the inputs, in the response and for the caller; those before are the output's
+        for name in wrt:
+            own += self.rows[name].ndim - 1
+            form += self.row_form(name)
+        return array.reshape(self.batch + array.shape[1 : array.ndim - own] + form)
 
     def matrix(self, array: NDArray[Any], wrt: str) -> NDArray[Any]:
         """Return a first derivative's rows as a matrix a point, ``(…, m, n)``: m elements out, n in."""
@@ -77,7 +77,7 @@ class Points:
     def output_form(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the shape of one row of an output, as the caller gets it from ``value``."""
         if row in ((), (1,)):
-            return (1,) if self.with_axis == frozenset(self.rows) else ()
+            return (1,) if self.with_axis and self.with_axis == frozenset(self.rows) else ()
         return row
 
     def repeated(self, count: int) -> Points:
@@ -93,7 +93,7 @@ def bind(
     positional: Sequence[Any],
     named: Mapping[str, Any],
     order: Sequence[str],
-    optional: frozenset[str] = frozenset(),
+    optional: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Put inputs in order, by position or by name.
 
@@ -121,7 +121,7 @@ def bind(
     return {name: inputs[name] for name in order if name in inputs}
 
 
-def require_names(inputs: Iterable[str], expected: Sequence[str], optional: frozenset[str] = frozenset()) -> None:
+def require_names(inputs: Iterable[str], expected: Sequence[str], optional: Iterable[str] = ()) -> None:
     """Check that exactly the inputs of a signature are there.
 
     Args:
@@ -159,40 +159,43 @@ def read_points(
         ShapeError: an array has a shape that its spec does not take, or two arrays have different batch
             shapes.
     """
-    arrays = {name: cast(value, specs[name].dtype, name, casting) for name, value in inputs.items()}
-    batches = {name: _batch_shape(array, specs[name]) for name, array in arrays.items()}
-    scalars = {name: array for name, array in arrays.items() if specs[name].is_scalar}
-    single = {name for name, array in scalars.items() if array.ndim == 0}  # one value for all points
+    arrays: dict[str, NDArray[Any]] = {}
+    batches: dict[str, tuple[int, ...]] = {}
+    scalars: list[str] = []
+    for name, value in inputs.items():
+        spec = specs[name]
+        array = arrays[name] = cast(value, spec.dtype, name, casting)
+        if spec.is_scalar:
+            scalars.append(name)
+            batches[name] = _batch_of_scalars(array, name)
+        else:
+            batches[name] = _batch_of_vectors(array, name, spec.row_shape)
+    single = [name for name in scalars if not arrays[name].ndim]  # one value for all points
     batch = _common({name: batches[name] for name in arrays if name not in single} or batches)
     count = math.prod(batch)
-    for name in single:
-        arrays[name] = np.broadcast_to(arrays[name], (count,))
-    return Points(
-        rows={name: array.reshape(count, *_row(array, specs[name])) for name, array in arrays.items()},
-        batch=batch,
-        scalars=frozenset(scalars),
-        with_axis=frozenset(name for name, array in scalars.items() if array.ndim > 1),
-    )
+    rows: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        rank = len(specs[name].shape) - 1
+        row = (1,) * rank if name in scalars else array.shape[array.ndim - rank :]
+        whole = np.broadcast_to(array, (count,)) if name in single and count != 1 else array
+        rows[name] = whole.reshape((count, *row))
+    return Points(rows, batch, frozenset(scalars), frozenset([name for name in scalars if arrays[name].ndim > 1]))
 
 
-def _row(array: NDArray[Any], spec: TensorSpec) -> tuple[int, ...]:
-    """The row shape in which an array travels."""
-    rank = len(spec.row_shape)
-    return (1,) * rank if spec.is_scalar else array.shape[array.ndim - rank :]
+def _batch_of_scalars(array: NDArray[Any], name: str) -> tuple[int, ...]:
+    shape = array.shape
+    if len(shape) < 2:  # noqa: PLR2004 - see the rule above
+        return shape
+    if shape[-1] != 1:
+        raise ShapeError(f"input {name!r} has shape {shape}, expected a scalar a point: rank 0 or 1, or (…, 1)")
+    return shape[:-1]
 
 
-def _batch_shape(array: NDArray[Any], spec: TensorSpec) -> tuple[int, ...]:
-    if spec.is_scalar:
-        if array.ndim > 1 and array.shape[-1] != 1:
-            raise ShapeError(
-                f"input {spec.name!r} has shape {array.shape}, expected a scalar a point: rank 0 or 1, or (…, 1)"
-            )
-        return array.shape[:-1] if array.ndim > 1 else array.shape
-    row = spec.row_shape
+def _batch_of_vectors(array: NDArray[Any], name: str, row: tuple[int | None, ...]) -> tuple[int, ...]:
     rank = len(row)
     if array.ndim < rank or not fits(array.shape[array.ndim - rank :], row):
         sizes = ", ".join("any" if size is None else str(size) for size in row)
-        raise ShapeError(f"input {spec.name!r} has shape {array.shape}, expected (…, {sizes})")
+        raise ShapeError(f"input {name!r} has shape {array.shape}, expected (…, {sizes})")
     return array.shape[: array.ndim - rank]
 
 

@@ -74,20 +74,28 @@ class PreparedRequest(NamedTuple):
             ServerError: an output is missing, or has another dtype, shape or number of rows.
         """
         arrays: Arrays = {}
+        call = self.call
         for name in self.outputs:
-            if name not in response:
+            array, spec = response.get(name), call.signature.outputs[name]
+            if array is None:
                 raise ServerError(
                     f"the response lacks {name!r}, it has {sorted(response)}: ask the server's operator",
                     code="INTERNAL",
                 )
-            array, spec = response[name], self.call.signature.outputs[name]
-            shape = (self.call.rows, *spec.row_shape) if spec.is_batch_first else spec.shape
+            shape = (call.rows, *spec.shape[1:]) if spec.is_batch_first else spec.shape
             dtype = BY_NAME[spec.dtype].numpy if spec.dtype in BY_NAME else None
-            if array.dtype != dtype or not (spec.any_rank or fits(array.shape, shape)):
+            has_shape = array.shape == shape or spec.any_rank or fits(array.shape, shape)
+            if array.dtype != dtype or not has_shape:
                 raise ServerError(
                     f"the response's {name!r} is {array.dtype} {array.shape}, expected {spec.dtype} "
                     f"{show_shape(shape)} by the signature: a new version may have come, so connect again",
                     code="INTERNAL",
                 )
-            arrays[name] = array if array.flags.writeable else array.copy()
+            own = call.out.get(name)
+            if own is None:
+                arrays[name] = array if array.flags.writeable else array.copy()
+            else:
+                arrays[name] = own
+                if array is not own:
+                    np.copyto(own, array)
         return arrays

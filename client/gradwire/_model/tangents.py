@@ -51,17 +51,14 @@ def read_directions(
         every row of them.
 
     Raises:
-        InputNameError: none is provided.
+        InputNameError: none is provided, or the size of one that is left out is not known.
         DTypeError: an array cannot be cast to its spec's dtype.
         ShapeError: an array has neither the form of its owner nor one axis more in front, or two arrays differ in that
             axis.
     """
-    names = [spec.spec.name for spec in specs]
-    if not provided:
-        raise InputNameError(f"no direction is given, expected at least one of {names}: those left out are zero")
     arrays = {
-        name: cast(provided.get(name, 0), spec.spec.dtype, name, casting)
-        for name, spec in zip(names, specs, strict=True)
+        spec.spec.name: cast(provided.get(spec.spec.name, 0), spec.spec.dtype, spec.spec.name, casting)
+        for spec in specs
     }
     counts = _counts(arrays, [spec for spec in specs if spec.spec.name in provided], points.batch)
     if len(set(counts.values())) > 1:
@@ -70,7 +67,7 @@ def read_directions(
         )
     if counts:
         points = points.repeated(next(iter(counts.values())))
-    return points, {name: _rows(arrays[name], spec, points) for name, spec in zip(names, specs, strict=True)}
+    return points, {spec.spec.name: _rows(arrays[spec.spec.name], spec, points) for spec in specs}
 
 
 def _counts(

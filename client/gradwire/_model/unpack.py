@@ -5,7 +5,7 @@ Each function takes the binding of the method, the tensors of one part of it, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ Unpack = Callable[[SignatureBinding, Mapping[str, Any], Points, Arrays], Any]
 
 def values(binding: SignatureBinding, tensors: Mapping[str, str], points: Points, arrays: Arrays) -> Any:
     """Return ``{output: array}``, or the one array: f, or its tangents."""
-    return _plain(binding, {output: points.value(arrays[tensor]) for output, tensor in tensors.items()})
+    return _level(binding.has_outputs, {output: points.value(arrays[tensor]) for output, tensor in tensors.items()})
 
 
 def derivatives(
@@ -39,7 +39,7 @@ def matrices(
 
 def cotangents(binding: SignatureBinding, tensors: Mapping[str, str], points: Points, arrays: Arrays) -> Any:
     """Return the cotangents of the inputs: ``{input: array}``, or the one array."""
-    return _plain(binding, {wrt: points.derivative(arrays[tensor], wrt) for wrt, tensor in tensors.items()})
+    return _level(binding.has_inputs, {wrt: points.derivative(arrays[tensor], wrt) for wrt, tensor in tensors.items()})
 
 
 def hessians(
@@ -49,8 +49,12 @@ def hessians(
     arrays: Arrays,
 ) -> Any:
     """Return d²f/dx²: ``{output: {first: {second: array}}}`` with both orders of every pair, or the one array."""
-    by_output = {output: _both_orders(by_inputs, points, arrays) for output, by_inputs in tensors.items()}
-    return _plain(binding, _plain(binding, _plain(binding, by_output)))
+    by_output: dict[str, Any] = {}
+    for output, by_inputs in tensors.items():
+        blocks = _both_orders(binding.wrt, by_inputs, points, arrays)
+        rows = {first: _level(binding.has_inputs, row) for first, row in blocks.items()}
+        by_output[output] = _level(binding.has_inputs, rows)
+    return _level(binding.has_outputs, by_output)
 
 
 def _pairs(
@@ -59,20 +63,22 @@ def _pairs(
     reshape: Callable[[str, str], NDArray[Any]],
 ) -> Any:
     by_output = {
-        output: _plain(binding, {wrt: reshape(tensor, wrt) for wrt, tensor in by_input.items()})
+        output: _level(binding.has_inputs, {wrt: reshape(tensor, wrt) for wrt, tensor in by_input.items()})
         for output, by_input in tensors.items()
     }
-    return _plain(binding, by_output)
+    return _level(binding.has_outputs, by_output)
 
 
-def _plain(binding: SignatureBinding, entries: Mapping[str, Any]) -> Any:
-    """Return the entry itself, where there is one input and one output."""
-    return next(iter(entries.values())) if binding.is_plain else entries
+def _level(is_level: bool, entries: Mapping[str, Any]) -> Any:
+    """Return the entries by name, or the only one."""
+    return entries if is_level else next(iter(entries.values()))
 
 
-def _both_orders(by_inputs: Mapping[str, Mapping[str, str]], points: Points, arrays: Arrays) -> Any:
+def _both_orders(
+    order: Sequence[str], by_inputs: Mapping[str, Mapping[str, str]], points: Points, arrays: Arrays
+) -> dict[str, dict[str, NDArray[Any]]]:
     """Add the second order of every mixed pair, of which the package has one: the same elements, axes exchanged."""
-    wrt = list(dict.fromkeys([*by_inputs, *(second for row in by_inputs.values() for second in row)]))
+    wrt = {*by_inputs, *(second for row in by_inputs.values() for second in row)}
     blocks: dict[str, dict[str, NDArray[Any]]] = {first: {} for first in wrt}
     for first, row in by_inputs.items():
         for second, tensor in row.items():
@@ -83,5 +89,5 @@ def _both_orders(by_inputs: Mapping[str, Mapping[str, str]], points: Points, arr
                 start = array.ndim - own - len(points.row_form(second))
                 swapped = np.moveaxis(array, range(start, start + own), range(-own, 0))
                 blocks[second][first] = np.array(swapped, order="C")  # of one point too, which has no axis
-    inputs = [name for name in points.rows if name in blocks]
+    inputs = [name for name in order if name in blocks]
     return {first: {second: blocks[first][second] for second in inputs if second in blocks[first]} for first in inputs}

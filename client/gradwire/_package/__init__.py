@@ -4,9 +4,11 @@ from gradwire._package.alias import Alias, aliases_of, check_aliases, read_alias
 from gradwire._package.atomic import StagedPath, require_writable_directory
 from gradwire._package.card import Card, CardTensor, Domain, strict_json
 from gradwire._package.contract import (
+    BAND,
     CARD,
     CARD_ANSWER,
     CARD_QUERY,
+    COVERAGE,
     DIFFERENTIABLE,
     HESSIAN,
     HVP,
@@ -34,6 +36,7 @@ from gradwire._package.contract import (
     std_name,
     tangent_name,
 )
+from gradwire._package.distances import beyond_distances, sorted_distances
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
 from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType, numpy_dtype
 from gradwire._package.files import (
@@ -54,6 +57,7 @@ from gradwire._package.forms import MOST_AXES
 from gradwire._package.signatures import read_signatures, signatures_of
 
 __all__ = [
+    "BAND",
     "BFLOAT16",
     "BY_NAME",
     "BY_NUMBER",
@@ -61,6 +65,7 @@ __all__ = [
     "CARD_ANSWER",
     "CARD_FILE",
     "CARD_QUERY",
+    "COVERAGE",
     "DIFFERENTIABLE",
     "GRAPH_FILE",
     "HESSIAN",
@@ -91,6 +96,7 @@ __all__ = [
     "StagedPath",
     "TensorSpec",
     "aliases_of",
+    "beyond_distances",
     "boxes_of",
     "check_aliases",
     "check_digest",
@@ -113,6 +119,7 @@ __all__ = [
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "sorted_distances",
     "std_name",
     "strict_json",
     "tangent_name",

@@ -56,6 +56,9 @@ class CardTensor:
         unit: physical unit; ``"1"`` for a pure number; None where unknown.
         domain: of an input, where known.
         species: of an input ``(atoms, 3)``, the species of every atom in its order, where known.
+        distances: of such an input of a model that feels neither where the atoms lie, nor how they are turned or
+            numbered: the distances that the samples covered, ``{"H-O": …}`` by the two species, the shortest, the next,
+            … each for itself. They are its domain then, and not the box of positions.
     """
 
     name: str
@@ -64,6 +67,7 @@ class CardTensor:
     unit: str | None = None
     domain: Domain | None = None
     species: tuple[str, ...] | None = None
+    distances: Mapping[str, Domain] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ _TENSOR_FORMS: Final[Mapping[str, Form]] = {
     "unit": optional(text),
     "domain": optional(_domain),
     "species": optional(tuple_of(text)),
+    "distances": optional(mapping_of(_domain)),
 }
 _ALIAS_FORMS: Final[Mapping[str, Form]] = {"output": text, "input": text, "factor": finite}
 _FORMS: Final[Mapping[str, Form]] = {

@@ -194,6 +194,10 @@ def cotangent_name(tensor: str) -> str:
     return f"{tensor}{COTANGENT}"
 
 
+COVERAGE: Final = 0.95  # nominal, of error bars
+BAND: Final = 1.959964  # standard deviations to either side hold that of a normal distribution
+
+
 def std_name(tensor: str) -> str:
     """Name the standard deviation of an output or of a first derivative: ``f_std``, ``df_dx_std``."""
     return f"{tensor}{STD}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gradwire._errors import PackageError
+from gradwire._errors import PackageError, UsageError
 from gradwire._package.card import Card
 
 # Paths within a version directory; TensorFlow Serving knows them all but the card.
@@ -36,7 +37,7 @@ def version_directories(base: Path) -> dict[int, Path]:
     return {number: entry for entry, number in numbers.items() if number is not None}
 
 
-def find_package(path: Path) -> Path:
+def find_package(path: str | os.PathLike[str]) -> Path:
     """Find the version to load.
 
     Args:
@@ -47,7 +48,12 @@ def find_package(path: Path) -> Path:
 
     Raises:
         PackageError: there is none; the message says what is missing.
+        UsageError: it is no path.
     """
+    try:
+        path = Path(path)
+    except TypeError:
+        raise UsageError(f"package {path!r}, expected a path as text or Path, such as 'models/log'") from None
     if not path.is_dir():
         raise PackageError(f"{path} is not a directory, expected a package such as models/log or models/log/1")
     if (path / GRAPH_FILE).is_file():

@@ -151,6 +151,7 @@ def _card_differences(cards: tuple[Card, Card], models: tuple[Model, Model]) -> 
             yield from _unless_same(f"unit of {name}", a.unit, b.unit, matters=True)
             yield from _unless_same(f"species of {name}", a.species, b.species, matters=True)
             yield from _unless_same(f"domain of {name}", _domain(a), _domain(b), matters=True)
+            yield from _unless_same(f"distances of {name}", _distances(a), _distances(b), matters=True)
     derivatives = [
         [f"{output} wrt {wrt}" for output, by_wrt in card.derivatives.items() for wrt in by_wrt] for card in cards
     ]
@@ -185,6 +186,10 @@ def _shape(tensor: CardTensor | None) -> str | None:
 
 def _domain(tensor: CardTensor) -> list[Any] | None:
     return None if tensor.domain is None else [tensor.domain.lower, tensor.domain.upper]
+
+
+def _distances(tensor: CardTensor) -> dict[str, Any] | None:
+    return None if tensor.distances is None else {pair: asdict(each) for pair, each in tensor.distances.items()}
 
 
 def _unlike(cards: tuple[Card, Card]) -> str:

@@ -2,11 +2,10 @@
 
 from gradwire._wire.address import TLS, Address, as_metadata, as_target
 from gradwire._wire.call import Call, Prediction, VersionStatus
+from gradwire._wire.codec import PredictCodec
 from gradwire._wire.messages import (
     metadata_request,
-    predict_request,
     read_metadata,
-    read_prediction,
     read_status,
     read_version,
     status_request,
@@ -16,14 +15,13 @@ __all__ = [
     "TLS",
     "Address",
     "Call",
+    "PredictCodec",
     "Prediction",
     "VersionStatus",
     "as_metadata",
     "as_target",
     "metadata_request",
-    "predict_request",
     "read_metadata",
-    "read_prediction",
     "read_status",
     "read_version",
     "status_request",

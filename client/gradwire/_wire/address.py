@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from gradwire._errors import ServerUnreachable, UsageError
 
 # What gRPC resolves by itself.
 _SCHEMES: Final = ("dns:", "unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
+_LONGEST_PATH: Final = 107  # bytes: the kernel has 108 for the name of a socket, with a zero at its end
 _HOST_PORT: Final = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _MAX_PORT: Final = 65535
 _ON_THIS_MACHINE: Final = ("unix:", "unix-abstract:")
@@ -68,8 +70,9 @@ class Address:
     """A model on a server, or on several that serve the same.
 
     Attributes:
-        target: ``"host:port"``, ``"[::1]:port"``, ``"dns:///host:port"``, ``"unix:path"``, or a tuple of
-            ``"host:port"``. The servers of a tuple, and those behind a name after ``dns:///``, take turns.
+        target: ``"host:port"``, ``"[::1]:port"``, ``"dns:///host:port"``, ``"unix:///path"``, ``"unix:path"``,
+            ``"unix-abstract:name"``, or a tuple of ``"host:port"``. The servers of a tuple, and those behind a name
+            after ``dns:///``, take turns.
         model: its name on the server.
         version: its number; None for the newest.
         label: the version's label, instead of its number.
@@ -99,8 +102,10 @@ class Address:
             if not _is_host_port(target) and not (target is self.target and target.startswith(_SCHEMES)):
                 raise UsageError(
                     f"server {target!r}, expected host:port such as localhost:8500 (no http://), "
-                    "dns:///host:port or unix:path"
+                    "dns:///host:port or unix:///path"
                 )
+        if isinstance(self.target, str) and self.target.startswith(_ON_THIS_MACHINE):
+            _check_unix(self.target)
         if not self.target:
             raise UsageError("no server is given, expected host:port such as localhost:8500, or several")
         if not self.model:
@@ -133,11 +138,13 @@ class Address:
             "version": (self.version, (int, NoneType), "a number, or None"),
             "label": (self.label, (str, NoneType), "a label, or None"),
             "tls": (self.tls, (TLS, bool, NoneType), "None, True, or gradwire.TLS(…) with files"),
+            "gzip": (self.gzip, (bool,), "True or False"),
             "token": (self.token, (str, NoneType), "text, or a function that returns it"),
             "server_name": (getattr(self.tls, "server_name", None), (str, NoneType), "a name, or None"),
         }
         for name, (value, kinds, what) in expected.items():
-            if not isinstance(value, kinds) and not (name == "token" and callable(value)):
+            is_number = name == "version" and isinstance(value, bool)
+            if is_number or not (isinstance(value, kinds) or (name == "token" and callable(value))):
                 raise UsageError(f"{name}={value!r}, expected {what}")
 
     @property
@@ -194,10 +201,12 @@ class Address:
         """Return the target in gRPC's form; names in a tuple are looked up now, for gRPC takes numbers there.
 
         Raises:
-            ServerUnreachable: a name is not known.
+            ServerUnreachable: a name is not known, or there is no unix socket that may be used.
             UsageError: a tuple has addresses of both families, which gRPC does not mix.
         """
         if isinstance(self.target, str):
+            if self.target.startswith("unix:"):
+                _require_socket(_socket_path(self.target))
             return self.target
         endpoints = [_look_up(target) for target in self.target]
         families = {family for family, _ in endpoints}
@@ -213,8 +222,18 @@ class Address:
 
 
 def as_target(target: str | Sequence[str]) -> str | tuple[str, ...]:
-    """Return one server, or several, in the form that ``Address`` has."""
-    return target if isinstance(target, str) else tuple(target)
+    """Return one server, or several, in the form that ``Address`` has.
+
+    Raises:
+        UsageError: it is no text, nor texts.
+    """
+    if isinstance(target, str):
+        return target
+    several: tuple[object, ...] = tuple(target) if isinstance(target, (list, tuple)) else (target,)
+    names = tuple(each for each in several if isinstance(each, str))
+    if len(names) < len(several):
+        raise UsageError(f"server {target!r}, expected host:port such as 'localhost:8500', or a list of them")
+    return names
 
 
 def as_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
@@ -254,6 +273,43 @@ def _is_loopback(host: str) -> bool:
 def _is_host_port(target: str) -> bool:
     match = _HOST_PORT.fullmatch(target)
     return match is not None and 0 < int(match[2]) <= _MAX_PORT
+
+
+def _socket_path(target: str) -> str:
+    return target.removeprefix("unix:").removeprefix("//")
+
+
+def _check_unix(target: str) -> None:
+    """Raise UsageError for a unix socket whose name cannot be."""
+    name = target.partition(":")[2]
+    if target.startswith("unix://") and not target.startswith("unix:///"):
+        raise UsageError(
+            f"server {target!r}, expected a third slash, unix:///{name[2:]}, or unix:path for a relative one"
+        )
+    if not name.strip("/"):
+        raise UsageError(f"server {target!r}, expected a path, such as unix:///run/tf.sock")
+    size = len(os.fsencode(_socket_path(target) if target.startswith("unix:") else name))
+    if size > _LONGEST_PATH:
+        raise UsageError(f"server {target!r} has a name of {size} bytes, expected at most {_LONGEST_PATH}: shorten it")
+
+
+def _require_socket(path: str) -> None:
+    """Raise ServerUnreachable where a path leads to no socket that may be used, with a line for each reason."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        start = f"gradwire serve models --grpc_socket_path {path}"
+        raise ServerUnreachable(f"there is no socket {path}; is the server running? {start}") from None
+    except OSError as error:
+        raise ServerUnreachable(f"cannot reach the socket {path} ({error.strerror}): check the path") from None
+    if not stat.S_ISSOCK(mode):
+        kind = "directory" if stat.S_ISDIR(mode) else "file"
+        raise ServerUnreachable(f"{path} is a {kind}, expected the socket of a server: check the path")
+    if not os.access(path, os.W_OK):
+        raise ServerUnreachable(
+            f"no permission to use the socket {path} ({stat.filemode(mode)}): run as its owner or group, or have the "
+            "server make it writable for you"
+        )
 
 
 def _look_up(target: str) -> tuple[int, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from numpy.typing import NDArray
 
 from gradwire._package import Signature
+
+_NOWHERE: Final[Mapping[str, NDArray[Any]]] = {}
 
 
 class VersionStatus(NamedTuple):
@@ -33,20 +35,27 @@ class Call:
         signature: what is called.
         inputs: by name, in the signature's dtypes.
         outputs: names of the outputs to return; None for all.
+        out: by output name, arrays that the caller wants them in, ``(rows, *output)``. A transport may write there, and
+            then returns those arrays; what it returns instead is copied there.
 
     Attributes:
         rows: how many rows it has, counted here once; None where no input has a batch axis.
         span: the transport's, where the program traces its calls; else None.
     """
 
-    __slots__ = ("inputs", "outputs", "rows", "signature", "span")
+    __slots__ = ("inputs", "out", "outputs", "rows", "signature", "span")
 
     def __init__(
-        self, signature: Signature, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+        self,
+        signature: Signature,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None = None,
+        out: Mapping[str, NDArray[Any]] = _NOWHERE,
     ) -> None:
         self.signature = signature
         self.inputs = inputs
         self.outputs = outputs
+        self.out = out
         self.span: Any = None
         self.rows: int | None = None
         for name, array in inputs.items():

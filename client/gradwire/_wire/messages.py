@@ -31,7 +31,7 @@ def predict_request(address: Address, call: Call, rows: slice | None = None, ver
         version: instead of the address's version or label.
     """
     request = proto.PredictRequest(output_filter=call.outputs or ())
-    _fill_spec(request.model_spec, address, version)
+    fill_spec(request.model_spec, address, version)
     request.model_spec.signature_name = call.signature.name
     for name, array in call.inputs.items():
         encode(array if rows is None else array[rows], call.signature.inputs[name].dtype, request.inputs[name])
@@ -72,7 +72,7 @@ def _expected_shape(spec: TensorSpec, rows: int | None) -> tuple[int | None, ...
 def metadata_request(address: Address) -> bytes:
     """Write a request for the signatures."""
     request = proto.MetadataRequest(metadata_field=[proto.SIGNATURE_DEF])
-    _fill_spec(request.model_spec, address)
+    fill_spec(request.model_spec, address)
     return request.SerializeToString()
 
 
@@ -103,7 +103,7 @@ def read_version(data: bytes, address: Address) -> Address:
 def status_request(address: Address) -> bytes:
     """Write a request for the state of every version."""
     request = proto.StatusRequest()
-    _fill_spec(request.model_spec, address)
+    fill_spec(request.model_spec, address)
     return request.SerializeToString()
 
 
@@ -119,7 +119,8 @@ def read_status(data: bytes) -> list[VersionStatus]:
     ]
 
 
-def _fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
+def fill_spec(spec: Any, address: Address, version: int | None = None) -> None:
+    """Write which model, and which version of it."""
     spec.name = address.model
     number = address.version if version is None else version
     if number is not None:

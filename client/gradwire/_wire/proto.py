@@ -123,6 +123,7 @@ _CLASSES: Final = _build()
 
 # The classes are made at run time, so Any is their honest type.
 Tensor: Final[Any] = _CLASSES["Tensor"]
+ModelSpec: Final[Any] = _CLASSES["ModelSpec"]
 PredictRequest: Final[Any] = _CLASSES["PredictRequest"]
 PredictResponse: Final[Any] = _CLASSES["PredictResponse"]
 MetadataRequest: Final[Any] = _CLASSES["MetadataRequest"]

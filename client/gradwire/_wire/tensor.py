@@ -42,8 +42,10 @@ def encode(array: NDArray[Any], dtype: str, message: Any) -> None:
         dims.add(size=size)
     if dtype == STRING:
         message.string_val.extend(array.reshape(-1).tolist())
+    elif target.is_fixed_width and array.size > 1 and is_constant(array):
+        getattr(message, target.field).append(array.flat[0].astype(target.raw).tobytes())  # the last value repeats
     else:
-        raw = _narrowed(array) if dtype == BFLOAT16 else array.astype(target.raw, copy=False)
+        raw = narrowed(array) if dtype == BFLOAT16 else array.astype(target.raw, copy=False)
         message.tensor_content = raw.tobytes()
 
 
@@ -94,7 +96,12 @@ def _fault(name: str, got: str, expected: str) -> ServerError:
     return ServerError(message, code="INTERNAL")
 
 
-def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
+def is_constant(array: NDArray[Any]) -> bool:
+    """Whether one value in memory stands for all, as ``numpy.broadcast_to`` makes it."""
+    return not any(stride for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
+
+
+def narrowed(array: NDArray[Any]) -> NDArray[Any]:
     """Round float32 to bfloat16, ties to even; a NaN keeps its sign and stays a NaN."""
     bits = array.astype(np.float32, copy=False).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> _BFLOAT16_SHIFT) & 1)) >> _BFLOAT16_SHIFT

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Options
 from gradwire._package import check_digest, find_package
@@ -83,10 +82,10 @@ async def load(
         GradwireError: as for ``gradwire.load``.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
-    return await Model.open(InThreads(await asyncio.to_thread(_load, Path(path))), options)
+    return await Model.open(InThreads(await asyncio.to_thread(_load, path)), options)
 
 
-def _load(path: Path) -> InProcessTransport:
+def _load(path: str | os.PathLike[str]) -> InProcessTransport:
     package = find_package(path)
     check_digest(package)
     return InProcessTransport(package)

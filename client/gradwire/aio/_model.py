@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradwire._model import (
     Method,
+    Names,
     Options,
     PackageInfo,
     PreparedRequest,
@@ -69,45 +70,49 @@ class Model:
             raise
         return cls(transport, PackageInfo(transport.address, signatures, card), options)
 
-    async def value(self, /, *args: Any, **inputs: Any) -> Any:
+    async def value(self, /, *args: Any, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute f(x); see ``gradwire.Model.value``."""
-        return await self._run("value", args, inputs)
+        return await self._run("value", args, inputs, of=of, out=out)
 
-    async def grad(self, /, *args: Any, **inputs: Any) -> Any:
+    async def grad(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute df/dx; see ``gradwire.Model.grad``."""
-        return await self._run("grad", args, inputs)
+        return await self._run("grad", args, inputs, wrt=wrt, of=of, out=out)
 
     async def derivative(self, name: str, /, *args: Any, **inputs: Any) -> Any:
         """Compute one first derivative by its name; see ``gradwire.Model.derivative``."""
         return await self._execute(self._requests.build_derivative(name, args, inputs))
 
-    async def value_and_grad(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
+    async def value_and_grad(
+        self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any
+    ) -> tuple[Any, Any]:
         """Compute f(x) and df/dx; see ``gradwire.Model.value_and_grad``."""
-        return await self._run("value_and_grad", args, inputs)
+        return await self._run("value_and_grad", args, inputs, wrt=wrt, of=of, out=out)
 
-    async def jacobian(self, /, *args: Any, **inputs: Any) -> Any:
+    async def jacobian(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute df/dx as a matrix a point; see ``gradwire.Model.jacobian``."""
-        return await self._run("jacobian", args, inputs)
+        return await self._run("jacobian", args, inputs, wrt=wrt, of=of, out=out)
 
-    async def jvp(self, /, *args: Any, **inputs: Any) -> Any:
+    async def jvp(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute df/dx · x_dot; see ``gradwire.Model.jvp``."""
-        return await self._run("jvp", args, inputs)
+        return await self._run("jvp", args, inputs, wrt=wrt, of=of, out=out)
 
-    async def vjp(self, /, *args: Any, **inputs: Any) -> Any:
+    async def vjp(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute f_bar · df/dx; see ``gradwire.Model.vjp``."""
-        return await self._run("vjp", args, inputs)
+        return await self._run("vjp", args, inputs, wrt=wrt, of=of, out=out)
 
-    async def hvp(self, /, *args: Any, **inputs: Any) -> Any:
+    async def hvp(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute d²f/dx² · x_dot; see ``gradwire.Model.hvp``."""
-        return await self._run("hvp", args, inputs)
+        return await self._run("hvp", args, inputs, wrt=wrt, of=of, out=out)
 
-    async def hessian(self, /, *args: Any, **inputs: Any) -> Any:
+    async def hessian(self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any) -> Any:
         """Compute d²f/dx²; see ``gradwire.Model.hessian``."""
-        return await self._run("hessian", args, inputs)
+        return await self._run("hessian", args, inputs, wrt=wrt, of=of, out=out)
 
-    async def uncertainty(self, /, *args: Any, **inputs: Any) -> tuple[Any, Any]:
+    async def uncertainty(
+        self, /, *args: Any, wrt: Names = None, of: Names = None, out: Any = None, **inputs: Any
+    ) -> tuple[Any, Any]:
         """Compute the standard deviations of f(x) and df/dx; see ``gradwire.Model.uncertainty``."""
-        return await self._run("uncertainty", args, inputs)
+        return await self._run("uncertainty", args, inputs, wrt=wrt, of=of, out=out)
 
     async def is_trusted(self, /, *args: Any, **inputs: Any) -> Any:
         """Tell which points are near enough to the samples; see ``gradwire.Model.is_trusted``."""
@@ -124,13 +129,20 @@ class Model:
         return await self._execute(self._requests.build_rows(signature, inputs, outputs))
 
     async def stream(
-        self, blocks: Iterable[Any] | AsyncIterable[Any], method: Method = "value_and_grad"
+        self,
+        blocks: Iterable[Any] | AsyncIterable[Any],
+        method: Method = "value_and_grad",
+        *,
+        wrt: Names = None,
+        of: Names = None,
     ) -> AsyncGenerator[Any]:
         """Compute block after block, several under way at once; see ``gradwire.Model.stream``.
 
         Args:
             blocks: from a plain iterable or an asynchronous one.
             method: what to compute, by the name of the method.
+            wrt: as the method has it.
+            of: as the method has it.
 
         Yields:
             What the method returns for each block, in order.
@@ -139,7 +151,7 @@ class Model:
 
         async def calls() -> AsyncIterator[Call]:
             async for block in _each(blocks):
-                request = self._requests.build_block(method, block)
+                request = self._requests.build_block(method, block, of=of, wrt=wrt)
                 if request.bars is not None:
                     await self._execute(request.bars)
                 requests.append(request)
@@ -192,8 +204,8 @@ class Model:
     def __repr__(self) -> str:
         return f"<gradwire.aio.Model {self._transport.address}>"
 
-    async def _run(self, method: Method, args: Sequence[Any], inputs: Mapping[str, Any]) -> Any:
-        return await self._execute(self._requests.build(method, args, inputs))
+    async def _run(self, method: Method, args: Sequence[Any], inputs: Mapping[str, Any], **choice: Any) -> Any:
+        return await self._execute(self._requests.build(method, args, inputs, **choice))
 
     async def _execute(self, request: PreparedRequest) -> Any:
         if request.bars is not None:
@@ -201,10 +213,10 @@ class Model:
         arrays = request.empty_response()
         if arrays is None:
             key = self._cache.key(request)
-            arrays = self._cache.get(key)
-            if arrays is None:
-                response = await self._transport.predict(request.call, timeout=self._options.timeout)
-                arrays = request.check(response)
+            cached = None if key is None else self._cache.get(key)
+            response = cached or await self._transport.predict(request.call, timeout=self._options.timeout)
+            arrays = request.check(response)
+            if cached is None and key is not None:
                 self._cache.put(key, response, arrays)
         return request.unpack(arrays)
 

@@ -51,6 +51,10 @@ class Source(Protocol):
 class Sink(Protocol):
     """A destination of results: they are complete or not there at all."""
 
+    def describe(self, origin: Mapping[str, str]) -> None:
+        """Note where the results come from, before the first is written: ``{"gradwire.version": "3", …}``."""
+        ...
+
     def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Append a block of rows and their results, ``{name: (rows, *output)}``."""
         ...
@@ -72,11 +76,13 @@ class BatchResult:
         rows: number of rows computed.
         columns: names of the columns that were added, in order.
         seconds: wall time.
+        version: of the model that computed all of them.
     """
 
     rows: int
     columns: tuple[str, ...]
     seconds: float
+    version: int
 
 
 def run(
@@ -87,7 +93,9 @@ def run(
     uncertainty: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
-    """Compute outputs and first derivatives for every row of a source.
+    """Compute outputs and first derivatives for every row of a source, all by one version of the model.
+
+    The version is the one that responds first; its number and the package's digest go to ``sink.describe``.
 
     Args:
         model: in process (``gradwire.load``) or remote (``gradwire.connect``).
@@ -104,14 +112,20 @@ def run(
     Raises:
         DataError: a column is missing, cannot be read, or has a result's name. Nothing is left of the result then.
         SignatureNotFound: the package has no ``serving_default``, or no error bars and they are to be added.
+        ModelNotFound: the server has unloaded that version before the end. Nothing is left of the result.
     """
     started = time.perf_counter()
+    given = model
     try:
+        model = given.pinned()
+        version = _version(model)
         package = package_of(model)
         signature, added, aliases = package.signature(SERVING_DEFAULT), package.result_names(), package.aliases()
         if uncertainty:
             added = (*added, *package.uncertainty_names(), TRUSTED)
         _require_columns(source.columns, signature, added)
+        digest = {"gradwire.digest": model.card.digest} if package.has_card else {}
+        sink.describe({"gradwire.version": str(version), **digest})
         done = 0
         for block in source.blocks():
             arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
@@ -127,7 +141,14 @@ def run(
         sink.commit()
     finally:
         sink.discard()
-    return BatchResult(done, added, time.perf_counter() - started)
+        if model is not given:
+            model.close()
+    return BatchResult(done, added, time.perf_counter() - started, version)
+
+
+def _version(model: Model) -> int:
+    """The number of the version that a pinned model has."""
+    return next(status.version for status in model.status() if status.state == "AVAILABLE")
 
 
 def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:

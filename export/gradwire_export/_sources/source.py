@@ -74,6 +74,7 @@ class Source:
     domain: Mapping[str, Domain] = field(default_factory=dict)  # by input name
     units: Mapping[str, str] = field(default_factory=dict)  # by input or output name
     species: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the atoms, by input name
+    distances: Mapping[str, Mapping[str, Domain]] = field(default_factory=dict)  # that the samples covered, likewise
     trained: Mapping[str, Any] | None = None  # how it was fitted
     errors: Mapping[str, Any] | None = None  # of the trained function against the truth
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # of derivatives, as people name them
@@ -97,6 +98,7 @@ class Source:
             domain={tensors.get(name, name): bounds for name, bounds in self.domain.items()},
             units={tensors.get(name, name): unit for name, unit in self.units.items()},
             species={tensors.get(name, name): species for name, species in self.species.items()},
+            distances={tensors.get(name, name): distances for name, distances in self.distances.items()},
             errors=self.errors and {tensors.get(name, name): error for name, error in self.errors.items()},
             aliases={
                 name: replace(
@@ -148,6 +150,11 @@ def read_source(
             },
             units={tensor["name"]: tensor["unit"] for tensor in tensors if tensor.get("unit")},
             species={tensor["name"]: tensor["species"] for tensor in tensors if tensor.get("species")},
+            distances={
+                tensor["name"]: {pair: Domain(**bounds) for pair, bounds in tensor["distances"].items()}
+                for tensor in record["inputs"]
+                if tensor.get("distances")
+            },
             trained=record["trained"],
             errors=record["errors"],
             aliases=aliases_of(record.get("aliases", {})),

@@ -4,22 +4,28 @@ from gradwire_serving._config.batching import batching_of
 from gradwire_serving._config.config_file import ConfigFile
 from gradwire_serving._config.listening import address_text, bind
 from gradwire_serving._config.models import config_text, models_in, models_of
-from gradwire_serving._config.monitoring import metrics_path
+from gradwire_serving._config.monitoring import DEFAULT_METRICS_PATH, metrics_path
 from gradwire_serving._config.options import (
     ANY_PORT,
+    DEFAULT_HOST,
     DEFAULT_MODEL_NAME,
     DEFAULT_PORT,
     EMBEDDED_ONLY,
     ServerOptions,
     flags,
 )
+from gradwire_serving._config.promotion import DEFAULT_CONFIG, Promotion, promote
 
 __all__ = [
     "ANY_PORT",
+    "DEFAULT_CONFIG",
+    "DEFAULT_HOST",
+    "DEFAULT_METRICS_PATH",
     "DEFAULT_MODEL_NAME",
     "DEFAULT_PORT",
     "EMBEDDED_ONLY",
     "ConfigFile",
+    "Promotion",
     "ServerOptions",
     "address_text",
     "batching_of",
@@ -29,4 +35,5 @@ __all__ = [
     "metrics_path",
     "models_in",
     "models_of",
+    "promote",
 ]

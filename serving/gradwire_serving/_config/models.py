@@ -22,8 +22,12 @@ ModelServerConfig: TypeAlias = model_server_config_pb2.ModelServerConfig
 PolicyMessage: TypeAlias = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 
 
-def models_of(options: ServerOptions) -> list[ModelConfig]:
+def models_of(options: ServerOptions, *, remote: bool = False) -> list[ModelConfig]:
     """Return the models that options specify.
+
+    Args:
+        options: a directory of models, one model, or a config file.
+        remote: whether base paths may be URLs, such as ``s3://bucket/models/log``.
 
     Raises:
         UsageError: a config that cannot be read, a model twice, a relative path, another platform than TensorFlow,
@@ -32,8 +36,8 @@ def models_of(options: ServerOptions) -> list[ModelConfig]:
     if options.directory is not None:
         return models_below(options.directory)
     if options.model_base_path:
-        return [_checked(options.model_name, options.model_base_path)]
-    models = read_config_file(Path(options.model_config_file))
+        return [_checked(options.model_name, options.model_base_path, remote=remote)]
+    models = read_config_file(Path(options.model_config_file), remote=remote)
     labelled = [model.name for model in models if model.labels]
     if labelled and not options.allow_version_labels_for_unavailable_models:
         raise UsageError(
@@ -65,7 +69,7 @@ def config_text(models: Iterable[ModelConfig]) -> str:
     config = ModelServerConfig()
     for model in models:
         entry = config.model_config_list.config.add(
-            name=model.name, base_path=str(model.base_path), model_platform=PLATFORM
+            name=model.name, base_path=model.url or str(model.base_path), model_platform=PLATFORM
         )
         if model.policy != VersionPolicy():
             entry.model_version_policy.CopyFrom(_policy_message(model.policy))
@@ -74,24 +78,17 @@ def config_text(models: Iterable[ModelConfig]) -> str:
     return text_format.MessageToString(config)
 
 
-def read_config_file(path: Path) -> list[ModelConfig]:
-    """Return the models of a ``ModelServerConfig`` as text.
+def read_config_file(path: Path, *, remote: bool = False) -> list[ModelConfig]:
+    """Return the models of a ``ModelServerConfig`` as text; see ``models_of``.
 
     Raises:
         UsageError: it cannot be read, or cannot be served.
     """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
-            raise UsageError(f"{path} is not a file; expected a ModelServerConfig as text")
-        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text") from error
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"{path} is not a ModelServerConfig: {error}; see serving/models.config") from error
+    config = parse_config(path)
     if not config.model_config_list.config:
         raise UsageError(f"{path} names no model; expected model_config_list {{ config {{ name: … base_path: … }} }}")
     try:
-        models = models_in(config)
+        models = models_in(config, remote=remote)
     except StatusError as error:
         raise UsageError(f"{path}: {error}; see serving/models.config") from error
     for model in models:
@@ -99,12 +96,31 @@ def read_config_file(path: Path) -> list[ModelConfig]:
     return models
 
 
-def models_in(config: ModelServerConfig, before: Iterable[ModelConfig] = ()) -> list[ModelConfig]:
+def parse_config(path: Path) -> ModelServerConfig:
+    """Return a ``ModelServerConfig`` of a file of text.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            raise UsageError(f"{path} is not a file; expected a ModelServerConfig as text")
+        return text_format.Parse(path.read_text(encoding="utf-8"), ModelServerConfig())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}; expected a ModelServerConfig as text") from error
+    except (text_format.ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UsageError(f"{path} is not a ModelServerConfig: {error}; see serving/models.config") from error
+
+
+def models_in(
+    config: ModelServerConfig, before: Iterable[ModelConfig] = (), *, remote: bool = False
+) -> list[ModelConfig]:
     """Return the models of a message.
 
     Args:
         config: the message.
         before: the models that were served until now: a model's platform cannot change.
+        remote: whether base paths may be URLs.
 
     Raises:
         StatusError: in TensorFlow Serving's words, if it cannot be served.
@@ -128,18 +144,43 @@ def models_in(config: ModelServerConfig, before: Iterable[ModelConfig] = ()) -> 
             )
         if platform != PLATFORM:
             raise invalid_argument(f"Model {entry.name} requests unsupported platform {platform}")
-        if not Path(entry.base_path).is_absolute():
+        if is_remote(entry.base_path):
+            if not remote:
+                raise invalid_argument(_no_remote(entry.name, entry.base_path))
+        elif not Path(entry.base_path).is_absolute():
             raise invalid_argument(
                 f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
             )
     return [
-        ModelConfig(entry.name, Path(entry.base_path), _policy(entry.model_version_policy), dict(entry.version_labels))
+        ModelConfig(
+            entry.name,
+            Path(entry.base_path),
+            _policy(entry.model_version_policy),
+            dict(entry.version_labels),
+            entry.base_path if is_remote(entry.base_path) else "",
+        )
         for entry in config.model_config_list.config
     ]
 
 
-def _checked(name: str, base_path: str) -> ModelConfig:
+def is_remote(base_path: str) -> bool:
+    """Tell whether a base path is a URL, such as ``s3://bucket/models/log``."""
+    return "://" in base_path
+
+
+def _no_remote(name: str, url: str) -> str:
+    return (
+        f"model {name} has base path {url}, and the embedded server reads directories of this machine alone; use "
+        "--engine tensorflow_model_server or docker"
+    )
+
+
+def _checked(name: str, base_path: str, *, remote: bool = False) -> ModelConfig:
     _check_name(name, Path(base_path))
+    if is_remote(base_path):
+        if not remote:
+            raise UsageError(_no_remote(name, base_path))
+        return ModelConfig(name, Path(base_path), url=base_path)
     if not Path(base_path).is_absolute():
         raise UsageError(f"model {name!r} has base path {base_path!r}, expected an absolute path")
     return ModelConfig(name, Path(base_path))

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from gradwire._errors import UsageError
 
-DEFAULT_PATH: Final = "/monitoring/prometheus/metrics"
+DEFAULT_METRICS_PATH: Final = "/monitoring/prometheus/metrics"
 
 
 def metrics_path(file: str) -> str:
@@ -28,7 +28,7 @@ def metrics_path(file: str) -> str:
         raise UsageError(f"{file} is not a MonitoringConfig: {error}; see serving/monitoring.config") from error
     if not config.prometheus_config.enable:
         return ""
-    path: str = config.prometheus_config.path or DEFAULT_PATH
+    path: str = config.prometheus_config.path or DEFAULT_METRICS_PATH
     if not path.startswith("/"):
         raise UsageError(f"{file} has prometheus_config.path {path!r}, expected one that starts with /")
     return path

@@ -72,6 +72,8 @@ class ServerOptions:
         log_format: ``text`` or ``json``, one line an event (ours; embedded server only).
         log_requests: log every call (ours; embedded server only).
         per_process_gpu_memory_fraction: fraction of the GPU's memory, 0 for its own choice (TensorFlow Serving only).
+        gpu: serve on a GPU: its image, and batching by parameters that ``plan`` writes (ours; TensorFlow Serving only).
+        engine_flags: further flags of TensorFlow Serving, as they are.
     """
 
     directory: Path | None = None
@@ -103,6 +105,8 @@ class ServerOptions:
     rest_api_num_threads: int | None = None
     rest_api_enable_cors_support: bool = False
     per_process_gpu_memory_fraction: float = 0.0
+    gpu: bool = False
+    engine_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sources = [name for name in ("directory", "model_base_path", "model_config_file") if getattr(self, name)]
@@ -140,17 +144,17 @@ class ServerOptions:
         return 0 if self.grpc_max_threads else MAX_WAITING
 
 
-_NOT_FLAGS: Final = ("directory", "host", "port")  # passed in other ways, or always passed
+_NOT_FLAGS: Final = ("directory", "host", "port", "gpu", "engine_flags")  # passed in other ways, or always passed
 
 
 def flags(options: ServerOptions) -> list[str]:
-    """Return options as TensorFlow Serving's flags: the port, and every one that is not the default."""
+    """Return options as TensorFlow Serving's flags: the port, what is not the default, and the further ones."""
     changed = [
         f"--{option.name}={_text(value)}"
         for option in fields(ServerOptions)
         if option.name not in _NOT_FLAGS and (value := getattr(options, option.name)) != option.default
     ]
-    return [f"--port={options.port}", *changed]
+    return [f"--port={options.port}", *changed, *options.engine_flags]
 
 
 def _text(value: object) -> str:

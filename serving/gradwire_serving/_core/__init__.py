@@ -8,7 +8,7 @@ from gradwire_serving._core.handler import ModelRef, Resolver, predict, start_pr
 from gradwire_serving._core.log import JsonFormatter, TextFormatter, event, log
 from gradwire_serving._core.manager import SIGNAL_INTERVAL, Manager, State, Version
 from gradwire_serving._core.memory import DEFAULT_MAX_EXPANDED_BYTES, OUT_OF_MEMORY, Allowance, Memory
-from gradwire_serving._core.servable import Servable, load_version
+from gradwire_serving._core.servable import SAVED_MODEL_FILES, Servable, load_version
 from gradwire_serving._core.source import ModelConfig, Source, VersionPolicy
 from gradwire_serving._core.status import (
     INTERNAL_ERROR,
@@ -27,6 +27,7 @@ __all__ = [
     "INTERNAL_ERROR",
     "OUT_OF_MEMORY",
     "REGRESS",
+    "SAVED_MODEL_FILES",
     "SIGNAL_INTERVAL",
     "Allowance",
     "BatchingParameters",

@@ -44,12 +44,14 @@ class ModelConfig:
         base_path: absolute directory of its numbered versions.
         policy: which of them are served; by default the latest.
         labels: versions by label.
+        url: where the versions are instead, such as ``s3://bucket/models/log``, which TensorFlow Serving alone reads.
     """
 
     name: str
     base_path: Path
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: dict[str, int] = field(default_factory=dict[str, int])
+    url: str = ""
 
 
 @final

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gradwire._errors import UsageError
 from gradwire_serving._config import ServerOptions
 from gradwire_serving._core import SIGNAL_INTERVAL, JsonFormatter, TextFormatter, log
 from gradwire_serving._launch.command import plan
 from gradwire_serving._launch.engines import EMBEDDED
+from gradwire_serving._launch.process import Started, run
 from gradwire_serving._server import DEFAULT_GRACE, EmbeddedServer
 
 STOP_MARGIN: Final = 1.0  # seconds beyond the grace, for the port and the models to be closed
@@ -28,20 +27,23 @@ def launch(
     options: ServerOptions,
     *,
     say: Callable[[str], None],
-    ready: Callable[[EmbeddedServer], None] = lambda _server: None,
+    ready: Callable[[Started], None] = lambda _server: None,
     grace: float = DEFAULT_GRACE,
-) -> None:
-    """Run a server in the foreground; call it from the main thread.
+) -> int:
+    """Run a server in the foreground until it ends; call it from the main thread.
 
-    The embedded server runs until SIGINT or SIGTERM, and then drains. Any other engine takes this process's place, so
-    that signals, output and exit code are its own, and the call does not return.
+    The embedded server runs until SIGINT or SIGTERM, and then drains. Any other engine is a process of its own, which
+    gets the signals of this one.
 
     Args:
         engine: one of ``ENGINES``, such as ``find_engine`` returns.
         options: what to serve, and how.
         say: shows a line to the user.
-        ready: called with the embedded server once it serves.
+        ready: called with the server once every model has an available version.
         grace: seconds that calls in flight have when the embedded server stops.
+
+    Returns:
+        Its exit code.
 
     Raises:
         UsageError: the options cannot be used, the port is in use, or the program is not on the PATH.
@@ -50,22 +52,16 @@ def launch(
     if engine == EMBEDDED:
         with _log_to_stderr(options.log_format):
             _serve(EmbeddedServer(options), say, ready, grace)
-        return
+        return 0
     planned = plan(engine, options)
-    planned.write_config()
+    planned.write_files()
     if planned.notice:
         say(planned.notice)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execvp(planned.argv[0], planned.argv)  # noqa: S606 - without a shell; the arguments are ours
-    except FileNotFoundError as error:
-        raise UsageError(f"{planned.argv[0]} is not on the PATH; install it, or use --engine embedded") from error
+    say(planned.shell_text())
+    return run(planned, options, ready)
 
 
-def _serve(
-    server: EmbeddedServer, say: Callable[[str], None], ready: Callable[[EmbeddedServer], None], grace: float
-) -> None:
+def _serve(server: EmbeddedServer, say: Callable[[str], None], ready: Callable[[Started], None], grace: float) -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: drain, then end
     try:
         server.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, final
@@ -11,18 +11,19 @@ from typing import Any, Final, final
 import keras
 from numpy.typing import NDArray
 
-from gradwire._package import CardTensor, Domain
+from gradwire._package import CardTensor, Domain, sorted_distances
 from gradwire_export import MODEL_FILE, RECORD_FORMAT
 from gradwire_training._data import Samples
 from gradwire_training._fit import record
 from gradwire_training._fit.evaluation import Comparison
+from gradwire_training._fit.invariance import feels_distances_alone
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.uncertainty import uncertainty_of
 from gradwire_training._fit.violations import Violation
-from gradwire_training._models import BoundTensor, IoBinding, Reduction
+from gradwire_training._models import BoundTensor, IoBinding, Reduction, is_of_atoms
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
-from gradwire_training._uncertainty import Uncertainty
+from gradwire_training._uncertainty import NoUncertainty, Uncertainty
 
 SOFTWARE: Final = ("gradwire", "tensorflow", "keras", "numpy", "scipy")
 
@@ -76,6 +77,7 @@ class Result:
     reduction: Reduction | None = None
     violations: tuple[Violation, ...] = ()
     stages: int = 1
+    _bars: list[Uncertainty | NoUncertainty] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def errors(self) -> dict[str, Any]:
@@ -95,12 +97,18 @@ class Result:
             errors[tensor.name]["rmse_before"] = tensor.rmse
         return errors
 
+    def uncertainty(self) -> Uncertainty | NoUncertainty:
+        """Estimate how sure the model is: its error bars, or why there are none; at the first call, in some seconds."""
+        if not self._bars:
+            self._bars.append(uncertainty_of(self.model, self.binding, self.request))
+        return self._bars[0]
+
     def save(self, path: str | Path) -> Path:
         """Write the result as a directory.
 
         It holds ``model.keras``, ``fit.json`` (how it was trained, and how well), ``history.csv``, ``samples.npz``
         and ``start.npz`` (the initial weights): all that ``repeat`` needs; and ``uncertainty.keras``, the error bars,
-        which are made here, where rows were held out to calibrate them on.
+        where rows were held out to calibrate them on.
 
         It is written beside its place and renamed into it when complete. A result that is there already is replaced.
 
@@ -115,7 +123,7 @@ class Result:
         """
         request, path = self.request, Path(path)
         rows = {"": request.samples, record.PINS: request.loss.pins, record.HELD_OUT: request.validation}
-        bars = uncertainty_of(self.model, self.binding, request)
+        bars = self.uncertainty()
         return record.write(
             path,
             record_of(self, path.name) | {"uncertainty": bars.record},
@@ -223,7 +231,20 @@ def _tensor(result: Result, tensor: BoundTensor, domain: Domain | None = None) -
         unit=result.request.samples.units.get(tensor.name),
         species=None if (species := result.request.samples.species.get(tensor.name)) is None else tuple(species),
         domain=domain,
+        distances=None if domain is None else _distances(result, tensor),
     )
+
+
+def _distances(result: Result, tensor: BoundTensor) -> dict[str, Domain] | None:
+    """Return the distances of atoms in the fitted rows, where the model feels only them; None elsewhere."""
+    x = result.request.samples.x
+    if result.request.stream is not None or not is_of_atoms(tensor.shape):
+        return None
+    species = result.request.samples.species.get(tensor.name)
+    if not feels_distances_alone(result.model, result.binding, x, tensor.name, species):
+        return None
+    by_pair = sorted_distances(x[tensor.name].reshape(-1, *tensor.shape), species)
+    return {pair: Domain(each.min(axis=0).tolist(), each.max(axis=0).tolist()) for pair, each in by_pair.items()}
 
 
 def _domain(result: Result, tensor: BoundTensor) -> Domain:

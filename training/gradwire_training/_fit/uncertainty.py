@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from gradwire_training._data import Table
 from gradwire_training._fit.evaluation import EvaluationSet, evaluate
 from gradwire_training._fit.request import Request
 from gradwire_training._models import IoBinding, with_dtype
@@ -43,4 +44,15 @@ def _rounding(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> ND
 
 
 def _labelled(rows: EvaluationSet) -> LabelledRows:
-    return LabelledRows(rows.x, rows.y, rows.dydx)
+    """Return the labels; those of rows that weigh nothing are unknown."""
+    if rows.weights is None:
+        return LabelledRows(rows.x, rows.y, rows.dydx)
+    left_out = rows.weights == 0
+
+    def known(table: Table) -> Table:
+        return {
+            name: np.where(left_out.reshape(-1, *[1] * (column.ndim - 1)), np.nan, column)
+            for name, column in table.items()
+        }
+
+    return LabelledRows(rows.x, known(rows.y), {output: known(by) for output, by in rows.dydx.items()})

@@ -1,19 +1,21 @@
-r"""The two factors of the Laplace approximation, and the noise of labels, from rows that were not fitted.
+r"""The factors of the Laplace approximation, the noise of labels and the misfit, from rows with known labels.
 
-An error of a label that was not fitted has the variance of the function and that of the label's noise,
+An error of a label that was not fitted has the variance of the function, that of what the network cannot represent, and
+that of the label's noise,
 
-.. math:: s^2 q(x; \lambda) + t^2, \qquad q = g (J^T J + \lambda I)^{-1} g^T,
+.. math:: s^2 q(x; \lambda) + m^2 + t^2, \qquad q = g (J^T J + \lambda I)^{-1} g^T,
 
-so that the likelihood of all such errors tells :math:`\lambda`, s of each output, and t of each kind of labels. The
-bar is about the function alone: :math:`s^2 q`. Errors of derivatives have a noise of their own and the same s; they
-count as one label a row together, for the same row moves them all. Three things are known beforehand. A network that
-was fitted to labels repeats a part of their noise, so t is at most a few times the error on the fitted rows. Where
-nothing else is told, s is 1, for J is in units of the errors, and the prior variance :math:`s^2 / \lambda` is that of
-the weights.
+so that the likelihood of all such errors tells :math:`\lambda`, s of each output, and :math:`m^2 + t^2` of each kind
+of labels. What part of the latter is misfit, the errors on fitted rows tell (``misfit``). The bar is about the function
+alone: :math:`s^2 q + m^2`. Errors of derivatives have a noise of their own and the same s; they count as one label a
+row together, for the same row moves them all. Three things are known beforehand. A network that was fitted to labels
+repeats a part of their noise, so t is at most a few times the error on the fitted rows. Where nothing else is told, s
+is 1, for J is in units of the errors, and the prior variance :math:`s^2 / \lambda` is that of the weights.
 
-Afterwards the bars are widened where the likelihood was optimistic: until nominal 95 % hold as many of these labels (a
-split conformal quantile, Vovk et al. 2005), and by Student's quantile for as few rows. Derivatives with labels get a
-factor of their own; those without have the value's.
+Afterwards the bars are widened by Student's quantile for as few rows; and, where more labels lie outside than chance
+has it in 5 % of cases, until they hold 95 % of these labels (Vovk et al. 2005). To widen them until then in any case
+would make them too large by a tenth to a fifth, for chance alone leaves fewer inside in half of the cases. Derivatives
+with labels get a factor of their own; those without have the value's.
 """
 
 from __future__ import annotations
@@ -25,20 +27,22 @@ from typing import Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 from scipy.stats import t as student
 
+from gradwire._package import BAND, COVERAGE
 from gradwire_training._data import Derivatives, Table
 from gradwire_training._uncertainty.laplace import Network, Spectrum
+from gradwire_training._uncertainty.misfit import Misfit
 
 Array: TypeAlias = "NDArray[np.float64]"
 
-LEVEL: Final = 0.95
-NORMAL: Final = 1.959964  # standard deviations to either side hold LEVEL of a normal distribution
 LEAST_LABELS: Final = 8  # of an output, held out: fewer tell no scale
 MOST_FITTED: Final = 1_000  # rows: a sample of more gives the same matrix but for its size
 MOST_HELD_OUT: Final = 500  # rows: a scale to three percent
 MOST_SLOPES: Final = 6  # derivatives of an output whose labels decide together; each has its own factor all the same
 ROWS_STREAM: Final = 9  # of random numbers, apart from those behind points, weights and splits
+CHANCE: Final = 0.05  # that right bars are widened
 NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise at most
 # Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6.
 SCALE_BELIEF: Final = 1.5  # of s^2
@@ -103,12 +107,8 @@ class Calibration:
 
     ridge: float
     variance: Array  # (output elements, 1 + input elements): what q is multiplied by
-    noise: Array  # (output elements,): standard deviation of a value's label, as far as can be told
+    misfit: Array  # (output elements, 1 + input elements): what is added to it, as a variance
     counts: NDArray[np.intp]  # (output elements, 1 + input elements): of labels behind each factor
-
-
-def _ridges(network: Network) -> list[float]:
-    return (network.prior * RIDGES).tolist()
 
 
 def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) -> tuple[Spectrum, Calibration]:
@@ -119,17 +119,23 @@ def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) ->
     errors, gradients = _errors(network, held_out.take(MOST_HELD_OUT))
     scale = _mean_squares(errors)
     sample = fitted.take(MOST_FITTED)
-    matrix, fitted_squares = _matrix(network, sample, scale)
-    if not (np.isfinite(matrix).all() and np.isfinite(gradients).all()):
-        raise FloatingPointError("the network or its derivatives are not finite on the rows")
+    matrix, fitted_errors = _matrix(network, sample, scale)
     spectrum = Spectrum.of(matrix * (fitted.count / sample.count))
-    squares = spectrum.squares(gradients)
+    squares, fitted_squares = spectrum.squares(gradients), _mean_squares(fitted_errors)
     labels = _Labels(errors, scale, np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf))
-    tried = [_Scaled.of(labels, spectrum.variances(squares, ridge), ridge, network.prior) for ridge in _ridges(network)]
+    prior = spectrum.prior(network.point[network.chosen])
+    tried = [
+        _Scaled.of(labels, spectrum.variances(squares, ridge), ridge, prior) for ridge in (prior * RIDGES).tolist()
+    ]
     best = max(tried, key=lambda each: each.likelihood)
-    factors = labels.factors(best.scales[:, None] * spectrum.variances(squares, best.ridge), best.noise)
+    scaled = best.scales[:, None] * spectrum.variances(squares, best.ridge)
+    factors, noise = labels.factors(scaled, best.noise)
+    misfit = Misfit.of(np.concatenate(list(sample.points().values()), axis=1), fitted_errors)
     counts = np.isfinite(errors).sum(axis=0)
-    return spectrum, Calibration(best.ridge, best.scales[:, None] * factors, np.sqrt(best.noise), counts)
+    known = misfit.fraction * noise
+    unknown = np.concatenate([known[:, :1], known[:, :1] * misfit.roughness], axis=1)
+    added = factors * np.where(counts >= LEAST_LABELS, known, unknown)
+    return spectrum, Calibration(best.ridge, best.scales[:, None] * factors, added, counts)
 
 
 @final
@@ -160,22 +166,25 @@ class _Labels:
         best = int(total.argmax())
         return float(total[best]), float(SCALES[best]), float(noise[best])
 
-    def factors(self, variances: Array, noise: Array) -> Array:
-        """Return what variances are to be multiplied by, ``(output elements, 1 + input elements)``."""
-        factors = np.ones(variances.shape[1:])
+    def factors(self, variances: Array, noise: Array) -> tuple[Array, Array]:
+        """Return what variances are to be multiplied by, and the noise, ``(output elements, 1 + input elements)``."""
+        factors, noises = np.ones(variances.shape[1:]), np.zeros(variances.shape[1:])
+        noises[:, 0] = noise
         for element in range(variances.shape[1]):
             known = self.known(element, 0)
             if known.any():
                 spread = np.sqrt(variances[known, element, 0] + noise[element])
-                ratio = _conformal(np.abs(self.errors[known, element, 0]) / np.maximum(spread, np.finfo(float).tiny))
-                factors[element] = max(1.0, ratio) ** 2
+                ratios = np.abs(self.errors[known, element, 0]) / np.maximum(spread, np.finfo(float).tiny)
+                factors[element] = _widening(ratios) ** 2
             for kind in range(1, variances.shape[2]):
                 if self.known(element, kind).sum() >= LEAST_LABELS:
-                    likelihood, _ = self._likelihood(variances * factors[element], element, kind, FACTORS**2)
-                    belief = np.log(FACTORS) ** 2 / (2 * SLOPE_BELIEF**2)
-                    factors[element, kind] *= FACTORS[int((likelihood.max(axis=1) - belief).argmax())] ** 2
+                    likelihood, tried = self._likelihood(variances * factors[element], element, kind, FACTORS**2)
+                    likelihood -= (np.log(FACTORS) ** 2 / (2 * SLOPE_BELIEF**2))[:, None]
+                    factor, level = np.unravel_index(likelihood.argmax(), likelihood.shape)
+                    factors[element, kind] *= FACTORS[factor] ** 2
+                    noises[element, kind] = tried[level]
         counts = np.isfinite(self.errors).sum(axis=0).max(axis=1, keepdims=True)
-        return factors * (student.ppf((1 + LEVEL) / 2, counts) / NORMAL) ** 2
+        return factors * (student.ppf((1 + COVERAGE) / 2, counts) / BAND) ** 2, noises
 
     def _likelihood(self, q: Array, element: int, kind: int, scales: Array) -> tuple[Array, Array]:
         """Return the logarithms of likelihoods of every scale and noise, ``(scales, noises)``, and the noises."""
@@ -204,10 +213,13 @@ class _Scaled:
         return cls(float(likelihoods.sum()), ridge, scales, noise)
 
 
-def _conformal(ratios: Array) -> float:
-    """Return the quantile of |error| over its standard deviation that holds LEVEL of new ones, in normal units."""
-    rank = min(math.ceil(LEVEL * (len(ratios) + 1)), len(ratios))
-    return float(np.sort(ratios)[rank - 1]) / NORMAL
+def _widening(ratios: Array) -> float:
+    """Return by how much bars are widened, from |error| over its standard deviation: 1 unless labels refute them."""
+    outside = int((ratios > BAND).sum())
+    if binom.sf(outside - 1, len(ratios), 1 - COVERAGE) > CHANCE:
+        return 1.0
+    rank = min(math.ceil(COVERAGE * (len(ratios) + 1)), len(ratios))
+    return float(np.sort(ratios)[rank - 1]) / BAND
 
 
 def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:
@@ -216,12 +228,12 @@ def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:
     errors, gradients = np.empty_like(labels), np.empty((*labels.shape, len(network.chosen)))
     for part, made, jacobian in network.gradients(rows.points()):
         predicted = np.concatenate([made.values[:, :, None], made.derivatives], axis=2)
-        errors[part], gradients[part] = predicted - labels[part], jacobian
+        errors[part], gradients[part] = predicted - labels[part], _finite(jacobian)
     return errors, gradients
 
 
 def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, Array]:
-    """Return J^T J of the fitted labels in units of the held-out errors, and the mean squares of the fitted errors."""
+    """Return J^T J of the fitted labels in units of the held-out errors, and the errors on the fitted rows."""
     labels = rows.labels()
     matrix = np.zeros((len(network.chosen), len(network.chosen)))
     errors = np.empty_like(labels)
@@ -232,9 +244,15 @@ def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, 
         errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
         own = np.sqrt(_mean_squares(errors[part]))
         unit = np.where(np.isfinite(units), units, np.where(own > 0, own, 1.0))
-        row = (jacobian / unit[..., None])[known[part]]
+        row = _finite((jacobian / unit[..., None])[known[part]])
         matrix += row.T @ row
-    return matrix, _mean_squares(errors)
+    return matrix, errors
+
+
+def _finite(jacobian: Array) -> Array:
+    if not np.isfinite(jacobian).all():
+        raise FloatingPointError("the network or its derivatives are not finite on the rows")
+    return jacobian
 
 
 def _mean_squares(errors: Array) -> Array:

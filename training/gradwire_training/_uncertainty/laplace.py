@@ -28,6 +28,7 @@ Array: TypeAlias = "NDArray[np.float64]"
 
 MOST_WEIGHTS: Final = 600
 BLOCK_BYTES: Final = 64 * 2**20  # of a Jacobian at once
+PRIOR_STEPS: Final = 100  # of a fixed point that halves its distance in a few
 WEIGHTS_STREAM: Final = 8  # of random numbers, apart from those behind points, weights and splits
 
 
@@ -47,11 +48,6 @@ class Network:
             return cls(graph, point, np.arange(len(point)))
         generator = np.random.default_rng(np.random.SeedSequence((0, WEIGHTS_STREAM)))
         return cls(graph, point, np.sort(generator.choice(len(point), MOST_WEIGHTS, replace=False)))
-
-    @property
-    def prior(self) -> float:
-        """The precision of a Gaussian prior from which weights of this size would come."""
-        return 1 / max(float(np.mean(self.point**2)), np.finfo(float).tiny)
 
     def gradients(self, x: Mapping[str, Array]) -> Iterator[tuple[slice, Predictions, Array]]:
         """Yield blocks of rows with their predictions, and the Jacobian of values and derivatives with the weights.
@@ -82,6 +78,18 @@ class Spectrum:
         """Decompose a symmetric matrix that has no negative eigenvalue but by rounding."""
         eigenvalues, vectors = np.linalg.eigh(matrix)
         return cls(np.maximum(eigenvalues, 0.0), vectors)
+
+    def prior(self, weights: Array) -> float:
+        """Return the precision of the Gaussian prior that explains the fitted weights best.
+
+        Only what labels determine tells it, for a fit shrinks the rest (the evidence's fixed point, MacKay, 1992).
+        """
+        size = max(float(weights @ weights), np.finfo(float).tiny)
+        precision = len(weights) / size
+        for _ in range(PRIOR_STEPS):
+            determined = float((self.eigenvalues / (self.eigenvalues + precision)).sum())
+            precision = max(determined / size, np.finfo(float).tiny)
+        return precision
 
     def squares(self, gradients: Array) -> Array:
         """Return the squared components of Jacobian rows along the eigenvectors, the weights as last axis."""

@@ -46,5 +46,7 @@ def command(
             result = batch.run(
                 opened, source, sink, uncertainty=uncertainty, on_progress=lambda done, total: report(done, total, "")
             )
-    note(f"{result.rows:,} rows in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")
+    note(
+        f"{result.rows:,} rows by version {result.version} in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}"
+    )
     say(str(to))

@@ -99,7 +99,7 @@ def command(
         Path | None,
         typer.Option(
             help="Rows of inputs and labels, such as holdout.parquet: publish only if no output or derivative is worse "
-            "there than in the latest version.",
+            "there than in the version that serves.",
             rich_help_panel=GATE,
         ),
     ] = None,
@@ -107,6 +107,14 @@ def command(
         str | None,
         typer.Option(
             help="Largest ratio new / old of the rmse: 1.05, or cl=1.1,dcl_dmach=1.5. Default: what the rows can tell.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
+    gate_against: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare with another version than the model's latest: its number, a directory, or HOST:PORT or "
+            "HOST:PORT/LABEL of the server that has it.",
             rich_help_panel=GATE,
         ),
     ] = None,
@@ -135,7 +143,7 @@ def command(
     Example: [bold]gradwire export build/log --to models/log[/bold]
     """
     gradwire_export = import_heavy("gradwire_export")
-    rows = _gate(gradwire_export.Gate, gate, gate_tolerance, gate_columns, force)
+    rows = _gate(gradwire_export.Gate, gate, gate_tolerance, gate_against, gate_columns, force)
     with _shown_refusal(gradwire_export.GateRefused), warnings.catch_warnings():  # they are on the card, and below
         warnings.simplefilter("ignore", gradwire_export.DerivativeWarning)
         exported = gradwire_export.export(
@@ -182,15 +190,26 @@ def command(
 
 
 def _gate(
-    kind: Callable[..., Any], rows: Path | None, tolerance: str | None, columns: str | None, force: str | None
+    kind: Callable[..., Any],
+    rows: Path | None,
+    tolerance: str | None,
+    against: str | None,
+    columns: str | None,
+    force: str | None,
 ) -> Any:
     if rows is None:
-        options = {"--gate-tolerance": tolerance, "--gate-columns": columns, "--force": force}
+        options = {
+            "--gate-tolerance": tolerance,
+            "--gate-against": against,
+            "--gate-columns": columns,
+            "--force": force,
+        }
         if foreign := [option for option, text in options.items() if text is not None]:
             raise UsageError(f"{foreign[0]} is for --gate, the rows to compare on: give both, or leave it out")
         return None
     named = read_columns("gate-columns", columns) or {}
-    return kind(rows=rows, tolerance=read_tolerance("gate-tolerance", tolerance), columns=named, force=force)
+    limits = read_tolerance("gate-tolerance", tolerance)
+    return kind(rows=rows, tolerance=limits, against=against, columns=named, force=force)
 
 
 @contextmanager

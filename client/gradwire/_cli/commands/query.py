@@ -81,7 +81,11 @@ def command(
     with _closed_pipe(), open_model(target, name, connection=connection, pinned=watch is None) as model:
         if watch is not None:
             watch_query(
-                model, lambda: _call(model, resolve_query(model, compute, signature), points, decimal), form, watch
+                model,
+                lambda: _call(model, resolve_query(model, compute, signature), points, decimal),
+                form,
+                watch,
+                label=connection.label,
             )
             return
         query = resolve_query(model, compute, signature)

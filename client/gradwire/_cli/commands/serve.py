@@ -84,9 +84,16 @@ class ServeOptions:
     per_process_gpu_memory_fraction: Annotated[
         float, _flag("Fraction of the GPU's memory to use (TensorFlow Serving only).")
     ] = 0.0
+    gpu: Annotated[bool, typer.Option(help="Serve on a GPU: its image, and batching (TensorFlow Serving only).")] = (
+        False
+    )
+    engine_flags: Annotated[list[str] | None, typer.Option("--engine-flag", hidden=True)] = (
+        None  # what stands behind --
+    )
 
 
 OWN: Final = ("engine", "print_command")
+END_OF_OPTIONS: Final = "--"
 SWITCHES: Final = frozenset(
     each.name.replace("_", "-")
     for each in fields(ServeOptions)
@@ -98,11 +105,12 @@ SWITCHES: Final = frozenset(
 def command(options: ServeOptions) -> None:
     """Serve every model in a directory over gRPC; Ctrl-C drains and stops.
 
-    Flags have TensorFlow Serving's names, with underscores or hyphens.
+    Flags have TensorFlow Serving's names, with underscores or hyphens. What follows `--` goes to it as it is.
 
     Example: [bold]gradwire serve models --port 8500[/bold]
     """
     flags = {each.name: getattr(options, each.name) for each in fields(options) if each.name not in OWN}
+    flags["engine_flags"] = tuple(options.engine_flags or ())
     if options.directory is None and not (options.model_base_path or options.model_config_file):
         flags["directory"] = DEFAULT_DIRECTORY
     serving = import_heavy("gradwire_serving")
@@ -112,7 +120,10 @@ def command(options: ServeOptions) -> None:
         engine = options.engine.value if named else serving.find_engine(options.engine.value)
         say(serving.plan(engine, server_options).shell_text())
         return
-    serving.launch(serving.find_engine(options.engine.value), server_options, say=note, ready=_announce)
+    engine = serving.find_engine(options.engine.value)
+    exit_code = serving.launch(engine, server_options, say=note, ready=_announce)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def with_hyphens(arguments: list[str]) -> list[str]:
@@ -122,9 +133,12 @@ def with_hyphens(arguments: list[str]) -> list[str]:
         arguments: of the command line, in either spelling.
 
     Returns:
-        The arguments with hyphens in the names of options, and switches as ``--name`` or ``--no-name``.
+        The arguments with hyphens in the names of options, and switches as ``--name`` or ``--no-name``; those behind
+        ``--`` as values of ``--engine-flag``.
     """
-    return [_with_hyphens(argument) if argument.startswith("--") else argument for argument in arguments]
+    end = arguments.index(END_OF_OPTIONS) if END_OF_OPTIONS in arguments else len(arguments)
+    own = [_with_hyphens(argument) if argument.startswith("--") else argument for argument in arguments[:end]]
+    return own + [f"--engine-flag={argument}" for argument in arguments[end + 1 :]]
 
 
 def _with_hyphens(argument: str) -> str:
@@ -143,7 +157,9 @@ def _announce(server: Any) -> None:
         say(f"  REST: http://{server.rest_address}/v1/models/NAME:predict")
     for name, versions in server.available().items():
         say(f"  {name}: version {', '.join(map(str, versions))}")
-    name = next(iter(server.available()))
+    name = next(iter(server.available()), None)
+    if name is None:  # the models are named in a config file that only the server can read
+        return
     say(f"query it:  gradwire query {server.address} {name} {_example_inputs(server.address, name)}")
     say(f'or:        gradwire.connect("{server.address}", "{name}").value_and_grad(…)')
     say("stop it with Ctrl-C")

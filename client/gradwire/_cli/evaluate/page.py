@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradwire._cli.console import printable
-from gradwire._evaluate import COVERAGE, Evaluation, TensorErrors
+from gradwire._cli.evaluate.tables import parts_of
+from gradwire._evaluate import Evaluation, TensorErrors
 from gradwire._extras import import_extra
+from gradwire._package import COVERAGE
 from gradwire._pages import DERIVATIVE_COLOR, VALUE_COLOR, Parity, Plot, parity_figure, write_page
 
 TEMPLATE: Final = Path(__file__).with_name("evaluation.html.jinja")
@@ -32,16 +34,11 @@ def evaluation_page(path: Path, evaluation: Evaluation, *, target: str, baseline
         "evaluation": evaluation,
         "target": printable(target),
         "baseline": printable(baseline),
-        "parts": [part for part in ("inside", "outside") if _rows(evaluation, part)],
-        "rows": {part: _rows(evaluation, part) for part in ("inside", "outside")},
+        "parts": parts_of(evaluation),
         "coverage": COVERAGE,
         "plots": [(markup(plot.svg()), plot.caption) for plot in _plots(evaluation.tensors)],
     }
     write_page(path, TEMPLATE, content)
-
-
-def _rows(evaluation: Evaluation, part: str) -> int:
-    return evaluation.outside if part == "outside" else evaluation.rows - evaluation.outside
 
 
 def _plots(tensors: Sequence[TensorErrors]) -> list[Plot]:

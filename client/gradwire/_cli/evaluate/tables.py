@@ -1,4 +1,4 @@
-"""The tables of ``gradwire evaluate``: the errors inside of the domain, and those outside."""
+"""The tables of ``gradwire evaluate``: the errors of rows that are trusted, or inside of the domain, and of others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from gradwire._cli.console import note, number, table
-from gradwire._evaluate import COVERAGE, Evaluation, TensorErrors
+from gradwire._evaluate import Evaluation, TensorErrors
+from gradwire._package import COVERAGE
 
 MOST_UNLABELLED: Final = 12  # names in a line
 
@@ -18,14 +19,8 @@ def show_evaluation(evaluation: Evaluation, *, baseline: str = "") -> None:
         evaluation: the errors.
         baseline: the other model, for a heading.
     """
-    inside = evaluation.rows - evaluation.outside
-    about = f"errors of {evaluation.model} against {evaluation.against}"
-    if not evaluation.outside:
-        _table(f"{about}: {_rows(inside)}, all inside of the domain", evaluation, "all")
-    else:
-        if inside:
-            _table(f"{about}: {_rows(inside)} inside of the domain", evaluation, "inside")
-        _table(f"{about}: {_rows(evaluation.outside)} outside of the domain", evaluation, "outside")
+    for part, rows in parts_of(evaluation):
+        _table(f"errors of {evaluation.model} against {evaluation.against}: {rows}", evaluation, part)
     if baseline:
         _baseline_table(f"all rows, beside {baseline}", evaluation)
     if evaluation.unlabelled:
@@ -33,6 +28,17 @@ def show_evaluation(evaluation: Evaluation, *, baseline: str = "") -> None:
         note(f"not measured, for no column has their labels: {', '.join(names)}{f' and {more} more' * (more > 0)}")
     if evaluation.left_out:
         note(f"columns left out: {', '.join(evaluation.left_out)}")
+
+
+def parts_of(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return the parts of the rows that have a table each, and how they are called: by trust, or else by the domain."""
+    rows, outside, untrusted = evaluation.rows, evaluation.outside, evaluation.untrusted
+    parts = [("inside", rows - outside, "inside of the domain"), ("outside", outside, "outside of the domain")]
+    if untrusted is not None:
+        beyond = f", {outside:,} outside of the domain" if outside else ""
+        parts = [("trusted", rows - untrusted, "trusted"), ("untrusted", untrusted, f"not trusted{beyond}")]
+    every = ", all" if rows in (count for _, count, _ in parts) else ""
+    return [(part, f"{_rows(count)}{every} {which}") for part, count, which in parts if count]
 
 
 def _rows(count: int) -> str:
@@ -60,9 +66,9 @@ def _row(each: TensorErrors, part: str, has_units: bool, has_bars: bool) -> Iter
 
 
 def _baseline_table(title: str, evaluation: Evaluation) -> None:
-    rows: list[list[str]] = []
-    for each in evaluation.tensors:
-        if (ratio := each.ratio) is not None:
-            factor = None if ratio.uncertainty is None else f"{ratio.limit(0.025):.3g}"
-            rows.append([each.name, number(ratio.baseline), number(ratio.rmse), number(ratio.ratio), factor or "-"])
+    rows = [
+        [each.name, *map(number, (ratio.baseline, ratio.rmse, ratio.ratio, ratio.by_chance))]
+        for each in evaluation.tensors
+        if (ratio := each.ratio) is not None
+    ]
     table(title, ("rmse of", "baseline", "now", "ratio", "by chance\nup to"), rows)

@@ -56,9 +56,11 @@ class CardView:
         """Read a card."""
         aliases = {name: alias.text for name, alias in card.aliases.items()}
         species = {tensor.name: " ".join(tensor.species) for tensor in card.inputs if tensor.species is not None}
+        distances = {tensor.name: _dict(tensor.distances) for tensor in card.inputs if tensor.distances is not None}
         details = (
             ("derivatives by name", aliases),
             ("species", species),
+            ("distances", {name: {pair: _range(each) for pair, each in by.items()} for name, by in distances.items()}),
             ("error bars", card.uncertainty),
             ("trained", card.trained),
             ("versions", card.versions),
@@ -122,7 +124,8 @@ def gate_table(entry: Any) -> TextTable | None:
     tensors = {name: _dict(tensor) for name, tensor in _dict(verdict.get("tensors")).items()}
     if not tensors:
         return None
-    version = _short(_dict(verdict.get("baseline")).get("version", ""))
+    baseline = _dict(verdict.get("baseline"))
+    beside = ", ".join(_short(baseline[key]) for key in ("version", "which") if key in baseline)
     rows = [
         (
             _short(name),
@@ -134,7 +137,7 @@ def gate_table(entry: Any) -> TextTable | None:
         for name, tensor in tensors.items()
     ]
     about = f"{_short(verdict.get('rows', 'some'))} rows of {_short(verdict.get('against', 'a file'))}"
-    title = f"the gate: {about}, " + (f"beside version {version}" if version else "no version to compare with")
+    title = f"the gate: {about}, " + (f"beside version {beside}" if beside else "no version to compare with")
     forced = f"published all the same: {_short(verdict['forced'])}" if verdict.get("forced") is not None else ""
     columns = ("rmse of", "old", "new", "new / old", "allowed", "labels", "")
     return TextTable(title, columns, tuple(rows), forced)
@@ -200,6 +203,12 @@ def _input(tensor: CardTensor) -> tuple[str, ...]:
 def _output(card: Card, tensor: CardTensor) -> tuple[str, ...]:
     derivatives = ", ".join(f"{name} wrt {wrt}" for wrt, name in card.derivatives.get(tensor.name, {}).items())
     return tensor.name, tensor.dtype, _row_shape(tensor), tensor.unit or "-", derivatives
+
+
+def _range(distances: Any) -> str:
+    """Return the smallest and the largest of the distances of two species, as text."""
+    lower, upper = _list(distances.lower), _list(distances.upper)
+    return f"{_short(lower[0] if lower else None)} to {_short(upper[-1] if upper else None)}"
 
 
 def _row_shape(tensor: CardTensor) -> str:

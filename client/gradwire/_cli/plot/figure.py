@@ -11,6 +11,7 @@ from typing import Any, Final
 from gradwire._cli.plot.slices import Line, Slice, with_unit
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
+from gradwire._package import COVERAGE
 
 EXTRA: Final = "plot"
 WIDTH: Final = 4.2  # inches of a column
@@ -62,7 +63,16 @@ def figure_of(title: str, slices: Sequence[Slice]) -> Any:
             for row, lines in ((2 * index, each.values), (2 * index + 1, each.derivatives)):
                 _draw(axes[row][column], each, [line for line in lines if line.output == output])
         axes[-1][column].set_xlabel(_literal(with_unit(each.along, each.unit)))
+    if told := _told(slices):
+        figure.supxlabel(told, fontsize="small", color="0.35")
     return figure
+
+
+def _told(slices: Sequence[Slice]) -> str:
+    """Say what bands and grounds are, where there are any."""
+    bands = any(line.band is not None for each in slices for line in (*each.values, *each.derivatives))
+    far = any(each.far.any() for each in slices)
+    return "; ".join([f"band: nominal {COVERAGE:.0%} error bars"] * bands + ["grey: far from the samples"] * far)
 
 
 def _draw(axes: Any, each: Slice, lines: Sequence[Line]) -> None:

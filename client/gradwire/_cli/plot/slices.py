@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradwire._errors import UsageError
 from gradwire._model import Model, Trust
 from gradwire._package import (
+    BAND,
     BY_NAME,
     SERVING_DEFAULT,
     UNCERTAINTY,
@@ -26,7 +27,6 @@ from gradwire._package import (
 from gradwire._tables import column_names
 
 MOST_LINES: Final = 6  # elements of an output that are drawn: more cannot be told apart
-BAND: Final = 1.96  # error bars to either side: 95 % of a normal distribution
 MOST_FIXED: Final = 12  # fixed elements that are named: more are counted
 
 

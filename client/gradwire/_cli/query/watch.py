@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -24,7 +25,9 @@ Arrays = Mapping[str, NDArray[Any]]
 TRANSIENT: Final = (ServerUnreachable, DeadlineExceeded)  # a server that restarts; any other error ends the watch
 
 
-def watch_query(model: Model, call: Callable[[], Arrays], form: Format, seconds: float) -> None:
+def watch_query(
+    model: Model, call: Callable[[], Arrays], form: Format, seconds: float, *, label: str | None = None
+) -> None:
     """Repeat a query until Ctrl-C; a terminal shows one live table, a pipe gets each response that differs.
 
     Args:
@@ -32,23 +35,25 @@ def watch_query(model: Model, call: Callable[[], Arrays], form: Format, seconds:
         call: runs the query once.
         form: output format for a pipe.
         seconds: pause between a response and the next call.
+        label: that the address names instead of a version.
 
     Raises:
         GradwireError: an error that waiting does not cure.
     """
+    version = partial(_version, model, label)
     with suppress(KeyboardInterrupt):
         if out.is_terminal and form is Format.TABLE:
-            _to_terminal(model, call, seconds)
-        _to_pipe(model, call, form, seconds)
+            _to_terminal(version, call, seconds)
+        _to_pipe(version, call, form, seconds)
 
 
-def _to_terminal(model: Model, call: Callable[[], Arrays], seconds: float) -> NoReturn:
+def _to_terminal(version: Callable[[], str], call: Callable[[], Arrays], seconds: float) -> NoReturn:
     with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
         last: Arrays | None = None
         while True:
             try:
                 now = call()
-                caption = f"{_version(model)}, {_clock()}{'' if last is None else _change(last, now)}"
+                caption = f"{version()}, {_clock()}{'' if last is None else _change(last, now)}"
                 live.update(points_table(now, caption), refresh=True)
                 last = now
             except TRANSIENT as error:
@@ -57,14 +62,14 @@ def _to_terminal(model: Model, call: Callable[[], Arrays], seconds: float) -> No
             time.sleep(seconds)
 
 
-def _to_pipe(model: Model, call: Callable[[], Arrays], form: Format, seconds: float) -> NoReturn:
+def _to_pipe(version: Callable[[], str], call: Callable[[], Arrays], form: Format, seconds: float) -> NoReturn:
     shown = printer(form)
     last: Arrays | None = None
     while True:
         try:
             now = call()
             if last is None or _differ(last, now):
-                note(f"{_clock()}: {_version(model)}")
+                note(f"{_clock()}: {version()}")
                 shown.block(now)
                 if form in (Format.TABLE, Format.JSON):
                     shown.end()
@@ -75,8 +80,12 @@ def _to_pipe(model: Model, call: Callable[[], Arrays], form: Format, seconds: fl
         time.sleep(seconds)
 
 
-def _version(model: Model) -> str:
+def _version(model: Model, label: str | None) -> str:
     """The version that responds: the newest available one, unless the address names another."""
+    if model.version is not None:
+        return f"version {model.version}"
+    if label is not None:
+        return f"label {label!r}"
     try:
         available = [row.version for row in model.status() if row.state == "AVAILABLE"]
     except GradwireError:

@@ -43,6 +43,15 @@ class ParquetSink:
             raise PackageError(f"{path} exists: choose another name, or pass --overwrite")
         self._staged = StagedPath(self.path, is_directory=False)
         self.writer: Any = None
+        self._origin: dict[str, str] = {}
+
+    def describe(self, origin: Mapping[str, str]) -> None:
+        """Note where the results come from: it is added to the metadata of the file's schema.
+
+        Args:
+            origin: such as ``{"gradwire.version": "3", "gradwire.digest": "sha256:…"}``.
+        """
+        self._origin = dict(origin)
 
     def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Append a block of rows, with the results as further columns.
@@ -56,7 +65,8 @@ class ParquetSink:
             rows = array.reshape(len(array)) if array.shape[1:] == (1,) else array
             table = table.append_column(name, to_arrow(rows))
         if self.writer is None:
-            self.writer = pq.ParquetWriter(self._staged.path, table.schema)
+            schema = table.schema.with_metadata({**(table.schema.metadata or {}), **self._origin})
+            self.writer = pq.ParquetWriter(self._staged.path, schema)
         self.writer.write_table(table)
 
     def commit(self) -> None:

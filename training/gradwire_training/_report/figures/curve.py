@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from gradwire._package import BAND, COVERAGE, derivative_name, std_name
 from gradwire._pages import (
     DERIVATIVE_COLOR,
     INK,
@@ -23,6 +24,7 @@ from gradwire._pages import (
 from gradwire_training._data import ColumnKey
 from gradwire_training._fit import POINTS, Result, evaluate
 from gradwire_training._objective import FittedRows
+from gradwire_training._uncertainty import Uncertainty
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -41,16 +43,19 @@ def curve_plots(result: Result) -> list[Plot]:
     curve = _Curve.of(result)
     value, derivative = curve.value, curve.derivative
     where = ", all over the domain. It dives where a curve crosses the truth." if curve.is_truth else "."
+    bars = f" The band: {COVERAGE:.0%} error bars." if np.isfinite(value.std).any() else ""
     if np.isfinite([*derivative.expected, *derivative.samples]).any():
         title, of = f"{derivative.name}: the fit's derivative and {derivative.formula}", "both"
-        caption = f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw."
+        caption = (
+            f"The derivative of the fit, over that of {value.formula}, and the samples of it that the loss saw.{bars}"
+        )
     else:
         title, of = f"{derivative.name}: the fit's derivative, never labelled", "the value"
-        caption = "The derivative of the fit. No label of it is known, and so no error."
+        caption = f"The derivative of the fit. No label of it is known, and so no error.{bars}"
     return [
         Plot(
             "value",
-            f"{value.name} as fitted (blue) over {value.formula} (grey), and the samples that the loss saw.",
+            f"{value.name} as fitted (blue) over {value.formula} (grey), and the samples that the loss saw.{bars}",
             _draw_fit(curve, value, f"{value.name}({curve.wrt}): the fit and {value.formula}"),
         ),
         Plot("derivative", caption, _draw_fit(curve, derivative, title)),
@@ -70,6 +75,7 @@ class _Function:
     expected: Array  # at the curve's x
     predicted: Array  # likewise
     fit: Array  # at even_x
+    std: Array  # error bars of the fit, likewise
     samples: Array  # what the loss saw at sample_x
 
 
@@ -108,29 +114,36 @@ class _Curve:
             values, derivatives = evaluate(result.model, binding, {wrt: even_x[:, None]}, {output: [wrt]})
             fits = {"value": values[output], "derivative": derivatives.get(output, {}).get(wrt)}
 
-        def function(kind: str, name: str, formula: str, color: str) -> _Function:
+        bars = result.uncertainty()
+        stds: dict[str, Any] = {}
+        if isinstance(bars, Uncertainty):
+            stds = bars.model({wrt: even_x[:, None].astype(result.model.variable_dtype)})
+
+        def function(kind: str, name: str, shown: str, formula: str, color: str) -> _Function:
             tensor = tensors.get(kind)
             return _Function(
-                name,
+                shown,
                 formula,
                 color,
                 None if tensor is None else tensor.unit,
                 expected=_flat(None if tensor is None else tensor.expected, x),
                 predicted=_flat(None if tensor is None else tensor.predicted, x),
                 fit=_flat(fits.get(kind), even_x),
+                std=_flat(stds.get(std_name(name)), even_x),
                 samples=_flat(samples[kind], sample_x),
             )
 
         formula, derivative_formula = _formulas(result)
-        value = function("value", output, formula, VALUE_COLOR)
-        derivative = function("derivative", f"d{output}/d{wrt}", derivative_formula, DERIVATIVE_COLOR)
+        value = function("value", output, output, formula, VALUE_COLOR)
+        slope, shown = derivative_name(output, wrt), f"d{output}/d{wrt}"
+        derivative = function("derivative", slope, shown, derivative_formula, DERIVATIVE_COLOR)
         return cls(
             wrt, result.request.samples.units.get(wrt), comparison.is_truth, x, even_x, sample_x, value, derivative
         )
 
 
-def _flat(column: NDArray[Any] | None, x: Array) -> Array:
-    return np.full_like(x, np.nan) if column is None else column.ravel()
+def _flat(column: Any, x: Array) -> Array:
+    return np.full_like(x, np.nan) if column is None else np.asarray(column, np.float64).ravel()
 
 
 def _formulas(result: Result) -> tuple[str, str]:
@@ -151,6 +164,10 @@ def _draw_fit(curve: _Curve, function: _Function, title: str) -> Figure:
     elif np.isfinite(function.expected).any():
         axes.plot(curve.x, function.expected, "x", markersize=6, **style)
     axes.plot(curve.even_x, function.fit, color=function.color, linewidth=1.5, label="fit")
+    if np.isfinite(function.std).any():
+        edges = [function.fit + sign * BAND * function.std for sign in (-1, 1)]
+        style = {"color": function.color, "alpha": 0.2, "linewidth": 0, "label": f"{COVERAGE:.0%} error bars"}
+        axes.fill_between(curve.even_x, *edges, **style)
     if np.isfinite(function.samples).any():
         style = {"markersize": 4.5, "markerfacecolor": PAPER, "markeredgecolor": INK, "zorder": 3}
         axes.plot(curve.sample_x, function.samples, "o", label="samples", **style)
