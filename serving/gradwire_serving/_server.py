@@ -188,6 +188,8 @@ def _rest(resolver: Resolver, manager: Manager, metrics: Metrics | None, options
         return None
     from gradwire_serving._rest import RestFrontEnd
 
+    if metrics is not None:
+        resolver.computed = metrics.computation
     return RestFrontEnd(resolver, manager, metrics, options)
 
 

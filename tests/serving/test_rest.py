@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_shape_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
@@ -278,3 +280,36 @@ def test_a_stop_lets_calls_end(models: Path):
     assert answers == [(200, {"predictions": [[500.0]]})]
     with pytest.raises(ConnectionError):
         _post(address, ONE_ROW)
+
+
+def test_the_page_counts_computations_of_grpc_too(models: Path, tmp_path: Path):
+    """Two calls over gRPC and one over REST are three computations; one that fails is none."""
+    monitoring = tmp_path / "monitoring.config"
+    monitoring.write_text('prometheus_config { enable: true path: "/m" }')
+    options = ServerOptions(
+        port=0,
+        rest_api_port=-1,
+        monitoring_config_file=str(monitoring),
+        model_name="log",
+        model_base_path=str(models / "log"),
+    )
+    server = EmbeddedServer(options)
+    server.start()
+    try:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "log"
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((1, 1), np.float32)))
+        with grpc.insecure_channel(server.address) as channel:
+            for _ in range(2):
+                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+        assert _post(server.rest_address, ONE_ROW)[0] == 200
+        assert _post(server.rest_address, b'{"signature_name": "nope", "instances": [1]}')[0] == 400
+        connection = http.client.HTTPConnection(server.rest_address, timeout=30)
+        connection.request("GET", "/m")
+        page = connection.getresponse().read().decode()
+        connection.close()
+    finally:
+        server.stop(grace=1)
+    (count,) = (line for line in page.splitlines() if line.startswith(":tensorflow:serving:runtime_latency_count"))
+    assert count.endswith(" 3.0")
+    assert 'request_count{model_name="log",status="INVALID_ARGUMENT"} 1.0' in page
