@@ -91,7 +91,7 @@ class EmbeddedServer:
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
         self._source = Source(self._models, self._manager.aspire, options.file_system_poll_wait_seconds)
-        self._limit = ConcurrencyLimit(options.max_admitted)
+        self._limit = ConcurrencyLimit(options.max_calls, options.max_waiting)
         resolver = Resolver(self._manager, self._models)
         self._configuration = Configuration(
             self._models,
@@ -188,6 +188,8 @@ def _rest(resolver: Resolver, manager: Manager, metrics: Metrics | None, options
         return None
     from gradwire_serving._rest import RestFrontEnd
 
+    if metrics is not None:
+        resolver.computed = metrics.computation
     return RestFrontEnd(resolver, manager, metrics, options)
 
 

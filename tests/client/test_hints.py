@@ -74,7 +74,7 @@ def test_peers_that_are_no_server(serve: Any, tls: Any, error: type[Exception], 
     [
         ("127.0.0.1:1", "Connection refused.*is it running"),
         ("nowhere.invalid:8500", "no answer from nowhere.invalid:8500 .*check the name"),
-        ("unix:/nowhere/tf.sock", "there is no such socket: check the path"),
+        ("unix:/nowhere/tf.sock", "there is no socket /nowhere/tf.sock; is the server running"),
     ],
 )
 def test_peers_that_never_connected(target: str, message: str):
@@ -90,6 +90,10 @@ def test_peers_that_never_connected(target: str, message: str):
         ("Failed to connect to remote host: No route to host", "there is no way to it in this network"),
         ("Failed to connect to remote host: Network is unreachable", "check the address, the VPN and the firewall"),
         ("Failed to connect to remote host: Connection timed out", "packets are lost on the way"),
+        (
+            "connect failed: No such file or directory",
+            "there is no such socket",
+        ),  # of a model that was connected before
     ],
 )
 def test_networks_that_are_not_here(words: str, message: str):

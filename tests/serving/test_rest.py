@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import io
 import json
 import socket
 import threading
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_shape_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
@@ -278,3 +281,72 @@ def test_a_stop_lets_calls_end(models: Path):
     assert answers == [(200, {"predictions": [[500.0]]})]
     with pytest.raises(ConnectionError):
         _post(address, ONE_ROW)
+
+
+def test_the_page_counts_computations_of_grpc_too(models: Path, tmp_path: Path):
+    """Two calls over gRPC and one over REST are three computations; one that fails is none."""
+    monitoring = tmp_path / "monitoring.config"
+    monitoring.write_text('prometheus_config { enable: true path: "/m" }')
+    options = ServerOptions(
+        port=0,
+        rest_api_port=-1,
+        monitoring_config_file=str(monitoring),
+        model_name="log",
+        model_base_path=str(models / "log"),
+    )
+    server = EmbeddedServer(options)
+    server.start()
+    try:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "log"
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((1, 1), np.float32)))
+        with grpc.insecure_channel(server.address) as channel:
+            for _ in range(2):
+                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+        assert _post(server.rest_address, ONE_ROW)[0] == 200
+        assert _post(server.rest_address, b'{"signature_name": "nope", "instances": [1]}')[0] == 400
+        connection = http.client.HTTPConnection(server.rest_address, timeout=30)
+        connection.request("GET", "/m")
+        page = connection.getresponse().read().decode()
+        connection.close()
+    finally:
+        server.stop(grace=1)
+    (count,) = (line for line in page.splitlines() if line.startswith(":tensorflow:serving:runtime_latency_count"))
+    assert count.endswith(" 3.0")
+    assert 'request_count{model_name="log",status="INVALID_ARGUMENT"} 1.0' in page
+
+
+def test_damaged_bodies_always_get_a_status(server: EmbeddedServer):
+    """Two thousand requests with bytes changed, cut, repeated or put in: 200 or 400 and 501, never a fault."""
+    rest = server._rest
+    assert rest is not None
+    random = np.random.default_rng(0)
+    seeds = [
+        ONE_ROW,
+        b'{"inputs": {"x": [[1.0], [NaN]]}, "signature_name": "value"}',
+        b'{"instances": [{"x": [1e5]}, {"x": [-2]}]}',
+        b'{"instances": [{"b64": "AA=="}, null, true, "a"]}',
+    ]
+    for _ in range(2000):
+        body = bytearray(seeds[random.integers(len(seeds))])
+        for _ in range(random.integers(1, 4)):
+            at = int(random.integers(len(body) + 1))
+            match random.integers(4):
+                case 0:
+                    body[at : at + 1] = bytes([random.integers(256)])
+                case 1:
+                    del body[at : at + int(random.integers(8))]
+                case 2:
+                    body[at:at] = body[at : at + int(random.integers(16))]
+                case _:
+                    body[at:at] = [b"[", b"{", b"]", b"}", b",", b":", b'"', b"1e999", b"-", b"\\u0000"][
+                        random.integers(10)
+                    ]
+        statuses: list[str] = []
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "REQUEST_URI": "/v1/models/log:predict",
+            "wsgi.input": io.BytesIO(body),
+        }
+        (response,) = rest._application(environ, lambda status, _, seen=statuses: seen.append(status))
+        assert statuses[0].split()[0] in {"200", "400", "501"}, (bytes(body), response)

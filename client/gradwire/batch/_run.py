@@ -132,7 +132,7 @@ def run(
             response = model.predict(SERVING_DEFAULT, **arrays)
             if uncertainty:
                 bars = model.predict(UNCERTAINTY, **arrays)
-                response |= bars | {TRUSTED: trusted(package.card, arrays, bars)}
+                response |= bars | {TRUSTED: trusted(package, arrays, bars)}
             named = {name: times(response[tensor], factor) for name, (tensor, factor) in aliases.items()}
             sink.write(block, {name: named[name] if name in named else response[name] for name in added})
             done += len(next(iter(arrays.values())))

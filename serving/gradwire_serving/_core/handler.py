@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -27,9 +28,15 @@ class ModelRef:
 
 @final
 class Resolver:
-    """Finds the servable that a ``ModelRef`` stands for."""
+    """Finds the servable that a ``ModelRef`` stands for.
+
+    Attributes:
+        computed: called with a model's name and the seconds of each computation, for the page of metrics; None for
+            nobody.
+    """
 
     def __init__(self, manager: Manager, models: Iterable[ModelConfig]) -> None:
+        self.computed: Callable[[str, float], None] | None = None
         self._manager = manager
         self.configure(models)
 
@@ -75,9 +82,17 @@ def start_predict(
     The outputs come later where calls are batched, and have come already where not. The names are checked before an
     array is read, so a mapping may decode as it is read, and a call to a model that does not exist costs no decoding.
     """
+    start = time.monotonic()
     with ExitStack() as stack:
         version, servable = stack.enter_context(resolver.use(model))
         outputs = servable.start(signature, inputs, output_filter, deadline)
         until_computed = stack.pop_all()
     outputs.add_done_callback(lambda _: until_computed.close())
+    if (computed := resolver.computed) is not None:
+        outputs.add_done_callback(lambda done: _count(done, computed, model.name, start))
     return version, outputs
+
+
+def _count(done: Future[Any], computed: Callable[[str, float], None], name: str, start: float) -> None:
+    if not done.cancelled() and done.exception() is None:
+        computed(name, time.monotonic() - start)
