@@ -29,7 +29,7 @@ def curved(address):
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_function_is_pickled_and_copied_as_its_model(curved, point, framework):
     """The copy is another function of the same model, with the same name and values."""
-    pytest.importorskip(framework)
+    pytest.importorskip(framework, reason="the environment of the bridges has it")
     f = importlib.import_module(f"gradwire.{framework}").wrap(curved)
     expected = np.asarray(f(*point))
     for other in (pickle.loads(pickle.dumps(f)), copy.deepcopy(f)):
@@ -89,7 +89,7 @@ def test_joblib_computes_with_it(curved, backend):
 
 def test_torch_saves_it(curved):
     """`torch.save` and `torch.load`."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the environment of the bridges has it")
     f = importlib.import_module("gradwire.torch").wrap(curved)
     file = io.BytesIO()
     torch.save(f, file)
@@ -100,7 +100,7 @@ def test_torch_saves_it(curved):
 
 def test_the_workers_of_a_data_loader_have_it(address):
     """They are forked; in a process of their own, for here a server and JAX have threads."""
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the environment of the bridges has it")
     done = subprocess.run(
         [sys.executable, "-c", WORKERS, address], capture_output=True, text=True, timeout=200, check=False
     )
@@ -108,9 +108,9 @@ def test_the_workers_of_a_data_loader_have_it(address):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-def test_a_compiled_torch_program_steps_around_the_call(curved, point):
+def test_a_compiled_torch_program_is_the_same_program(curved, point):
     """Value and gradient are those of the program as it was written."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the environment of the bridges has it")
     f = importlib.import_module("gradwire.torch").wrap(curved)
 
     def program(x, t):

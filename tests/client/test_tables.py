@@ -303,7 +303,7 @@ Ar 0.0 0.0 0.0 {force} 0.0 0.0
 
 def test_frames_of_extended_xyz_are_rows(tmp_path):
     """Positions and forces are (atoms, 3); frames of other atoms are refused."""
-    pytest.importorskip("ase")
+    pytest.importorskip("ase", reason="the client alone reads no extended XYZ")
     path = tmp_path / "frames.xyz"
     frames = [(4.0, -0.01, 0.25), (4.5, -0.005, 0.125), (5.0, -0.0025, 0.0625)]
     text = "".join(XYZ.format(x=x, energy=energy, force=force, second="Ar") for x, energy, force in frames)

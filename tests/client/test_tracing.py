@@ -17,8 +17,8 @@ import gradwire.aio
 from gradwire import Address, GrpcTransport
 from gradwire._grpc.tracing import _server
 
-trace = pytest.importorskip("opentelemetry.trace")
-pytest.importorskip("opentelemetry.sdk")
+trace = pytest.importorskip("opentelemetry.trace", reason="tracing is optional")
+pytest.importorskip("opentelemetry.sdk", reason="tracing is optional")
 FULL = "Server Threadpool Exhausted"
 
 

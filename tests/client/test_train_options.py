@@ -72,7 +72,7 @@ def test_the_network_of_atoms_is_for_files():
 def test_species_are_given_or_those_of_an_extended_xyz_file(tmp_path):
     """Of any other file the atoms are all alike unless the option says more."""
     ase = pytest.importorskip("ase", reason="the client alone reads no extended XYZ")
-    io = pytest.importorskip("ase.io")
+    io = pytest.importorskip("ase.io", reason="the same")
     water = tmp_path / "water.xyz"
     io.write(water, ase.Atoms("OH2", positions=[[0, 0, 0], [0, 0, 1], [0, 1, 0]]), format="extxyz")
 
@@ -148,7 +148,7 @@ def test_what_is_not_given_is_that_of_the_earlier_fit():
 
 def test_names_are_those_of_the_earlier_fit(tmp_path):
     """Inputs, outputs, units, and the aliases that the file has columns of; what is given wins."""
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="the client alone reads no tables")
     path = tmp_path / "a.csv"
     path.write_text("spot,vol,price,vega\n1,2,3,4\n")
     nothing: dict[str, Any] = {"inputs": None, "outputs": None, "derivatives": None, "units": {}}

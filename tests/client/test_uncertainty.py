@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,6 +19,8 @@ import gradwire
 from gradwire import Domain, aio, batch
 from gradwire._cli.main import app
 from gradwire._cli.plot import draw, slices
+from gradwire._model import Trust
+from gradwire._package import Box
 
 LIMIT = 0.5  # up to which bar a point is trusted
 
@@ -62,6 +65,16 @@ def test_trusted_is_inside_of_the_domain_with_bars_as_at_the_samples(sure):
     np.testing.assert_array_equal(sure.is_trusted([[1.0], [1.49], [1.6], [0.05], [np.nan]]).ravel(), [1, 1, 0, 0, 0])
     assert sure.is_trusted(1.2).shape == ()
     assert sure.is_trusted(np.empty(0)).shape == (0,)
+
+
+def test_the_card_is_read_once_for_all_questions(sure, monkeypatch):
+    """In a loop over single points, reading its bounds and limits would cost more than the call."""
+    readers = {Trust: "of", Box: "of_card"}
+    counted = {kind: mock.Mock(side_effect=getattr(kind, name)) for kind, name in readers.items()}
+    for kind, name in readers.items():
+        monkeypatch.setattr(kind, name, counted[kind])
+    assert [bool(sure.is_trusted(x)) for x in (1.2, 1.3, 1.7)] == [True, True, False]
+    assert [reader.call_count for reader in counted.values()] == [1, 1]
 
 
 def test_points_far_from_the_samples_are_told_though_they_lie_in_the_box():

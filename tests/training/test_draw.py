@@ -199,7 +199,7 @@ def test_names_are_shown_as_they_are(quick, changed):
     truth = replace(quick.request.samples.provenance.truth, formula="cost in $ <b>of $</b>")
     samples = Samples([0.5, 1.0], [0.0, 0.1], [1.0, 1.0], provenance=Provenance(truth=truth, spacing="linear", seed=0))
     svg = _plots(changed(quick, request=replace(quick.request, samples=samples)))["value"].svg()
-    assert "cost in $ &lt;b&gt;of $&lt;/b&gt;" in svg
+    assert svg.count("cost in $ &lt;b&gt;of $&lt;/b&gt;") == 2  # in the title and in the legend
 
 
 def test_a_place_that_cannot_be_written_is_refused(quick, tmp_path):

@@ -132,7 +132,8 @@ def test_a_column_of_a_table_is_no_input(tmp_path):
 
 def test_a_stream_has_weights_too(tmp_path):
     """Rows of weight zero are neither fitted nor held out, and do not widen the domain."""
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pa = pytest.importorskip("pyarrow", reason="files need an extra")
+    pq = pytest.importorskip("pyarrow.parquet", reason="files need an extra")
     x = np.linspace(0, 1, 40)
     weights = np.where(np.arange(40) > 35, 0.0, 2.0)
     pq.write_table(pa.table({"x": x, "f": x, "w": weights}), tmp_path / "rows.parquet", row_group_size=10)

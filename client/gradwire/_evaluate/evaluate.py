@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradwire._errors import UsageError
 from gradwire._evaluate.columns import Columns, LabelColumn
 from gradwire._evaluate.errors import ErrorRatio, Errors, ErrorSums, Floats, LabelSpread, PointSample, RatioSums
-from gradwire._model import Model, outside_of, package_of, trusted
+from gradwire._model import Model, PackageInfo, outside_of, package_of, trusted
 from gradwire._numerics import eps_of
 from gradwire._package import SERVING_DEFAULT, UNCERTAINTY, VALUE, Card, std_name
 from gradwire.batch import BLOCK_ROWS, open_source
@@ -169,7 +169,7 @@ def evaluate(
     for block in source.blocks():
         x = {name: source.read(block, replace(specs[name], name=c), done) for name, c in columns.inputs.items()}
         predicted, std = _predictions(model, x, [each.label.tensor for each in sums])
-        groups = _groups(card, x, std)
+        groups = _groups(package_of(model), x, std)
         others = {} if baseline is None else _run(baseline, x, [each.other for each in sums if each.other])
         for each in sums:
             labels = source.read_labels(block, each.label.column, each.label.shape, done) / each.label.factor
@@ -193,12 +193,14 @@ def evaluate(
     )
 
 
-def _groups(card: Card, x: Mapping[str, NDArray[Any]], std: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+def _groups(
+    package: PackageInfo, x: Mapping[str, NDArray[Any]], std: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[np.bool_]]:
     """Return which rows belong to which part of an evaluation."""
-    outside = outside_of(card, x)
+    outside = outside_of(package, x)
     groups = {"all": np.ones_like(outside), "inside": ~outside, "outside": outside}
     if std:
-        near = trusted(card, x, {std_name(name): bars for name, bars in std.items()})
+        near = trusted(package, x, {std_name(name): bars for name, bars in std.items()})
         groups |= {"trusted": near, "untrusted": ~near}
     return groups
 

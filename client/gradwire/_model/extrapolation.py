@@ -9,16 +9,14 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from gradwire._errors import ExtrapolationError, ExtrapolationWarning, UsageError
 from gradwire._model.info import PackageInfo
-from gradwire._model.trust import Trust
-from gradwire._package import BY_NAME, UNCERTAINTY, Box, Card, CardTensor, beyond_distances
+from gradwire._model.trust import InputDomain, Trust, shown
+from gradwire._package import UNCERTAINTY
 
 Extrapolation: TypeAlias = Literal["ignore", "warn", "raise"]
 EXTRAPOLATIONS: Final = ("ignore", "warn", "raise")
-_UNBOUNDED: Final = (-np.inf, np.inf)
 
 
 @final
@@ -36,9 +34,9 @@ class ExtrapolationPolicy:
 
     def __init__(self, package: PackageInfo, action: Extrapolation) -> None:
         self._action = action
-        self._domains: dict[str, _Domain] = {}
+        self._domains: Mapping[str, InputDomain] = {}
         if action != "ignore":
-            self._domains = _domains(package.card)
+            self._domains = package.domains
             if not self._domains and UNCERTAINTY not in package.signatures:
                 raise UsageError(
                     f"the card of {package.address} has no domain, so on_extrapolation={action!r} has nothing to compare with: "
@@ -81,7 +79,7 @@ class ExtrapolationPolicy:
                 first = int(outside.argmax())
                 self._tell(
                     f"input {name!r}: {int(outside.sum())} of {len(outside)} points lie outside of the domain that the samples "
-                    f"covered, {domain}; the first is point {first}, {_shown(rows[name][first])}: the prediction there is a guess"
+                    f"covered, {domain}; the first is point {first}, {shown(rows[name][first])}: the prediction there is a guess"
                 )
 
     def _tell(self, text: str) -> None:
@@ -90,31 +88,33 @@ class ExtrapolationPolicy:
         warnings.warn(text, ExtrapolationWarning, stacklevel=_level())
 
 
-def outside_of(card: Card, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Return which rows lie outside of the domain on a card, ``(rows,)``; none where it is unknown.
+def outside_of(package: PackageInfo, rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return which rows lie outside of the domain on a package's card, ``(rows,)``; none where it is unknown.
 
     Args:
-        card: the package's.
+        package: whose card has the domain.
         rows: every input by name, ``(rows, *row)``.
     """
     outside = np.zeros(len(next(iter(rows.values()))), bool)
-    for name, domain in _domains(card).items():
+    for name, domain in package.domains.items():
         outside |= domain.outside(rows[name])
     return outside
 
 
-def trusted(card: Card, rows: Mapping[str, NDArray[Any]], bars: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+def trusted(
+    package: PackageInfo, rows: Mapping[str, NDArray[Any]], bars: Mapping[str, NDArray[Any]]
+) -> NDArray[np.bool_]:
     """Return which rows lie inside of the domain and have error bars as at the samples, ``(rows,)``.
 
     Args:
-        card: the package's.
+        package: whose card says it.
         rows: every input by name, ``(rows, *row)``.
         bars: the error bars of the outputs by tensor, ``(rows, *output)``, and perhaps others.
 
     Raises:
         PackageError: the card does not say which bars are trusted.
     """
-    return (Trust.of(card).excess(bars) <= 1) & ~outside_of(card, rows)
+    return (package.trust.excess(bars) <= 1) & ~outside_of(package, rows)
 
 
 def _level() -> int:
@@ -123,43 +123,3 @@ def _level() -> int:
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("gradwire."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-@final
-class _Domain:
-    """What the samples covered of an input: the distances of its atoms, or else a box.
-
-    The box is in the input's own dtype, so that a bound that was rounded lies inside.
-    """
-
-    def __init__(self, tensor: CardTensor, dtype: np.dtype[Any]) -> None:
-        self._tensor, self._dtype = tensor, dtype
-        lower, upper = Box.of_card(tensor, _UNBOUNDED)
-        self._box = Box(lower.astype(dtype), upper.astype(dtype)) if dtype.kind == "f" else Box(lower, upper)
-
-    def outside(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which rows lie outside, ``(rows,)``; NaN does."""
-        if self._tensor.distances is not None:
-            return beyond_distances(self._tensor, rows)
-        lower, upper = (bound.reshape(-1) for bound in self._box)
-        own = rows.astype(lower.dtype).reshape(len(rows), lower.size)
-        return np.logical_not(((own >= lower) & (own <= upper)).all(axis=1))
-
-    @override
-    def __str__(self) -> str:
-        if self._tensor.distances is not None:
-            return "by the distances of its atoms"
-        return f"{_shown(self._box.lower)} to {_shown(self._box.upper)}"
-
-
-def _domains(card: Card) -> dict[str, _Domain]:
-    """Return the domains of inputs by name, of those where they are known."""
-    return {
-        tensor.name: _Domain(tensor, BY_NAME[tensor.dtype].numpy)
-        for tensor in card.inputs
-        if (tensor.domain is not None or tensor.distances is not None) and tensor.dtype in BY_NAME
-    }
-
-
-def _shown(array: NDArray[Any]) -> str:
-    return np.array2string(array.reshape(-1), threshold=6, edgeitems=2, separator=", ")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import PackageError, SignatureNotFound
+from gradwire._model.trust import InputDomain, Trust, domains_of
 from gradwire._package import (
     CARD,
     CARD_ANSWER,
@@ -126,6 +127,16 @@ class PackageInfo:
                         f"the card of {self.address} and its signature {name!r} disagree about {tensor.name!r}: rows of "
                         f"{tensor.shape} and {spec.row_shape}; a new version may have come: connect again"
                     )
+
+    @cached_property
+    def domains(self) -> dict[str, InputDomain]:
+        """What the samples covered, by input; see ``domains_of``."""
+        return domains_of(self.card)
+
+    @cached_property
+    def trust(self) -> Trust:
+        """The error bars up to which a point is trusted, as the card has them; see ``Trust.of``."""
+        return Trust.of(self.card)
 
     def signature(self, name: str) -> Signature:
         """Return a signature.

@@ -22,7 +22,6 @@ from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.selection import EVERYTHING, Names, Selection
 from gradwire._model.tangents import DirectionSpec, read_directions
-from gradwire._model.trust import Trust
 from gradwire._package import CARD, HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part
 
 Args = Sequence[Any]
@@ -117,22 +116,18 @@ class RequestBuilder:
         binding, points, rows = self._read(self._bind("uncertainty"), args, inputs, is_checked=False)
 
         def unpacked(arrays: Arrays) -> Any:
-            return trusted(self._package.card, points.rows, arrays).reshape(points.batch)
+            return trusted(self._package, points.rows, arrays).reshape(points.batch)
 
-        return PreparedRequest.of(binding.signature, rows, tuple(self._trust.limits), unpacked)
+        return PreparedRequest.of(binding.signature, rows, tuple(self._package.trust.limits), unpacked)
 
     def _checked(self, request: PreparedRequest, rows: Mapping[str, NDArray[Any]]) -> PreparedRequest:
         """Add the call of the error bars, where far points are to be told and the package can tell them."""
         if not self._policy.acts or UNCERTAINTY not in self._package.signatures:
             return request
-        signature, trust = self._package.signature(UNCERTAINTY), self._trust
+        signature, trust = self._package.signature(UNCERTAINTY), self._package.trust
         own = {name: rows[name] for name in signature.inputs}
         bars = PreparedRequest.of(signature, own, tuple(trust.limits), partial(self._policy.check_bars, trust))
         return request._replace(bars=bars)
-
-    @cached_property
-    def _trust(self) -> Trust:
-        return Trust.of(self._package.card)
 
     def _read(
         self, binding: SignatureBinding, args: Args, inputs: Inputs, *, is_checked: bool = True

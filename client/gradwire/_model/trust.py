@@ -1,18 +1,60 @@
-"""Points far from the samples, as a package's error bars tell: a bar larger than any at a sample."""
+"""Where a package may be trusted: its domain, and error bars no larger than any at a sample."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from gradwire._errors import PackageError
-from gradwire._package import Card, std_name
+from gradwire._package import BY_NAME, Box, Card, CardTensor, beyond_distances, std_name
 
+_UNBOUNDED: Final = (-math.inf, math.inf)
 TRUSTED: Final = "trusted"  # the column of batch and query that flags rows
+
+
+@final
+class InputDomain:
+    """What the samples covered of an input: the distances of its atoms, or else a box.
+
+    The box is in the input's own dtype, so that a bound that was rounded lies inside.
+    """
+
+    def __init__(self, tensor: CardTensor, dtype: np.dtype[Any]) -> None:
+        self._tensor, self._dtype = tensor, dtype
+        lower, upper = Box.of_card(tensor, _UNBOUNDED)
+        self._box = Box(lower.astype(dtype), upper.astype(dtype)) if dtype.kind == "f" else Box(lower, upper)
+
+    def outside(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which rows lie outside, ``(rows,)``; NaN does."""
+        if self._tensor.distances is not None:
+            return beyond_distances(self._tensor, rows)
+        lower, upper = (bound.reshape(-1) for bound in self._box)
+        own = rows.astype(lower.dtype).reshape(len(rows), lower.size)
+        return np.logical_not(((own >= lower) & (own <= upper)).all(axis=1))
+
+    @override
+    def __str__(self) -> str:
+        if self._tensor.distances is not None:
+            return "by the distances of its atoms"
+        return f"{shown(self._box.lower)} to {shown(self._box.upper)}"
+
+
+def domains_of(card: Card) -> dict[str, InputDomain]:
+    """Return the domains of inputs by name, of those where they are known.
+
+    Raises:
+        UsageError: the card's bounds are of another shape than the input's rows.
+    """
+    return {
+        tensor.name: InputDomain(tensor, BY_NAME[tensor.dtype].numpy)
+        for tensor in card.inputs
+        if (tensor.domain is not None or tensor.distances is not None) and tensor.dtype in BY_NAME
+    }
 
 
 class Trust(NamedTuple):
@@ -62,3 +104,8 @@ class Trust(NamedTuple):
         ]
         whole = np.concatenate(ratios, axis=1)
         return np.where(np.isnan(whole), math.inf, whole).max(axis=1, initial=0.0)
+
+
+def shown(array: NDArray[Any]) -> str:
+    """Return an array as messages have it: the ends of a long one."""
+    return np.array2string(array.reshape(-1), threshold=6, edgeitems=2, separator=", ")

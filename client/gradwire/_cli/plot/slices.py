@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import UsageError
-from gradwire._model import Model, Trust
+from gradwire._model import Model, package_of
 from gradwire._package import (
     BAND,
     BY_NAME,
@@ -125,7 +125,7 @@ def slices(
     far = np.zeros(len(along) * points, bool)
     if UNCERTAINTY in model.signatures:
         response |= model.run(UNCERTAINTY, inputs)
-        far = Trust.of(card).excess(response) > 1
+        far = package_of(model).trust.excess(response) > 1
     computed: list[Slice] = []
     for index, label in enumerate(along):
         part = slice(index * points, (index + 1) * points)

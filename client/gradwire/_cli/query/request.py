@@ -57,7 +57,7 @@ class Query:
         named = {name: times(response[tensor], factor) for name, (tensor, factor) in self.aliases.items()}
         outputs = {name: named[name] if name in named else response[name] for name in self.outputs}
         if self.signature.name == UNCERTAINTY and CARD in model.signatures:
-            outputs[TRUSTED] = trusted(model.card, inputs, outputs)
+            outputs[TRUSTED] = trusted(package_of(model), inputs, outputs)
         return inputs | outputs
 
     def complete(self, points: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
