@@ -91,7 +91,7 @@ class EmbeddedServer:
             retry_interval=options.load_retry_interval_micros * MICROS,
         )
         self._source = Source(self._models, self._manager.aspire, options.file_system_poll_wait_seconds)
-        self._limit = ConcurrencyLimit(options.max_admitted)
+        self._limit = ConcurrencyLimit(options.max_calls, options.max_waiting)
         resolver = Resolver(self._manager, self._models)
         self._configuration = Configuration(
             self._models,

@@ -108,7 +108,7 @@ def test_the_workers_of_a_data_loader_have_it(address):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-def test_a_compiled_torch_program_steps_around_the_call(curved, point):
+def test_a_compiled_torch_program_is_the_same_program(curved, point):
     """Value and gradient are those of the program as it was written."""
     torch = pytest.importorskip("torch", reason="the environment of the bridges has it")
     f = importlib.import_module("gradwire.torch").wrap(curved)

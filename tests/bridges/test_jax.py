@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
+from tests.client.models import curved_fake
 
 import gradwire
 import gradwire.jax
+from gradwire.testing import RecordingTransport
 
 
 @pytest.fixture(params=[True, False], ids=["x64", "x32"], autouse=True)
@@ -170,6 +172,18 @@ def test_errors_of_a_call_keep_their_reason(served):
     model.close()
     with pytest.raises(Exception, match="closed"):
         f(jnp.ones(3), 1.0)
+
+
+def test_dtypes_are_checked_while_tracing():
+    """What no value of a dtype would fit is refused before anything is computed, as by NumPy's path."""
+    transport = RecordingTransport(curved_fake())
+    f = gradwire.jax.wrap(gradwire.Model(transport))
+    for dtype in (complex, bool):
+        with pytest.raises(gradwire.DTypeError, match=rf"input 'x' holds {dtype.__name__}.*expected float64"):
+            jax.make_jaxpr(f)(jnp.ones((2, 3), dtype), 1.0)
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.int32):
+        jax.make_jaxpr(f)(jnp.ones((2, 3), dtype), 1)
+    assert not transport.calls
 
 
 def test_a_large_batch_does_not_hang(served):

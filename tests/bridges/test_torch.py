@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.client.models import curved_fake
 
 import gradwire
 import gradwire.torch
+from gradwire.testing import RecordingTransport
 
 # torch compiles its own decompositions that way, the first time that forward mode is used.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
@@ -174,3 +176,60 @@ def test_parameters_have_no_derivative(with_parameter):
         f(k, x.detach()).backward()
     with pytest.raises(gradwire.UsageError, match=r"with respect to the parameters \['k'\]"):
         torch.func.jacfwd(f)(k.detach(), x.detach())
+
+
+@pytest.fixture
+def counted():
+    """Gives a model of two outputs without a server, and its list of calls."""
+    transport = RecordingTransport(curved_fake())
+    return gradwire.Model(transport), transport.calls
+
+
+@pytest.mark.slow
+def test_a_compiled_graph_has_the_call_as_one_operator(counted, batch):
+    """`fullgraph=True` compiles, for changing batches, and forward and backward together are still one call."""
+    model, calls = counted
+    f = gradwire.torch.wrap(model)
+
+    def program(x, t):
+        out = f(3 * x, t=t)
+        return (torch.sin(out["f"]) + out["w"].sum(-1)).sum() + x.sum()
+
+    compiled = torch.compile(program, fullgraph=True, backend="aot_eager")
+    for rows in (6, 4, 5):
+        at = [array[:rows].clone().requires_grad_() for array in batch]
+        expected = program(*at)
+        gradients = torch.autograd.grad(expected, at)
+        calls.clear()
+        value = compiled(*at)
+        check(value, expected)
+        check(torch.autograd.grad(value, at), gradients)
+        assert calls == [("serving_default", rows)]
+    with torch.no_grad():
+        check(compiled(*batch), program(*batch))
+    assert calls[1:] == [("value", 6)] * 2
+    t = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)  # one for all points: its gradient is a sum
+    check(torch.autograd.grad(compiled(batch[0], t), t), torch.autograd.grad(program(batch[0], t), t))
+
+
+def test_what_a_compiled_graph_refuses(counted, batch, with_parameter):
+    """Compiled, there is no second derivative and none with respect to a parameter; transforms break the graph."""
+    f, at = gradwire.torch.wrap(counted[0]), [array.clone().requires_grad_() for array in batch]
+
+    def value(x, t):
+        return f(x, t)["f"]
+
+    x_bar = torch.autograd.grad(torch.ops.gradwire.call(at, _number_of(f), True)[0].sum(), at[0], create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        x_bar.sum().backward()
+    k, x = torch.tensor(3.0, dtype=torch.float64, requires_grad=True), torch.ones(2, dtype=torch.float64)
+    with pytest.raises(Exception, match=r"with respect to the parameters \['k'\]"):
+        torch.compile(gradwire.torch.wrap(with_parameter), backend="aot_eager")(k, x)
+    check(torch.compile(torch.vmap(value), backend="aot_eager")(*batch), value(*batch))
+
+
+def _number_of(f):
+    """The number by which the operator knows a function's bridge."""
+    from gradwire.torch import _BRIDGES
+
+    return next(number for number, bridge in _BRIDGES.items() if bridge.model is f._model)

@@ -1,6 +1,7 @@
 """The limit of calls at once, and its clean end."""
 
 import threading
+import time
 
 import pytest
 
@@ -58,3 +59,35 @@ def test_the_wait_of_a_closing_limit_has_an_end():
         limit.close(grace=0.05)
         with pytest.raises(ServerError, match="stopping"), limit.slot():
             pass
+
+
+def test_calls_wait_for_their_turn_up_to_a_bound():
+    """Of three calls one runs and one waits, until the deadline or its turn; the third is refused."""
+    limit, turns = ConcurrencyLimit(1, waiting=1), threading.Semaphore(0)
+
+    def run():
+        with limit.slot():
+            turns.release()
+
+    with limit.slot():
+        waiter = threading.Thread(target=run)
+        waiter.start()
+        while limit._admitted < 2:
+            threading.Event().wait(0.01)
+        with pytest.raises(ServerError, match="Threadpool Exhausted"), limit.admission():
+            pass
+        assert not turns.acquire(timeout=0.05)
+    assert turns.acquire(timeout=PATIENCE)
+    waiter.join()
+    late = pytest.raises(ServerError, match="Deadline Exceeded")
+    with limit.slot(), limit.admission(), late, limit.turn(time.monotonic() + 0.01):
+        pass
+    with limit.slot():
+        pass
+
+
+def test_a_call_that_waits_for_something_else_leaves_its_turn():
+    """An admitted call out of its turn counts, and another runs."""
+    limit = ConcurrencyLimit(1, waiting=1)
+    with limit.admission(), limit.slot(), pytest.raises(ServerError, match="Exhausted"), limit.admission():
+        pass

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from gradwire._cli.commands.promote import command as promote_command
 from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions, models_of, promote
 
@@ -127,3 +128,12 @@ def test_what_cannot_be_promoted_is_refused(wing: Path, version: int, label: str
     with pytest.raises(UsageError, match=message):
         promote(wing, version, label=label)
     assert (file.read_text() if file.exists() else None) == config
+
+
+def test_the_command_says_what_it_changed(wing: Path, capsys: pytest.CaptureFixture[str]):
+    """The label, the version, and the one before."""
+    promote_command(wing, 1, "stable")
+    promote_command(wing, 2, "stable")
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == ["wing: stable is version 1", "wing: stable is version 2 (was 1)"]
+    assert shown.err.splitlines()[-1].endswith("models.config asks for version 2")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 
 from gradwire_training import Derivative, Samples, Sobolev, Value, fit, mlp, optimizers, repeat, with_dtype, with_noise
 from gradwire_training._progress import checkpoint
-from gradwire_training.optimizers import _ridges
+from gradwire_training.optimizers._folds import folds_of
 
 STEPS = 400
 
@@ -63,7 +62,7 @@ def test_the_choice_is_told_with_the_numbers_that_led_to_it(noisy, tmp_path):
     """The ridge, how many there were, on which rows, and both errors."""
     words = noisy.selection_reason
     assert words.startswith("lm with a ridge of ")
-    assert "it predicts 40 rows, each held out once, best, to " in words
+    assert "it predicts 40 rows, each held out 3 times, best, to " in words
     assert words.endswith("; 205 weights and 40 labels")
     assert f'"story": "{words}"' in (noisy.save(tmp_path / "noisy") / "fit.json").read_text()
 
@@ -98,13 +97,10 @@ def test_exact_labels_lose_nothing(exact, log):
 
 
 def test_what_cannot_be_held_out_is_left_to_the_size(log):
-    """Short fits, few rows, labels that nothing predicts, networks whose Jacobian takes a tape: no ridge is chosen."""
+    """Short fits, few rows, labels that nothing predicts: no ridge is chosen."""
     by_size = "weights and 38 labels, few enough for it"
     assert fit(log.network(), log.samples(), steps=99).selection_reason.endswith(by_size)
     assert _fit(_samples(0.1, rows=14)).selection_reason == "lm: 205 weights and 14 labels, few enough for it"
-    layers = [keras.layers.Dense(3, "tanh"), keras.layers.LayerNormalization(), keras.layers.Dense(1)]
-    taped = keras.Sequential([keras.Input((2,)), *layers])
-    assert "rows" not in fit(taped, _samples(0.1), loss=Value(), steps=100).selection_reason
     random = Samples({"x": _samples(0, rows=40).x["x"]}, {"f": np.random.default_rng(1).normal(size=(40, 1))})
     assert _fit(random).selection_reason == "lm: 205 weights and 40 labels, few enough for it"
 
@@ -127,20 +123,25 @@ def test_rows_of_one_point_are_held_out_together(objective):
     """Else a replicate in the fit would tell what is to be predicted."""
     x = np.repeat(np.linspace(0, 1, 30), 2)
     model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(2,))
-    parts, words = _ridges._parts(objective(model, Samples(x, np.arange(60.0)), Value()), 0)
-    assert len(parts) == 5
-    assert words == "60 rows, each held out once,"
+    parts, words = folds_of(objective(model, Samples(x, np.arange(60.0)), Value()))
+    assert len(parts) == 15
+    assert words == "60 rows, each held out 3 times,"
     for part in parts:
         np.testing.assert_array_equal(part[::2], part[1::2])
-    np.testing.assert_array_equal(np.sum(parts, axis=0), 1)
+    np.testing.assert_array_equal(np.sum(parts, axis=0), 3)
 
 
 def test_many_rows_hold_out_a_fifth(objective):
-    """One part in five tells enough of more than a hundred points."""
+    """Fewer are held out several times each, once, or a single fifth of more than four hundred."""
     model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(2,))
-    (part,), words = _ridges._parts(objective(model, Samples(np.arange(200.0), np.arange(200.0)), Value()), 0)
-    assert part.sum() == 40
-    assert words == "40 of 200 rows, held out,"
+
+    def folds(rows):
+        return folds_of(objective(model, Samples(np.arange(rows), np.arange(rows)), Value()))
+
+    assert [len(folds(rows)[0]) for rows in (14, 40, 100, 400, 401)] == [0, 15, 10, 5, 1]
+    (part,), words = folds(500)
+    assert part.sum() == 100
+    assert words == "100 of 500 rows, held out,"
 
 
 def test_callbacks_hear_of_the_choice_and_can_end_it(monkeypatch):

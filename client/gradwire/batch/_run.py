@@ -76,13 +76,13 @@ class BatchResult:
         rows: number of rows computed.
         columns: names of the columns that were added, in order.
         seconds: wall time.
-        version: of the model that computed all of them.
+        version: of the model that computed all of them; None where it has no number.
     """
 
     rows: int
     columns: tuple[str, ...]
     seconds: float
-    version: int
+    version: int | None
 
 
 def run(
@@ -118,14 +118,14 @@ def run(
     given = model
     try:
         model = given.pinned()
-        version = _version(model)
         package = package_of(model)
         signature, added, aliases = package.signature(SERVING_DEFAULT), package.result_names(), package.aliases()
         if uncertainty:
             added = (*added, *package.uncertainty_names(), TRUSTED)
         _require_columns(source.columns, signature, added)
         digest = {"gradwire.digest": model.card.digest} if package.has_card else {}
-        sink.describe({"gradwire.version": str(version), **digest})
+        number = {} if model.version is None else {"gradwire.version": str(model.version)}
+        sink.describe(number | digest)
         done = 0
         for block in source.blocks():
             arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
@@ -143,12 +143,7 @@ def run(
         sink.discard()
         if model is not given:
             model.close()
-    return BatchResult(done, added, time.perf_counter() - started, version)
-
-
-def _version(model: Model) -> int:
-    """The number of the version that a pinned model has."""
-    return next(status.version for status in model.status() if status.state == "AVAILABLE")
+    return BatchResult(done, added, time.perf_counter() - started, model.version)
 
 
 def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:

@@ -59,8 +59,8 @@ class FakeModel:
         grad: the first derivatives; ``"differences"`` for central differences of ``f``, right to some ten digits and no
             test of a tolerance below that; None for none.
         hess: the second derivatives; None for none.
-        inputs: by name, the number of elements or the shape of a row.
-        outputs: by name, likewise.
+        inputs: by name, the number of elements or the shape of a row; None for one scalar ``x``.
+        outputs: by name, likewise; None for one scalar ``f``.
         wrt: names of the differentiated inputs; None for all. The others are parameters.
         name: of the model.
         dtype: NumPy's name of the dtype of every tensor. The functions get points in it, and results are cast to it.

@@ -139,9 +139,9 @@ class ServerOptions:
         return self.rest_api_num_threads or THREADS_PER_CPU * (os.cpu_count() or 1)
 
     @property
-    def max_admitted(self) -> int:
-        """How many calls the embedded server admits: those that run, and those that wait for a thread."""
-        return self.max_calls + (0 if self.grpc_max_threads else MAX_WAITING)
+    def max_waiting(self) -> int:
+        """How many calls may wait for their turn in the embedded server: none where the threads are set."""
+        return 0 if self.grpc_max_threads else MAX_WAITING
 
 
 _NOT_FLAGS: Final = ("directory", "host", "port", "gpu", "engine_flags")  # passed in other ways, or always passed

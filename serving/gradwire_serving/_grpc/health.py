@@ -1,12 +1,12 @@
 """grpc.health.v1, as TensorFlow Serving offers it with ``--enable_grpc_healthcheck_service``.
 
-The servicer of the package grpcio-health-checking holds a thread for each Watch, and its locks can block one another.
+The servicer of the package grpcio-health-checking has no limit of Watches, and its locks can block one another.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import Iterator
 from typing import Any, Final, final
 
 import grpc
@@ -17,7 +17,7 @@ from gradwire_serving._grpc.methods import Calls, aborting
 from gradwire_serving._grpc.services import parse
 
 SERVICES: Final = ("", "ModelService", "PredictionService")  # that it knows, as in TensorFlow Serving
-MAX_WATCHES: Final = 100  # at once: each holds a stream, but no thread
+MAX_WATCHES: Final = 100  # at once: each holds a thread
 
 
 @final
@@ -27,6 +27,7 @@ class HealthService:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._watches = 0
+        self._lock = threading.Lock()
 
     @property
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
@@ -36,27 +37,32 @@ class HealthService:
             "/grpc.health.v1.Health/Watch": grpc.stream_stream_rpc_method_handler(self._watch),
         }
 
-    async def _check(self, _requests: Any, context: Any) -> bytes:
-        async with aborting(context):
-            if await self._service(context) not in SERVICES:
+    def _check(self, requests: Iterator[bytes], context: Any) -> bytes:
+        with aborting(context):
+            if self._service(requests, context) not in SERVICES:
                 raise StatusError(Code.NOT_FOUND, "service name unknown")
-            return _response(health_pb2.HealthCheckResponse.SERVING)
+        return _response(health_pb2.HealthCheckResponse.SERVING)
 
-    async def _watch(self, _requests: Any, context: Any) -> AsyncIterator[bytes]:
-        self._watches += 1
+    def _watch(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        with self._lock:
+            self._watches += 1
+            is_one_too_many = self._watches > MAX_WATCHES
         try:
-            async with aborting(context):
-                if self._watches > MAX_WATCHES:
+            with aborting(context):
+                if is_one_too_many:
                     raise StatusError(Code.RESOURCE_EXHAUSTED, f"{MAX_WATCHES} watches are open, the most there may be")
-                is_known = await self._service(context) in SERVICES
+                is_known = self._service(requests, context) in SERVICES
             serving = health_pb2.HealthCheckResponse
             yield _response(serving.SERVING if is_known else serving.SERVICE_UNKNOWN)
-            await asyncio.Event().wait()  # until the caller goes, its deadline passes or the server stops
+            ended = threading.Event()
+            if context.add_callback(ended.set):
+                ended.wait()  # until the caller goes, its deadline passes or the server stops
         finally:
-            self._watches -= 1
+            with self._lock:
+                self._watches -= 1
 
-    async def _service(self, context: Any) -> str:
-        return parse(health_pb2.HealthCheckRequest, await self._calls.bodies.read(context)).service
+    def _service(self, requests: Iterator[bytes], context: Any) -> str:
+        return parse(health_pb2.HealthCheckRequest, self._calls.bodies.read_one(requests, context)).service
 
 
 def _response(status: Any) -> bytes:

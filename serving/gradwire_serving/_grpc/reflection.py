@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, final
 
@@ -11,7 +10,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 
-from gradwire_serving._grpc.methods import BODY_TIMEOUT, aborting
+from gradwire_serving._grpc.methods import Calls, aborting
 from gradwire_serving._grpc.services import parse
 
 REFLECTION: Final = "grpc.reflection.v1alpha.ServerReflection"
@@ -62,10 +61,12 @@ class ReflectionService:
     """Lists services and returns their descriptors.
 
     Args:
+        calls: reads messages.
         services: full names of the services that are offered, in the order in which they are listed.
     """
 
-    def __init__(self, services: Sequence[str]) -> None:
+    def __init__(self, calls: Calls, services: Sequence[str]) -> None:
+        self._calls = calls
         self._services = services
 
     @property
@@ -73,13 +74,12 @@ class ReflectionService:
         """The handlers by the methods' full name."""
         return dict.fromkeys(METHODS, grpc.stream_stream_rpc_method_handler(self._answer))
 
-    async def _answer(self, _requests: Any, context: Any) -> AsyncIterator[bytes]:
+    def _answer(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
         while True:
-            async with aborting(context), asyncio.timeout(BODY_TIMEOUT):
-                message = await context.read()
-            if not isinstance(message, bytes):  # the end of the stream
-                return
-            async with aborting(context):
+            with aborting(context):
+                message = self._calls.bodies.read(requests, context)
+                if message is None:  # the end of the stream
+                    return
                 response = self._response(parse(_message("Request"), message))
             yield response
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias, final
 
@@ -145,6 +146,14 @@ class Objective:
         part.data = self.data.take(np.concatenate([rows, self.count + np.arange(part.anchors)]))
         return part
 
+    def with_settable_weights(self) -> tuple[Objective, Any]:
+        """Return the objective of the same rows and variables, and a variable of the roots of the rows' weights."""
+        part = copy.copy(self)
+        rows = self.count + self.anchors
+        roots = tf.Variable(tf.ones(rows, self.dtype) if self.data.roots is None else self.data.roots, trainable=False)
+        part.data = replace(self.data, roots=roots)
+        return part, roots
+
     def data_of(self, samples: Samples) -> Data:
         """Return other samples of the same function, such as the next part of a file, with the pins behind them."""
         rows = FittedRows.of(samples, self.loss).along(self._components)
@@ -243,6 +252,10 @@ class Objective:
             loss += tf.cast(added, self.dtype)
         return loss, mean_absolute_error(data, values)
 
+    def sum_of_squares(self) -> Any:
+        """Compute the sum of the residuals' squares: the loss, but for what signs and layers add."""
+        return tf.add_n([_sum_of_squares(part, None) for part in self._residuals(self.data)[0]])
+
     def residuals(self) -> tuple[Any, Any]:
         """Compute the residuals whose squares sum to the loss, but for what signs and layers add, and the metric.
 
@@ -270,6 +283,14 @@ class Objective:
         """Assign the weights of a snapshot."""
         for variable, weight in zip(self.model.weights, weights, strict=True):
             variable.assign(weight)
+
+    def move_to(self, point: NDArray[np.float64]) -> None:
+        """Assign the trained weights from one vector."""
+        first = 0
+        for variable in self.trainable:
+            size = int(np.prod(variable.shape))
+            variable.assign(point[first : first + size].reshape(variable.shape))
+            first += size
 
     def _residuals(self, data: Data) -> tuple[list[Any], dict[str, Any]]:
         """Return every term's residuals, and the model's values."""

@@ -60,7 +60,7 @@ class Monitor:
         self._limit = math.inf if seconds is None else seconds
         self.step = 0
         self.xla = True
-        self._steps = steps
+        self.most_steps = steps
         self._callbacks = tuple(callbacks)
         self._began = time.perf_counter() if began is None else began
         self._history: list[tuple[NDArray[np.float64], NDArray[np.float64], str]] = []
@@ -144,7 +144,7 @@ class Monitor:
 
     def _call(self, loss: float, mae: float, optimizer: str) -> None:
         progress = Progress(
-            step=self.step, steps=self._steps, loss=loss, mae=mae, seconds=self.seconds, optimizer=optimizer
+            step=self.step, steps=self.most_steps, loss=loss, mae=mae, seconds=self.seconds, optimizer=optimizer
         )
         responses = [callback(progress) for callback in self._callbacks]
         if any(response is True for response in responses):

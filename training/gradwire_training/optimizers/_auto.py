@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from gradwire_training._data import shows_noise
@@ -15,11 +17,13 @@ from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor, percent
 from gradwire_training.optimizers._adam import Adam
-from gradwire_training.optimizers._early_stop import choose_stop
+from gradwire_training.optimizers._early_stop import Stop, choose_stop
+from gradwire_training.optimizers._folds import COMPARED, Folds, folds_of
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
-from gradwire_training.optimizers._ridges import Choice, choose_ridge
+from gradwire_training.optimizers._ridges import EXACT, Choice, choose_ridge
+from gradwire_training.optimizers._schedule import Schedule, choose_schedule
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
 MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least
@@ -28,13 +32,15 @@ FEWEST_STEPS: Final = 500  # of lm: enough to come near, whatever they take
 MOST_LABELS: Final = 100_000  # of lbfgs, which evaluates all of them in every step
 # Of the steps: more of Adam gained nothing, since L-BFGS overtakes it within 100 steps.
 ADAM_FRACTION: Final = 2 / 7
-# Of a step along a path of ridges, and of all steps along the path that chooses one: some twenty seconds.
-MOST_PATH_WORK: Final = 2e10
-CHOICE_WORK: Final = 5e11
-STOP_WORK: Final = 1e10  # weights times labels times steps of lbfgs: some ten seconds
+CHOICE_WORK: Final = 1.5e11  # of all steps along a path of ridges: some ten seconds
+STOP_WORK: Final = 1e10  # weights times labels times steps of lbfgs, of all folds: some ten seconds
+SCHEDULE_WORK: Final = 3e10  # likewise of adam
+STOP_FRACTION: Final = 1 / 7  # of the steps of a fit that was chosen by size, which lbfgs may try on each fold
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
+BETTER: Final = 0.95  # of a ridge's error: less of a gain on some of the rows held out is chance as often as not
 FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
+_OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {kind.name: kind for kind in (Lm, Lbfgs, Adam)}
 
 
 @final
@@ -43,11 +49,13 @@ class Auto(Optimizer):
     """Levenberg-Marquardt for small problems, Adam and then L-BFGS for larger ones, Adam for large ones.
 
     With P weights and m labels, ``lm`` is taken where a step's m P min(m, P) multiplications are done in some
-    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour; its ridge holds
-    against noise. Otherwise Adam takes two sevenths of the steps, since it leaves a flat start where
-    L-BFGS may stay, and L-BFGS the rest, since it gains the last digits; but above 100,000 labels, and where one
-    point has several labels that differ (noise, which L-BFGS would fit), or the model has what L-BFGS does not honour,
-    Adam takes all. All of it is in float64.
+    hundredths of a second and P is at most 4,000, and the model has nothing that it does not honour. Otherwise Adam
+    takes two sevenths of the steps, since it leaves a flat start where L-BFGS may stay, and L-BFGS the rest, since it
+    gains the last digits; but above 100,000 labels, and where one point has several labels that differ (noise, which
+    L-BFGS would fit), or the model has what L-BFGS does not honour, Adam takes all. All of it is in float64.
+
+    Where rows held out show noise, they choose instead: for small problems a ridge of ``lm`` or a stop of L-BFGS, for
+    others a stop of L-BFGS or a schedule of Adam.
     """
 
     name: ClassVar[str] = "auto"
@@ -74,15 +82,15 @@ class Auto(Optimizer):
         picked, reason = _pick(objective)
         if all(monitor.resumed(optimizer.name) is None for optimizer in (Lm, Adam, Lbfgs)):
             monitor.selection_reason = f"{picked}: {reason}"
-            if steps >= FEWEST_CHOSEN and _may_follow(objective):
-                _choose(objective, monitor, longest=steps)
+            if steps >= FEWEST_CHOSEN and objective.rows == objective.count:
+                longest = max(steps, Adam.steps) if steps == self.steps_for(objective) else steps
+                _choose(objective, monitor, longest=longest)
         if monitor.status != "completed":
             return
-        if monitor.choice is not None:
-            if "ridge" in monitor.choice:
-                Lm(ridge=monitor.choice["ridge"]).minimize(objective, monitor, steps=steps)
-            else:
-                Lbfgs().minimize(objective, monitor, steps=min(steps, monitor.choice["steps"]))
+        if (choice := monitor.choice) is not None:
+            optimizer = _OPTIMIZERS[choice["optimizer"]](**choice["settings"])
+            monitor.most_steps = choice["steps"] or steps
+            optimizer.minimize(objective, monitor, steps=monitor.most_steps)
             return
         match picked:
             case Lm.name:
@@ -97,39 +105,105 @@ class Auto(Optimizer):
                     Lbfgs().minimize(objective, monitor, steps=steps - first)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A way to fit, and how well it predicts rows held out."""
+
+    optimizer: Optimizer
+    steps: int | None  # None leaves them to the fit
+    error: float
+    first: str  # what is said of it where it is the best
+    other: str  # and where another is
+
+
 def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
     """Choose by rows held out how to fit noisy labels, and say why; leave exact ones to the choice by size."""
+    if objective.features.why_not(Lbfgs.honours) is not None:
+        return
     objective.hold(resumed=False)
-    most = int(min(CHOICE_WORK / _work(objective), MOST_CHOICE_STEPS))
-    choice = choose_ridge(objective, monitor, damping=Lm().damping, steps=most)
-    if choice is None:
+    candidates: list[_Candidate] = []
+    if _may_follow(objective):
+        most = int(min(CHOICE_WORK / _work(objective), MOST_CHOICE_STEPS))
+        choice = choose_ridge(objective, monitor, damping=Lm().damping, steps=most)
+        if choice is None:
+            return
+        if choice.ridge is None:
+            what = "rows held out are predicted nearly as well as fitted ones" if _noise(choice) else "no noise is seen"
+            monitor.selection_reason += (
+                f"; {what}: none of {choice.tried} ridges helps, and fits without one predict {choice.rows} to "
+                f"{percent(choice.error)} of the labels' spread"
+            )
+            return
+        parts, rows = choice.parts, choice.rows
+        candidates.append(_with_ridge(choice))
+    else:
+        parts, rows = folds_of(objective)
+        parts = parts[:COMPARED]
+    if parts:
+        _compare(objective, monitor, candidates, parts, longest)
+    if not candidates:
         return
-    if choice.ridge is None:
-        what = "rows held out are predicted nearly as well as fitted ones" if _noise(choice) else "no noise is seen"
-        monitor.selection_reason += (
-            f"; {what}: none of {choice.tried} ridges helps, and fits without one predict {choice.rows} to "
-            f"{percent(choice.error)} of the labels' spread"
-        )
-        return
-    stop = None
-    if choice.parts and objective.features.why_not(Lbfgs.honours) is None:
-        most = int(min(STOP_WORK / (objective.weight_count * objective.label_count), Lbfgs.steps, longest))
-        stop = choose_stop(objective, monitor, choice.parts, steps=most)
-    if stop is not None and stop.error < choice.beside:
-        monitor.choice = {"steps": stop.steps}
-        monitor.selection_reason = (
-            f"{Lbfgs.name}, {stop.steps:,} steps: it predicts {choice.rows} best where it stops there, to "
-            f"{percent(stop.error)} of the labels' spread, and {Lm.name} with the best of {choice.tried} ridges to "
-            f"{percent(choice.beside)}; {_size(objective)}"
-        )
-        return
-    monitor.choice = {"ridge": choice.ridge}
-    beside = "" if stop is None else f" ({Lbfgs.name}, stopped in time, to {percent(stop.error)})"
-    monitor.selection_reason = (
-        f"{Lm.name} with a ridge of {choice.ridge:.2g}: of {choice.tried} ridges it predicts {choice.rows} best, to "
-        f"{percent(choice.error)} of the labels' spread{beside}, and meets the fitted ones to {percent(choice.fitted)}"
-        f"{_noise(choice)}; {_size(objective)}"
+    best = min(candidates, key=lambda candidate: candidate.error)
+    if candidates[0].steps is None and candidates[0].error <= best.error / BETTER:  # a ridge, seen on all folds
+        best = candidates[0]
+    others = [candidate.other for candidate in candidates if candidate is not best]
+    beside = f" ({', '.join(others)})" if others else ""
+    monitor.choice = {"optimizer": best.optimizer.name, "settings": best.optimizer.settings(), "steps": best.steps}
+    error = f"to {percent(best.error)} of the labels' spread"
+    monitor.selection_reason = f"{best.first.format(rows=rows, error=error)}{beside}; {_size(objective)}"
+
+
+def _compare(
+    objective: Objective,
+    monitor: Monitor,
+    candidates: list[_Candidate],
+    parts: Sequence[NDArray[np.bool_]],
+    longest: int,
+) -> None:
+    """Add other candidates, measured on some folds; none to none where L-BFGS sees no noise there."""
+    folds, first = Folds(objective, parts), not candidates
+    most = STOP_WORK / (objective.weight_count * objective.label_count * len(parts))
+    most = min(most, longest * STOP_FRACTION if first else Lbfgs.steps, longest)
+    stop = choose_stop(folds, monitor, steps=int(most))
+    if stop is not None:
+        if first and (stop.is_falling or stop.fitted < EXACT * stop.error):
+            monitor.selection_reason += (
+                f"; no noise is seen in {stop.steps:,} steps of {Lbfgs.name} on some of the rows"
+            )
+            return
+        candidates.append(_stopped(stop))
+    if (
+        first
+        and not objective.has_two_forms
+        and (schedule := choose_schedule(folds, monitor, steps=longest, work=SCHEDULE_WORK)) is not None
+    ):
+        candidates.append(_scheduled(schedule))
+
+
+def _with_ridge(choice: Choice) -> _Candidate:
+    assert choice.ridge is not None  # noqa: S101 - for the type checker: the caller has looked
+    first = (
+        f"{Lm.name} with a ridge of {choice.ridge:.2g}: of {choice.tried} ridges it predicts {{rows}} best, {{error}}, and "
+        f"meets the fitted ones to {percent(choice.fitted)}{_noise(choice)}"
     )
+    other = f"{Lm.name} with the best of {choice.tried} ridges to {percent(choice.beside)}"
+    return _Candidate(Lm(ridge=choice.ridge), None, choice.beside, first, other)
+
+
+def _stopped(stop: Stop) -> _Candidate:
+    first = f"{Lbfgs.name}, {stop.steps:,} steps: it predicts {{rows}} best where it stops there, {{error}}"
+    return _Candidate(
+        Lbfgs(), stop.steps, stop.error, first, f"{Lbfgs.name}, stopped in time, to {percent(stop.error)}"
+    )
+
+
+def _scheduled(schedule: Schedule) -> _Candidate:
+    size = schedule.adam.batch_size
+    batches = "" if size is None else f" of {size:,} rows"
+    first = f"{Adam.name}, {schedule.steps:,} steps{batches}: of {schedule.tried} lengths it predicts {{rows}} best, {{error}}"
+    other = f"{Adam.name}, {schedule.steps:,} steps, to {percent(schedule.error)}"
+    return _Candidate(schedule.adam, schedule.steps, schedule.error, first, other)
 
 
 def _noise(choice: Choice) -> str:
@@ -140,10 +214,9 @@ def _noise(choice: Choice) -> str:
 
 
 def _may_follow(objective: Objective) -> bool:
-    """Return whether a path of ridges can be followed, and in a minute."""
-    is_small = objective.weight_count <= MOST_WEIGHTS and _work(objective) <= MOST_PATH_WORK
-    in_memory = objective.rows == objective.count
-    return is_small and in_memory and objective.features.why_not(Lm.honours) is None and is_swept(objective)
+    """Return whether a path of ridges can be followed, and in some seconds."""
+    is_small = objective.weight_count <= MOST_WEIGHTS and _work(objective) <= MOST_WORK
+    return is_small and objective.features.why_not(Lm.honours) is None and is_swept(objective)
 
 
 def _pick(objective: Objective) -> tuple[str, str]:

@@ -57,16 +57,16 @@ class Lbfgs(Optimizer):
         def step(point: Array, loss: float, mae: float, xla: bool) -> bool:
             return reporter.step(point, loss, mae, xla=xla)
 
-        end, xla = self.descend(objective, reporter.start(), step, steps=steps - reporter.done)
+        end, xla = self.descend(Surface(objective), reporter.start(), step, steps=steps - reporter.done)
         reporter.finish(end, xla=xla)
 
-    def descend(self, objective: Objective, start: Array, after: Callback, *, steps: int) -> tuple[Array, bool]:
+    def descend(self, surface: Surface, start: Array, after: Callback, *, steps: int) -> tuple[Array, bool]:
         """Take steps from a point, and return where they ended, and whether XLA compiled them.
 
         ``after`` gets the point of each step, its loss, its mean absolute error and whether XLA compiled it, and
         returns whether to go on.
         """
-        surface, bounds = _Surface(objective), _bounds(objective)
+        bounds = _bounds(surface.objective)
 
         def callback(intermediate_result: scipy.optimize.OptimizeResult) -> None:
             at = intermediate_result
@@ -105,15 +105,20 @@ def _bounds(objective: Objective) -> scipy.optimize.Bounds | None:
 
 
 @final
-class _Surface:
-    """The objective as a function of one flat vector."""
+class Surface:
+    """The objective as a function of one flat vector; compiled once."""
 
     def __init__(self, objective: Objective) -> None:
-        self._objective = objective
+        self.objective = objective
         self._values = [variable.value for variable in objective.trainable]
         self._sizes = [int(np.prod(value.shape)) for value in self._values]
         self.compiled = Compiled(self._evaluate)
         self.mae = 0.0
+
+    @property
+    def start(self) -> Array:
+        """The weights of now, in one vector."""
+        return np.concatenate([np.ravel(value.numpy()) for value in self._values], dtype=np.float64)
 
     def evaluate(self, point: Array) -> tuple[float, Array]:
         loss, mae, gradient = self.compiled(tf.constant(point))
@@ -123,5 +128,5 @@ class _Surface:
     def _evaluate(self, point: Any) -> tuple[Any, Any, Any]:
         for value, part in zip(self._values, tf.split(point, self._sizes), strict=True):
             value.assign(tf.reshape(part, value.shape))
-        loss, mae, gradients = self._objective.gradient()
+        loss, mae, gradients = self.objective.gradient()
         return loss, mae, tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0)

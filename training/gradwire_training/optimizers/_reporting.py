@@ -85,9 +85,5 @@ class Reporter:
         return goes_on
 
     def _moved_to(self, point: Array) -> Objective:
-        first = 0
-        for variable in self._objective.trainable:
-            size = int(np.prod(variable.shape))
-            variable.assign(point[first : first + size].reshape(variable.shape))
-            first += size
+        self._objective.move_to(point)
         return self._objective

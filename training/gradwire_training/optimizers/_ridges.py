@@ -18,12 +18,12 @@ from typing import Final, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire_training._data import number_points
 from gradwire_training._jacobian import Residuals, residuals_of
 from gradwire_training._models import array_of
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._descent import Descent, few_threads
+from gradwire_training.optimizers._folds import CHOOSING, COMPARED, FOLDS, folds_of, text_of
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -37,17 +37,10 @@ LAST: Final = 1e-18  # of the first ridge: rounding
 PATIENCE: Final = 14  # ridges after the best one; exact labels may be predicted worse for a few, and better again
 IMPATIENCE: Final = 6  # the same, where steps are few
 FEW_STEPS: Final = 200
-FOLDS: Final = 5
-FEWEST: Final = 15  # points: of fewer, a fold has one or two
-HELD_OUT: Final = 5  # a fifth of the points
 EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
-COMPARED: Final = 2  # folds that another optimiser is measured on: each costs a compilation
-TOO_FEW: Final = 40  # rows for such a comparison
-FEW: Final = 100  # points: of more, one part in five tells enough
+TOO_FEW: Final = 40  # rows for another optimiser to be measured on some folds alone
 TINY: Final = 1e-300
 SHARE: Final = 0.4  # of the seconds of a fit that may be spent on choosing
-CHOOSING: Final = "choosing by held-out rows"  # what callbacks hear is at work
-RANDOM_STREAM: Final = 4  # of random numbers, apart from those behind points, weights, and rows held out to be measured
 
 
 @final
@@ -145,7 +138,17 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
     Returns:
         The choice; None where too little can be held out to tell anything, or the monitor ended it before it could.
     """
-    parts, text = _parts(objective, seed)
+    parts, _ = folds_of(objective, seed=seed)
+    choice = _chosen(objective, monitor, parts[:FOLDS], damping=damping, steps=steps)
+    if choice is None or choice.ridge is None or len(parts) <= FOLDS:
+        return choice
+    return _chosen(objective, monitor, parts, damping=damping, steps=steps) or choice  # exact labels need no more
+
+
+def _chosen(
+    objective: Objective, monitor: Monitor, parts: Sequence[NDArray[np.bool_]], *, damping: float, steps: int
+) -> Choice | None:
+    """Return the choice that some folds make."""
     if not parts:
         return None
     before = objective.snapshot()
@@ -164,7 +167,7 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
     spread = objective.variation / objective.label_count
     outer, inner = [fold.outer.count for fold in folds], [fold.residuals.count for fold in folds]
     held_out, fitted = _error(best.held_out, outer, spread), _error(best.fitted, inner, spread)
-    compared = tuple(parts[:COMPARED]) if objective.count > TOO_FEW else ()
+    beside = tuple(parts[:COMPARED] if objective.count > TOO_FEW else ())
     if held_out > 1 and len(folds) > 1:  # no better than the labels' mean: too few rows to tell anything by
         return None
     return Choice(
@@ -173,9 +176,9 @@ def choose_ridge(objective: Objective, monitor: Monitor, *, damping: float, step
         fitted=fitted,
         last=_error(last.held_out, outer, spread),
         tried=len(curve),
-        rows=text,
-        parts=compared,
-        beside=_error(best.held_out[: len(compared)], outer, spread) if compared else held_out,
+        rows=text_of(parts, objective.count),
+        parts=beside,
+        beside=_error(best.held_out[: len(beside)], outer, spread) if beside else held_out,
     )
 
 
@@ -211,16 +214,3 @@ def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> list[_Stage]:
             return curve
         for fold in folds:
             fold.path.weaken()
-
-
-def _parts(objective: Objective, seed: int) -> tuple[list[NDArray[np.bool_]], str]:
-    """Return which rows each fold holds out; rows with the same inputs stay together."""
-    points = number_points({name: column[: objective.count] for name, column in objective.x.items()})
-    count = int(points.max()) + 1
-    if count < FEWEST:
-        return [], ""
-    order = np.random.default_rng(np.random.SeedSequence((seed, RANDOM_STREAM))).permutation(count)
-    parts = [np.isin(points, order[first::FOLDS]) for first in range(FOLDS if count <= FEW else 1)]
-    if len(parts) == 1:
-        return parts, f"{int(parts[0].sum()):,} of {objective.count:,} rows, held out,"
-    return parts, f"{objective.count:,} rows, each held out once,"

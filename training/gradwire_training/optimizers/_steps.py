@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any, Final, final
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from gradwire_training._objective import Batches, Compiled, Objective
 from gradwire_training._progress import Monitor
@@ -35,9 +36,7 @@ def run_steps(
     its update, as ``model.fit`` reports them when there is one batch. The number of steps is an argument of the
     compiled loop: it compiles once, and the numbers of a step do not depend on where chunks begin and end.
     """
-    width = 0 if batches is None else int(batches.counts.shape[0])
-    most = min(MOST_STEPS, max(1, MOST_ROWS // max(width, 1)))
-    chunk = Compiled(_chunk(objective, optimizer, batches, most))
+    chunks = Chunks(objective, optimizer, batches)
     reporter = Reporter(
         objective, monitor, name, lambda: {str(index): value for index, value in enumerate(optimizer.variables)}
     )
@@ -45,19 +44,43 @@ def run_steps(
     if reporter.resumed is not None:
         for index, variable in enumerate(optimizer.variables):
             variable.assign(reporter.resumed[str(index)])
-    size, is_warm = min(FIRST_STEPS, most), False
     while reporter.done < steps:
-        count, order = _order(batches, reporter.done, min(size, steps - reporter.done), (most, width))
         before = objective.snapshot()
-        began = time.perf_counter()
-        losses, maes = (column.numpy()[:count] for column in chunk(tf.constant(count), order))
-        if is_warm:  # the time of the first chunk is the compiler's
-            size = min(_next_size(size, time.perf_counter() - began), most)
+        losses, maes = chunks.take(reporter.done, steps - reporter.done)
         # The loss of a mini-batch is its own; their mean is that of the weights before the chunk, nearly.
         monitor.offer(float(losses[0] if batches is None else losses.mean()), before)
-        is_warm = True
-        if not reporter.report(losses, maes, xla=chunk.xla):
+        if not reporter.report(losses, maes, xla=chunks.xla):
             break
+
+
+@final
+class Chunks:
+    """Steps in one compiled loop, so many at a time as take about a quarter of a second."""
+
+    def __init__(
+        self, objective: Objective, optimizer: keras.optimizers.Optimizer, batches: Batches | None = None
+    ) -> None:
+        self._batches = batches
+        self._width = 0 if batches is None else int(batches.counts.shape[0])
+        self._most = min(MOST_STEPS, max(1, MOST_ROWS // max(self._width, 1)))
+        self._run = Compiled(_chunk(objective, optimizer, batches, self._most))
+        self._size, self._is_warm = min(FIRST_STEPS, self._most), False
+
+    @property
+    def xla(self) -> bool:
+        """Whether XLA compiled them, as far as known."""
+        return self._run.xla
+
+    def take(self, done: int, most: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Take the steps after ``done``, ``most`` at most, and return the loss and the metric of each."""
+        shape = (self._most, self._width)
+        count, order = _order(self._batches, done, min(self._size, most), shape)
+        began = time.perf_counter()
+        losses, maes = (column.numpy()[:count] for column in self._run(tf.constant(count), order))
+        if self._is_warm:  # the time of the first chunk is the compiler's
+            self._size = min(_next_size(self._size, time.perf_counter() - began), self._most)
+        self._is_warm = True
+        return losses, maes
 
 
 def _order(batches: Batches | None, done: int, most: int, shape: tuple[int, int]) -> tuple[int, Any]:

@@ -46,7 +46,6 @@ def command(
             result = batch.run(
                 opened, source, sink, uncertainty=uncertainty, on_progress=lambda done, total: report(done, total, "")
             )
-    note(
-        f"{result.rows:,} rows by version {result.version} in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}"
-    )
+    by = "" if result.version is None else f" by version {result.version}"
+    note(f"{result.rows:,} rows{by} in {result.seconds:.1f} s; added columns: {', '.join(result.columns)}")
     say(str(to))

@@ -31,5 +31,5 @@ def command(
     done = import_heavy("gradwire_serving").promote(model, version, label=label, config=config)
     before = "" if done.before is None else f" (was {done.before})"
     say(f"{done.model}: {done.label} is version {done.version}{before}")
-    served = "all versions" if done.served is None else f"versions {', '.join(map(str, done.served))}"
-    note(f"{done.config} asks for {served}; a label moves without a gap to a version that is loaded already")
+    served = "every version" if done.served is None else f"version {', '.join(map(str, done.served))}"
+    note(f"{done.config} asks for {served}")
