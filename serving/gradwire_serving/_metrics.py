@@ -1,6 +1,5 @@
 """The page of metrics: TensorFlow Serving's names, labels and units, for what the embedded server has too."""
 
-# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import time

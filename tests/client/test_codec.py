@@ -121,7 +121,7 @@ def outcome(read: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize(
     ("write", "is_plain"),
     [(content, True), (typed, True), (in_two, False), (short, False)],
-    ids=str,
+    ids=["content", "typed", "in two", "short"],
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
 def test_a_response_is_read_as_protobuf_reads_it(write: Callable[..., None], is_plain: bool, dtype: str):

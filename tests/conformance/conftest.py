@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +26,6 @@ model_config_list {{
     version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 2 }} }}
 }}
 """
-
-
-# Not where an environment was made before REST had its libraries.
-collect_ignore = [] if importlib.util.find_spec("waitress") else ["test_rest.py"]
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import runpy
 from pathlib import Path
 
 import pytest
-
-# Not where an environment was made before REST had its libraries.
-collect_ignore = [] if importlib.util.find_spec("waitress") else ["test_rest.py"]
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from gradwire_training import Sobolev, fit
-from gradwire_training.optimizers._lbfgs import _Surface
+from gradwire_training.optimizers._lbfgs import Surface
 
 
 def test_value_and_gradient_come_from_one_call_in_float64(objective, small, log):
     """The flat gradient is that of the flat function, by central differences; nothing is rounded to float32."""
     target = objective(small(), log.samples(), Sobolev())
-    surface = _Surface(target)
+    surface = Surface(target)
     point = np.concatenate([np.array(variable).ravel() for variable in target.trainable])
     loss, gradient = surface.evaluate(point)
     assert (point.dtype, gradient.dtype, gradient.shape) == (np.float64, np.float64, point.shape)

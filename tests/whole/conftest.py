@@ -35,7 +35,7 @@ def run_server(*arguments, cwd):
         lines = []
         for line in server.stdout:
             lines.append(line)
-            if match := re.search(r"serving on (\S+)", line):
+            if match := re.search(r"serving on (\S+), by the embedded server: .*, not for production", line):
                 server.address = match[1]
                 break
         else:

@@ -27,9 +27,8 @@ from gradwire_serving._metrics import Metrics
 from gradwire_serving._rest.responses import error_body
 from gradwire_serving._rest.routes import API, Methods, route_of
 
-MAX_BODY_BYTES: Final = (
-    2**26
-)  # 64 MiB: some three million numbers, which Python parses to some 200 MiB; more is for gRPC
+# 64 MiB: some three million numbers, which Python parses to some 200 MiB; more is for gRPC.
+MAX_BODY_BYTES: Final = 2**26
 JSON: Final = ("Content-Type", "application/json")
 CORS: Final = (
     ("Access-Control-Allow-Origin", "*"),

@@ -4,7 +4,6 @@ waitress reads requests in a thread of its own and hands whole ones to its worke
 none of them.
 """
 
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import logging

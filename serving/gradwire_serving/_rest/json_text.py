@@ -1,6 +1,5 @@
 """JSON as TensorFlow Serving reads and writes it: with RapidJSON, and bare ``NaN`` and ``Infinity``."""
 
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from typing import Any, Final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, final
 
@@ -121,7 +122,7 @@ def command(options: ServeOptions) -> None:
         say(serving.plan(engine, server_options).shell_text())
         return
     engine = serving.find_engine(options.engine.value)
-    exit_code = serving.launch(engine, server_options, say=note, ready=_announce)
+    exit_code = serving.launch(engine, server_options, say=note, ready=partial(_announce, engine))
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -151,8 +152,11 @@ def _with_hyphens(argument: str) -> str:
     return f"--{name}{equals}{value}"
 
 
-def _announce(server: Any) -> None:
-    say(f"serving on {server.address}")
+def _announce(engine: str, server: Any) -> None:
+    what = (
+        ", by the embedded server: for laptops, tests and CI, not for production" if engine == Engine.EMBEDDED else ""
+    )
+    say(f"serving on {server.address}{what}")
     if server.rest_address:
         say(f"  REST: http://{server.rest_address}/v1/models/NAME:predict")
     for name, versions in server.available().items():
