@@ -21,8 +21,8 @@ TABLE = {
     "serve: no such directory": ("serve nowhere --engine embedded", 2, "nowhere"),
     "serve: no models below": ("serve build/log --engine embedded", 2, "build/log"),
     "serve: port in use": ("serve models --engine embedded --port {taken}", 2, "port is in use"),
-    "serve: no batching here": (
-        "serve models --engine embedded --enable_batching",
+    "serve: no GPU here": (
+        "serve models --engine embedded --gpu",
         2,
         "tensorflow_model_server",
     ),
@@ -31,9 +31,9 @@ TABLE = {
         2,
         "tensorflow_model_server",
     ),
-    "query: nobody there": ("query localhost:{free} log --input x=1", 1, "gradwire serve"),
+    "query: nobody there": ("query localhost:{free} log --input x=1", 3, "gradwire serve"),
     "query: no port": ("query localhost log --input x=1", 2, "localhost"),
-    "query: no such model": ("query {address} exp --input x=1", 1, "exp"),
+    "query: no such model": ("query {address} exp --input x=1", 3, "exp"),
     "query: no name": ("query {address} --input x=1", 2, "name the model"),
     "query: wrong input": (
         "query {address} log --input y=1",

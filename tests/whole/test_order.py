@@ -40,7 +40,7 @@ def _train(path):
     from gradwire._cli.commands.train import command
 
     _table().to_csv(path / "data.csv", index=False)
-    command(str(path / "data.csv"), path / "fit", inputs=",".join(INPUTS), outputs=",".join(OUTPUTS), steps=3)
+    command(source=str(path / "data.csv"), to=path / "fit", inputs=",".join(INPUTS), outputs=",".join(OUTPUTS), steps=3)
     return path / "fit"
 
 

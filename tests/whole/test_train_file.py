@@ -59,8 +59,8 @@ def _files(place):
 def test_a_file_becomes_a_package_with_its_facts_on_the_card(train, place, capfd):
     """Units, domain, and errors on rows that were held out; columns of other kinds are left out, with a line."""
     train(
-        "data.parquet",
-        place / "build" / "price",
+        source="data.parquet",
+        to=place / "build" / "price",
         **NAMED,
         units=["spot=USD,vol=1", "price=USD"],
         reduce="auto",
@@ -134,7 +134,7 @@ def test_a_bad_table_gets_a_line_and_leaves_nothing(name, train, place):
         (place / "bad.csv").write_text(content)
     before = _files(place)
     with pytest.raises(GradwireError, match=message) as caught:
-        train("bad.csv", place / "never" / "price", **_as_words(options))
+        train(source="bad.csv", to=place / "never" / "price", **_as_words(options))
     assert isinstance(caught.value, UsageError)
     assert not (place / "never" / "price").exists()
     assert [path for path in _files(place) if path not in before] in ([], [str(place / "never")])
@@ -148,13 +148,13 @@ def _as_words(options):
 def test_a_problem_takes_no_columns(train, place):
     """Options that would not be looked at are refused."""
     with pytest.raises(UsageError, match="--inputs does not apply to log, a built-in problem: leave it out"):
-        train("log", place / "never", inputs="x")
+        train(source="log", to=place / "never", inputs="x")
 
 
 def test_one_row_is_fitted(train, place, capfd):
     """Nothing is held out of a handful of rows, and the command says so."""
     (place / "one.csv").write_text("x,f,df_dx\n1,2,3\n")
-    train("one.csv", place / "build" / "one", steps=5)
+    train(source="one.csv", to=place / "build" / "one", steps=5)
     assert "fitting all 1 rows: none are held out to measure errors on" in capfd.readouterr().err
     record = json.loads((place / "build/one/fit.json").read_text())
     assert record["errors"]["against"].startswith("the 1 samples that it was fitted to")
@@ -164,7 +164,7 @@ def test_a_file_of_directions_and_mini_batches(train, place):
     """Directional derivatives in columns x_dot and f_dot, fitted in batches, are measured on the rows held out."""
     x = np.linspace(1, 2, 40)
     pd.DataFrame({"x": x, "f": np.log(x), "x_dot": 2.0, "f_dot": 2 / x}).to_csv(place / "along.csv", index=False)
-    train("along.csv", place / "build" / "along", steps=30, batch_size=8)
+    train(source="along.csv", to=place / "build" / "along", steps=30, batch_size=8)
     record = json.loads((place / "build/along/fit.json").read_text())
     assert record["errors"]["f_dot"]["max"] > 0
     assert record["trained"]["samples"]["directional"] == 32
@@ -177,7 +177,7 @@ def test_a_directory_is_read_in_parts(train, place, capfd):
     frame = pd.read_parquet(place / "data.parquet")
     for number in range(2):
         frame[number::2].to_parquet(place / "parts" / f"{number}.parquet")
-    train("parts/", place / "build" / "parts", **NAMED, steps=5)
+    train(source="parts/", to=place / "build" / "parts", **NAMED, steps=5)
     printed = capfd.readouterr().err
     assert "2 row groups are read in turn, not all at once" in printed
     record = json.loads((place / "build/parts/fit.json").read_text())
@@ -185,7 +185,7 @@ def test_a_directory_is_read_in_parts(train, place, capfd):
     for path in (place / "parts").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="parts holds no Parquet file"):
-        train("parts/", place / "never", **NAMED)
+        train(source="parts/", to=place / "never", **NAMED)
 
 
 # The command, with a checkpoint at every chance, and enough steps not to end before it is killed.
@@ -214,10 +214,10 @@ def test_a_killed_command_resumes(train, place, capfd):
     assert 0 < len(np.load(path)["books:loss"]) < steps
     options = {"optimizer": OptimizerName.ADAM, "seed": 3, "steps": steps}
     with pytest.raises(UsageError, match=r"log.checkpoint is of another fit \(steps: it had 20000, now 300\)"):
-        train("log", place / "build" / "log", **{**options, "steps": 300}, resume=True)
-    train("log", place / "build" / "log", **options, resume=True)
+        train(source="log", to=place / "build" / "log", **{**options, "steps": 300}, resume=True)
+    train(source="log", to=place / "build" / "log", **options, resume=True)
     assert not path.exists()
-    train("log", place / "build" / "new", **options, resume=True)
+    train(source="log", to=place / "build" / "new", **options, resume=True)
     assert "no checkpoint at" in capfd.readouterr().err
     one, other = (keras.models.load_model(place / "build" / name / "model.keras") for name in ("log", "new"))
     for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
