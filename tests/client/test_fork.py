@@ -101,17 +101,20 @@ print(is_right, asyncio.run(again()), in_child(call))
 
 INTERRUPTED = """
 def interrupt(*_):
-    raise KeyboardInterrupt
+    if armed:
+        raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, interrupt)
-x, generator, interrupted = np.ones(500_000), np.random.default_rng(0), 0
+x, generator, interrupted, armed = np.ones(500_000), np.random.default_rng(0), 0, False
 for _ in range(12):
+    signal.setitimer(signal.ITIMER_REAL, generator.uniform(0.001, 0.03))
     try:
-        signal.setitimer(signal.ITIMER_REAL, generator.uniform(0.001, 0.03))
+        armed = True
         log.value(x)
     except KeyboardInterrupt:
         interrupted += 1
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        armed = False  # no call, so no signal is handled before it
+    signal.setitimer(signal.ITIMER_REAL, 0)
     assert call()
 print(interrupted > 0, *([] if "GRPC_ENABLE_FORK_SUPPORT" in os.environ else [in_child(call)]))
 """

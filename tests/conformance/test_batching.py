@@ -155,7 +155,8 @@ def test_a_full_queue_is_unavailable(serve: Serve):
     channel = serve(_parameters("batching_overload"))
     responses = _together(channel, *[column("slow", 300.0)] * 8)
     refused = [response for response in responses if isinstance(response, tuple)]
-    assert refused == [("UNAVAILABLE", FULL)] * 5
+    assert set(refused) == {("UNAVAILABLE", FULL)}
+    assert len(refused) in (4, 5)  # on a busy machine one may come when the first is answered already
     responses = _together(channel, *[column("slow", 1e8)] * 2, timeout=0.3)
     assert responses == [("DEADLINE_EXCEEDED", "Deadline Exceeded")] * 2
     (response,) = _together(channel, column("slow", 1.0))

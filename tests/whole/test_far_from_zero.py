@@ -23,7 +23,7 @@ CENTRES = {"unix": 1.7e9, "utm": 5.4e6}  # f = sin((x - centre) / 200)
 def _verified(directory, name, dtype):
     """Train, export and load; return the verification, and the errors of f and df at rows that the dtype has."""
     path = TABLES / f"{name}.parquet"
-    command_module.command(str(path), directory / "fit", dtype=DType(dtype), steps=200)
+    command_module.command(source=str(path), to=directory / "fit", dtype=DType(dtype), steps=200)
     exported = gradwire_export.export(directory / "fit", to=directory / name)
     assert not exported.left_out
     x = pyarrow.parquet.read_table(path).column(0).to_numpy().astype(dtype)
@@ -51,5 +51,5 @@ def test_the_package_is_right_and_its_proof_says_so(tmp_path, capfd, name, dtype
 def test_unix_seconds_in_float32_are_refused_with_the_way_out(tmp_path):
     """Its steps of 128 seconds leave eight points of 1,000 seconds; nothing is written."""
     with pytest.raises(DataError, match=r"x 't' lies near 1\.7e\+09 with a spread of 2\d\d: .*--dtype float64"):
-        command_module.command(str(TABLES / "unix.parquet"), tmp_path / "fit", steps=5)
+        command_module.command(source=str(TABLES / "unix.parquet"), to=tmp_path / "fit", steps=5)
     assert not list(tmp_path.iterdir())
