@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -26,6 +27,9 @@ POINT = ["--input", "x=1,2,0.5", "--input", "t=1.5"]
 NOW = {"x": np.array([[1.0, 2.0, 0.5]]), "t": np.array([[1.5]])}
 X_DOT = np.array([[0.5, -1.0, 2.0]])
 NO_T_DOT = np.zeros((1, 1))
+# Before click 8.2 a runner mixes the two streams unless it is told not to; since then it has no such option.
+MIXES = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
+RUNNER = CliRunner(**({"mix_stderr": False} if MIXES else {}))
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def query(stand_in):
     """The command against the stand-in: ``query(model, …, input=text)``."""
 
     def run(*arguments, **kwargs):
-        return CliRunner().invoke(app, ["query", stand_in.target, *arguments], **kwargs)
+        return RUNNER.invoke(app, ["query", stand_in.target, *arguments], **kwargs)
 
     return run
 
