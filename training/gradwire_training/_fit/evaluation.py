@@ -255,15 +255,12 @@ def compare(model: keras.Model, binding: IoBinding, request: Request) -> Compari
     training: dict[str, float | None] = {}
     if rows.reference != "fitted rows":
         seen = EvaluationSet.fitted(fitted, rows.units)
-        training = {
-            tensor.name: replace(tensor, weights=seen.weights).rmse for tensor in _tensors(model, binding, seen)
-        }
+        training = {tensor.name: tensor.rmse for tensor in _tensors(model, binding, seen)}
 
     compared: list[TensorComparison] = []
     for tensor in _tensors(model, binding, rows):
         labels = _labels(tensor.name, fitted, is_measured=bool(tensor.errors.size))
-        weighted = replace(tensor, weights=rows.weights)
-        compared.append(replace(weighted, labels=labels, training_rmse=training.get(tensor.name)))
+        compared.append(replace(tensor, labels=labels, training_rmse=training.get(tensor.name)))
     tensors = tuple(tensor for tensor in compared if tensor.kind == "value" or tensor.errors.size)
     measured = {tensor.name for tensor in tensors}
     unmeasured: list[Unmeasured] = []
@@ -309,12 +306,12 @@ def _tensors(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Ite
     values, derivatives = evaluate(model, binding, rows.x, rows.dydx)
     units = rows.units
     for name, value in values.items():
-        yield _tensor(name, "value", units.get(name), value, rows.y[name])
+        yield _tensor(rows, name, "value", units.get(name), value, rows.y[name])
     for output, columns in rows.dydx.items():
         for wrt, expected in columns.items():
             predicted = derivatives.get(output, {}).get(wrt, np.full_like(expected, np.nan))
             unit = derivative_unit(units.get(output), units.get(wrt))
-            yield _tensor(derivative_name(output, wrt), "derivative", unit, predicted, expected)
+            yield _tensor(rows, derivative_name(output, wrt), "derivative", unit, predicted, expected)
     x, x_dot, y_dot = rows.directions
     if not y_dot:
         return
@@ -326,7 +323,7 @@ def _tensors(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> Ite
             shape = (*predicted.shape, direction.shape[1])
             jacobian = derivatives.get(output, {}).get(wrt, np.full(shape, np.nan)).reshape(shape)
             predicted += np.einsum("bof,bf->bo", jacobian, direction)
-        yield _tensor(tangent_name(output), "directional", None, predicted, expected)
+        yield _tensor(rows, tangent_name(output), "directional", None, predicted, expected)
 
 
 def evaluate(
@@ -362,9 +359,15 @@ def evaluate(
 
 
 def _tensor(
-    name: str, kind: Kind, unit: str | None, predicted: NDArray[Any], expected: NDArray[np.float64]
+    rows: EvaluationSet,
+    name: str,
+    kind: Kind,
+    unit: str | None,
+    predicted: NDArray[Any],
+    expected: NDArray[np.float64],
 ) -> TensorComparison:
-    return TensorComparison(name, kind, unit, predicted.astype(np.float64).reshape(expected.shape), expected)
+    predicted = predicted.astype(np.float64).reshape(expected.shape)
+    return TensorComparison(name, kind, unit, predicted, expected, weights=rows.weights)
 
 
 def _spread(labels: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
