@@ -3,7 +3,7 @@
 from gradwire._model.cache import ResponseCache
 from gradwire._model.cast import DEFAULT_CASTING, Casting, cast, check_dtype
 from gradwire._model.extrapolation import Extrapolation, outside_of, trusted
-from gradwire._model.info import PackageInfo, card_call, read_card, times
+from gradwire._model.info import PackageInfo, card_call, in_order, read_card, times
 from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.model import Model, model_of, package_of
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
@@ -32,6 +32,7 @@ __all__ = [
     "card_call",
     "cast",
     "check_dtype",
+    "in_order",
     "model_of",
     "outside_of",
     "package_of",

@@ -106,6 +106,9 @@ SIGNATURES: Final[Mapping[str, SignatureKind]] = {
     )
 }
 DIFFERENTIABLE: Final = tuple(kind for kind in SIGNATURES.values() if kind.name != CARD)
+# What `--compute` accepts, and the signature behind each word: `grad` is the one that a server runs by default, the
+# others have the names of their signatures.
+COMPUTE: Final = {"grad" if kind.name == SERVING_DEFAULT else kind.name: kind for kind in DIFFERENTIABLE}
 
 
 @dataclass(frozen=True, slots=True)
