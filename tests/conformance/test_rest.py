@@ -133,6 +133,7 @@ def test_recorded_request_is_answered_as_recorded(server: str, case: dict[str, A
         _compare(body, case["response_body"])
 
 
+@pytest.mark.slow
 def test_the_records_hold_every_case():
     """No record got lost."""
     counts = {name: len(json.loads((RECORDS / f"{name}.json").read_text())["cases"]) for name in SERVERS}

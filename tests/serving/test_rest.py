@@ -191,6 +191,7 @@ def test_clients_that_send_slowly_hold_no_thread(server: EmbeddedServer):
             connection.close()
 
 
+@pytest.mark.slow
 def test_a_request_that_never_ends_is_cut_off(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch):
     """Bytes that keep coming do not keep a connection open."""
     monkeypatch.setattr(front_end, "RECEIVE_SECONDS", 0.2)
