@@ -211,6 +211,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", COMMANDS)
 def test_a_command_says_it_in_one_line(door, saved, table, tmp_path, capfd, monkeypatch):
     """With the exit code of a mistake."""
