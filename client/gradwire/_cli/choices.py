@@ -11,8 +11,10 @@ from typing import Final
 from gradwire._package import DIFFERENTIABLE, SERVING_DEFAULT
 
 # What `--compute` accepts, and the signature behind each word: `grad` is the one that a server runs by default, the
-# others have the names of their signatures.
+# others have the names of their signatures; `solve` is the one that a package has by its card.
 COMPUTE: Final = {"grad" if kind.name == SERVING_DEFAULT else kind.name: kind for kind in DIFFERENTIABLE}
+SOLVE: Final = "solve"
+COMPUTE_WORDS: Final = (*COMPUTE, SOLVE)
 
 
 class Loss(StrEnum):

@@ -55,6 +55,7 @@ from gradwire._package.files import (
 )
 from gradwire._package.forms import MOST_AXES
 from gradwire._package.signatures import read_signatures, signatures_of
+from gradwire._package.solve import CONVERGED, RESIDUAL, SOLVE_FORM, Solve, solve_name, solve_signature, solve_tensors
 
 __all__ = [
     "BAND",
@@ -65,6 +66,7 @@ __all__ = [
     "CARD_ANSWER",
     "CARD_FILE",
     "CARD_QUERY",
+    "CONVERGED",
     "COVERAGE",
     "DIFFERENTIABLE",
     "GRAPH_FILE",
@@ -73,8 +75,10 @@ __all__ = [
     "JVP",
     "MOST_AXES",
     "NETWORK_FILE",
+    "RESIDUAL",
     "SERVING_DEFAULT",
     "SIGNATURES",
+    "SOLVE_FORM",
     "STRING",
     "TANGENT",
     "UNCERTAINTY",
@@ -93,6 +97,7 @@ __all__ = [
     "Part",
     "Signature",
     "SignatureKind",
+    "Solve",
     "StagedPath",
     "TensorSpec",
     "aliases_of",
@@ -119,6 +124,9 @@ __all__ = [
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "solve_name",
+    "solve_signature",
+    "solve_tensors",
     "sorted_distances",
     "std_name",
     "strict_json",

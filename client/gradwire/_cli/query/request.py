@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._cli.choices import COMPUTE
+from gradwire._cli.choices import COMPUTE, SOLVE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
 from gradwire._model import TRUSTED, Model, package_of, times, trusted
 from gradwire._package import (
@@ -116,7 +116,7 @@ def check_direction_options(compute: str, options: Mapping[Part, Sequence[str] |
     """Raise if a direction is given to a signature that takes none of its kind.
 
     Args:
-        compute: a word of ``COMPUTE``.
+        compute: a word of ``COMPUTE_WORDS``.
         options: what ``--tangent`` and ``--cotangent`` got.
 
     Raises:
@@ -134,13 +134,14 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
 
     Args:
         model: the model to call.
-        compute: a word of ``COMPUTE``.
+        compute: a word of ``COMPUTE_WORDS``.
         signature: any signature of the package by its name, instead of ``compute``.
 
     Raises:
         SignatureNotFound: the package has no such signature.
+        UsageError: it has several that solve.
     """
-    name = signature or COMPUTE[compute].name
+    name = signature or (_solving(model) if compute == SOLVE else COMPUTE[compute].name)
     if signature is None and name == VALUE and name not in model.signatures:
         name = SERVING_DEFAULT
     if name == UNCERTAINTY:
@@ -154,8 +155,10 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
     if CARD not in model.signatures:
         return Query(resolved, tuple(sorted(resolved.outputs)), _directions(name, resolved.inputs))
     card = model.card
-    inputs = _in_order([tensor.name for tensor in card.inputs], resolved.inputs)
-    outputs = _in_order(_output_order(card), resolved.outputs)
+    targets = [card.solves[name].output] if name in card.solves else []
+    inputs = _in_order([*targets, *(tensor.name for tensor in card.inputs)], resolved.inputs)
+    order = card.solves[name].outputs if name in card.solves else _output_order(card)
+    outputs = _in_order(order, resolved.outputs)
     if compute == VALUE and name == SERVING_DEFAULT:
         outputs = [tensor.name for tensor in card.outputs]
     ordered = Signature(
@@ -174,6 +177,19 @@ def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) ->
     return tuple(name for name in inputs if name.endswith(suffix))
 
 
+def _solving(model: Model) -> str:
+    """Return the signature of a model that solves."""
+    solves = list(model.card.solves)
+    if not solves:
+        raise SignatureNotFound(
+            f"{model!r} has no signature that solves, it has {sorted(model.signatures)}: export it with --solve "
+            "INPUT:OUTPUT"
+        )
+    if len(solves) > 1:
+        raise UsageError(f"{model!r} has several signatures that solve: name one, --signature {' or '.join(solves)}")
+    return solves[0]
+
+
 def _output_order(card: Card) -> list[str]:
     """Every output of the contract in the card's order: each function, its derivatives, and their tangents."""
     names: list[str] = []
@@ -187,6 +203,6 @@ def _output_order(card: Card) -> list[str]:
     return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
 
 
-def _in_order(order: Sequence[str], names: Mapping[str, object]) -> list[str]:
+def _in_order(order: Iterable[str], names: Mapping[str, object]) -> list[str]:
     """The names, those of the order first."""
     return [name for name in order if name in names] + sorted(names.keys() - set(order))
