@@ -247,7 +247,7 @@ def _show_checks(checks: dict[str, Any]) -> None:
     worst, noise = (
         max(eps for tensors in model[key].values() for eps in tensors.values()) for key in ("worst_eps", "noise_eps")
     )
-    for name, trip in checks["round_trips"].items():
+    for name, trip in checks.get("round_trips", {}).items():
         note(
             f"{name}: {trip['solved']} of {trip['targets']} targets solved, residuals up to {trip['worst_residual']:.3g}; "
             "the others flagged"
