@@ -180,22 +180,23 @@ def test_a_flat_spot_has_an_infinite_derivative(target, slope):
         ([("w", "f")], {}, r"input 'w', whose rows are \(3,\), expected a scalar"),
         ([("x", "g")], {}, r"output 'g', whose rows are \(2,\), expected a scalar"),
         ([("f", "x")], {}, "solve names f:x, expected INPUT:OUTPUT, .* output of .*: write x:f"),
-        ([("z", "f")], {}, r"solve names z:f, expected INPUT:OUTPUT, .* input of \['x', 'w', 'residual'\]"),
+        ([("z", "f")], {}, r"solve names z:f, expected INPUT:OUTPUT, .* input of \['x', 'w', 'y'\]"),
         ([("n", "f")], {}, "solve names n:f, expected"),
         ([("x", "f")], {"domain": {}}, "the domain of 'x' is not known: give one"),
         ([("x", "f")], {"domain": {"x": Domain([1.0], [1.0])}}, "1.0 to 1.0, expected lower < upper"),
         ([("x", "f")], {"zeros": [("f", "x")]}, "zeros says that 'f' does not depend on 'x'"),
         ([("x", "f"), ("x", "f")], {}, "solve has x:f twice"),
-        ([("x", "f")], {}, "two tensors would be called 'residual'"),
+        ([("x", "f")], {"third": "residual"}, "two tensors would be called 'residual'"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(pairs, options, message):
     """By name, with what was expected."""
+    third = options.get("third", "y")
     scalar, vector = tf.TensorSpec((None, 1), tf.float64), tf.TensorSpec((None, 3), tf.float64)
     function = function_of(
-        lambda x, w, residual, n: {"f": x + residual, "g": w[:, :2]},
-        inputs={"x": scalar, "w": vector, "residual": scalar, "n": tf.TensorSpec((None,), tf.int32)},
-        wrt=["x", "w", "residual"],
+        lambda x, w, y, n: {"f": x + y, "g": w[:, :2]},
+        inputs={"x": scalar, "w": vector, third: scalar, "n": tf.TensorSpec((None,), tf.int32)},
+        wrt=["x", "w", third],
     )
     domain, zeros = options.get("domain", {"x": Domain([0.0], [1.0])}), options.get("zeros", ())
     with pytest.raises(UsageError, match=message):

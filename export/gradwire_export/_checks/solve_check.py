@@ -9,6 +9,7 @@ function theorem. A row that is not flagged must be right; a row that is flagged
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +26,7 @@ from gradwire_export._reasons import reason_of_run
 NO_ROWS: Final = " of no rows"
 FAR: Final = 1e3  # times the spread of the values: a target that no function of such values takes
 PLANTED: Final = 3  # rows without a solution: NaN target, NaN input, far target
+ZERO: Final = tf.UnconnectedGradients.ZERO
 ROUNDING: Final = 64.0  # eps: of f, eagerly against the graph, and of quotients of derivatives
 
 
@@ -135,9 +137,9 @@ def _eagerly(spec: PackageSpec, each: SolveSpec, x: Arrays) -> tuple[np.ndarray,
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([tensors[key] for key in wrt])
             f = spec.function.call(tensors)[output]
-        gradients = tape.gradient(f, {key: tensors[key] for key in wrt}, unconnected_gradients="zero")
+        gradients = tape.gradient(f, {key: tensors[key] for key in wrt}, unconnected_gradients=ZERO)
         return f.numpy().reshape(-1), {key: np.asarray(tf.convert_to_tensor(part)) for key, part in gradients.items()}
 
 
 def _flat(array: np.ndarray) -> np.ndarray:
-    return array.reshape(len(array), -1)
+    return array.reshape(len(array), prod(array.shape[1:]))

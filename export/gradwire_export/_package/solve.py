@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import UsageError
+from gradwire._numerics import eps_of
 from gradwire._package import (
     BY_NAME,
     CONVERGED,
@@ -91,8 +92,7 @@ def solve_specs(
                 f"solve has {wrt}:{output} twice, or another pair whose signature is {name!r}: leave one out"
             )
         derivatives = solve_tensors(wrt, output, list(function.inputs), function.wrt)
-        eps = float(np.finfo(function.outputs[output].dtype.as_numpy_dtype).eps)
-        tolerance = SCALE_EPS * eps * scale_of(output)
+        tolerance = SCALE_EPS * eps_of(function.outputs[output].dtype.name) * scale_of(output)
         specs[name] = SolveSpec(Solve(wrt, output, derivatives, tolerance), lower, upper)
     return specs
 
@@ -175,7 +175,7 @@ class _Equation:
     @property
     def eps(self) -> float:
         """The distance from 1 to the next number."""
-        return float(np.finfo(self.target.dtype.as_numpy_dtype).eps)
+        return eps_of(self.target.dtype.name)
 
     def column(self, x: Any) -> Any:
         """Return x, ``(rows,)``, in the form of the model's input."""
