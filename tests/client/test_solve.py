@@ -218,6 +218,36 @@ def test_a_query_solves(shown):
     assert gradwire._cli.query.resolve_query(gradwire.Model(several), "grad", "t").signature.name == "t"
 
 
+def test_a_batch_solves(tmp_path):
+    """A column more for each tensor; error bars and the domain are those of the solutions; rows keep their order."""
+    pq = pytest.importorskip("pyarrow.parquet", reason="the client alone reads no tables")
+    batch = pytest.importorskip("gradwire.batch")
+    (tmp_path / "in.csv").write_text("id,target\n1,0\n2,2\n3,-0.5\n")
+    card = replace(
+        log_card(), solves={"solve_x_from_f": LOG}, uncertainty={"bars": {"f_std": {"trusted_up_to": [0.5]}}}
+    )
+    bars = {"uncertainty": lambda x: {"f_std": np.abs(x - 1), "df_dx_std": np.abs(x - 1)}}
+    model = gradwire.Model(fake(card=card, **bars))
+    options = {"compute": "solve", "columns": {"f": "target"}, "uncertainty": True, "flag_outside": True}
+    result = batch.run(tmp_path / "in.csv", tmp_path / "out.parquet", model=model, **options)
+    assert (result.rows, result.non_finite) == (3, 1)
+    table = pq.read_table(tmp_path / "out.parquet").to_pydict()
+    assert list(table)[:6] == ["id", "target", "x", "dx_df", "residual", "converged"]
+    assert table["converged"] == [True, False, True]
+    assert table["trusted"] == [True, False, True]
+    assert table["outside_domain"] == [False, True, False]
+    np.testing.assert_allclose(table["x"], [1.0, np.nan, np.exp(-0.5)])
+    np.testing.assert_allclose(table["f_std"], [0.0, np.nan, 1 - np.exp(-0.5)])
+    several = replace(card, solves={"solve_x_from_f": LOG, "t": LOG})
+    with pytest.raises(gradwire.UsageError, match="several signatures that solve"):
+        batch.run(
+            tmp_path / "in.csv",
+            tmp_path / "2.parquet",
+            model=gradwire.Model(fake(card=several, t=solve_log)),
+            **options,
+        )
+
+
 def proof(model, **options):
     """The check of the signatures that solve."""
     return gradwire.verify(model, points=16, **options).checks[-1]

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gradwire._cli.choices import COMPUTE_WORDS, Report
+from gradwire._cli.choices import Report
+from gradwire._package import COMPUTE_WORDS
 
 DEFAULT_COMPUTE: Final = "grad"
 

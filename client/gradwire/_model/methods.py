@@ -23,7 +23,19 @@ from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.selection import EVERYTHING, Names, Selection
 from gradwire._model.solution import choose_solve, read_solution
 from gradwire._model.tangents import DirectionSpec, read_directions
-from gradwire._package import CARD, HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part, name_mismatch
+from gradwire._package import (
+    CARD,
+    HESSIAN,
+    HVP,
+    JVP,
+    SERVING_DEFAULT,
+    SOLVE,
+    UNCERTAINTY,
+    VALUE,
+    VJP,
+    Part,
+    name_mismatch,
+)
 
 Args = Sequence[Any]
 Inputs = Mapping[str, Any]
@@ -31,7 +43,6 @@ Inputs = Mapping[str, Any]
 Method: TypeAlias = Literal[
     "value", "grad", "value_and_grad", "jacobian", "jvp", "vjp", "hvp", "hessian", "uncertainty", "solve"
 ]
-SOLVE: Final = "solve"  # the one method whose signature and tensors depend on the arguments, see ``solution.py``
 
 
 class MethodSpec(NamedTuple):
@@ -46,7 +57,7 @@ class MethodSpec(NamedTuple):
     parts: Mapping[Part, unpack.Unpack]
 
 
-METHODS: Final[Mapping[Method, MethodSpec]] = {  # all but ``SOLVE``
+METHODS: Final[Mapping[Method, MethodSpec]] = {  # all but ``SOLVE``, whose signature depends on the arguments
     "value": MethodSpec(VALUE, {Part.OUTPUTS: unpack.values}),
     "grad": MethodSpec(SERVING_DEFAULT, {Part.DERIVATIVES: unpack.derivatives}),
     "value_and_grad": MethodSpec(SERVING_DEFAULT, {Part.OUTPUTS: unpack.values, Part.DERIVATIVES: unpack.derivatives}),

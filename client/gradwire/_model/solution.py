@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from gradwire._errors import InputNameError, SignatureNotFound
+from gradwire._errors import InputNameError, SignatureNotFound, UsageError
 from gradwire._model.info import PackageInfo
 from gradwire._model.points import Points
 from gradwire._model.request import Arrays
@@ -40,12 +40,7 @@ def choose_solve(package: PackageInfo, names: Collection[str]) -> tuple[str, Sol
         SignatureNotFound: the package has none.
         InputNameError: none of them takes these arguments.
     """
-    solves = package.card.solves
-    if not solves:
-        raise SignatureNotFound(
-            f"{package.address} has no signature that solves, it has {sorted(package.signatures)}: export it with "
-            "--solve INPUT:OUTPUT"
-        )
+    solves = _solves(package)
     for name, solve in solves.items():
         if set(package.signature(name).inputs) == set(names):
             return name, solve
@@ -53,6 +48,36 @@ def choose_solve(package: PackageInfo, names: Collection[str]) -> tuple[str, Sol
         f"for {solve.input!r} {name_mismatch(names, package.signature(name).inputs)}" for name, solve in solves.items()
     ]
     raise InputNameError(f"give the target by the output's name, and the inputs that are known: {'; '.join(texts)}")
+
+
+def only_solve(package: PackageInfo, names: Collection[str] = ()) -> str:
+    """Return the signature that solves, of several the one whose inputs are among some names.
+
+    Args:
+        package: its card names the signatures that solve.
+        names: of columns, for instance.
+
+    Raises:
+        SignatureNotFound: the package has none.
+        UsageError: several are as good.
+    """
+    solves = list(_solves(package))
+    fitting = [name for name in solves if set(package.signature(name).inputs) <= set(names)]
+    if len(solves) > 1 and len(fitting) != 1:
+        raise UsageError(
+            f"{package.address} has several signatures that solve: name one, --signature {' or '.join(solves)}, or give a "
+            "table with the inputs of one alone"
+        )
+    return fitting[0] if fitting else solves[0]
+
+
+def _solves(package: PackageInfo) -> Mapping[str, Solve]:
+    if not package.card.solves:
+        raise SignatureNotFound(
+            f"{package.address} has no signature that solves, it has {sorted(package.signatures)}: export it with "
+            "--solve INPUT:OUTPUT"
+        )
+    return package.card.solves
 
 
 def read_solution(solve: Solve, points: Points, arrays: Arrays) -> Solution:

@@ -41,6 +41,7 @@ def test_right_derivatives_pass(make_network: Callable[..., Model], keep: tuple[
         assert max(worst) < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_network_of_kinks_passes(make_network: Callable[..., Model], dtype: str):
     """ReLU, with its Hessian of zeros: kinks are told, points at them left out, and nothing fails for any seed."""
@@ -187,6 +188,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], Fault, set[str], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_caught(make_network: Callable[..., Model], name: str, dtype: str):

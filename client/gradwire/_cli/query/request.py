@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._cli.choices import COMPUTE, SOLVE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
-from gradwire._model import TRUSTED, Model, package_of, times, trusted
+from gradwire._model import TRUSTED, Model, in_order, only_solve, package_of, times, trusted
 from gradwire._package import (
     CARD,
+    COMPUTE,
     SERVING_DEFAULT,
     SIGNATURES,
+    SOLVE,
     UNCERTAINTY,
     VALUE,
-    Card,
     Part,
     Signature,
     TensorSpec,
     cotangent_name,
     name_mismatch,
     numpy_dtype,
-    std_name,
     tangent_name,
 )
 
@@ -141,7 +140,7 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
         SignatureNotFound: the package has no such signature.
         UsageError: it has several that solve.
     """
-    name = signature or (_solving(model) if compute == SOLVE else COMPUTE[compute].name)
+    name = signature or (only_solve(package_of(model)) if compute == SOLVE else COMPUTE[compute].name)
     if signature is None and name == VALUE and name not in model.signatures:
         name = SERVING_DEFAULT
     if name == UNCERTAINTY:
@@ -156,17 +155,15 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
         return Query(resolved, tuple(sorted(resolved.outputs)), _directions(name, resolved.inputs))
     card = model.card
     targets = [card.solves[name].output] if name in card.solves else []
-    inputs = _in_order([*targets, *(tensor.name for tensor in card.inputs)], resolved.inputs)
-    order = card.solves[name].outputs if name in card.solves else _output_order(card)
-    outputs = _in_order(order, resolved.outputs)
+    inputs = in_order([*targets, *(tensor.name for tensor in card.inputs)], resolved.inputs)
+    outputs = package_of(model).result_names(name)
     if compute == VALUE and name == SERVING_DEFAULT:
-        outputs = [tensor.name for tensor in card.outputs]
+        outputs = tuple(tensor.name for tensor in card.outputs)
     ordered = Signature(
         name, {input_: resolved.inputs[input_] for input_ in inputs}, resolved.outputs, resolved.optional
     )
-    aliases = {alias: of for alias, of in package_of(model).aliases().items() if of[0] in outputs}
-    outputs = [*(output for output in outputs if output not in aliases), *aliases]
-    return Query(ordered, tuple(outputs), _directions(name, inputs), aliases)
+    aliases = {alias: of for alias, of in package_of(model).aliases().items() if alias in outputs}
+    return Query(ordered, outputs, _directions(name, inputs), aliases)
 
 
 def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
@@ -175,34 +172,3 @@ def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) ->
         return ()
     suffix = DIRECTION_OPTIONS[part][1]("")
     return tuple(name for name in inputs if name.endswith(suffix))
-
-
-def _solving(model: Model) -> str:
-    """Return the signature of a model that solves."""
-    solves = list(model.card.solves)
-    if not solves:
-        raise SignatureNotFound(
-            f"{model!r} has no signature that solves, it has {sorted(model.signatures)}: export it with --solve "
-            "INPUT:OUTPUT"
-        )
-    if len(solves) > 1:
-        raise UsageError(f"{model!r} has several signatures that solve: name one, --signature {' or '.join(solves)}")
-    return solves[0]
-
-
-def _output_order(card: Card) -> list[str]:
-    """Every output of the contract in the card's order: each function, its derivatives, and their tangents."""
-    names: list[str] = []
-    for output in card.outputs:
-        first = list(card.derivatives.get(output.name, {}).values())
-        second = [
-            name for by_input in card.second_derivatives.get(output.name, {}).values() for name in by_input.values()
-        ]
-        names += [output.name, tangent_name(output.name), *first, *map(tangent_name, first), *second]
-        names += [std_name(output.name), *map(std_name, first)]
-    return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
-
-
-def _in_order(order: Iterable[str], names: Mapping[str, object]) -> list[str]:
-    """The names, those of the order first."""
-    return [name for name in order if name in names] + sorted(names.keys() - set(order))
