@@ -21,10 +21,23 @@ ROWS = (1, 64, 4_096, 262_144)
 ECHO = "/bench.Echo/Echo"  # gives back what it gets, twice
 SIZED = "/bench.Echo/Sized"  # gives back as many bytes as the first eight say, the least byte first
 SIZE_BYTES = 8
+DOMAIN = {"x": (0.1, 1.9)}
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 LOG = "log"
 NETWORK = "network"
+DEEP = "deep"
+WHAT = {
+    LOG: "value and derivative of log x in closed form, float64",
+    NETWORK: "value and derivative of the network 1-20-20-1, float32",
+    DEEP: "value and derivative of a network of 48 layers of 32, float32",
+}
+DEEP_WIDTHS = (32,) * 48
+# Batches form while others are computed: nobody waits for company. One thread: while it computes, the next batch fills.
+BATCHING = """max_batch_size { value: 1048576 } enable_large_batch_splitting { value: true }
+max_execution_batch_size { value: 65536 } batch_timeout_micros { value: 0 }
+max_enqueued_batches { value: 1000 } num_batch_threads { value: 1 }
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,21 @@ def servers(folder: str) -> Generator[Servers]:
     """Start both in a process of their own."""
     with _process(_serve, folder) as addresses:
         yield Servers(*addresses)
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where two embedded servers listen that serve ``LOG``, ``NETWORK`` and ``DEEP``."""
+
+    plain: str
+    batching: str
+
+
+@contextmanager
+def served(folder: str) -> Generator[Served]:
+    """Start them in a process of their own; only one is called at a time."""
+    with _process(_serve_both, folder) as addresses:
+        yield Served(*addresses)
 
 
 @contextmanager
@@ -64,23 +92,44 @@ def _process(target: Callable[..., None], *args: str) -> Generator[tuple[str, ..
 
 
 def _serve(pipe: Connection, folder: str) -> None:
-    import tensorflow as tf
-
-    from gradwire_export import export
     from gradwire_serving import EmbeddedServer, ServerOptions
-    from gradwire_training import problems
 
-    domain = {"x": (0.1, 1.9)}
-    spec = {"x": tf.TensorSpec((None, 1), tf.float64)}
-    export(tf.math.log, to=Path(folder) / LOG, inputs=spec, domain=domain)
-    # What it costs to run does not depend on what the network has learnt.
-    export(problems.get("log").network(seed=0), to=Path(folder) / NETWORK, domain=domain)
+    _export(folder)
     path = Path(folder) / "socket"
     server = EmbeddedServer(ServerOptions(directory=Path(folder), port=0, grpc_socket_path=str(path)))
     server.start()
     echo = _start_echo()
     pipe.send((f"127.0.0.1:{server.port}", f"unix://{path}", echo))
     threading.Event().wait()  # until it is killed
+
+
+def _serve_both(pipe: Connection, folder: str) -> None:
+    from gradwire_export import export
+    from gradwire_serving import EmbeddedServer, ServerOptions
+    from gradwire_training import problems
+
+    _export(folder)
+    export(problems.get("log").network(seed=0, widths=DEEP_WIDTHS), to=Path(folder) / DEEP, domain=DOMAIN)
+    parameters = Path(folder) / "batching.config"
+    parameters.write_text(BATCHING)
+    batching = {"enable_batching": True, "batching_parameters_file": str(parameters)}
+    running = [EmbeddedServer(ServerOptions(directory=Path(folder), port=0, **flags)) for flags in ({}, batching)]
+    for server in running:
+        server.start()
+    pipe.send(tuple(server.address for server in running))
+    threading.Event().wait()  # until it is killed
+
+
+def _export(folder: str) -> None:
+    import tensorflow as tf
+
+    from gradwire_export import export
+    from gradwire_training import problems
+
+    spec = {"x": tf.TensorSpec((None, 1), tf.float64)}
+    export(tf.math.log, to=Path(folder) / LOG, inputs=spec, domain=DOMAIN)
+    # What it costs to run does not depend on what the network has learnt.
+    export(problems.get("log").network(seed=0), to=Path(folder) / NETWORK, domain=DOMAIN)
 
 
 def _serve_echo(pipe: Connection) -> None:
