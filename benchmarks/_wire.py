@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -26,13 +27,13 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 LOG = "log"
 NETWORK = "network"
-DEEP = "deep"
+ODE = "ode"
 WHAT = {
     LOG: "value and derivative of log x in closed form, float64",
     NETWORK: "value and derivative of the network 1-20-20-1, float32",
-    DEEP: "value and derivative of a network of 48 layers of 32, float32",
+    ODE: "value and derivative of y(1) of y' = sin 5t - y³, y(0) = x, in 200 steps, float32",
 }
-DEEP_WIDTHS = (32,) * 48
+STEPS = 200
 # Batches form while others are computed: nobody waits for company. One thread: while it computes, the next batch fills.
 BATCHING = """max_batch_size { value: 1048576 } enable_large_batch_splitting { value: true }
 max_execution_batch_size { value: 65536 } batch_timeout_micros { value: 0 }
@@ -58,7 +59,7 @@ def servers(folder: str) -> Generator[Servers]:
 
 @dataclass(frozen=True)
 class Served:
-    """Where two embedded servers listen that serve ``LOG``, ``NETWORK`` and ``DEEP``."""
+    """Where two embedded servers listen that serve ``LOG``, ``NETWORK`` and ``ODE``."""
 
     plain: str
     batching: str
@@ -104,12 +105,13 @@ def _serve(pipe: Connection, folder: str) -> None:
 
 
 def _serve_both(pipe: Connection, folder: str) -> None:
+    import tensorflow as tf
+
     from gradwire_export import export
     from gradwire_serving import EmbeddedServer, ServerOptions
-    from gradwire_training import problems
 
     _export(folder)
-    export(problems.get("log").network(seed=0, widths=DEEP_WIDTHS), to=Path(folder) / DEEP, domain=DOMAIN)
+    export(_integrate, to=Path(folder) / ODE, inputs={"x": tf.TensorSpec((None, 1), tf.float32)}, domain=DOMAIN)
     parameters = Path(folder) / "batching.config"
     parameters.write_text(BATCHING)
     batching = {"enable_batching": True, "batching_parameters_file": str(parameters)}
@@ -118,6 +120,17 @@ def _serve_both(pipe: Connection, folder: str) -> None:
         server.start()
     pipe.send(tuple(server.address for server in running))
     threading.Event().wait()  # until it is killed
+
+
+def _integrate(x: Any) -> Any:
+    """Euler's method: a computation that takes milliseconds, whether for one row or for hundreds."""
+    import tensorflow as tf
+
+    def step(number: Any, y: Any) -> tuple[Any, Any]:
+        time = tf.cast(number, y.dtype) / STEPS
+        return number + 1, y + (tf.sin(5 * time) - y**3) / STEPS
+
+    return tf.while_loop(lambda number, _: number < STEPS, step, (0, x), maximum_iterations=STEPS)[1]
 
 
 def _export(folder: str) -> None:

@@ -77,7 +77,7 @@ class Load:
 
 def main(*, write: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, _wire.served(folder) as servers, _wire.echo_server() as echo:
-        for model in (_wire.LOG, _wire.NETWORK, _wire.DEEP):
+        for model in (_wire.LOG, _wire.NETWORK, _wire.ODE):
             with gradwire.load(Path(folder) / model) as local:
                 table = _measure({"plain": servers.plain, "batching": servers.batching}, model, echo, local)
             Report(
