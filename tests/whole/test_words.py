@@ -27,7 +27,7 @@ def test_the_flags_of_serve_are_the_options_of_a_server():
     """Every option has a flag of its name and default, but for more call threads and what stands behind ``--``."""
     options = {field.name: field.default for field in dataclasses.fields(ServerOptions)}
     flags = {name: parameter.default for name, parameter in inspect.signature(serve.command).parameters.items()}
-    assert flags.keys() - {"engine", "print_command"} == options.keys()
+    assert flags.keys() - {"engine", "print_command", "explore", "explore_port"} == options.keys()
     different = {name for name, default in options.items() if flags[name] != default}
     assert different == {"grpc_max_threads", "engine_flags"}
     switches = {name.replace("_", "-") for name, default in options.items() if isinstance(default, bool)}
