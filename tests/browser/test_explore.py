@@ -114,7 +114,7 @@ def test_versions_side_by_side(server: StandIn, explore: Explore, new_page: NewP
     assert value(page) == 2 * log
     expect(page.locator("#versions li")).to_have_text(["version 3 end", "version 2", "version 1"])
     page.select_option("#beside", "1")
-    expect(page.locator("#headline-beside")).to_contain_text(f"{log} in version 1")
+    expect(page.locator("#headline-beside")).to_contain_text(f"version 1: {log}, difference +0.405")
     assert "difference" in page.locator("#numbers").inner_text()
     page.locator("[name=face][value=difference]").check()
     page.select_option("#beside", "")

@@ -19,7 +19,7 @@ from gradwire._package import GRAPH_FILE, find_package, version_directories, ver
 from gradwire._wire import VersionStatus
 
 AVAILABLE: Final = "AVAILABLE"
-POLL_TIMEOUT: Final = 2.0  # seconds for the state of the versions: a server that takes longer is told as gone
+POLL_TIMEOUT: Final = 5.0  # seconds for the state of the versions; a server that is gone is told at once
 CALL_TIMEOUT: Final = 10.0  # seconds for a call, where the user gives none: somebody looks at the page and waits
 MOST_OPEN: Final = 6  # versions that stay open, each with a connection or a loaded package of its own
 FRESH: Final = 0.5  # seconds for which the number behind "newest" or a label holds: views come faster than swaps

@@ -26,7 +26,7 @@ from gradwire._cli.explore.subject import (
 from gradwire._errors import UsageError
 from gradwire._package import BAND
 
-CURVE_POINTS: Final = 121  # of each curve: a plot of the page is some 400 pixels wide
+CURVE_POINTS: Final = 201  # of each curve: a plot of the page is 300 to 800 pixels wide
 MAP_POINTS: Final = 33  # along each side of the map
 MOST_CURVES: Final = 12  # inputs along which there are curves: more do not fit a page
 LARGEST: Final = sys.float_info.max

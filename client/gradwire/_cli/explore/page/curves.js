@@ -90,7 +90,7 @@ function build(all, key, moved) {
 function chart(plot, moved, index) {
   const ink = color("soft");
   const axis = { stroke: ink, grid: { stroke: color("grid"), width: 1 }, ticks: { stroke: color("grid"), width: 1, size: 4 }, font: "12px system-ui, sans-serif", values: (_chart, ticks) => ticks.map(short) };
-  const series = (stroke, width, dash) => ({ stroke, width, dash, points: { show: false }, spanGaps: false });
+  const series = (stroke, width, dash) => ({ stroke, width, dash, points: { show: false }, spanGaps: false, pxAlign: 0 });
   const made = new uPlot({
     width: 320,
     height: 224,

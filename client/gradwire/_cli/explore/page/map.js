@@ -103,7 +103,7 @@ function draw(canvas, description, map, { f, dx, dy }, [low, high], point, isDif
   ctx.rect(area.x, area.y, area.w, area.h);
   ctx.clip();
   if (across.domain && up.domain) {
-    ctx.strokeStyle = "rgba(255, 255, 255, .9)";
+    ctx.strokeStyle = isDifference ? "rgba(0, 0, 0, .55)" : "rgba(255, 255, 255, .9)";
     ctx.setLineDash([4, 3]);
     ctx.lineWidth = 1.25;
     ctx.strokeRect(toX(across.domain[0]), toY(up.domain[1]), toX(across.domain[1]) - toX(across.domain[0]), toY(up.domain[0]) - toY(up.domain[1]));

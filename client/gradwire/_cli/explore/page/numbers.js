@@ -30,7 +30,7 @@ export function headline(description, view, output) {
   $("headline-bar").textContent = value.bar === null ? "" : `± ${short(Number(value.bar))}`;
   $("headline-unit").textContent = value.unit;
   $("headline-beside").textContent = view.beside === null || value.beside === null ? "" :
-    `${value.beside} in version ${view.beside}, ${value.difference} from there`;
+    `version ${view.beside}: ${value.beside}, difference ${value.difference}`;
   const remarks = view.outside.map((label) => `${label} is outside of the domain.`);
   if (view.trusted === false && remarks.length === 0) remarks.push("Far from the samples: the error bar is larger than at nearly all of them.");
   $("remarks").textContent = remarks.join(" ");

@@ -46,6 +46,7 @@ async function refresh() {
       }
       found();
       show(view, asked);
+      $("latency").textContent = latency(view.calls);
     } catch (error) {
       lost(error);
     } finally {
@@ -60,12 +61,12 @@ async function refresh() {
 function show(view, asked) {
   state.view = view;
   const shown = { ...options(), point: asked };
+  document.body.classList.toggle("two", view.beside !== null); // before plots measure their places
   controls.show(state.description.inputs, view);
   numbers.headline(state.description, view, state.output);
   numbers.show(view);
   curves.show(state.description, view, shown, (i, x, dragging) => moveTo([[i, x]], dragging));
   map.show(state.description, view, shown, moveTo);
-  $("latency").textContent = latency(view.calls);
   document.body.dataset.shown = JSON.stringify([view.version, asked]);
 }
 
