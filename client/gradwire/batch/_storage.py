@@ -232,8 +232,7 @@ class LocalStorage(Storage):
         staged = Path(scratch, own)
         try:
             with staged.open("wb", buffering=BUFFER) as stream:
-                hashing = _Hashing(stream)
-                fill(cast("BinaryIO", hashing))
+                hashing = _filled(stream, fill)
                 stream.flush()
                 os.fsync(stream.fileno())
             yield staged, hashing.written
@@ -311,8 +310,7 @@ class RemoteStorage(Storage):
 
     def _write(self, path: str, fill: Fill, mode: str, announce: Callable[[Written], None]) -> Written:
         with tempfile.TemporaryFile() as staged:
-            hashing = _Hashing(cast("BinaryIO", staged))
-            fill(cast("BinaryIO", hashing))
+            hashing = _filled(cast("BinaryIO", staged), fill)
             staged.seek(0)
             if mode == "xb" and self.size(path) is not None:
                 raise FileExistsError(path)
@@ -337,6 +335,7 @@ class _Hashing(io.RawIOBase):
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
         self._stream, self._hash, self._size = stream, hashlib.sha256(), 0
+        self.is_open = True  # what a writer that was given up writes at its end goes nowhere
 
     @property
     def written(self) -> Written:
@@ -349,14 +348,24 @@ class _Hashing(io.RawIOBase):
     @override
     def write(self, data: Any, /) -> int:
         view = memoryview(data).cast("B")
-        self._hash.update(view)
-        self._stream.write(view)
+        if self.is_open:
+            self._hash.update(view)
+            self._stream.write(view)
         self._size += len(view)
         return len(view)
 
     @override
     def tell(self) -> int:
         return self._size
+
+
+def _filled(stream: BinaryIO, fill: Fill) -> _Hashing:
+    hashing = _Hashing(stream)
+    try:
+        fill(cast("BinaryIO", hashing))
+    finally:
+        hashing.is_open = False
+    return hashing
 
 
 def _link(staged: Path, target: Path) -> None:
