@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, final
 
@@ -216,7 +217,8 @@ def _run_missing(
             on_progress(done, total)
 
     try:
-        engine.run(job, missing, model, on_rows)
+        with ledger.assembling() if shard is None else nullcontext():
+            engine.run(job, missing, model, on_rows)
     except BaseException as error:
         # What is wrong with the call or its rows is wrong the next time as well: nothing is to be gone on with.
         if shard is None and (isinstance(error, UsageError) or not ledger.records()):
