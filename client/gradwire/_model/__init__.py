@@ -10,6 +10,7 @@ from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.points import Points, bind, read_points, require_names
 from gradwire._model.request import PreparedRequest
 from gradwire._model.selection import Names
+from gradwire._model.solution import Solution, only_solve
 from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PreparedRequest",
     "RequestBuilder",
     "ResponseCache",
+    "Solution",
     "Trust",
     "bind",
     "card_call",
@@ -34,6 +36,7 @@ __all__ = [
     "check_dtype",
     "in_order",
     "model_of",
+    "only_solve",
     "outside_of",
     "package_of",
     "read_card",

@@ -179,6 +179,8 @@ class PackageInfo:
         signature = self.signature(name)
         if not self.has_card:
             return tuple(sorted(signature.outputs))
+        if name in self.card.solves:
+            return self.card.solves[name].outputs
         names = in_order(_output_order(self.card), signature.outputs)
         aliases = [alias for alias, (tensor, _) in self.aliases().items() if tensor in names]
         return (*(each for each in names if each not in aliases), *aliases)

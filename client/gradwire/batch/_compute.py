@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from gradwire._errors import DataError, UsageError
 from gradwire._extras import import_extra
-from gradwire._model import TRUSTED, Model, outside_of, package_of, times, trusted
-from gradwire._package import COMPUTE, SERVING_DEFAULT, UNCERTAINTY, VALUE
+from gradwire._model import TRUSTED, Model, only_solve, outside_of, package_of, times, trusted
+from gradwire._package import COMPUTE, COMPUTE_WORDS, SERVING_DEFAULT, SOLVE, UNCERTAINTY, VALUE
 from gradwire._tables import EXTRA, elements_of, to_arrow
 from gradwire.batch._inputs import find_bad_rows, null_rows, read_cast, read_input
 
@@ -32,7 +32,7 @@ class BatchOptions:
     """What is computed for each row; the same options and the same rows give the same bytes.
 
     Attributes:
-        compute: the word for a signature: ``"value"``, ``"grad"``, ``"hessian"``, ``"jvp"``, …
+        compute: the word for a signature: ``"value"``, ``"grad"``, ``"hessian"``, ``"jvp"``, ``"solve"``, …
         uncertainty: whether to add the error bars, ``f_std`` and ``df_dx_std``, and ``trusted``, whether a row is near
             enough to the samples (``Model.is_trusted``). It costs a call more.
         flag_outside: whether to add ``outside_domain``, whether a row is outside of the domain on the card.
@@ -56,8 +56,8 @@ class BatchOptions:
 
     def __post_init__(self) -> None:
         """Check the words."""
-        if self.compute not in COMPUTE:
-            raise UsageError(f"compute {self.compute!r}, expected one of {', '.join(COMPUTE)}")
+        if self.compute not in COMPUTE_WORDS:
+            raise UsageError(f"compute {self.compute!r}, expected one of {', '.join(COMPUTE_WORDS)}")
         if self.on_error not in POLICIES:
             raise UsageError(f"on_error {self.on_error!r}, expected one of {', '.join(POLICIES)}")
         if self.block_rows < 1:
@@ -102,7 +102,9 @@ class Computation:
 
     def __init__(self, model: Model, options: BatchOptions, schema: Any) -> None:
         package = package_of(model)
-        name = COMPUTE[options.compute].name
+        self._elements = elements_of(schema.names, "the table")
+        given = [*self._elements, *(name for name, column in options.columns.items() if column in self._elements)]
+        name = only_solve(package, given) if options.compute == SOLVE else COMPUTE[options.compute].name
         self._signature = package.value_signature() if name == VALUE else package.signature(name)
         names = package.result_names(self._signature.name)
         if name == VALUE and self._signature.name == SERVING_DEFAULT:
@@ -114,7 +116,6 @@ class Computation:
         self._aliases = {alias: of for alias, of in package.aliases().items() if alias in names}
         self._outputs = list(dict.fromkeys(self._aliases[each][0] if each in self._aliases else each for each in names))
         self.added = (*names, *bars, *flags)
-        self._elements = elements_of(schema.names, "the table")
         self._bases = {each: options.columns.get(each, each) for each in self._signature.inputs}
         self._require_columns(list(schema.names))
         self.package: dict[str, Any] = {
@@ -187,12 +188,15 @@ class Computation:
     def _compute(self, inputs: Arrays) -> tuple[Arrays, int]:
         response: Arrays = self._model.run(self._signature.name, inputs, self._outputs)
         package, options = self._info, self._options
+        solve = package.card.solves.get(self._signature.name) if package.has_card else None
+        points = inputs if solve is None else {**inputs, solve.input: response[solve.input]}
         if options.uncertainty and self._signature.name != UNCERTAINTY:
-            response |= self._model.run(UNCERTAINTY, inputs)
-        outside = outside_of(package, inputs) if package.has_card and package.domains else None
+            own = {name: points[name] for name in package.signature(UNCERTAINTY).inputs}
+            response |= self._model.run(UNCERTAINTY, own)
+        outside = outside_of(package, points) if package.has_card and package.domains else None
         rows = len(next(iter(inputs.values())))
         if TRUSTED in self.added:
-            response[TRUSTED] = trusted(package, inputs, response) if rows else np.zeros(0, bool)
+            response[TRUSTED] = trusted(package, points, response) if rows else np.zeros(0, bool)
         if options.flag_outside:
             response[OUTSIDE] = np.zeros(rows, bool) if outside is None else outside
         named = {name: times(response[tensor], factor) for name, (tensor, factor) in self._aliases.items()}

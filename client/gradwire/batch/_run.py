@@ -150,7 +150,7 @@ def run(
         sink: a file, or a directory, for the same rows with results as further columns: ``f`` and ``df_dx`` by the
             contract's names, and derivatives once more by the card's aliases.
         model: in process or remote, or the directory of a package. The version is the one that responds first.
-        compute: the word for a signature: ``"value"``, ``"grad"``, ``"hessian"``, ``"jvp"``, …
+        compute: the word for a signature: ``"value"``, ``"grad"``, ``"hessian"``, ``"jvp"``, ``"solve"``, …
         uncertainty: whether to add the error bars, ``f_std`` and ``df_dx_std``, and ``trusted``. It costs a call more.
         flag_outside: whether to add ``outside_domain``.
         on_error: about rows with a null, or with what is no number: ``"fail"``, ``"null"`` or ``"skip"``.

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
-from gradwire._model import TRUSTED, Model, in_order, package_of, times, trusted
+from gradwire._model import TRUSTED, Model, in_order, only_solve, package_of, times, trusted
 from gradwire._package import (
     CARD,
     COMPUTE,
     SERVING_DEFAULT,
     SIGNATURES,
+    SOLVE,
     UNCERTAINTY,
     VALUE,
     Part,
@@ -114,7 +115,7 @@ def check_direction_options(compute: str, options: Mapping[Part, Sequence[str] |
     """Raise if a direction is given to a signature that takes none of its kind.
 
     Args:
-        compute: a word of ``COMPUTE``.
+        compute: a word of ``COMPUTE_WORDS``.
         options: what ``--tangent`` and ``--cotangent`` got.
 
     Raises:
@@ -132,13 +133,14 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
 
     Args:
         model: the model to call.
-        compute: a word of ``COMPUTE``.
+        compute: a word of ``COMPUTE_WORDS``.
         signature: any signature of the package by its name, instead of ``compute``.
 
     Raises:
         SignatureNotFound: the package has no such signature.
+        UsageError: it has several that solve.
     """
-    name = signature or COMPUTE[compute].name
+    name = signature or (only_solve(package_of(model)) if compute == SOLVE else COMPUTE[compute].name)
     if signature is None and name == VALUE and name not in model.signatures:
         name = SERVING_DEFAULT
     if name == UNCERTAINTY:
@@ -152,7 +154,8 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
     if CARD not in model.signatures:
         return Query(resolved, tuple(sorted(resolved.outputs)), _directions(name, resolved.inputs))
     card = model.card
-    inputs = in_order([tensor.name for tensor in card.inputs], resolved.inputs)
+    targets = [card.solves[name].output] if name in card.solves else []
+    inputs = in_order([*targets, *(tensor.name for tensor in card.inputs)], resolved.inputs)
     outputs = package_of(model).result_names(name)
     if compute == VALUE and name == SERVING_DEFAULT:
         outputs = tuple(tensor.name for tensor in card.outputs)
