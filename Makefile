@@ -24,7 +24,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-keras test-client test-bridges chromium test-browser test-lowest lint format docs bench bench-rivals clean
+.PHONY: help setup demo test test-fast test-keras test-client test-bridges chromium test-browser test-lowest storm lint format docs \
+	bench bench-rivals clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ demo: setup ## fit the logarithm, export, serve, query over gRPC, check, draw
 test: setup ## run all tests but those of the next targets
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE)
 
+storm: setup ## kill batch jobs a hundred times at random moments, and count their rows
+	@KILLS=100 $(BIN)/python -m pytest -n0 tests/client/test_batch_kills.py
+
 test-keras: setup ## run the table of every layer and activation of Keras
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(KERAS_TABLE)
 
@@ -61,7 +65,8 @@ test-browser: chromium ## run the tests of the page of `gradwire explore` in tha
 
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its
 # build needs pkg_resources, so an old setuptools). Tests that need TensorFlow, pyarrow or Jinja stay out.
-HEAVY_TESTS := tensor in_process batch card_view served evaluate tables uncertainty
+HEAVY_TESTS := tensor in_process batch card_view served evaluate tables uncertainty \
+	batch_formats batch_jobs batch_kills
 TEST_TOOLS := pytest pytest-timeout pytest-xdist
 OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2"
 test-client: ## run the client's tests where nothing but the client is installed

@@ -133,7 +133,7 @@ def test_versions_side_by_side(server: StandIn, explore: Explore, new_page: NewP
     page.select_option("#at", "newest")
     expect(page.locator("#banner")).to_be_hidden()
     page.close()
-    assert all("503" in fault for fault in faults), faults  # what a browser logs of a label that there is not
+    assert all("404" in fault for fault in faults), faults  # what a browser logs of a label that there is not
     faults.clear()
 
 
