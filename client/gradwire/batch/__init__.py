@@ -6,6 +6,7 @@ It needs the extra ``gradwire[batch]``.
 from __future__ import annotations
 
 from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
+from gradwire.batch._frames import apply, iterate
 from gradwire.batch._job import Job, Source, Unit, plan
 from gradwire.batch._ledger import Ledger
 from gradwire.batch._ray import RayEngine
@@ -29,6 +30,8 @@ __all__ = [
     "Source",
     "Unit",
     "UnitRecord",
+    "apply",
+    "iterate",
     "open_source",
     "plan",
     "run",

@@ -10,16 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol, TypeAlias, final
 
 from typing_extensions import override
 
-from gradwire._connect import load
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
+from gradwire.batch._frames import opened
 from gradwire.batch._job import Job, Source, Unit, plan
 from gradwire.batch._ledger import Ledger, Shard, units_of
 from gradwire.batch._ray import RayEngine
@@ -188,9 +188,7 @@ def run(
         columns=dict(columns or {}), decimal=decimal, block_rows=block_rows,
     )  # fmt: skip
     rows = Source(source, decimal)
-    owned = load(Path(model)) if not isinstance(model, Model) else None
-    pinned = (owned or model).pinned()  # pyright: ignore[reportAttributeAccessIssue] - one of them is a model
-    try:
+    with opened(model) as pinned:
         computation = Computation(pinned, options, rows.schema)
         job = plan(rows, sink, options, computation.package, form)
         _require_apart(job)
@@ -201,11 +199,6 @@ def run(
                 computed = _run_missing(job, ledger, shard, pinned, runner, on_progress)
             manifest = ledger.commit()
         totals = manifest["totals"] if manifest else _counted(ledger)
-    finally:
-        if pinned is not model:
-            pinned.close()
-        if owned is not None:
-            owned.close()
     seconds = time.perf_counter() - started
     counts = {key: totals[key] for key in ("rows", "written", "outside", "non_finite", "bad")}
     return BatchResult(
@@ -239,7 +232,8 @@ def _run_missing(
             on_progress(done, total)
 
     try:
-        engine.run(job, missing, model, on_rows)
+        with ledger.assembling() if shard is None else nullcontext():
+            engine.run(job, missing, model, on_rows)
     except BaseException as error:
         # What is wrong with the call or its rows is wrong the next time as well: nothing is to be gone on with.
         if shard is None and (isinstance(error, UsageError) or not ledger.records()):
