@@ -48,6 +48,7 @@ class Trial:
     """Some prices, and what a way made of them."""
 
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]  # of all threads: what other programs on the machine do not change much
     rows: int
     x: Any
     converged: Any
@@ -89,11 +90,11 @@ def _report(float64: Path, float32: Path) -> Report:
     servables["float32"].close()
     narrow.close()
     first = next(iter(trials.values()))
-    rates = {way: Measured(tuple(trial.rows / s / 1e6 for s in trial.seconds), "M/s") for way, trial in trials.items()}
     rows = [
         [
             way,
-            rates[way],
+            _rate(trial, trial.seconds),
+            _rate(trial, trial.cpu_seconds),
             _ratio(first, trial),
             _residual(known, some if "out of range" in way else price, trial),
             f"{100 * (1 - np.mean(trial.converged)):.3g} %",
@@ -107,13 +108,14 @@ def _report(float64: Path, float32: Path) -> Report:
         title="Implied volatility of the Black-Scholes package, rows a second",
         method=(
             f"{ROWS:,} prices of the domain of `black-scholes`, volatilities drawn from {DOMAIN['volatility']}, two "
-            f"cores; medians (range) of {RUNS} interleaved runs. Residuals are those of the closed form in NumPy at the "
+            f"shared cores; medians (range) of {RUNS} interleaved runs; a CPU second is one of one core, where the machine "
+            "is busy with other programs. Residuals are those of the closed form in NumPy at the "
             "volatilities that are returned. Newton in NumPy starts in the middle of the domain, is clipped to it and "
             f"flags residuals above {TOLERANCE:g} after {STEPS} steps; brentq has xtol 1e-14, and no derivative. "
             f"dvolatility/dprice against central differences of brentq's own solutions, extrapolated, where vega is "
             f"above 1: {median:.1e} at the median of {LOOPED} rows, {worst:.1e} at most, relative."
         ),
-        columns=["way", "rate", "ours / this", "worst residual", "flagged"],
+        columns=["way", "rate", "a CPU second", "ours / this", "worst residual", "flagged"],
         rows=rows,
     )
 
@@ -159,16 +161,23 @@ def _root(known: Arrays, price: float) -> float:
 
 
 def _interleaved(ways: Mapping[str, Callable[[], tuple[Any, Any]]]) -> dict[str, Trial]:
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     results: dict[str, tuple[Any, Any]] = {}
     for run in range(RUNS + WARM_UPS):
         for way, call in ways.items():
-            began = time.perf_counter()
+            began, began_cpu = time.perf_counter(), time.process_time()
             x, converged = call()
             if run >= WARM_UPS:
-                seconds[way].append(time.perf_counter() - began)
+                seconds[way].append((time.perf_counter() - began, time.process_time() - began_cpu))
             results[way] = x, converged
-    return {way: Trial(tuple(seconds[way]), len(x), x, converged) for way, (x, converged) in results.items()}
+    return {
+        way: Trial(*zip(*seconds[way], strict=True), len(x), x, converged)  # pyright: ignore[reportArgumentType] - two columns
+        for way, (x, converged) in results.items()
+    }
+
+
+def _rate(trial: Trial, seconds: tuple[float, ...]) -> Measured:
+    return Measured(tuple(trial.rows / each / 1e6 for each in seconds), "M/s")
 
 
 def _ratio(first: Trial, other: Trial) -> Measured:
@@ -193,7 +202,7 @@ def _against_differences(model: gradwire.Model, known: Arrays, price: Any) -> tu
     distances = []
     for row in rows:
         here = {name: column[row] for name, column in some.items()}
-        h = 1e-3 / derivative[row]  # a step of a thousandth in the volatility
+        h = 2e-4 / derivative[row]  # the volatility moves by so much
         wide, close = (
             (_root(here, price[row] + step) - _root(here, price[row] - step)) / (2 * step) for step in (h, h / 2)
         )
