@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -193,6 +194,7 @@ def _interleaved(ways: dict[str, Way], out: Path, runs: int) -> dict[str, Measur
             seconds = ways[name](out)
             seconds = seconds or time.perf_counter() - began
             rates[name].append(ROWS / seconds / MILLION)
+            print(f"{name}: {rates[name][-1]:.3g} M/s", file=sys.stderr)
             shutil.rmtree(out)
     return {name: Measured(tuple(each), "M/s") for name, each in rates.items()}
 
