@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
+from tests.client.explored import One, log_with_bars
 from tests.client.models import log_both, log_fake
 from tests.client.stand_in import StandIn
 
@@ -103,6 +105,24 @@ def test_slide_and_type(server: StandIn, explore: Explore, new_page: NewPage):
     expect(page.locator("#number-0")).not_to_have_value("2.05")
     x = float(page.locator("#number-0").input_value())
     assert x == pytest.approx((0.05 + 2.08) / 2, abs=0.02)
+
+
+def test_error_bars_and_samples(explore: Explore, new_page: NewPage, tmp_path: Path):
+    """The band and the dots are painted, the bar stands beside the number, and a point far from the samples is told."""
+    (tmp_path / "samples.csv").write_text("x,f\n" + "\n".join(f"{x},{np.log(x)}" for x in np.linspace(0.2, 1.8, 20)))
+    page = opened(new_page(), explore(One(log_with_bars()), tmp_path / "samples.csv"))
+    page.locator("#number-0").fill("1.4")
+    settled(page, 1.4)
+    expect(page.locator("#headline-bar")).to_have_text("± 0.78")
+    expect(page.locator("#remarks")).to_have_text("")
+    expect(page.locator("#legend")).to_contain_text("20 samples of samples.csv")
+    page.locator("#number-0").fill("1.6")
+    expect(page.locator("#remarks")).to_contain_text("Far from the samples")
+    plain = new_page()
+    opened(plain, explore(One(gradwire.Model(log_fake()))))
+    plain.locator("#number-0").fill("1.6")
+    settled(plain, 1.6)
+    assert painted(page, ".curve canvas") > painted(plain, ".curve canvas") + 20
 
 
 def test_versions_side_by_side(server: StandIn, explore: Explore, new_page: NewPage, faults: list[str]):

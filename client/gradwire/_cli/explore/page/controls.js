@@ -1,6 +1,6 @@
 // A slider, a number field and a bar of the gradient for each input.
 
-import { $, make, short } from "./dom.js";
+import { $, brief, make, short } from "./dom.js";
 
 let rows = [];
 
@@ -59,8 +59,8 @@ export function show(inputs, view) {
     slope.parentNode.classList.toggle("two", gradient.across_beside !== null);
     slope.parentNode.hidden = gradient.label === "";
     if (gradient.label === "") return;
-    const bar = gradient.bar === null ? "" : ` ± ${short(Number(gradient.bar))}`;
-    slope.textContent = `${gradient.label} = ${short(Number(gradient.value))}${bar}${gradient.unit ? ` ${gradient.unit}` : ""}`;
+    const bar = gradient.bar === null ? "" : ` ± ${brief(gradient.bar)}`;
+    slope.textContent = `${gradient.label} = ${brief(gradient.value)}${bar}${gradient.unit ? ` ${gradient.unit}` : ""}`;
     [gradient.across, gradient.across_beside].forEach((across, which) => {
       const strip = track.children[which];
       strip.hidden = across === null;

@@ -28,6 +28,9 @@ export function short(number) {
   return String(Number(number.toPrecision(4)));
 }
 
+// The same of text from Python, which has words for infinities.
+export const brief = (text) => (Number.isFinite(Number(text)) ? short(Number(text)) : text);
+
 export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export function unpack(text) {
