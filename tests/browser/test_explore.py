@@ -97,6 +97,9 @@ def test_slide_and_type(server: StandIn, explore: Explore, new_page: NewPage):
     expect(page.locator("#remarks")).to_have_text("x is outside of the domain.")
     page.locator("#number-0").clear()  # no number: nothing is asked
     page.locator("#number-0").press_sequentially("-")
+    expect(page.locator("#number-0")).to_have_attribute("aria-invalid", "true")
+    page.locator("#number-0").blur()
+    expect(page.locator("#number-0")).to_have_value("2.05")
     expect(page.locator("#banner")).to_be_hidden()
     assert painted(page, ".curve canvas") > 20
     plot = page.locator(".curve .u-over").bounding_box()

@@ -16,7 +16,7 @@ from gradwire._model import package_of
 from gradwire._package import SERVING_DEFAULT
 from gradwire.batch import open_source
 
-MOST_SAMPLES: Final = 100_000  # rows that are held: each view measures the distance to every one
+MOST_SAMPLES: Final = 20_000  # rows that are held: each view measures the distance to every one
 MOST_SHOWN: Final = 400  # points of a plot, the nearest ones
 REACH: Final = 0.15  # of the domain's width: a sample that far away, in the other inputs, is faint
 

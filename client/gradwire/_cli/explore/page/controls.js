@@ -35,10 +35,15 @@ function row(input, i, point, changed) {
   });
   slider.addEventListener("change", () => changed(i, Number(slider.value), false));
   number.addEventListener("input", () => {
-    if (number.value === "" || !Number.isFinite(number.valueAsNumber)) return;
-    if (input.integer && !Number.isInteger(number.valueAsNumber)) return;
+    const good = input.integer ? Number.isInteger(number.valueAsNumber) : Number.isFinite(number.valueAsNumber);
+    number.setAttribute("aria-invalid", String(!good));
+    if (!good) return;
     slider.value = number.value;
     changed(i, number.valueAsNumber, false);
+  });
+  number.addEventListener("blur", () => {
+    number.value = String(point[i]); // what is shown, should the field hold no number
+    number.setAttribute("aria-invalid", "false");
   });
   return { node, number, slider, slope, track };
 }

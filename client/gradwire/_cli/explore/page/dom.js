@@ -16,7 +16,8 @@ export function fill(select, entries, value) {
   const same = select.options.length === entries.length &&
     entries.every(([key, text], i) => select.options[i].value === key && select.options[i].textContent === text);
   if (!same) select.replaceChildren(...entries.map(([key, text]) => make("option", { value: key, textContent: text })));
-  select.value = value;
+  // Not under the fingers of somebody who is choosing.
+  if (select.value !== value && !(same && document.activeElement === select)) select.value = value;
 }
 
 export const withUnit = (label, unit) => (unit ? `${label} [${unit}]` : label);
