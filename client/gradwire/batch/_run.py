@@ -24,8 +24,8 @@ from gradwire.batch._job import Job, Source, Unit, plan
 from gradwire.batch._ledger import Ledger, Shard, units_of
 from gradwire.batch._unit import run_unit
 
-UNITS_AT_ONCE: Final = 2  # of which one is read or written while the other is computed
-CALLS: Final = 4  # the most at once; more gain nothing, on one machine and through a server
+UNITS_AT_ONCE: Final = 2  # of which one is begun or ended while the other is computed
+CALLS: Final = 4  # the most at once: the cores of a large machine share one call, and memory stays flat
 
 Address: TypeAlias = "str | os.PathLike[str]"
 ModelOrPath: TypeAlias = "Model | str | os.PathLike[str]"
@@ -180,6 +180,7 @@ def run(
         compute=compute, uncertainty=uncertainty, flag_outside=flag_outside, on_error=on_error,  # pyright: ignore[reportArgumentType] - checked there
         columns=dict(columns or {}), decimal=decimal, block_rows=block_rows,
     )  # fmt: skip
+    units_of((), shard)  # refuses one that there is not
     rows = Source(source, decimal)
     with opened(model) as pinned:
         computation = Computation(pinned, options, rows.schema)
