@@ -98,7 +98,7 @@ def test_sigterm_ends_the_job_as_ctrl_c_does(fake, place):
 
     fake.publish(log, _inverse)
     words = ["in.parquet", "out.parquet", "--map", "x=S0", "--on-error", "null"]
-    _run(*words, code=128 + signal.SIGTERM)
+    assert "the same command goes on" in _run(*words, code=128 + signal.SIGTERM).stderr
     assert signal.getsignal(signal.SIGTERM) is before
     assert not list(place.rglob("*.tmp"))
     assert not (place / "out.parquet").exists()
