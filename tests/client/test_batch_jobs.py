@@ -13,6 +13,7 @@ import pytest
 
 from gradwire import Card, CardTensor, DataError, FakeTransport, Model, PackageError, UsageError
 from gradwire.batch import BatchOptions, Computation, Ledger, Source, _job, _ledger, plan, run
+from gradwire.batch._storage import LocalStorage
 
 CARD = Card(
     "log", (CardTensor("x", "float64", (1,)),), (CardTensor("f", "float64", (1,)),), {"f": {"x": "df_dx"}}, (),
@@ -254,6 +255,27 @@ def test_an_input_that_changes_during_the_job_is_refused(points, tmp_path, rows)
     with pytest.raises(DataError, match=r"b.parquet was changed while the job ran"):
         run(points, tmp_path / "out.parquet", model=_log(), on_progress=change)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_directory_can_be_stopped_while_it_is_replaced(points, tmp_path, monkeypatch):
+    """Some of the old files are gone then, some are there; the same command removes them, and no others."""
+    sink, other = f"{tmp_path}/place/out/", f"{tmp_path}/other/out/"
+    run(points, sink, model=_log(), compute="value")
+    run(points, other, model=_log())
+    removed = []
+
+    def remove(storage, path):
+        removed.append(path)
+        if len(removed) == 4:
+            raise Stop
+        Path(path).unlink(missing_ok=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "remove", remove)
+        with pytest.raises(Stop):
+            run(points, sink, model=_log(), overwrite=True)
+    run(points, sink, model=_log(), overwrite=True)
+    assert _files(sink) == _files(other)
 
 
 def test_a_directory_of_other_files_is_left_alone(points, tmp_path):
