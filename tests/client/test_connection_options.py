@@ -169,6 +169,7 @@ def test_a_token_within_this_machine(run: Run, stand_in: Any, tmp_path: Path):
 BAD = ["--version", "1", "--label", "stable"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     ("target", "name", "more", "expected"),

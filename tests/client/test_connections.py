@@ -40,6 +40,7 @@ def test_tls(secured: Callable[..., Any], pki: Path):
     ask(secured().target, tls=TLS(root_certificates=pki / "authority.pem"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "tls"),
     [

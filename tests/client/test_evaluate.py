@@ -191,6 +191,7 @@ def _of_equal_quality(errors: str, rows_: int, rng: np.random.Generator) -> tupl
             return tuple(rng.standard_normal((rows_, 1)) + 0.5 * rng.standard_normal((2, rows_, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, 25])
 @pytest.mark.parametrize("errors", ["normal", "heavy tails", "few rows have nearly all", "noise of the labels"])
 def test_equally_good_models_pass_the_limit_as_seldom_as_promised(count, errors):
@@ -243,6 +244,7 @@ def test_few_rows_and_errors_of_rounding_have_no_ratio_to_speak_of():
     assert (sums.ratio().undefined, sums.ratio().ratio) == (1, 1.0)
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_server_without_tensorflow(stand_in, tmp_path):
     """Table and JSON; only the light client is loaded. The file's name may follow the address and the name alone."""
     path = tmp_path / "rows.csv"

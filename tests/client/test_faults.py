@@ -155,6 +155,7 @@ def nothing() -> None:
 SMALL: dict[str, Any] = {"message_limit": 1600}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["reset", "finish"])
 def test_lines_cut_in_the_middle_of_answers(proxy: Proxy, ask: Ask, end: str):
     """Connections that break again and again, at any byte, cost time and nothing else."""
@@ -183,6 +184,7 @@ def test_a_large_message_cut_in_the_middle(proxy: Proxy, ask: Ask):
     assert next(budgets, None) is None
 
 
+@pytest.mark.slow
 def test_a_server_killed_for_good(stand_in: Any, proxy: Proxy, ask: Ask):
     """A server that dies in the middle of a call and stays dead is said to be gone, in time."""
 
@@ -197,6 +199,7 @@ def test_a_server_killed_for_good(stand_in: Any, proxy: Proxy, ask: Ask):
     assert time.monotonic() - began < DEADLINE
 
 
+@pytest.mark.slow
 def test_a_server_that_is_slow(stand_in: Any, ask: Ask):
     """A slow server ends at the deadline of the whole call, which the message names; not at each piece's."""
     with pytest.raises(gradwire.DeadlineExceeded, match=r"no answer of log at .* within 0\.5 s"):
@@ -209,17 +212,20 @@ def test_a_server_that_is_slow(stand_in: Any, ask: Ask):
     assert len(stand_in.requests) < 15
 
 
+@pytest.mark.slow
 def test_a_half_open_connection_is_found_out(proxy: Proxy, ask: Ask):
     """A peer that is gone without a word is noticed by keep-alive, and the call is made again on a new connection."""
     right(ask(proxy.target, lambda: proxy.each(proxy.freeze), keep_alive=0.4, **SMALL))
 
 
+@pytest.mark.slow
 def test_a_half_open_connection_ends_at_the_deadline(proxy: Proxy, ask: Ask):
     """Where keep-alive has not found out yet, the deadline ends the call."""
     with pytest.raises(gradwire.DeadlineExceeded, match=r"within 0\.5 s"):
         ask(proxy.target, lambda: proxy.each(proxy.freeze), timeout=0.5, **SMALL)
 
 
+@pytest.mark.slow
 def test_bytes_that_are_no_grpc(ask: Ask):
     """Whatever else answers at the address is no result, and no hang."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -264,6 +270,7 @@ class Crowd:
             self.busy -= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -292,6 +299,7 @@ def test_a_burst_of_refusals(stand_in: Any, ask: Ask):
     assert next(calls, None) is None
 
 
+@pytest.mark.slow
 def test_a_server_that_is_full_when_it_is_asked_what_it_has(stand_in: Any, ask: Ask):
     """Connecting to a busy server waits a little for a place, as calls do."""
     choose, asked = stand_in.choose, []

@@ -132,6 +132,7 @@ def run(script: str, target: str, tmp_path: Path, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_fork_waits_for_the_calls_of_other_threads(stand_in: Any, tmp_path: Path):
     """GRPC lets a fork happen in the middle of them, and of forty children seven hung or crashed."""
     assert run(BUSY, stand_in.target, tmp_path) == "{'True'} True"
@@ -208,6 +209,7 @@ class Silent:
         self.cancelled += 1
 
 
+@pytest.mark.slow
 def test_a_channel_without_a_word_is_given_up(stand_in: Any):
     """No call outlasts its timeout by more than a second, whatever gRPC does; the next one has a channel of its own."""
     with gradwire.connect(stand_in.target, "log", timeout=0.5) as log:

@@ -218,6 +218,7 @@ class _Http(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_an_http_server():
     """Serving's REST port, or any web server, is named as what it is not."""
     server = http.server.HTTPServer(("127.0.0.1", 0), _Http)
@@ -419,6 +420,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes(stand_in: Any, tmp_path: Path, method: str):
     """A model used before a fork works in the children and goes on in the parent; spawned ones get its address."""
@@ -448,6 +450,7 @@ def test_a_grpcio_that_does_not_survive_a_fork(stand_in: Any, monkeypatch: pytes
         assert log.value(1.0) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back(make_stand_in: Any):
     """A call that finds its server gone waits for it, as long as its time lasts, and is answered when it is back."""
     server = make_stand_in()

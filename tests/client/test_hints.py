@@ -53,6 +53,7 @@ def be_mute(line: socket.socket) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("serve", "tls", "error", "message"),
     [
@@ -123,6 +124,7 @@ def behind(pki: Path, name: str, *protocols: str, mutual: bool = False) -> Calla
     return serve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "protocols", "tls", "message"),
     [
@@ -165,6 +167,7 @@ def test_a_client_without_a_certificate(pki: Path):
 # -- what stands in between
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("http", "error", "message"),
     [
@@ -204,6 +207,7 @@ def test_a_message_that_a_gateway_finds_too_large(stand_in: Any):
     assert len(gateway.sizes) == 2 * first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
 def test_proxies(monkeypatch: pytest.MonkeyPatch, variable: str):
     """The variable that leads through a proxy is named, its password is not, and this machine is reached past it."""
@@ -237,6 +241,7 @@ def test_this_machine_is_reached_past_proxies(stand_in: Any, monkeypatch: pytest
 # -- timeouts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "told"), [(1, False), (2, True)])
 def test_fewer_rows_are_asked_of_many_only(stand_in: Any, rows: int, told: bool):
     """A call of one row cannot have fewer."""
@@ -253,6 +258,7 @@ def test_fewer_rows_are_asked_of_many_only(stand_in: Any, rows: int, told: bool)
 # -- messages for people
 
 
+@pytest.mark.slow
 def test_errors_come_alone(stand_in: Any):
     """No traceback of gRPC stands above the sentence, by threads, event loop or bridge."""
 

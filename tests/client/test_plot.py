@@ -71,6 +71,7 @@ def test_every_output_has_axes_with_units(multi):
     assert [len(axes.lines) for axes in figure.axes[::2]] == [1, 1, 1, 1, 3, 3]
 
 
+@pytest.mark.slow
 def test_what_is_fixed_is_told_in_lines_that_fit():
     """The elements of a long vector are wrapped, and those beyond a dozen counted: no title runs into the next."""
     pytest.importorskip("matplotlib", reason="the client alone draws nothing")

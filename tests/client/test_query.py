@@ -172,6 +172,7 @@ def test_a_mistake_is_one_error(name, query):
     assert "\n" not in str(done.exception)
 
 
+@pytest.mark.slow
 def test_a_reader_that_closes_the_pipe_is_not_a_fault(stand_in, tmp_path):
     """`… | head -1` ends silently."""
     (tmp_path / "points.csv").write_text("x\n" + "0.5\n" * 20_000)
@@ -184,6 +185,7 @@ def test_a_reader_that_closes_the_pipe_is_not_a_fault(stand_in, tmp_path):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_watch_prints_what_changes_until_ctrl_c(stand_in):
     """A pipe gets the first response, and then those of a new version; Ctrl-C ends the command without a fault."""
     words = [GRADWIRE, *f"query {stand_in.target} log --input x=2 --format csv --watch 0.05".split()]

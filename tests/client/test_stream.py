@@ -139,12 +139,14 @@ def test_no_more_blocks_are_taken_than_are_needed(stand_in: Any, stream: Stream)
     assert max(ahead) <= 6
 
 
+@pytest.mark.slow
 def test_a_slow_reader_does_not_run_into_the_deadline(stand_in: Any, stream: Stream):
     """The timeout is for each block, and does not run while an answer is used or the next block is made."""
     blocks = [np.linspace(0.1, 1.9, 500)] * 2
     assert len(stream(stand_in.target, "log", blocks, pause=1.6, timeout=1.5, message_limit=1600)) == 2
 
 
+@pytest.mark.slow
 def test_a_call_that_ran_out_while_nobody_looked(stand_in: Any):
     """A piece that failed while an answer was used is sent again, though its deadline has gone by meanwhile."""
 

@@ -56,6 +56,7 @@ def silent() -> Iterator[str]:
     server.stop(None).wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [0.3, 0.0005])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_server_that_never_answers(silent: str, operation: str, timeout: float):
@@ -68,6 +69,7 @@ def test_a_server_that_never_answers(silent: str, operation: str, timeout: float
     transport.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [0.3, 0.0005])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_server_that_never_answers_an_event_loop(silent: str, operation: str, timeout: float):

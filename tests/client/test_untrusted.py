@@ -288,6 +288,7 @@ class Stranger(Transport):
         pass
 
 
+@pytest.mark.slow
 def test_signatures_and_responses():
     """Every method on signatures, cards, responses and states that were changed on the way."""
     server = StandIn(models={"curved": {1: curved_fake()}})

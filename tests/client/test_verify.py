@@ -139,6 +139,7 @@ def other_row(array: np.ndarray) -> np.ndarray:
     return np.roll(array, 1, axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("tensor", ["f_by_space", "g_by_space", "w_by_space"])
 @pytest.mark.parametrize("fault", [negated, swapped, other_row])

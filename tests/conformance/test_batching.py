@@ -150,6 +150,7 @@ def test_calls_in_a_batch_count_as_under_way(serve: Serve):
     assert codes == {"OK": 7, "RESOURCE_EXHAUSTED": 25}
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_unavailable(serve: Serve):
     """Of eight slow calls three are answered, and five refused in the recorded words; a deadline holds in the queue."""
     channel = serve(_parameters("batching_overload"))

@@ -89,6 +89,7 @@ def served(models: Path, tmp_path: Path) -> Iterator[Served]:
     server.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", _sections(), ids=lambda section: section[0]["name"])
 def test_reloads_are_answered_as_recorded(served: Served, section: list[dict[str, Any]]):
     """Each call on the state that the ones before it left; those that differ on purpose do differ."""
@@ -102,6 +103,7 @@ def test_reloads_are_answered_as_recorded(served: Served, section: list[dict[str
             served.check(case)
 
 
+@pytest.mark.slow
 def test_a_model_is_removed_with_a_call_in_flight(served: Served):
     """The call ends on the version that it began on, and the model after it, as recorded in in_flight_result."""
     call = served.channel.unary_unary(PREDICT).future(column("slow", 1500.0).SerializeToString(), timeout=60)
@@ -139,6 +141,7 @@ def test_the_config_file_is_polled(served: Served, models: Path):
             served.check(case)
 
 
+@pytest.mark.slow
 def test_the_config_file_is_polled_where_that_is_configured(models: Path, tmp_path: Path):
     """With --model_config_file_poll_wait_seconds the server reads it by itself."""
     served = Served(tmp_path, models, model_config_file_poll_wait_seconds=1)

@@ -24,6 +24,7 @@ SERVERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "case"), [each for name, fixture in SERVERS.items() for each in calls(name, fixture)]
 )

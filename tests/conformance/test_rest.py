@@ -37,6 +37,7 @@ COUNTED = [
 ]
 # The metrics that the embedded server has, of those of TensorFlow Serving.
 COUNTED_THERE = {
+    ":tensorflow:serving:batching_session:queuing_latency",
     *(f":tensorflow:serving:{name}" for name in ("request_count", "request_latency", "runtime_latency")),
     *(f":tensorflow:cc:saved_model:{name}" for name in ("load_attempt_count", "load_latency")),
 }
@@ -132,6 +133,7 @@ def test_recorded_request_is_answered_as_recorded(server: str, case: dict[str, A
         _compare(body, case["response_body"])
 
 
+@pytest.mark.slow
 def test_the_records_hold_every_case():
     """No record got lost."""
     counts = {name: len(json.loads((RECORDS / f"{name}.json").read_text())["cases"]) for name in SERVERS}

@@ -95,6 +95,7 @@ def _recorded_starts() -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in cases]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", _recorded_starts())
 def test_a_server_starts_waits_or_is_refused_as_recorded(case: dict[str, Any], models: Path, tmp_path: Path):
     """A good model listens; a corrupt one, a relative path, a label too early end; an empty or missing path waits."""

@@ -23,6 +23,7 @@ def rows_of(call, count):
     return {name: output.numpy() for name, output in tf.function(call)({"x": x}).items()}
 
 
+@pytest.mark.slow
 def test_every_model_gives_the_same_rows_in_blocks(case):
     """Value and derivatives of 11 rows in blocks of 4 are those of 11 rows at once, in and out of the shortcut."""
     spec = case.spec()
@@ -42,6 +43,7 @@ def _constants(arrays):
     return {name: tf.constant(array) for name, array in arrays.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shortcut", [True, False])
 @pytest.mark.parametrize("even", [True, False])
 def test_any_number_of_rows_keeps_order_and_shape(even, shortcut):

@@ -14,7 +14,7 @@ from gradwire._errors import CheckFailed
 from gradwire_export import DerivativeWarning, Exported, _export, export
 
 SPEC = {"x": tf.TensorSpec((None, 1), tf.float32)}
-CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special"]
+CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special", "solve"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +55,7 @@ def test_kinks_are_reported_and_their_points_left_out(kinked: Exported):
     assert kinked.card.reference["differences"]["df_dx"]["worst"] < 1
 
 
+@pytest.mark.slow
 def test_verify_repeats_the_results_on_the_card(kinked: Exported):
     """A loaded package has the same points and the same findings."""
     with gradwire.load(kinked.path) as model:
@@ -68,6 +69,7 @@ def through(x: tf.Tensor):
     return tf.sin(3 * x), lambda upstream: upstream
 
 
+@pytest.mark.slow
 def test_a_made_up_gradient_is_refused(tmp_path: Path):
     """Its first derivative is not that of its values: the message names it and the way out, and nothing is left."""
     with pytest.raises(
@@ -78,6 +80,7 @@ def test_a_made_up_gradient_is_refused(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_made_up_gradient_is_kept_on_request(tmp_path: Path):
     """A straight-through estimator is deliberately not the derivative: a warning and the card say so."""
     with pytest.warns(DerivativeWarning) as warned:

@@ -134,6 +134,7 @@ def test_another_user_may_read_the_package(log_package):
     assert stat.S_IMODE(log_package.path.stat().st_mode) == 0o755
 
 
+@pytest.mark.slow
 def test_versions_count_up_and_are_never_overwritten(tmp_path, without_card_checks):
     """The next export is the next version; a version that exists is refused and stays as it is."""
     first = export(tf.math.log, to=tmp_path / "log", inputs=LOG, domain=DOMAIN, signatures=[])
@@ -172,6 +173,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signature", "tensor"), WRONG)
 def test_a_signature_that_differs_is_refused(signature, tensor, tmp_path, monkeypatch):
     """Each signature is compared with the model: a tensor that is 1e-3 off is refused, and nothing is left."""
@@ -182,6 +184,7 @@ def test_a_signature_that_differs_is_refused(signature, tensor, tmp_path, monkey
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("eps", "passes"), [(8, True), (100, False)])
 def test_a_hundred_eps_of_scale_are_refused_and_eight_are_not(eps, passes, tmp_path, monkeypatch, without_card_checks):
     """The tolerance is between what kernels may differ by (4.3 eps were measured) and the smallest real fault."""
@@ -191,6 +194,7 @@ def test_a_hundred_eps_of_scale_are_refused_and_eight_are_not(eps, passes, tmp_p
         export(tf.math.log, to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[])
 
 
+@pytest.mark.slow
 def test_a_row_that_moves_by_a_hundred_eps_in_another_batch_is_refused(tmp_path):
     """The tolerance of rows in other batches is as tight: here a row alone is 1e-14 of the scale off."""
 
@@ -201,6 +205,7 @@ def test_a_row_that_moves_by_a_hundred_eps_in_another_batch_is_refused(tmp_path)
         export(coupled, to=tmp_path / "m", inputs=LOG, domain=DOMAIN, signatures=[])
 
 
+@pytest.mark.slow
 def test_a_signature_without_one_of_its_outputs_is_refused(tmp_path, monkeypatch):
     """What is missing is named, a second derivative too."""
     plant(monkeypatch, "hessian", lambda outputs: {"f": outputs["f"], "df_dx": outputs["df_dx"]})
@@ -222,6 +227,7 @@ COUPLED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUPLED)
 def test_rows_that_depend_on_one_another_are_refused(name, tmp_path):
     """A derivative row by row has no meaning then; the message says which output, and nothing is left."""
@@ -238,6 +244,7 @@ class Attention(tf.Module):
         return tf.nn.softmax(x @ tf.transpose(x)) @ x
 
 
+@pytest.mark.slow
 def test_attention_over_the_batch_is_refused(tmp_path):
     """A row that looks at its neighbours is told by them."""
     with pytest.raises(ConversionError, match="of a row depends on the other rows"):
@@ -261,6 +268,7 @@ def test_a_step_beside_another_path_is_warned_of_by_name(tmp_path, without_card_
     assert exported.card.checks["warnings"] == [str(warning.message) for warning in caught]
 
 
+@pytest.mark.slow
 def test_parameters_are_passed_and_not_differentiated(tmp_path):
     """With wrt the other inputs, integers too, are parameters: no derivative, no tangent, no cotangent of theirs."""
 
@@ -293,6 +301,7 @@ def test_an_integer_that_the_model_does_not_take_is_named(tmp_path):
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_some_outputs_and_signatures(tmp_path, without_card_checks):
     """Of a model's outputs those that are named, and of the signatures those that are chosen."""
 
@@ -353,6 +362,7 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path):
         export(tf.math.log, to=tmp_path / "models" / "log", inputs=LOG, domain=DOMAIN)
 
 
+@pytest.mark.slow
 def test_a_keras_file_exports(tmp_path, without_card_checks):
     """A .keras file is a source of its own; what a fit would know is unknown."""
     model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])

@@ -156,6 +156,7 @@ FUNCTIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_that_fails_is_one_conversion_error(name, tmp_path):
     """It says what could not be done, to which output and input, and the user's own line; nothing is left."""

@@ -114,6 +114,7 @@ FACTORS = np.array(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ALLOWED)
 def test_a_product_is_right_at_zeros(dtype):
     """The function reduce_prod, to second order; TensorFlow's Hessian is not even symmetric."""
@@ -121,6 +122,7 @@ def test_a_product_is_right_at_zeros(dtype):
     require_right(lambda x: tf.reduce_prod(x, 1, keepdims=True), FACTORS, truths, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("exclusive", "reverse"), [(False, False), (False, True), (True, False), (True, True)])
 def test_a_cumulative_product_is_right_at_zeros(exclusive, reverse):
     """In each of its four forms; TensorFlow's first derivative at [0, 2, 3] is [0, 0, 0]."""
@@ -171,6 +173,7 @@ MATRICES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", MATRICES)
 def test_a_determinant_is_right_where_the_matrix_is_singular(size):
     """To second order, by the products that a determinant is the sum of; TensorFlow's gradient fails there."""
@@ -190,6 +193,7 @@ def test_a_determinant_is_right_where_the_matrix_is_singular(size):
 EXPONENTS = [0.0, 1, 2, 3, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "dtype"), [(True, "float32"), (True, "float64"), (False, "float64")])
 def test_whole_powers_are_right_at_zero(given, dtype):
     """Constant exponents, and such as the graph does not know: TensorFlow's second derivative of x ** 1 is NaN at 0."""
@@ -253,6 +257,7 @@ OF_TWO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TWO)
 def test_functions_of_two_arguments(name):
     """Where TensorFlow returns 0 for a derivative that is not, or has none."""
@@ -301,6 +306,7 @@ OF_ONE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ONE)
 def test_functions_of_one_argument(name):
     """Where TensorFlow's derivative is wrong, its second one NaN, or there is none."""
@@ -348,6 +354,7 @@ VARIANCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANCES)
 def test_a_variance_is_right_to_second_order(name):
     """The mean that it subtracts is no constant; TensorFlow's Hessian is that of one, 2/n on the diagonal."""
@@ -355,6 +362,7 @@ def test_a_variance_is_right_to_second_order(name):
     require_right(VARIANCES[name], x, list(map(variance_truth, x)), "float64")
 
 
+@pytest.mark.slow
 def test_a_function_that_was_differentiated_before_is_right_too():
     """TensorFlow caches a function's gradient where it was first taken, for an eager tape and for a traced one."""
     function = tf.function(moments)

@@ -47,6 +47,7 @@ def files(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_it_is_the_function_of_keras_2(name, files):
     """Values are Keras 2's, and derivatives are eighth-order differences of them."""
@@ -83,6 +84,7 @@ def gradient(function, points, wrt):
     return np.asarray(tape.gradient(value, x[wrt]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_card_checks")
 def test_its_package_computes_the_same(files, tmp_path, run_in_one_process):
     """In a session that knows no Keras; the loop reads variables."""

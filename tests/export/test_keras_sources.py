@@ -109,6 +109,7 @@ EXPORTED: dict[str, tuple[Callable[[], Any], dict[str, np.ndarray], dict[str, An
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_model_is_exported_with_its_derivatives(name, tmp_path, run_in_one_process):
     """Another process returns the model's values, and derivatives that differences of those values confirm."""
@@ -235,6 +236,7 @@ def test_what_is_refused_is_refused_by_name(name, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_a_model_behind_a_lookup_takes_its_integers(tmp_path):
     """The way out for strings: the lookup's integers are the parameter."""
     model = _looked_up(layers.StringLookup(vocabulary=["a", "b"], name="lookup"), "string")

@@ -114,6 +114,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return save(path, lambda x: model(x, training=False), row, [v.value for v in model.variables])
 
 
+@pytest.mark.slow
 def test_the_float64_graph_is_the_package_in_float64(saved: Saved):
     """Its f is the package's but for rounding; its df agrees with eighth-order differences of its f to 1e-13."""
     graph, x = Float64Graph(saved.path, ("serving_default", "value")), saved.points()
@@ -136,6 +137,7 @@ def test_the_float64_graph_is_the_package_in_float64(saved: Saved):
     graph.close()
 
 
+@pytest.mark.slow
 def test_reference_points_come_from_the_float64_graph(saved: Saved):
     """The elements of 32 points, as exact text; and how far the derivative is from differences."""
     with load(saved.path) as model:
@@ -240,6 +242,7 @@ def test_a_large_model_gets_fewer_points(tmp_path: Path):
     assert len(str(reference)) < 250_000
 
 
+@pytest.mark.slow
 def test_the_loaded_models_card_is_not_read(saved: Saved):
     """It is not complete yet: a package without one will do."""
     with load(saved.path) as model:

@@ -84,6 +84,7 @@ def test_a_version_without_a_card_is_not_replaced_in_silence(served):
         require_same_contract(served, CARD)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("run_in_one_process", "without_card_checks")
 def test_export_asks_before_it_replaces_a_contract(tmp_path):
     """Another model in the same directory is refused and nothing is written; with the option it is version 2."""

@@ -104,6 +104,7 @@ def test_several_elements_are_swept_separately_and_many_repeat_the_rows():
     assert strategies == [SeparateSweeps, RepeatedRows, RepeatedRows]
 
 
+@pytest.mark.slow
 def test_every_output_promises_its_row_shape():
     """TensorFlow loses the static shape of a gradient of slices; a signature that promises any size is no promise."""
     function = function_of(

@@ -56,6 +56,7 @@ def differentiated(function, rows):
     return tf.function(lambda x: row_derivatives(function.call, x, wrt, shapes))(tensors)
 
 
+@pytest.mark.slow
 def test_a_saved_model_has_the_models_derivatives(model, saved, rows):
     """Its loops read variables, so it is frozen: values and derivatives are those of the model in Python."""
     source = read_source(saved)
@@ -70,6 +71,7 @@ def test_a_saved_model_has_the_models_derivatives(model, saved, rows):
             np.testing.assert_allclose(gradients[output][wrt], expected[output][wrt], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_saved_model_becomes_a_package(run_in_one_process, tmp_path):
     """Without loops its variables stay variables; names are its signature's; it answers through a Session."""
     keras.utils.set_random_seed(2)
@@ -205,6 +207,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_foreign_saved_model_has_the_derivatives_of_its_closed_form(
     name, tmp_path, run_in_one_process, without_card_checks

@@ -151,6 +151,7 @@ def test_vjp_has_the_closed_form():
         np.testing.assert_allclose(pulled_back[wrt], expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_hessians_have_their_closed_forms(wrapped, strategy):
@@ -196,6 +197,7 @@ def test_hvp_is_the_hessian_times_the_tangent(wrapped, strategy):
     _require_first(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_rows_return_no_rows(strategy):
     """Zero rows go through every strategy, with the shapes of rows."""

@@ -220,6 +220,7 @@ def test_a_defect_is_a_status_without_a_path(
     assert ("secret.py" in caplog.text) == (code is grpc.StatusCode.INTERNAL)
 
 
+@pytest.mark.slow
 def test_calls_wait_for_a_worker_up_to_a_bound(models: Path, monkeypatch):
     """Where the number of threads is the server's choice, more calls wait; one beyond the bound is refused."""
     monkeypatch.setattr("gradwire_serving._config.options.MAX_WAITING", 4)

@@ -68,6 +68,7 @@ def test_the_base_is_valid(document: dict[str, Any]):
         _validate(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", ["cpu", "gpu"])
 def test_the_overlays_are_valid(overlay: str):
     """Kustomize builds them; a GPU is requested by the GPU's alone, the image is its own, and probes are gRPC's."""

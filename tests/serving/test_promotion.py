@@ -32,6 +32,7 @@ def _models(config: Path) -> list:
     return models_of(options)
 
 
+@pytest.mark.slow
 def test_a_server_that_polls_follows_promotion_and_rollback(wing: Path):
     """Callers of the label stable get version 1, after the promotion 2, after the rollback 1 again."""
     config = promote(wing, 1, label="stable").config

@@ -43,6 +43,7 @@ def energy_and_forces(model, x):
     return energy.numpy(), -tape.gradient(energy, points).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIES)
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_it_feels_neither_place_nor_turn(name, count):
@@ -88,6 +89,7 @@ def test_like_atoms_are_interchangeable(name, places, same):
         assert abs(other - energy).max() > 1e-3 * np.ptp(energy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["anywhere", "equal distances", "in a plane", "in a line"])
 def test_two_derivatives_are_right_everywhere(place):
     """Forces and second derivatives against eighth-order differences, with no kink where distances are equal."""
@@ -119,6 +121,7 @@ def test_two_derivatives_are_right_everywhere(place):
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=1e-12 * abs(hessian).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECIES)
 def test_it_loads_in_safe_mode(tmp_path, name):
     """Layers and operations of Keras's own alone: no code of ours is needed."""

@@ -52,6 +52,7 @@ def test_large_or_noisy_ones_get_adam(pick):
     assert pick((4, 1), 10, repeated=True)[0] == "lm"  # its ridge holds against noise
 
 
+@pytest.mark.slow
 def test_the_choice_is_told_and_recorded(log, tmp_path):
     """In the result, and in the file that it leaves; a caller who chose needs no reason."""
     result = fit(log.network(), log.samples(), steps=3)
@@ -73,6 +74,7 @@ def test_two_optimisers_follow_one_another(line):
     assert result.loss < 1e-5
 
 
+@pytest.mark.slow
 def test_time_is_shared_too(log):
     """When the time is up in Adam's part, L-BFGS does not begin."""
     model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(90, 90))

@@ -103,6 +103,7 @@ def test_mini_batches_learn(log):
     assert result.xla
 
 
+@pytest.mark.slow
 def test_mini_batches_are_judged_by_their_mean(small):
     """One batch that happens to fit well makes no weights the best ones: the mean over the steps of a report does."""
     ends = []
@@ -213,6 +214,7 @@ def test_bad_rows_of_a_stream_are_named(tmp_path):
         Stream(tmp_path / "empty.parquet")
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_whatever_the_size_of_the_file(tmp_path, small, monkeypatch):
     """What NumPy and Arrow hold at their peak is some blocks, and no more for a file four times as long."""
     monkeypatch.setattr(stream_module, "SEEN_ROWS", 2_000)

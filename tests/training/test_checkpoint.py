@@ -51,6 +51,7 @@ def stopped(left, tmp_path):
     return arguments, Path(shutil.copy(path, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_stopped_fit_goes_on_where_its_checkpoint_is(stopped, log):
     """The history, the best weights and the seconds go on; the file goes when the fit is completed."""
     arguments, path = stopped
@@ -89,6 +90,7 @@ def test_another_fit_does_not_take_it_up(stopped, log, what):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_without_a_file_the_fit_begins_at_its_start(log, small, tmp_path):
     """A job that is started again and again may ask to resume from the first time on."""
     path = tmp_path / "none.checkpoint"

@@ -77,6 +77,7 @@ def test_each_plot_shows_something(drawn, index):
     assert len(np.unique(rows, axis=0)) > height / 4
 
 
+@pytest.mark.slow
 def test_several_inputs_and_outputs_get_parity_plots(pair_fit, tmp_path):
     """One panel for each output and one for each derivative, named as in a package."""
     assert [path.name for path in draw(pair_fit, to=tmp_path)] == PARITY
@@ -108,6 +109,7 @@ def test_a_parity_panel_always_shows_the_worst_points():
     assert np.abs(shown - labels).max() == pytest.approx(7.0)
 
 
+@pytest.mark.slow
 def test_a_model_without_finite_predictions_has_parity_plots(pair_fit, changed):
     """The panels say so."""
     model = keras.models.clone_model(pair_fit.model)
@@ -117,6 +119,7 @@ def test_a_model_without_finite_predictions_has_parity_plots(pair_fit, changed):
     assert "no finite prediction" in plots["derivatives"].svg()
 
 
+@pytest.mark.slow
 def test_only_labels_that_were_fitted_are_drawn(quick, log):
     """A fit of values alone shows no derivative samples; one of derivatives shows its pins."""
     curves = {
@@ -156,6 +159,7 @@ def test_rows_held_out_are_drawn_as_points(quick, changed):
     assert "the held-out rows" in _plots(result)["value"].svg()
 
 
+@pytest.mark.slow
 def test_a_fit_without_a_finite_value_is_drawn(log, tmp_path):
     """Where there is nothing to show the axes stay empty: a diverged fit has plots too."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Rescaling(float("inf"))])
@@ -183,6 +187,7 @@ def test_thinning_keeps_the_last_point():
     assert (left[-1], column[-1]) == (1_000_000, 2_000_000.0)
 
 
+@pytest.mark.slow
 def test_a_plot_in_a_page_takes_the_colours_of_the_page(quick):
     """Ink and grid follow the theme, the background is clear, and ids are the picture's own."""
     for name, plot in _plots(quick).items():

@@ -26,6 +26,7 @@ def _model(samples):
     return mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(12,), activation="tanh", scale=samples)
 
 
+@pytest.mark.slow
 def test_the_stop_is_where_the_error_on_rows_held_out_is_smallest(objective, noisy, monkeypatch):
     """Before the last step, at the error that a fit of so many steps to the other rows has there."""
     monkeypatch.setattr(_early_stop, "EVERY", 2)

@@ -36,6 +36,7 @@ def _errors_where_it_is_exact(result, shift):
     return np.abs(values["f"] - f).max(), np.abs(derivatives["f"]["x"] - df).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shift", [0.0, 1e3, 1e5, 1e7])
 def test_a_shift_changes_nothing_where_rows_are_told_apart(shift, dtype):
@@ -46,6 +47,7 @@ def test_a_shift_changes_nothing_where_rows_are_told_apart(shift, dtype):
     assert df < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [1e8, 1e9])
 def test_rows_that_float32_does_not_tell_apart_need_float64(shift):
     """The message has the way out, and the way out is right."""
@@ -57,6 +59,7 @@ def test_rows_that_float32_does_not_tell_apart_need_float64(shift):
     assert result.notes == ()
 
 
+@pytest.mark.slow
 def test_what_float32_rounds_noticeably_is_said():
     """Near 1e6 it rounds by 0.03 of 290: the errors hold it, and the note says that no fit undoes it."""
     near, far = (fit(_scaled(_wave(shift)), _wave(shift), steps=5) for shift in (1e4, 1e6))
@@ -106,6 +109,7 @@ def test_units_are_those_of_all_scaling_layers(extra):
         np.testing.assert_allclose(units.outputs["f"], OFFSETS.std(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_of_several_inputs_subtracts_too():
     """Each input by itself; rows that are vectors element by element."""
     x = np.stack([5.4e6 + OFFSETS, OFFSETS], axis=1)
@@ -155,6 +159,7 @@ def _lifted(shift, spread=1.0):
     return Samples(wave.x, {"f": shift + spread * wave.y["f"]}, {"f": {"x": spread * wave.dydx["f"]["x"]}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "dtype"), [(1e4, "float32"), (1e4, "float64"), (1e8, "float64"), (1.7e12, "float64")]
 )

@@ -87,6 +87,7 @@ class OwnLoss(keras.Model):
 # --- constraints -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs", "auto"])
 @pytest.mark.parametrize("loss", [Value(), Sobolev()], ids=["value", "sobolev"])
 def test_weights_that_may_not_be_negative_are_not(optimizer, loss):
@@ -102,6 +103,7 @@ def test_weights_that_may_not_be_negative_are_not(optimizer, loss):
     np.testing.assert_allclose(kernel.ravel(), [0, 2], atol=1e-3 if optimizer in ("adam", "sgd") else 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "auto"])
 def test_other_constraints_hold_too(optimizer):
     """The kernel of 5 x has a norm of 1.5 at most; auto says why it takes adam."""
@@ -135,6 +137,7 @@ ADDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs", "auto"])
 @pytest.mark.parametrize(("build", "ridge"), ADDED.values(), ids=ADDED)
 def test_losses_of_the_model_move_the_optimum_as_a_ridge_does(optimizer, build, ridge):
@@ -145,6 +148,7 @@ def test_losses_of_the_model_move_the_optimum_as_a_ridge_does(optimizer, build, 
     assert result.loss == pytest.approx((w - 3) ** 2 * SIZE + ridge * w**2, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_that_are_repeated_for_derivatives_add_no_loss_again():
     """With two output elements and derivatives, rows are repeated inside the loss; what layers add is of the rows."""
     samples = Samples(X, np.hstack([3 * X, -2 * X]), np.tile([[3.0], [-2.0]], (len(X), 1, 1)))
@@ -208,6 +212,7 @@ def test_a_package_of_a_network_with_batch_normalisation_serves_what_was_fitted(
     assert result.errors["f"]["max"] < 0.02
 
 
+@pytest.mark.slow
 def test_short_fits_have_the_statistics_of_their_final_weights():
     """After 20 steps a moving average still begins at 0 and 1: it is replaced by the rows' mean and variance."""
     result = fit(_normalised(), WAVE, loss=Value(), optimizer="adam", steps=20, dtype="float64")
@@ -231,6 +236,7 @@ def test_statistics_with_dropout_are_those_of_many_draws():
     assert result.loss == pytest.approx(_loss_as_exported(result, WAVE, Sobolev()), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_renormalisation_is_taken_as_its_inference_form():
     """With ``renorm`` the stored statistics are exact too."""
     result = fit(_normalised(renorm=True), WAVE, loss=Value(), optimizer="lbfgs", steps=60, dtype="float64")
@@ -238,6 +244,7 @@ def test_renormalisation_is_taken_as_its_inference_form():
     assert result.history["loss"][-1] == pytest.approx(result.loss, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_layers_in_wrappers_are_seen_too():
     """``TimeDistributed`` hides a layer from ``Model.layers``."""
     inner = layers.TimeDistributed(layers.BatchNormalization(name="inner"))
@@ -248,6 +255,7 @@ def test_layers_in_wrappers_are_seen_too():
     assert result.loss == pytest.approx(_loss_as_exported(result, WAVE, Value()), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_held_layers_are_released():
     """The model of a result trains in Keras as any other does."""
     result = fit(_normalised(), WAVE, optimizer="lbfgs", steps=3, dtype="float64")
@@ -303,6 +311,7 @@ def test_layers_that_draw_random_numbers_are_named(objective, build):
     assert _pick(problem)[0] == "adam"
 
 
+@pytest.mark.slow
 def test_inert_layers_are_none():
     """A rate of zero draws nothing, so that every optimiser may fit it."""
     result = _fit(_network(layers.Dropout(0.0), layers.GaussianNoise(0.0)), WAVE, "lm")
@@ -345,6 +354,7 @@ def test_a_response_that_is_no_function_is_refused(build, message, optimizer):
         fit(build(), WAVE.take(np.arange(8)), optimizer=optimizer, steps=2)
 
 
+@pytest.mark.slow
 def test_other_states_are_left_to_adam(objective):
     """Spectral normalisation rewrites the kernel in every training call."""
 
@@ -361,6 +371,7 @@ def test_other_states_are_left_to_adam(objective):
     assert result.loss == pytest.approx(_loss_as_exported(result, WAVE, Sobolev()), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "auto"])
 def test_a_layer_with_a_form_of_its_own_in_training_is_fitted_as_it_is_exported(optimizer):
     """With the training form, the exported function would be half of what was fitted."""
@@ -389,6 +400,7 @@ def test_frozen_weights_stay_as_they_are(optimizer):
     assert not np.array_equal(model.get_layer("last").get_weights()[0], result.model.get_layer("last").get_weights()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "lm", "auto"])
 def test_a_shared_layer_stays_one(optimizer):
     """From f = w a + w b with values of 2 a + 4 b on a = b: w = 3, by each way to a gradient."""

@@ -144,6 +144,7 @@ def test_a_parity_panel_has_labels_across_and_predictions_up():
     )
 
 
+@pytest.mark.slow
 def test_of_many_tensors_the_worst_have_panels():
     """In their own order, and the title says how many there are."""
     one = np.ones(2)

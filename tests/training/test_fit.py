@@ -13,6 +13,7 @@ from gradwire._errors import ConversionError, DataError, UsageError
 from gradwire_training import Samples, Sobolev, Value, draw, fit, mlp, optimizers
 
 
+@pytest.mark.slow
 def test_the_logarithm_is_learned_with_its_derivative(log):
     """With the defaults, every |f - log x| is at most 5e-4 and every |df/dx - 1/x| at most 2e-2."""
     result = fit(log.network(seed=0), log.samples(19, spacing="linear"))
@@ -39,6 +40,7 @@ def test_history_has_every_step(quick):
     assert quick.xla
 
 
+@pytest.mark.slow
 def test_the_given_model_is_left_as_it_was(log):
     """A fit trains a copy."""
     model = log.network(seed=1)
@@ -79,6 +81,7 @@ def test_missing_labels_do_not_reach_the_errors():
     }  # fmt: skip - one entry
 
 
+@pytest.mark.slow
 def test_a_callback_sees_progress_and_stops_the_fit(log):
     """Callbacks get rising steps of the total; True ends the fit with the best weights that were seen."""
     seen = []
@@ -97,6 +100,7 @@ def test_a_callback_sees_progress_and_stops_the_fit(log):
     assert result.message.startswith(f"stopped by a callback after {result.steps:,} of 5,000 steps; kept the best")
 
 
+@pytest.mark.slow
 def test_lbfgs_can_be_stopped_too(log):
     """SciPy's optimiser hears callbacks as the others do."""
     result = fit(log.network(), log.samples(), optimizer="lbfgs", steps=5000, callbacks=[lambda progress: True])
@@ -112,6 +116,7 @@ def _ctrl_c(step):
     return callback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "auto"])
 def test_ctrl_c_keeps_the_work(log, optimizer):
     """An interrupted fit returns, says so, and has weights that are no worse than the initial ones."""
@@ -158,6 +163,7 @@ class _Interrupted(optimizers.Optimizer):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_step_gives_the_model_as_it_was(log, tmp_path):
     """There is a result even then: it can be saved and drawn, and its history is empty."""
     model = log.network()
@@ -198,6 +204,7 @@ class Uncompilable(keras.layers.Layer):
         return x + tf.cast(tf.minimum(length, 0), x.dtype)  # zero, as no compiler knows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
 def test_a_model_that_xla_cannot_compile_is_fitted_without(log, optimizer):
     """The same steps run as a plain graph, and the result says so."""
@@ -208,6 +215,7 @@ def test_a_model_that_xla_cannot_compile_is_fitted_without(log, optimizer):
     np.testing.assert_allclose(fallen.history["loss"], compiled.history["loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_random_layers_follow_the_seed(log):
     """Dropout draws the same numbers for one seed and others for another."""
     layers = log.network(seed=0).layers

@@ -90,6 +90,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "samples", "loss"), CASES.values(), ids=CASES)
 def test_both_ways_give_the_same_residuals_and_jacobian(objective, build, samples, loss):
     """In the same order, to rounding: missing labels, pins, directions, several inputs and outputs."""

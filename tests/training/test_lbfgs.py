@@ -9,6 +9,7 @@ from gradwire_training import Sobolev, fit
 from gradwire_training.optimizers._lbfgs import Surface
 
 
+@pytest.mark.slow
 def test_value_and_gradient_come_from_one_call_in_float64(objective, small, log):
     """The flat gradient is that of the flat function, by central differences; nothing is rounded to float32."""
     target = objective(small(), log.samples(), Sobolev())

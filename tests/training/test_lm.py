@@ -151,6 +151,7 @@ def test_derivatives_alone_are_learned_with_the_value_pinned(log):
     assert isinstance(result.request.loss, Derivative)
 
 
+@pytest.mark.slow
 def test_several_inputs_and_outputs_are_fitted(pair_samples):
     """Directions, vectors and missing labels go through one Jacobian; polynomials are learned well."""
     model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(20, 20), activation="tanh")
@@ -159,6 +160,7 @@ def test_several_inputs_and_outputs_are_fitted(pair_samples):
     assert max(entry["max"] for entry in tensors) < 2e-2
 
 
+@pytest.mark.slow
 def test_a_model_of_other_layers_is_fitted_by_the_tape(objective):
     """A convolution's Jacobian comes from TensorFlow; it finds the line that it can be."""
     layers = [keras.layers.Reshape((1, 1)), keras.layers.Conv1D(1, 1), keras.layers.Flatten()]
@@ -169,6 +171,7 @@ def test_a_model_of_other_layers_is_fitted_by_the_tape(objective):
     np.testing.assert_allclose([kernel.item(), bias.item()], [2, -1], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_it_goes_on_while_the_loss_falls(log):
     """Exact labels let the loss fall for thousands of steps; that the ridge is estimated on the way ends nothing."""
     result = fit(log.network(seed=3), log.samples(60, spacing="log"), optimizer="lm", steps=800)

@@ -212,6 +212,7 @@ def test_penalties_are_their_closed_forms(objective, line):
     assert float(both.loss_and_mae()[0]) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_outliers_draw_a_huber_loss_less(small):
     """One of seven labels is off by five spreads: the fit stays a third as far from the truth as without it."""
     wrong = np.log(X).copy()
@@ -228,6 +229,7 @@ def test_outliers_draw_a_huber_loss_less(small):
     assert np.median(errors[0]) < np.median(errors[1]) / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs"])
 def test_every_optimiser_follows_the_penalty(objective, small, optimizer):
     """The Jacobian is that of the loss's own residuals, so that Levenberg-Marquardt makes the same sum small."""

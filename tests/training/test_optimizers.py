@@ -14,6 +14,7 @@ X = np.linspace(-1, 1, 9)
 LINE = Samples(X, 2 * X - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tolerance"), [("sgd", 1e-5), ("adam", 1e-3), ("lbfgs", 1e-9), ("auto", 1e-9)])
 def test_every_optimizer_finds_a_straight_line(line, name, tolerance):
     """Least squares of a line has one minimum: weight 2, bias -1."""

@@ -158,6 +158,7 @@ def test_a_fit_is_repeated_from_its_record(saved, quick):
     assert again.errors["against"] == quick.errors["against"]
 
 
+@pytest.mark.slow
 def test_a_fit_of_ones_own_is_repeated_too(pair_samples, tmp_path):
     """Own samples, several inputs, pins, and initial weights that no seed gives are in the files."""
     pins = Samples({"a": [[0.0, 0.0]], "b": [0.0]}, {"price": [0.0], "pair": [[0.0, 0.0]]})

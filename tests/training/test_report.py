@@ -80,6 +80,7 @@ def test_the_page_tells_the_errors_and_the_optimisers(quick, reported, page):
     assert sum(phase.steps for phase in reported.summary.phases) == quick.steps
 
 
+@pytest.mark.slow
 def test_names_on_the_page_are_escaped(quick, changed, tmp_path):
     """A formula, a source, a name that hold markup are shown, not obeyed."""
     known = quick.request.samples.provenance.truth
@@ -91,12 +92,14 @@ def test_names_on_the_page_are_escaped(quick, changed, tmp_path):
     assert sum(ATTACK in text for text in page.text) >= 4
 
 
+@pytest.mark.slow
 def test_the_same_fit_gives_the_same_page(quick, reported, tmp_path):
     """No date, no random name: pages can be compared."""
     again = report(quick, to=tmp_path / "log").page.read_text()
     assert again.replace(str(tmp_path / "log"), "") == reported.page.read_text().replace(str(reported.page.parent), "")
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_is_refused(quick, tmp_path):
     """A directory where the page should be is named."""
     (tmp_path / "report.html").mkdir()

@@ -48,6 +48,7 @@ def _weights(result):
     return np.concatenate([np.array(weight).ravel() for weight in result.model.weights])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_default_is_ahead_of_a_fit_without_a_ridge(others, seed):
     """40 values with 10 % noise, 205 weights: a fit through all of them misses the truth by half as much again."""
@@ -192,6 +193,7 @@ def test_overfitting_is_said_with_what_helps(others):
     assert "the optimizer auto" in note
 
 
+@pytest.mark.slow
 def test_a_fit_that_generalises_gets_no_warning(exact, log):
     """Neither noise that the ridge holds against nor an exact fit is called overfitted."""
     dense = fit(log.network(), with_noise(log.samples(40), 0.05), steps=100)

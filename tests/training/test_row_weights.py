@@ -49,6 +49,7 @@ def test_a_weight_of_two_is_the_row_twice(pair):
     assert weighted.variation == pytest.approx(repeated.variation, rel=1e-13)
 
 
+@pytest.mark.slow
 def test_least_squares_see_the_weights(pair):
     """The squares of the residuals sum to the loss, and their Jacobian to its gradient."""
     target = pair[0]
@@ -72,6 +73,7 @@ def test_batches_carry_the_weights(objective, small):
     assert np.mean(losses) == pytest.approx(float(target.loss_and_mae()[0]), rel=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lm", "lbfgs", "adam", "sgd", "auto"])
 def test_a_weight_of_zero_leaves_the_row_out(small, optimizer):
     """To the bit, whatever its label is; the note says how many."""
@@ -105,6 +107,7 @@ def test_errors_on_other_rows_are_weighted(line):
     assert result.errors["against"] == "2 held-out rows by weight"
 
 
+@pytest.mark.slow
 def test_a_saved_fit_has_its_weights(small, tmp_path):
     """In the record and beside the rows; ``repeat`` ends at the same weights of the network."""
     result = fit(small(), EVERY, optimizer="lbfgs", steps=3)
@@ -130,6 +133,7 @@ def test_a_column_of_a_table_is_no_input(tmp_path):
         Samples.read(table, inputs=["x"], outputs=["f"], weights="x")
 
 
+@pytest.mark.slow
 def test_a_stream_has_weights_too(tmp_path):
     """Rows of weight zero are neither fitted nor held out, and do not widen the domain."""
     pa = pytest.importorskip("pyarrow", reason="files need an extra")

@@ -28,6 +28,7 @@ def _model(samples, activation="tanh"):
     return mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(6,), activation=activation, scale=samples)
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_a_fit_of_this_length(objective, short, monkeypatch):
     """Each length is a fit of its own from the same start, to the rows that are not held out."""
     monkeypatch.setattr(_schedule, "GAIN", -np.inf)  # no length is the last
@@ -45,6 +46,7 @@ def test_the_error_is_that_of_a_fit_of_this_length(objective, short, monkeypatch
     assert schedule.error == pytest.approx(min(errors) / NOISY.y["f"].std(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_many_rows_are_taken_in_batches(objective, monkeypatch):
     """Some epochs of mini-batches, whose number is told in steps."""
     monkeypatch.setattr(_schedule, "MANY", 40)
@@ -59,6 +61,7 @@ def test_many_rows_are_taken_in_batches(objective, monkeypatch):
     assert choose_schedule(Folds(whole, parts[:2]), Monitor(1, ()), steps=1_000, work=1.0) is None
 
 
+@pytest.mark.slow
 def test_the_best_is_taken_and_told(short, monkeypatch):
     """Where no path of ridges is followed, Adam and L-BFGS are compared; the choice is in the sentence, and repeats."""
     monkeypatch.setattr(_auto, "_may_follow", lambda _: False)
@@ -83,6 +86,7 @@ def test_exact_labels_are_left_to_the_size(short, monkeypatch):
     assert result.selection_reason.startswith("lm: 19 weights and 60 labels")
 
 
+@pytest.mark.slow
 def test_models_that_lm_does_not_fit_are_chosen_for_too():
     """A layer without a Jacobian of its own: noise is seen, and L-BFGS or Adam stops in time."""
     layers = [keras.layers.Dense(12, "tanh"), keras.layers.LayerNormalization(), keras.layers.Dense(1)]

@@ -46,6 +46,7 @@ def test_a_noisy_decreasing_function_falls(free, falling):
     assert highest[1] < 0.91
 
 
+@pytest.mark.slow
 def test_what_violates_a_sign_is_measured_and_said(free, falling, tmp_path):
     """On rows and points of the box that were not trained on: the share is that of a fine grid, the note says it."""
     assert free.violations == ()
@@ -107,6 +108,7 @@ def test_integer_inputs_are_those_of_rows():
         fit(model, rows, loss=Value(monotone="f:kind+"), steps=1)
 
 
+@pytest.mark.slow
 def test_an_optimiser_that_does_not_train_signs_is_refused_by_name():
     """``auto`` takes others, and says why."""
     model = mlp(inputs={"T": 1}, outputs={"px": 1}, widths=(2,), scale=ROWS)

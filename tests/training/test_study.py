@@ -138,6 +138,7 @@ def test_ctrl_c_ends_the_study(log, monkeypatch):
         study(log, samples=[5], seeds=1)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_writes_the_files(capsys, tmp_path):
     """A line for each tensor and number of samples; the directory's name comes last on standard output."""
     words = {"optimizer": OptimizerName.LM, "max_steps": 3, "seeds": 1, "samples": "4,2"}

@@ -181,6 +181,7 @@ def test_the_record_says_what_the_bars_rest_on(noisy):
     assert 0.9 < np.mean(at_rows <= record["bars"]["f_std"]["trusted_up_to"]) < 1
 
 
+@pytest.mark.slow
 def test_slopes_that_are_held_out_have_their_own_factor(log):
     """Several inputs and outputs, slopes fitted: names and shapes of the contract, every slope's labels counted."""
     samples, held_out = hold_out(with_noise(log.samples(60, spacing="random"), 0.01), share=0.4)
@@ -190,6 +191,7 @@ def test_slopes_that_are_held_out_have_their_own_factor(log):
     assert bars.record["bars"]["df_dx_std"]["calibrated_on"] == "24 labels"
 
 
+@pytest.mark.slow
 def test_vectors_have_the_shapes_of_the_contract(pair_samples):
     """A scalar and a vector output of two inputs, in float64; all are positive."""
     model = mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(4,), scale=pair_samples)
@@ -209,6 +211,7 @@ def test_vectors_have_the_shapes_of_the_contract(pair_samples):
     assert all((np.asarray(std) > 0).all() for std in stds.values())
 
 
+@pytest.mark.slow
 def test_exact_labels_leave_the_rounding_of_float32(log):
     """The package's own error is in the bars: with the fit's alone they held 16 % of log x."""
     samples = log.samples(40)
@@ -253,6 +256,7 @@ def test_a_fit_without_bars_says_why(case, reason):
     assert reason in bars.record["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [Value(), Sobolev()], ids=["values", "values and slopes"])
 def test_exact_labels_with_a_misfit_have_bars_of_its_size(loss):
     """Three units for a wave of twelve bends: the errors are no noise, and the truth lies as far off as they say."""

@@ -190,6 +190,7 @@ def template(node: ast.Constant | ast.JoinedStr) -> str:
     return node.value if isinstance(node.value, str) else ""
 
 
+@pytest.mark.slow
 def test_the_messages_of_troubleshooting_are_in_the_source():
     """Each message that the page quotes is a message of the code; `…` stands for what varies."""
     trees = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import numpy as np
@@ -50,6 +50,14 @@ class Remainders:
         count = self.steps.shape[1]
         return self.r[:, count : 2 * count]
 
+    def even(self) -> Remainders:
+        """Return the even parts, (r(h) + r(-h)) / 2: odd powers of h, and with them df, drop out. The grid stays.
+
+        Their rounding is √1.5 times that of r at most, 1.2 times, which no limit here resolves.
+        """
+        half = (self.forward + self.backward) / 2
+        return replace(self, r=np.concatenate([half, half, self.r[:, -len(GRID) :]], axis=1))
+
     def noise(self) -> Floats:
         """Return the noise s of f, ``(points, elements)``, from fourth differences on the grid."""
         return deviation(self.r[:, -len(GRID) :], self.value_rounding)
@@ -93,7 +101,7 @@ class Remainders:
         return np.where(kink.any(axis=1), np.nan, ratio.max(axis=1))
 
     def second_disagreement(self, noise: Floats, rounding: Floats) -> Floats:
-        """Compare v·Hv with the second difference, for remainders of third order; NaN where differences do not settle.
+        """Compare v·Hv with the second difference, for even remainders; NaN where differences do not settle.
 
         Differences settle where each halving at least halves the change, as it does, by four, where f is smooth over
         the whole step; with a kink in it they do not. Changes are independent of H, so no fault of it hides here.

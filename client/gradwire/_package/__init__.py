@@ -8,6 +8,8 @@ from gradwire._package.contract import (
     CARD,
     CARD_ANSWER,
     CARD_QUERY,
+    COMPUTE,
+    COMPUTE_WORDS,
     COVERAGE,
     DIFFERENTIABLE,
     HESSIAN,
@@ -15,6 +17,7 @@ from gradwire._package.contract import (
     JVP,
     SERVING_DEFAULT,
     SIGNATURES,
+    SOLVE,
     TANGENT,
     UNCERTAINTY,
     VALUE,
@@ -56,6 +59,7 @@ from gradwire._package.files import (
 from gradwire._package.forms import MOST_AXES
 from gradwire._package.onnx_file import ONNX_CARD, ONNX_DIGEST, ONNX_DOMAIN, ONNX_OPSET, ONNX_SUFFIX, onnx_digest
 from gradwire._package.signatures import read_signatures, signatures_of
+from gradwire._package.solve import CONVERGED, RESIDUAL, SOLVE_FORM, Solve, solve_name, solve_signature, solve_tensors
 
 __all__ = [
     "BAND",
@@ -66,6 +70,9 @@ __all__ = [
     "CARD_ANSWER",
     "CARD_FILE",
     "CARD_QUERY",
+    "COMPUTE",
+    "COMPUTE_WORDS",
+    "CONVERGED",
     "COVERAGE",
     "DIFFERENTIABLE",
     "GRAPH_FILE",
@@ -79,8 +86,11 @@ __all__ = [
     "ONNX_DOMAIN",
     "ONNX_OPSET",
     "ONNX_SUFFIX",
+    "RESIDUAL",
     "SERVING_DEFAULT",
     "SIGNATURES",
+    "SOLVE",
+    "SOLVE_FORM",
     "STRING",
     "TANGENT",
     "UNCERTAINTY",
@@ -99,6 +109,7 @@ __all__ = [
     "Part",
     "Signature",
     "SignatureKind",
+    "Solve",
     "StagedPath",
     "TensorSpec",
     "aliases_of",
@@ -126,6 +137,9 @@ __all__ = [
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "solve_name",
+    "solve_signature",
+    "solve_tensors",
     "sorted_distances",
     "std_name",
     "strict_json",

@@ -24,8 +24,9 @@ Second order. Along a direction v that moves every differentiated input at once,
 
 1. df itself is a function whose derivative along v is Hv: ``df(x + hv) - df(x) - h Hv`` is judged like the remainder
    above. This is the sharper of the two, for it loses only s/h to rounding.
-2. The remainder of third order, ``f(x + hv) - f(x) - h df·v - h²/2 v·Hv``, must fall as h³: slope at least 2.6, with a
-   wrong Hessian it is 2; and v·Hv must agree with the second difference ``(f(x + hv) - 2 f(x) + f(x - hv)) / h²`` up to
+2. The even remainder, ``(f(x + hv) + f(x - hv)) / 2 - f(x) - h²/2 v·Hv``, in which df drops out, must fall as h⁴:
+   slope at least 2.6, with a wrong Hessian it is 2, with a kink in the third derivative 3; and v·Hv must agree with
+   the second difference ``(f(x + hv) - 2 f(x) + f(x - hv)) / h²`` up to
 
        8 ( |D(2h) - D(h)| / 3  +  √6 s / h²  +  eps |v·Hv| )
 
@@ -69,8 +70,8 @@ Arrays = Mapping[str, NDArray[np.generic]]
 Floats = NDArray[np.float64]
 
 LONGEST_STEP: Final = 0.25  # of the domain's width: where there is room, both ends of a step fit
-LEAST_THIRD_SLOPE: Final = 2.6  # 3 when the Hessian is right, 2 when it is wrong
-_ENOUGH: Final = 0.25  # of the points: where kinks leave fewer, there is no verdict on the third order
+LEAST_EVEN_SLOPE: Final = 2.6  # 4 when the Hessian is right, 2 when it is wrong
+_ENOUGH: Final = 0.25  # of the points: where kinks leave fewer, second differences have no verdict
 _CONSPIRING: Final = 0.05  # of the points; one in some 4,000 was seen, on ReLU networks in float32
 _AT_X: Final = CENTRE - len(GRID)  # of ``multiples``: the middle of the noise grid, which comes last
 
@@ -90,7 +91,7 @@ def taylor(evaluations: SignatureEvaluations) -> Iterator[Finding]:
             for derivative in probe.derivatives():
                 yield _gradient(probe, derivative, values[derivative.tensor], hv[derivative.tensor], t, source)
             for output in probe.card.outputs:
-                yield _third_order(evaluations, output, values[output.name], hv, t, source)
+                yield _second_difference(evaluations, output, values[output.name], hv, t, source)
 
 
 def _first_order(probe: Probe, derivative: Derivative, outputs: Arrays) -> Finding:
@@ -185,7 +186,7 @@ def _gradient(probe: Probe, derivative: Derivative, values: Floats, hv: Floats, 
     return Finding(text, worst, tensor, _note(slope, 2, points, kinks), failed=wrong, signatures=(source,))
 
 
-def _third_order(
+def _second_difference(
     evaluations: SignatureEvaluations,
     output: CardTensor,
     values: Floats,
@@ -195,21 +196,19 @@ def _third_order(
 ) -> Finding:
     probe = evaluations.probe
     f = values[:, _AT_X]
-    first, second = np.zeros_like(f), np.zeros_like(f)  # df·v and v·Hv
+    second = np.zeros_like(f)  # v·Hv
     for each in probe.derivatives():
         if each.output.name == output.name:
-            v = evaluations.v(each.input.name)
-            first += np.einsum("pmn,pn->pm", evaluations.jacobian(each), v)
-            second += np.einsum("pmn,pn->pm", each.blocks(hv[each.tensor]), v)
+            second += np.einsum("pmn,pn->pm", each.blocks(hv[each.tensor]), evaluations.v(each.input.name))
     h = steps.multiples[:, :, None]
     with np.errstate(all="ignore"):
-        r = values - f[:, None] - h * first[:, None] - h**2 / 2 * second[:, None]
+        r = values - f[:, None] - h**2 / 2 * second[:, None]
     usable = np.isfinite(r).all(axis=(1, 2))
-    text = f"{output.name} to third order, from {source}"
+    text = f"{output.name} by second differences, from {source}"
     if not usable.any():
         return Finding(text, math.inf, note="finite nowhere", signatures=(source,))
     value_rounding, exact = probe.eps * largest(f[usable]), np.zeros_like(f[usable])
-    remainders = Remainders(r[usable], steps.h[usable], value_rounding, exact)
+    remainders = Remainders(r[usable], steps.h[usable], value_rounding, exact).even()
     noise = remainders.noise()
     ratio = remainders.second_disagreement(noise, probe.eps * np.abs(second[usable]))
     settled = ~np.isnan(ratio)
@@ -218,8 +217,8 @@ def _third_order(
         return Finding(text, note=f"no second difference settles at {left_out} of {len(ratio)} points: kinks")
     smooth = Remainders(remainders.r[settled], remainders.steps[settled], value_rounding, exact[settled])
     slope = smooth.fitted_slope(noise[settled])
-    wrong = slope is not None and slope < LEAST_THIRD_SLOPE
-    note = _note(slope, 3, len(ratio) - left_out, left_out)
+    wrong = slope is not None and slope < LEAST_EVEN_SLOPE
+    note = _note(slope, 4, len(ratio) - left_out, left_out)
     # At a few points several kinks may conspire to look settled; a fault of the Hessian there is seen by ``_gradient``.
     worst = np.nanquantile(ratio, 1 - max(_CONSPIRING, left_out / len(ratio) / 2))
     return Finding(text, float(worst), note=note, failed=wrong, signatures=(source,))

@@ -16,7 +16,6 @@ from gradwire._package import (
     CARD_FILE,
     HESSIAN,
     SERVING_DEFAULT,
-    SIGNATURES,
     UNCERTAINTY,
     VALUE,
     Card,
@@ -64,7 +63,7 @@ def write_onnx(package: Path, to: Path, signatures: Sequence[str] | None, graph:
 
 def _chosen(card: Card, signatures: Sequence[str] | None, graph: str) -> list[str]:
     """Return the signatures to write, the graph's first."""
-    there = [name for name in card.signatures if name in SIGNATURES and name != CARD]
+    there = [name for name in card.signatures if name != CARD]
     names = list(signatures) if signatures is not None else there
     if unknown := [name for name in (*names, graph) if name not in there]:
         raise UsageError(f"the package has no signature {unknown[0]!r} to convert, expected some of {there}")
@@ -111,6 +110,7 @@ def _card(
         card,
         signatures=(*(name for name in card.signatures if name in names), CARD),
         second_derivatives=card.second_derivatives if HESSIAN in names else {},
+        solves={name: solve for name, solve in card.solves.items() if name in names},
         uncertainty=card.uncertainty if UNCERTAINTY not in card.signatures else gone,
         checks={**card.checks, "onnx": about},
         versions={**card.versions, **versions},
