@@ -75,6 +75,7 @@ def test_every_block_has_a_known_language(name):
     "name",
     [
         "README.md",
+        "batch.md",
         "client.md",
         "command-line.md",
         "derivatives.md",
