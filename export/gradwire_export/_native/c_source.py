@@ -8,6 +8,7 @@ longer gives its place to the next.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Final, final
 
 import numpy as np
 
+from gradwire._errors import ConversionError
 from gradwire_export._native.program import ELEMENTWISE, Node, Program
 
 _OPERATORS: Final = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _PER_LINE: Final = 8
+_ARRAY: Final = re.compile(r"\barray_(\d+)\b")
+MOST_IN_FLIGHT: Final = 1 << 14  # numbers that a row has at one time: on the stack, times 64 bytes
 
 
 @final
@@ -37,24 +41,16 @@ class Routine:
     outputs: Mapping[str, int]
 
 
-def arrays_text(program: Program, routines: Iterable[Routine]) -> str:
+def arrays_text(program: Program, bodies: Iterable[str]) -> str:
     """Write the weights and constants that some functions read."""
-    used = sorted(
-        {
-            int(str(stored))
-            for routine in routines
-            for node in program.needed(list(routine.outputs.values()))
-            if program.nodes[node].kind in {"constant", "linear"}
-            for stored in program.nodes[node].detail
-        }
-    )
+    used = sorted({int(index) for body in bodies for index in _ARRAY.findall(body)})
     return "\n".join(_array(index, program.arrays[index]) for index in used)
 
 
 def _array(index: int, array: np.ndarray) -> str:
     numbers = [_number(value) for value in array.reshape(-1)]
     lines = [", ".join(numbers[start : start + _PER_LINE]) for start in range(0, len(numbers), _PER_LINE)]
-    return f"static const REAL a{index}[{len(numbers)}] = {{\n  " + ",\n  ".join(lines) + "};"
+    return f"static const REAL array_{index}[{len(numbers)}] = {{\n  " + ",\n  ".join(lines) + "};"
 
 
 def _number(value: np.floating) -> str:
@@ -86,15 +82,15 @@ def batch_text(program: Program, routine: Routine, row: str) -> str:
     lines, arguments = [], []
     for index, (name, node) in enumerate(routine.inputs.items()):
         width = program.width(node)
-        lines += [f"real {name}[{width}];", f"load({width}, in[{index}] + row * {width}, rows - row, {name});"]
-        arguments.append(name)
+        lines += [f"real in_{name}[{width}];", f"load({width}, in[{index}] + row * {width}, rows - row, in_{name});"]
+        arguments.append(f"in_{name}")
     for name, node in routine.outputs.items():
-        lines.append(f"real {name}[{program.width(node)}];")
-        arguments.append(name)
+        lines.append(f"real out_{name}[{program.width(node)}];")
+        arguments.append(f"out_{name}")
     lines.append(f"{row}({', '.join(arguments)});")
     for index, (name, node) in enumerate(routine.outputs.items()):
         width = program.width(node)
-        lines.append(f"store({width}, {name}, rows - row, out[{index}] + row * {width});")
+        lines.append(f"store({width}, out_{name}, rows - row, out[{index}] + row * {width});")
     inner = "\n    ".join(lines)
     return (
         f"void {routine.name}(long rows, const REAL *const *in, REAL *const *out) {{\n"
@@ -107,7 +103,7 @@ class _Body:
     def __init__(self, program: Program, routine: Routine) -> None:
         self._program, self._routine = program, routine
         self._order = program.needed(list(routine.outputs.values()))
-        self._inputs = {node: name for name, node in routine.inputs.items()}
+        self._inputs = {node: f"in_{name}" for name, node in routine.inputs.items()}
         self._groups = self._grouped()
         self._last = self._last_uses()
         self._place: dict[int, int] = {}
@@ -124,10 +120,17 @@ class _Body:
                 if last == step and number in self._place:
                     free.append((self._place[number], self._program.width(number)))
         for name, number in self._routine.outputs.items():
-            lines.append(f"for (int i = 0; i < {self._program.width(number)}; ++i) {name}[i] = {self._element(number)};")
-        arguments = [f"const real *restrict {name}" for name in self._routine.inputs]
-        arguments += [f"real *restrict {name}" for name in self._routine.outputs]
-        unused = [f"(void){name};" for name, node in self._routine.inputs.items() if node not in self._order]
+            lines.append(
+                f"for (int i = 0; i < {self._program.width(number)}; ++i) out_{name}[i] = {self._element(number)};"
+            )
+        if self.size > MOST_IN_FLIGHT:
+            raise ConversionError(
+                f"signature {self._routine.name!r} holds {self.size:,} numbers of a row at one time, and kernels hold "
+                f"{MOST_IN_FLIGHT:,} at most"
+            )
+        arguments = [f"const real *restrict in_{name}" for name in self._routine.inputs]
+        arguments += [f"real *restrict out_{name}" for name in self._routine.outputs]
+        unused = [f"(void)in_{name};" for name, node in self._routine.inputs.items() if node not in self._order]
         buffer = [f"real buffer[{self.size}];"] if self.size else []
         inner = "\n  ".join([*unused, *buffer, *lines])
         return f"void {self._routine.name}({', '.join(arguments)}) {{\n  {inner}\n}}"
@@ -188,7 +191,7 @@ class _Body:
         return f"v_{function}({', '.join([*operands, *(f'(REAL){each!r}' for each in parameters)])})"
 
     def _linear(self, number: int, node: Node) -> str:
-        weights, *bias = (f"a{each}" for each in node.detail)
+        weights, *bias = (f"array_{each}" for each in node.detail)
         source = node.arguments[0]
         x = self._inputs[source] if source in self._inputs else f"buffer + {self._place[source]}"
         return (
@@ -219,7 +222,7 @@ class _Body:
             values = self._program.arrays[int(str(node.detail[0]))]
             if (values == values[0]).all():
                 return f"ALL({_number(values[0])})"
-            return f"ALL(a{node.detail[0]}[i{f' + {offset}' if offset else ''}])"
+            return f"ALL(array_{node.detail[0]}[i{f' + {offset}' if offset else ''}])"
         if number in self._inputs:
             return f"{self._inputs[number]}[i{f' + {offset}' if offset else ''}]"
         return f"buffer[{self._place[number] + offset} + i]"

@@ -35,29 +35,23 @@ def tangents(program: Program, outputs: Sequence[int], directions: Mapping[int, 
             of[number] = -1
         else:
             of[number] = _tangent(program, number, node, of)
-        if of[number] < 0:
-            of[number] = -1
     return [program.zeros(program.width(output)) if of[output] < 0 else of[output] for output in outputs]
 
 
 def _tangent(program: Program, number: int, node: Node, of: Mapping[int, int]) -> int:
     moved = [program.zeros(program.width(each)) if of[each] < 0 else of[each] for each in node.arguments]
-    match node.kind:
-        case "linear":
-            return program.linear(moved[0], program.arrays[_index(node)])
-        case "gather":
-            return program.gather(moved, node.detail)
-        case "unary":
-            return program.mul(moved[0], derivative(program, number))
-        case "add":
-            return program.add(*moved)
-        case "sub":
-            return program.sub(*moved)
-        case "mul":
-            a, b = node.arguments
-            return program.add(program.mul(moved[0], b), program.mul(a, moved[1]))
-        case _:  # a division
-            return program.div(program.sub(moved[0], program.mul(number, moved[1])), node.arguments[1])
+    return _TANGENTS[node.kind](program, number, node, moved)
+
+
+_TANGENTS: Final[Mapping[str, Callable[[Program, int, Node, list[int]], int]]] = {
+    "linear": lambda p, y, node, dots: p.linear(dots[0], p.arrays[_index(node)]),
+    "gather": lambda p, y, node, dots: p.gather(dots, node.detail),
+    "unary": lambda p, y, node, dots: p.mul(dots[0], derivative(p, y)),
+    "add": lambda p, y, node, dots: p.add(*dots),
+    "sub": lambda p, y, node, dots: p.sub(*dots),
+    "mul": lambda p, y, node, dots: p.add(p.mul(dots[0], node.arguments[1]), p.mul(node.arguments[0], dots[1])),
+    "div": lambda p, y, node, dots: p.div(p.sub(dots[0], p.mul(y, dots[1])), node.arguments[1]),
+}
 
 
 def cotangents(program: Program, seeds: Mapping[int, int], inputs: Sequence[int]) -> list[int]:
@@ -87,27 +81,26 @@ def _depends(program: Program, outputs: Sequence[int], inputs: Sequence[int]) ->
 
 
 def _cotangents(program: Program, number: int, bar: int) -> list[tuple[int, int]]:
+    """The cotangents that a node gives to what it takes: (argument, cotangent)."""
     node = program.nodes[number]
-    match node.kind:
-        case "linear":
-            return [(node.arguments[0], program.linear(bar, program.arrays[_index(node)].T))]
-        case "gather":
-            return _scattered(program, node, bar)
-        case "unary":
-            return [(node.arguments[0], program.mul(bar, derivative(program, number)))]
-        case "add":
-            return [(node.arguments[0], bar), (node.arguments[1], bar)]
-        case "sub":
-            return [(node.arguments[0], bar), (node.arguments[1], program.scaled(bar, -1.0))]
-        case "mul":
-            a, b = node.arguments
-            return [(a, program.mul(bar, b)), (b, program.mul(bar, a))]
-        case "div":
-            a, b = node.arguments
-            by = program.div(bar, b)
-            return [(a, by), (b, program.scaled(program.mul(by, number), -1.0))]
-        case _:
-            return []
+    if node.kind == "gather":
+        return _scattered(program, node, bar)
+    return list(zip(node.arguments, _COTANGENTS[node.kind](program, number, node, bar), strict=True))
+
+
+def _of_division(program: Program, number: int, node: Node, bar: int) -> list[int]:
+    by = program.div(bar, node.arguments[1])
+    return [by, program.scaled(program.mul(by, number), -1.0)]
+
+
+_COTANGENTS: Final[Mapping[str, Callable[[Program, int, Node, int], list[int]]]] = {
+    "linear": lambda p, y, node, bar: [p.linear(bar, p.arrays[_index(node)].T)],
+    "unary": lambda p, y, node, bar: [p.mul(bar, derivative(p, y))],
+    "add": lambda p, y, node, bar: [bar, bar],
+    "sub": lambda p, y, node, bar: [bar, p.scaled(bar, -1.0)],
+    "mul": lambda p, y, node, bar: [p.mul(bar, node.arguments[1]), p.mul(bar, node.arguments[0])],
+    "div": _of_division,
+}
 
 
 def _scattered(program: Program, node: Node, bar: int) -> list[tuple[int, int]]:
@@ -167,4 +160,3 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "cos": lambda p, x, y: p.scaled(p.unary("sin", x), -1.0),
     "erf": lambda p, x, y: p.scaled(p.unary("exp", p.scaled(p.mul(x, x), -1.0)), _TWO_BY_ROOT_PI),
 }
-FUNCTIONS: Final = frozenset(_RULES)

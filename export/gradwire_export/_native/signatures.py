@@ -81,11 +81,13 @@ class Derived:
         return {tangent_name(name): dot for name, dot in zip(nodes, dots, strict=True)}
 
     def _first(self) -> dict[str, int]:
-        """First derivatives from the side that has fewer sweeps: a tangent an input element, a cotangent an output's."""
+        """First derivatives from the cheaper side: tangents of input elements, or cotangents of output ones."""
         program = self._program
         columns = sum(program.width(self._inputs[name]) for name in self._wrt)
         rows = sum(program.width(node) for node in self._outputs.values())
-        forward = {name: self._columns(list(self._outputs.values()), name) for name in self._wrt} if columns <= rows else {}
+        forward = (
+            {name: self._columns(list(self._outputs.values()), name) for name in self._wrt} if columns <= rows else {}
+        )
         named = {}
         for position, (output, node) in enumerate(self._outputs.items()):
             by_input = self._rows(node) if not forward else {}
@@ -136,5 +138,3 @@ class Derived:
             for index, name in enumerate(firsts):
                 named[name] = self._stacked([each[index] for each in columns], by_column=True)
         return named
-
-

@@ -15,8 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from gradwire._errors import ConversionError
-from gradwire_export._analysis import FlatGraph
-from gradwire_export._native.derivatives import FUNCTIONS
+from gradwire_export._convert.flat_graph import FlatGraph
 from gradwire_export._native.program import Program
 
 _ROWS: Final = 3  # with which operations that move numbers are tried
@@ -34,9 +33,11 @@ _MOVES: Final = frozenset(
         "Tile", "BroadcastTo", "Unpack", "Split", "SplitV", "ReverseV2",
     }
 )  # fmt: skip
-_SUMS: Final = frozenset({"Sum", "Mean"})
+_PASSED: Final = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot"})
 _LARGEST_POWER: Final = 16
-assert set(_UNARY.values()) <= FUNCTIONS
+_SELU_ALPHA: Final = 1.6732632423543772
+_SELU_SCALE: Final = 1.0507009873554805
+_MATRIX: Final = 2  # axes
 
 
 @final
@@ -47,7 +48,7 @@ class _Rows:
         self.node, self.shape = node, shape
 
 
-def read_graph(graph: FlatGraph) -> tuple[Program, dict[str, int], dict[str, int]]:
+def read_program(graph: FlatGraph) -> tuple[Program, dict[str, int], dict[str, int]]:
     """Read a graph as a program.
 
     Args:
@@ -74,7 +75,9 @@ class _Reader:
             tf.graph_util.import_graph_def(graph.graph_def, name="")
         self._imported = imported
         self._tensors: dict[str, _Rows | np.ndarray] = {}
-        dtypes = {np.dtype(self._imported.get_tensor_by_name(each).dtype.as_numpy_dtype) for each in graph.inputs.values()}
+        dtypes = {
+            np.dtype(self._imported.get_tensor_by_name(each).dtype.as_numpy_dtype) for each in graph.inputs.values()
+        }
         if len(dtypes) != 1 or (dtype := dtypes.pop()) not in (np.float32, np.float64):
             names = ", ".join(sorted(str(each) for each in {*dtypes}))
             raise ConversionError(f"inputs of several dtypes, or not of float32 or float64 ({names}), are not compiled")
@@ -120,17 +123,24 @@ class _Reader:
     def _is_of_sizes(self, node: Any) -> bool:
         """Whether an operation computes shapes and counts only, which the inferred shapes tell already."""
         operation = self._imported.get_operation_by_name(node.name)
-        return not any(tensor.dtype == tf.as_dtype(self._program.dtype) for tensor in operation.outputs)
+        return not any(self._is_number(tensor.name) for tensor in operation.outputs)
+
+    def _is_number(self, reference: str) -> bool:
+        return self._imported.get_tensor_by_name(reference).dtype == tf.as_dtype(self._program.dtype)
 
     def _read(self, node: Any) -> None:
         entries = [entry if ":" in entry else f"{entry}:0" for entry in node.input if not entry.startswith("^")]
-        if node.op in _MOVES:
-            self._move(node, entries)
-            return
         arguments = [self._tensors.get(entry) for entry in entries]
-        if any(argument is None for argument in arguments):
-            return  # behind one that was refused, or of sizes
-        self._tensors[f"{node.name}:0"] = self._converted(node, arguments)
+        if any(argument is None and self._is_number(entry) for argument, entry in zip(arguments, entries, strict=True)):
+            return  # behind one that was refused
+        if not any(isinstance(argument, _Rows) for argument in arguments):
+            self._fold(node, entries, arguments)
+        elif node.op in _PASSED:
+            self._tensors.update((f"{node.name}:{index}", each) for index, each in enumerate(arguments))
+        elif node.op in _MOVES:
+            self._move(node, entries)
+        else:
+            self._tensors[f"{node.name}:0"] = self._converted(node, arguments)
 
     def _converted(self, node: Any, arguments: list[Any]) -> _Rows:
         program = self._program
@@ -162,7 +172,7 @@ class _Reader:
     def _product(self, node: Any, a: Any, b: Any) -> _Rows:
         if not isinstance(a, _Rows) or isinstance(b, _Rows):
             raise _Refused("a product of two functions of the inputs")
-        if node.attr["transpose_a"].b or node.attr["adj_x"].b or b.ndim != 2 or not a.shape:
+        if node.attr["transpose_a"].b or node.attr["adj_x"].b or b.ndim != _MATRIX or not a.shape:
             raise _Refused("it mixes rows")
         weights = b.T if node.attr["transpose_b"].b or node.attr["adj_y"].b else b
         groups = math.prod(a.shape[:-1])
@@ -209,6 +219,13 @@ class _Reader:
             result = self._program.mul(result, x.node)
         return _Rows(result, x.shape)
 
+    def _selu(self, node: Any, x: Any) -> _Rows:
+        """Read scale (relu + alpha (elu - relu)), which is exact on both sides (Klambauer et al., 2017)."""
+        del node
+        program, relu = self._program, self._program.unary("relu", x.node)
+        below = program.scaled(program.sub(program.unary("elu", x.node), relu), _SELU_ALPHA)
+        return _Rows(program.scaled(program.add(relu, below), _SELU_SCALE), x.shape)
+
     def _add_all(self, node: Any, *terms: Any) -> _Rows:
         del node
         total = terms[0]
@@ -216,70 +233,71 @@ class _Reader:
             total = self._elementwise("add", total, term)
         return total
 
+    def _fold(self, node: Any, entries: list[str], arguments: list[Any]) -> None:
+        """Compute what follows from constants."""
+        arrays = [
+            self._at_rows(entry) if each is None else each for entry, each in zip(entries, arguments, strict=True)
+        ]
+        for index, result in enumerate(_computed(node, arrays)):
+            self._tensors[f"{node.name}:{index}"] = result
+
     def _move(self, node: Any, entries: list[str]) -> None:
-        """Read an operation that moves numbers, by running it on the numbers of the elements."""
+        """Read an operation that moves numbers, by running it on numbers that tell the elements apart."""
         sources = [each for each in map(self._tensors.get, entries) if isinstance(each, _Rows)]
-        if not sources:
-            return
-        sizes = [each.node for each in sources]
-        numbered: dict[str, np.ndarray] = {}
-        offset, where = 0, []
-        for index, each in enumerate(sources):
-            width = math.prod(each.shape)
-            where += [(index, element) for element in range(width)]
-            numbered[str(index)] = np.arange(offset, offset + width)
-            offset += width
-        for result, moved in enumerate(_moved(self, node, entries, numbered, offset)):
+        where = [(index, element) for index, each in enumerate(sources) for element in range(math.prod(each.shape))]
+        arrays, start = [], 0
+        for entry in entries:
+            tensor = self._tensors.get(entry)
+            if isinstance(tensor, _Rows):
+                # An element's number is its place among all that a row has, and the row's, times their count.
+                width = math.prod(tensor.shape)
+                own = np.arange(start, start + width) + len(where) * np.arange(_ROWS)[:, None]
+                arrays.append(own.reshape(_ROWS, *tensor.shape))
+                start += width
+            elif self._is_number(entry):
+                raise _Refused("it puts constants between numbers of the row")
+            else:
+                arrays.append(self._at_rows(entry) if tensor is None else tensor)
+        integers = node_def_pb2.NodeDef()
+        integers.CopyFrom(node)
+        for value in integers.attr.values():
+            if value.type == tf.as_dtype(self._program.dtype).as_datatype_enum:
+                value.type = tf.int64.as_datatype_enum
+        for index, moved in enumerate(_computed(integers, arrays)):
             shape = moved.shape[1:]
-            if not np.array_equal(moved // offset, np.broadcast_to(_row_numbers(shape), moved.shape)):
+            rows = np.arange(_ROWS).reshape(-1, *[1] * len(shape))
+            if len(moved) != _ROWS or (moved // len(where) != rows).any():
                 raise _Refused("it mixes rows")
-            self._tensors[f"{node.name}:{result}"] = _Rows(
-                self._program.gather(sizes, [where[int(each)] for each in moved[0].reshape(-1)]), shape
+            taken = [where[int(each)] for each in moved[0].reshape(-1)]
+            self._tensors[f"{node.name}:{index}"] = _Rows(
+                self._program.gather([each.node for each in sources], taken), shape
             )
 
-    def constant_of(self, reference: str) -> np.ndarray | None:
-        """The value of a tensor that is no row; where it is a shape, for a certain number of rows."""
-        known = self._tensors.get(reference)
-        return known if isinstance(known, np.ndarray) else None
+    def _at_rows(self, reference: str) -> np.ndarray:
+        """Compute a tensor of sizes or axes, for ``_ROWS`` rows."""
+        feed = {
+            placeholder: np.zeros((_ROWS, *self._row_shape(placeholder)), self._program.dtype)
+            for placeholder in self._graph.inputs.values()
+        }
+        with tf.compat.v1.Session(graph=self._imported) as session:
+            return np.asarray(session.run(reference, feed))
 
 
-def _row_numbers(shape: tuple[int, ...]) -> np.ndarray:
-    return np.arange(_ROWS).reshape(-1, *[1] * len(shape))
-
-
-def _moved(
-    reader: _Reader, node: Any, entries: list[str], numbered: Mapping[str, np.ndarray], stride: int
-) -> list[np.ndarray]:
-    """Run an operation on the numbers of its elements: that of an element in row r is its own plus r times a stride."""
-    copy = node_def_pb2.NodeDef(name="moved", op=node.op)
+def _computed(node: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Run one operation on arrays."""
+    alone = node_def_pb2.NodeDef(name="alone", op=node.op)
     for key, value in node.attr.items():
-        copy.attr[key].CopyFrom(value)
-        if value.type == tf.as_dtype(reader._program.dtype).as_datatype_enum:  # noqa: SLF001 - of this module
-            copy.attr[key].type = tf.int64.as_datatype_enum
-    feed, index = {}, 0
+        if not key.startswith("_"):
+            alone.attr[key].CopyFrom(value)
     with tf.Graph().as_default() as graph:
-        for position, entry in enumerate(entries):
-            tensor = reader._tensors.get(entry)  # noqa: SLF001
-            name = f"argument_{position}"
-            if isinstance(tensor, _Rows):
-                rows = numbered[str(index)][None] + stride * np.arange(_ROWS)[:, None]
-                feed[name] = rows.reshape(_ROWS, *tensor.shape).astype(np.int64)
-                index += 1
-            elif tensor is not None:
-                feed[name] = tensor
-            elif position == 1 and node.op == "Reshape":  # the rows' number and what is inferred
-                feed[name] = np.array([_ROWS, *reader._row_shape(f"{node.name}:0")], np.int32)  # noqa: SLF001
-            else:
-                raise _Refused("its shape depends on the number of rows")
-            tf.constant(feed[name], name=name)
-            copy.input.append(name)
-        if "Tshape" in copy.attr and f"argument_{1}" in feed:
-            copy.attr["Tshape"].type = tf.as_dtype(feed["argument_1"].dtype).as_datatype_enum
-        definition = graph.as_graph_def()
-        definition.node.append(copy)
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        for position, array in enumerate(arrays):
+            tf.constant(array, name=f"argument_{position}")
+            alone.input.append(f"argument_{position}")
+    definition = graph.as_graph_def()
+    definition.node.append(alone)
+    with tf.Graph().as_default() as whole, tf.compat.v1.Session(graph=whole) as session:
         tf.graph_util.import_graph_def(definition, name="")
-        return [np.asarray(each) for each in session.run(graph.get_operation_by_name("moved").outputs)]
+        return [np.asarray(each) for each in session.run(whole.get_operation_by_name("alone").outputs)]
 
 
 _OTHERS: Final[Mapping[str, Callable[..., _Rows]]] = {
@@ -292,5 +310,6 @@ _OTHERS: Final[Mapping[str, Callable[..., _Rows]]] = {
     "SquaredDifference": _Reader._squared_difference,  # noqa: SLF001
     "LeakyRelu": _Reader._leaky_relu,  # noqa: SLF001
     "Pow": _Reader._power,  # noqa: SLF001
+    "Selu": _Reader._selu,  # noqa: SLF001
     "AddN": _Reader._add_all,  # noqa: SLF001
 }
