@@ -134,7 +134,7 @@ class _Reader:
         if any(argument is None and self._is_number(entry) for argument, entry in zip(arguments, entries, strict=True)):
             return  # behind one that was refused
         if not any(isinstance(argument, _Rows) for argument in arguments):
-            self._fold(node, entries, arguments)
+            self._fold(node, arguments)
         elif node.op in _PASSED:
             self._tensors.update((f"{node.name}:{index}", each) for index, each in enumerate(arguments))
         elif node.op in _MOVES:
@@ -233,12 +233,11 @@ class _Reader:
             total = self._elementwise("add", total, term)
         return total
 
-    def _fold(self, node: Any, entries: list[str], arguments: list[Any]) -> None:
+    def _fold(self, node: Any, arguments: list[Any]) -> None:
         """Compute what follows from constants."""
-        arrays = [
-            self._at_rows(entry) if each is None else each for entry, each in zip(entries, arguments, strict=True)
-        ]
-        for index, result in enumerate(_computed(node, arrays)):
+        if any(each is None for each in arguments):
+            raise _Refused("it depends on the number of rows")
+        for index, result in enumerate(_computed(node, arguments)):
             self._tensors[f"{node.name}:{index}"] = result
 
     def _move(self, node: Any, entries: list[str]) -> None:

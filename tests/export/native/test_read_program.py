@@ -73,7 +73,8 @@ REFUSED = {
     "Softmax": keras.Sequential([keras.Input((4,)), layers.Dense(3, "softmax")]),
     "two functions of the inputs": lambda x: tf.matmul(x[:, None], x[:, :, None])[:, 0],
     "mixes rows": lambda x: x - tf.reduce_mean(x, axis=0),
-    "Floor": lambda x: tf.floor(x),
+    "Floor": tf.floor,
+    "number of rows": lambda x: x / tf.cast(tf.shape(x)[0], tf.float32),
     "exponent": lambda x: x**2.5,
 }
 
