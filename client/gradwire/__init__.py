@@ -29,8 +29,8 @@ from gradwire._errors import (
     SignatureNotFound,
     UsageError,
 )
-from gradwire._model import Model, Options
-from gradwire._package import Alias, Card, CardTensor, Domain, Signature, TensorSpec
+from gradwire._model import Model, Options, Solution
+from gradwire._package import Alias, Card, CardTensor, Domain, Signature, Solve, TensorSpec
 from gradwire._transports import FakeTransport, GrpcTransport, InProcessTransport, Transport
 from gradwire._wire import TLS, Address, Call, Prediction, VersionStatus
 
@@ -88,6 +88,8 @@ __all__ = [
     "ShapeError",
     "Signature",
     "SignatureNotFound",
+    "Solution",
+    "Solve",
     "TensorDifference",
     "TensorErrors",
     "TensorSpec",

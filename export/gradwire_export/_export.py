@@ -50,6 +50,7 @@ from gradwire_export._package import (
     package_spec,
     require_same_contract,
     signature_body,
+    solve_specs,
     trace_signatures,
     warmup_requests,
     write_batching,
@@ -102,6 +103,7 @@ def export(
     outputs: Names | None = None,
     wrt: Sequence[str] | None = None,
     signatures: Sequence[str] | None = None,
+    solve: Collection[tuple[str, str]] = (),
     name: str | None = None,
     domain: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None,
@@ -139,6 +141,9 @@ def export(
         signatures: which of ``jvp``, ``vjp``, ``hvp``, ``hessian`` and ``uncertainty`` the package has besides
             ``serving_default``, ``value`` and ``card``. By default all, but ``hessian`` only for at most 16
             differentiated input elements, and ``uncertainty`` only for a fit with error bars; the card says why not.
+        solve: pairs (input, output), such as ``("vol", "price")``: for each a signature `solve_vol_from_price` that
+            finds the input, inside of its domain, at which the output has a target value, with its derivatives
+            (docs/solve.md). Both are scalars.
         name: the model's name on the card; that of ``to`` by default.
         domain: ``{input: (lower, upper)}``, numbers or arrays of the input's row shape, where the source has none.
             A Keras Normalization layer knows the domain of what it normalises: mean ± 3 deviations. Unknown domains
@@ -223,6 +228,7 @@ def export(
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    spec, card = _with_solves(spec, card, solve, bounds)
     for text in spec.warnings:
         warnings.warn(text, DerivativeWarning, stacklevel=3)  # past the decorator
     _require_known_units(card, units or {})
@@ -313,6 +319,24 @@ def _constants(domain: Mapping[str, Domain], wrt: Collection[str]) -> list[str]:
     return texts
 
 
+def _with_solves(
+    spec: PackageSpec, card: Card, pairs: Collection[tuple[str, str]], domain: Mapping[str, Domain]
+) -> tuple[PackageSpec, Card]:
+    """Add the signatures that solve to what a package holds, and to its card."""
+    if not pairs:
+        return spec, card
+    rows = CheckRows.draw(spec, boxes_of(card, None), _unknown(card))
+    with refused("the function cannot be run eagerly, to see how large its outputs are"):
+        values = rows.values(spec.function)
+
+    def scale_of(output: str) -> float:
+        return float(np.abs(values[output], where=np.isfinite(values[output]), out=np.zeros_like(values[output])).max())
+
+    solves = solve_specs(spec.function, pairs, domain, spec.zeros, scale_of)
+    named = {name: each.solve for name, each in solves.items()}
+    return replace(spec, solves=solves), replace(card, solves=named, signatures=(*card.signatures, *named))
+
+
 def _version_directory(base: Path, version: int | None) -> Path:
     """Return where a new version goes: after the highest by default; versions are never overwritten."""
     if version is None:
@@ -342,11 +366,16 @@ def _write_proved(
         unproven = _unproven(written)
         if keep_unproven or not unproven:
             return written, left_out
-        if needed := [name for name in unproven if not SIGNATURES[name].optional]:
+        if needed := [name for name in unproven if name in SIGNATURES and not SIGNATURES[name].optional]:
             raise CheckFailed(_unproven_text(needed[0], unproven[needed[0]], spec) + drawn_text(_unknown(card)))
         left_out |= unproven
         spec = spec.without(unproven)
-        card = replace(card, signatures=spec.signatures, second_derivatives=spec.second_derivatives)
+        card = replace(
+            card,
+            signatures=(*spec.signatures, *spec.solves),
+            second_derivatives=spec.second_derivatives,
+            solves={name: each.solve for name, each in spec.solves.items()},
+        )
         if UNCERTAINTY in unproven:
             card = replace(card, uncertainty={"reason": f"they are not proved: {unproven[UNCERTAINTY]}"})
         for path in directory.iterdir():
@@ -377,7 +406,7 @@ def _write(directory: Path, spec: PackageSpec, card: Card, left_out: Mapping[str
     _save(directory, spec, card)
     checks = check_package(directory, spec, rows) | {"left_out": dict(left_out)}
     sizes = card.compiled["batch_sizes"] if card.compiled else [1]
-    write_warmup(directory, warmup_requests(spec, rows.at), sizes)
+    write_warmup(directory, warmup_requests(spec, rows.at | rows.targets(spec)), sizes)
     if card.compiled:
         write_batching(directory, sizes)
     return complete_card(directory, card, checks)

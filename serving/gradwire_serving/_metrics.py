@@ -18,6 +18,7 @@ MICROS: Final = 1e6  # in a second; every time is in microseconds, as in TensorF
 SERVING: Final = ":tensorflow:serving:"
 SAVED_MODEL: Final = ":tensorflow:cc:saved_model:"
 BUCKETS: Final = tuple(10 * 1.8**power for power in range(33))  # 10 µs to 25 minutes
+QUEUING_BUCKETS: Final = tuple(100 * 1.2**power for power in range(52))  # 0.1 ms to a second
 RUNTIME: Final = "TF1"  # a Session, as in TensorFlow Serving
 
 
@@ -47,6 +48,13 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self._queuing = Histogram(
+            f"{SERVING}batching_session:queuing_latency",
+            "Microseconds that a call waited for its batch.",
+            ["thread_pool_name"],
+            buckets=QUEUING_BUCKETS,
+            registry=self._registry,
+        )
         self._loads = Counter(
             f"{SAVED_MODEL}load_attempt_count",
             "Loads, by path and success.",
@@ -66,6 +74,10 @@ class Metrics:
     def computation(self, model: str, seconds: float) -> None:
         """Count a computation."""
         self._runtime.labels(model, "Predict", RUNTIME).observe(seconds * MICROS)
+
+    def queued(self, thread_pool: str, seconds: float) -> None:
+        """Count the wait of a call for its batch."""
+        self._queuing.labels(thread_pool).observe(seconds * MICROS)
 
     @contextmanager
     def load(self, path: Path) -> Iterator[None]:

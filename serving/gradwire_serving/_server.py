@@ -14,6 +14,7 @@ from gradwire_serving._core import (
     ConcurrencyLimit,
     Configuration,
     Manager,
+    Memory,
     Resolver,
     Servable,
     Source,
@@ -85,6 +86,7 @@ class EmbeddedServer:
                     load_version,
                     warm_up=warm_up if options.enable_model_warmup else None,
                     batching_of=batching_of(options),
+                    queued=metrics and metrics.queued,
                 ),
             ),
             max_retries=options.max_num_load_retries,
@@ -107,8 +109,9 @@ class EmbeddedServer:
             if options.model_config_file and options.model_config_file_poll_wait_seconds
             else None
         )
-        self._grpc = GrpcFrontEnd(resolver, self._manager, self._configuration, self._limit, options)
-        self._rest = _rest(resolver, self._manager, metrics, options)
+        memory = Memory(options.max_expanded_bytes)
+        self._grpc = GrpcFrontEnd(resolver, self._manager, self._configuration, self._limit, memory, metrics, options)
+        self._rest = _rest(resolver, self._manager, metrics, memory, options)
         self._front_ends: Sequence[FrontEnd] = (self._grpc,) if self._rest is None else (self._grpc, self._rest)
 
     @property
@@ -183,14 +186,16 @@ def _metrics(options: ServerOptions) -> Metrics | None:
     return Metrics()
 
 
-def _rest(resolver: Resolver, manager: Manager, metrics: Metrics | None, options: ServerOptions) -> RestFrontEnd | None:
+def _rest(
+    resolver: Resolver, manager: Manager, metrics: Metrics | None, memory: Memory, options: ServerOptions
+) -> RestFrontEnd | None:
     if not options.rest_api_port:
         return None
     from gradwire_serving._rest import RestFrontEnd
 
     if metrics is not None:
         resolver.computed = metrics.computation
-    return RestFrontEnd(resolver, manager, metrics, options)
+    return RestFrontEnd(resolver, manager, metrics, memory, options)
 
 
 def _load(path: Path, *, metrics: Metrics | None, load: Callable[[Path], Servable]) -> Servable:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,27 +37,6 @@ def stand_in() -> Iterator[StandIn]:
 def make_stand_in() -> type[StandIn]:
     """The class, for tests that start servers of their own."""
     return StandIn
-
-
-@pytest.fixture(scope="session")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, and certificates of it for a server on localhost, for another host, and for a client."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl makes the certificates")
-    folder = tmp_path_factory.mktemp("pki")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-
-    def make(name: str, host: str, *more: Any) -> None:
-        files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
-        subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host}"]
-        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files, *more], check=True, capture_output=True)
-
-    signed = ["-CA", folder / "authority.pem", "-CAkey", folder / "authority.key"]
-    make("authority", "authority.invalid")
-    make("stranger", "localhost")
-    for name, host in (("server", "localhost"), ("elsewhere", "elsewhere.invalid"), ("client", "client")):
-        make(name, host, *signed)
-    return folder
 
 
 def server_credentials(pki: Path, name: str, *, mutual: bool = False) -> grpc.ServerCredentials:

@@ -161,10 +161,9 @@ def test_a_batch_of_a_package_without_bars_is_refused_before_it_starts(tmp_path)
     """And leaves nothing."""
     (tmp_path / "in.csv").write_text("x\n1.2\n")
     model = gradwire.Model(gradwire.FakeTransport({"serving_default": log_both}, card=log_card()))
-    sink = batch.open_sink(tmp_path / "out.parquet")
     with pytest.raises(gradwire.SignatureNotFound, match="no error bars"):
-        batch.run(model, batch.open_source(tmp_path / "in.csv"), sink, uncertainty=True)
-    assert not (tmp_path / "out.parquet").exists()
+        batch.run(tmp_path / "in.csv", tmp_path / "out.parquet", model=model, uncertainty=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_a_plot_has_bands_and_marks_far_points(sure, log):

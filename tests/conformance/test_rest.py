@@ -37,6 +37,7 @@ COUNTED = [
 ]
 # The metrics that the embedded server has, of those of TensorFlow Serving.
 COUNTED_THERE = {
+    ":tensorflow:serving:batching_session:queuing_latency",
     *(f":tensorflow:serving:{name}" for name in ("request_count", "request_latency", "runtime_latency")),
     *(f":tensorflow:cc:saved_model:{name}" for name in ("load_attempt_count", "load_latency")),
 }

@@ -14,7 +14,7 @@ from gradwire._errors import CheckFailed
 from gradwire_export import DerivativeWarning, Exported, _export, export
 
 SPEC = {"x": tf.TensorSpec((None, 1), tf.float32)}
-CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special"]
+CHECKS = ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special", "solve"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -195,6 +195,21 @@ def test_late_and_cancelled_calls_are_not_computed(calls, run: Doubling):
     assert 900 < (run.timeouts[1] or 0) <= 1000
 
 
+def test_each_calls_wait_is_counted(run: Doubling):
+    """From the call to its batch, by the threads' name, for the metric of the queue."""
+    waits = []
+    parameters = BatchingParameters(batch_timeout=AN_HOUR, max_batch_size=2, thread_pool_name="t")
+    batcher = Batcher(parameters, lambda name, seconds: waits.append((name, seconds)))
+    what = Batchable(run, {"x": (-1, -1)}, fixed_outputs=False)
+    began = time.monotonic()
+    futures = [batcher.submit("s", what, ("y",), {"x": np.ones((1, 1))}, None) for _ in range(2)]
+    assert [_y(future) for future in futures] == [[[2]], [[2]]]
+    batcher.close()
+    (first, longer), (second, shorter) = waits
+    assert first == second == "t"
+    assert 0 <= shorter <= longer <= time.monotonic() - began
+
+
 def test_closing_ends_the_calls_that_wait(calls):
     """A model that is unloaded leaves no caller without a status."""
     batch = calls(max_batch_size=2)
@@ -223,6 +238,7 @@ def test_the_parameters_file_is_read(tmp_path: Path):
         allowed_batch_sizes=(8, 32),
         pad_variable_length_inputs=True,
         max_execution_batch_size=32,
+        thread_pool_name="x",
     )
     assert read_batching(Path(__file__).parents[2] / "serving" / "batching.config").batch_size == 65536
 

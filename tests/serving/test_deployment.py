@@ -110,6 +110,7 @@ def test_compose_publishes_on_this_machine_only_and_reserves_a_gpu():
         assert service["build"]["target"] == name
         assert service["build"]["target"] in STAGES
         assert service["build"]["args"]["TF_SERVING_VERSION"] == f"${{TF_SERVING_VERSION:-{TF_SERVING_VERSION}}}"
+        assert service["build"]["args"]["PACKAGES"] == "${PACKAGES:-}"  # empty: the logarithm, as without it
         assert "command" not in service
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     (device,) = services["gpu"]["deploy"]["resources"]["reservations"]["devices"]

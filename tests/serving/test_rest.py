@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_shape_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from gradwire._errors import UsageError
 from gradwire_serving import EmbeddedServer, ServerOptions
-from gradwire_serving._core import Code, StatusError
+from gradwire_serving._core import OUT_OF_MEMORY, Code, StatusError
 from gradwire_serving._rest import application, front_end, requests
-from gradwire_serving._rest.json_text import decimals, parse
+from gradwire_serving._rest.json_text import decimals, parse, parsed_size
 from gradwire_serving._rest.requests import Form, tensors_of
 from gradwire_serving._rest.responses import body_of
 
@@ -252,6 +253,43 @@ def test_a_body_that_decompresses_without_end_is_refused(server: EmbeddedServer,
     assert "not gzip" in _post(server.rest_address, ONE_ROW, **headers)[1]["error"]
 
 
+def test_parsed_bodies_count_as_memory(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch):
+    """A body whose lists take more than is free is refused before it is parsed; the next one is not."""
+    rest = server._rest
+    assert rest is not None
+    memory = rest._application._memory
+    monkeypatch.setattr(memory, "_available", lambda: 2**25)
+    status, response = _post(server.rest_address, b'{"instances": [' + b"[]," * 500_000 + b"[]]}")
+    assert (status, response["error"]) == (429, OUT_OF_MEMORY)
+    assert _post(server.rest_address, ONE_ROW)[0] == 200
+    assert memory._granted == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": [' + b"[]," * 50_000 + b"[]]}",
+        b'{"a": [' + b"[[[[]]]]," * 50_000 + b"[]]}",
+        b'{"a": [' + b"{}," * 50_000 + b"[]]}",
+        b'{"a": [' + b'{"a":1},' * 50_000 + b"[]]}",
+        b'{"a": [' + b"1.5," * 50_000 + b"[]]}",
+        b'{"a": [' + b'"a\xc3\xa9",' * 50_000 + b"[]]}",
+        b'{"a": [' + b"300," * 50_000 + b"[]]}",
+    ],
+    ids=lambda body: body[7:15].decode(errors="replace"),
+)
+def test_a_parsed_body_takes_no_more_than_was_thought(body: bytes):
+    """For the smallest lists, objects, numbers and strings there are."""
+    tracemalloc.start()
+    try:
+        document = parse(body)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert document
+    assert taken <= parsed_size(body) <= 8 * taken
+
+
 def test_a_fault_shows_neither_stack_nor_path(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch):
     """An exception that nobody expected is a 500 with a fixed text."""
 
@@ -284,8 +322,9 @@ def test_a_stop_lets_calls_end(models: Path):
         _post(address, ONE_ROW)
 
 
-def test_the_page_counts_computations_of_grpc_too(models: Path, tmp_path: Path):
-    """Two calls over gRPC and one over REST are three computations; one that fails is none."""
+@pytest.mark.parametrize("batching", [False, True])
+def test_the_page_counts_calls_of_both_ways(models: Path, tmp_path: Path, batching: bool):
+    """Two calls over gRPC and one over REST are three computations; those that fail are none, and requests all."""
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text('prometheus_config { enable: true path: "/m" }')
     options = ServerOptions(
@@ -294,6 +333,7 @@ def test_the_page_counts_computations_of_grpc_too(models: Path, tmp_path: Path):
         monitoring_config_file=str(monitoring),
         model_name="log",
         model_base_path=str(models / "log"),
+        enable_batching=batching,
     )
     server = EmbeddedServer(options)
     server.start()
@@ -302,8 +342,15 @@ def test_the_page_counts_computations_of_grpc_too(models: Path, tmp_path: Path):
         request.model_spec.name = "log"
         request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((1, 1), np.float32)))
         with grpc.insecure_channel(server.address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             for _ in range(2):
-                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+                stub.Predict(request, timeout=60)
+            request.inputs["x"].dtype = 2
+            wrong = classification_pb2.ClassificationRequest()
+            wrong.model_spec.name = "made up"
+            for failing in (stub.Predict, stub.Classify):
+                with pytest.raises(grpc.RpcError):
+                    failing(request if failing == stub.Predict else wrong, timeout=60)
         assert _post(server.rest_address, ONE_ROW)[0] == 200
         assert _post(server.rest_address, b'{"signature_name": "nope", "instances": [1]}')[0] == 400
         connection = http.client.HTTPConnection(server.rest_address, timeout=30)
@@ -314,7 +361,16 @@ def test_the_page_counts_computations_of_grpc_too(models: Path, tmp_path: Path):
         server.stop(grace=1)
     (count,) = (line for line in page.splitlines() if line.startswith(":tensorflow:serving:runtime_latency_count"))
     assert count.endswith(" 3.0")
-    assert 'request_count{model_name="log",status="INVALID_ARGUMENT"} 1.0' in page
+    lines = {line.removeprefix(":tensorflow:serving:") for line in page.splitlines()}
+    assert {
+        'request_count{model_name="log",status="INVALID_ARGUMENT"} 2.0',
+        'request_count{model_name="log",status="OK"} 3.0',
+        'request_count{model_name="",status="NOT_FOUND"} 1.0',  # not the name that somebody made up
+        'request_latency_count{API="Predict",entrypoint="GRPC",model_name="log"} 2.0',
+        'request_latency_count{API="predict",entrypoint="REST",model_name="log"} 1.0',
+    } <= lines
+    queued = 'batching_session:queuing_latency_count{thread_pool_name="model_server_batch_threads"} '
+    assert [line for line in lines if line.startswith(queued)] == [f"{queued}4.0"] * batching
 
 
 def test_damaged_bodies_always_get_a_status(server: EmbeddedServer):

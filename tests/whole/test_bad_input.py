@@ -65,13 +65,16 @@ TABLE = {
     "batch: text column": ("batch text.parquet out.parquet --model models/log", 2, "holds 'one' in row 0"),
     "batch: null": ("batch null.parquet out.parquet --model models/log", 2, "null in row 1"),
     "batch: column taken": ("batch taken.parquet out.parquet --model models/log", 2, "['f'] already"),
-    "batch: no rows": ("batch empty.parquet out.parquet --model models/log", 2, "no rows"),
     "batch: truth values": ("batch true.jsonl out.parquet --model models/log", 2, "holds 'true' in row 1"),
     "batch: columns twice": ("batch twice.csv out.parquet --model models/log", 2, "2 columns named 'x'"),
     "batch: decimal commas": ("batch euro.csv out.parquet --model models/log", 2, "give --decimal ,"),
     "batch: not UTF-8": ("batch latin.csv out.parquet --model models/log", 2, "not UTF-8 text"),
     "batch: damaged": ("batch damaged.npz out.parquet --model models/log", 2, "not a NumPy archive"),
-    "batch: a directory": ("batch models out.parquet --model models/log", 2, "it is a directory"),
+    "batch: a directory of other things": (
+        "batch models out.parquet --model models/log",
+        2,
+        "files of no known format",
+    ),
     "batch: exists": ("batch points.parquet text.parquet --model models/log", 1, "--overwrite"),
     "no such command": ("trian log", 2, "trian"),
     "no such option": ("train log --bogus", 2, "bogus"),
@@ -87,7 +90,6 @@ def place(workplace):
         "text": {"x": ["one"]},
         "null": {"x": [1.0, None]},
         "taken": {"x": [1.0], "f": [2.0]},
-        "empty": {"x": pa.array([], pa.float64())},
     }
     for name, columns in tables.items():
         pq.write_table(pa.table(columns), workplace / f"{name}.parquet")

@@ -82,8 +82,7 @@ def test_the_package_serves_the_force(place, tmp_path):
         assert gradwire.verify(model).passed
         assert gradwire.diff(model, model).card == ()
         pd.DataFrame({name: rows[:, 0] for name, rows in points.items()}).to_parquet(tmp_path / "points.parquet")
-        source, sink = batch.open_source(tmp_path / "points.parquet"), batch.open_sink(tmp_path / "out.parquet")
-        batch.run(model, source, sink)
+        batch.run(tmp_path / "points.parquet", tmp_path / "out.parquet", model=model)
         np.testing.assert_array_equal(pd.read_parquet(tmp_path / "out.parquet")["force"], served["force"][:, 0])
 
 

@@ -130,8 +130,8 @@ def test_the_callers_order_is_that_of_every_surface(trained, tmp_path):
         assert (list(query.signature.inputs), list(query.outputs)) == (INPUTS, columns)
         points = pd.DataFrame({"alpha": [1.4], "T": [[1.2, 1.3]], "spot": [1.1]})
         points.to_parquet(tmp_path / "points.parquet")
-        source, sink = batch.open_source(tmp_path / "points.parquet"), batch.open_sink(tmp_path / "out.parquet")
-        assert list(batch.run(model, source, sink).columns) == columns
+        result = batch.run(tmp_path / "points.parquet", tmp_path / "out.parquet", model=model)
+        assert list(result.columns) == columns
         assert pq.read_table(tmp_path / "out.parquet").column("value")[0].as_py() == value["value"]
 
 

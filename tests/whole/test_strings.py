@@ -85,10 +85,10 @@ def stranger() -> Model:
 
 
 def in_batch(model, table):
-    """Its inputs alone in a file, and through a sink."""
+    """Its inputs alone in a file."""
     rows = table.with_name("rows.csv")
     rows.write_text("s,x\na,1\n")
-    batch.run(model, batch.open_source(rows), batch.open_sink(table.with_name("results.csv")))
+    batch.run(rows, table.with_name("results.csv"), model=model)
 
 
 def test_a_client_calls_with_strings(saved):

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gradwire._cli.choices import COMPUTE, Report
+from gradwire._cli.choices import Report
+from gradwire._package import COMPUTE_WORDS
 
 DEFAULT_COMPUTE: Final = "grad"
 
@@ -25,12 +26,12 @@ DecimalMark = Annotated[str, typer.Option("--decimal", help="Decimal mark of tex
 
 def compute_option(help: str) -> Any:  # noqa: A002 - typer's own word
     """Declare ``--compute`` with a help text; its words follow from the contract's signatures."""
-    return typer.Option(help=help, metavar=f"<{'|'.join(COMPUTE)}>", parser=_read_compute)
+    return typer.Option(help=help, metavar=f"<{'|'.join(COMPUTE_WORDS)}>", parser=_read_compute)
 
 
 def _read_compute(word: str) -> str:
-    if word not in COMPUTE:
-        raise typer.BadParameter(f"{word!r} is not one of {', '.join(COMPUTE)}")
+    if word not in COMPUTE_WORDS:
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(COMPUTE_WORDS)}")
     return word
 
 

@@ -6,13 +6,6 @@ Training and serving register theirs (optimisers, losses, engines, …) again; a
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
-
-from gradwire._package import DIFFERENTIABLE, SERVING_DEFAULT
-
-# What `--compute` accepts, and the signature behind each word: `grad` is the one that a server runs by default, the
-# others have the names of their signatures.
-COMPUTE: Final = {"grad" if kind.name == SERVING_DEFAULT else kind.name: kind for kind in DIFFERENTIABLE}
 
 
 class Loss(StrEnum):
@@ -96,3 +89,11 @@ class Engine(StrEnum):
     EMBEDDED = "embedded"
     TENSORFLOW_MODEL_SERVER = "tensorflow_model_server"
     DOCKER = "docker"
+
+
+class OnError(StrEnum):
+    """What `gradwire batch` does about rows that cannot be read."""
+
+    FAIL = "fail"
+    NULL = "null"
+    SKIP = "skip"

@@ -93,11 +93,12 @@ def outside_of(package: PackageInfo, rows: Mapping[str, NDArray[Any]]) -> NDArra
 
     Args:
         package: whose card has the domain.
-        rows: every input by name, ``(rows, *row)``.
+        rows: the inputs by name, ``(rows, *row)``; those that are not there are inside.
     """
     outside = np.zeros(len(next(iter(rows.values()))), bool)
     for name, domain in package.domains.items():
-        outside |= domain.outside(rows[name])
+        if name in rows:
+            outside |= domain.outside(rows[name])
     return outside
 
 

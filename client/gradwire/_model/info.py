@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, final
 
@@ -23,7 +23,9 @@ from gradwire._package import (
     Card,
     Signature,
     TensorSpec,
+    cotangent_name,
     std_name,
+    tangent_name,
 )
 from gradwire._wire import Call
 
@@ -165,16 +167,23 @@ class PackageInfo:
             )
         return self.signature(VALUE if VALUE in self.signatures else SERVING_DEFAULT)
 
-    def result_names(self) -> tuple[str, ...]:
-        """Name the results for a row: each output, followed by its derivatives, in card order; then the aliases.
+    def result_names(self, name: str = SERVING_DEFAULT) -> tuple[str, ...]:
+        """Name the results for a row: each output and its derivatives in the card's order, others, then the aliases.
+
+        Args:
+            name: of the signature.
 
         Raises:
-            SignatureNotFound: the package has no ``serving_default``.
+            SignatureNotFound: the package has no such signature.
         """
-        signature = self.signature(SERVING_DEFAULT)
+        signature = self.signature(name)
         if not self.has_card:
             return tuple(sorted(signature.outputs))
-        return (*self._tensors(), *self.aliases())
+        if name in self.card.solves:
+            return self.card.solves[name].outputs
+        names = in_order(_output_order(self.card), signature.outputs)
+        aliases = [alias for alias, (tensor, _) in self.aliases().items() if tensor in names]
+        return (*(each for each in names if each not in aliases), *aliases)
 
     def uncertainty_names(self) -> tuple[str, ...]:
         """Name the error bars for a row: of each output, followed by those of its derivatives, in card order.
@@ -198,3 +207,21 @@ class PackageInfo:
             return {}
         tensors = {name: (self.card.derivative_of(name), alias.factor) for name, alias in self.card.aliases.items()}
         return {name: (tensor, factor) for name, (tensor, factor) in tensors.items() if tensor is not None}
+
+
+def _output_order(card: Card) -> list[str]:
+    """Return every output of the contract in the card's order: each function, its derivatives, and their tangents."""
+    names: list[str] = []
+    for output in card.outputs:
+        first = list(card.derivatives.get(output.name, {}).values())
+        second = [
+            name for by_input in card.second_derivatives.get(output.name, {}).values() for name in by_input.values()
+        ]
+        names += [output.name, tangent_name(output.name), *first, *map(tangent_name, first), *second]
+        names += [std_name(output.name), *map(std_name, first)]
+    return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
+
+
+def in_order(order: Sequence[str], names: Mapping[str, object]) -> list[str]:
+    """Return names, those of an order first."""
+    return [name for name in order if name in names] + sorted(names.keys() - set(order))

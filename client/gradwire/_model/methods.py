@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final, get_
 
 from numpy.typing import NDArray
 
-from gradwire._errors import InputNameError, UsageError
+from gradwire._errors import InputNameError, PackageError, UsageError
 from gradwire._model import unpack
 from gradwire._model.binding import SignatureBinding, bind_signature
 from gradwire._model.extrapolation import ExtrapolationPolicy, trusted
@@ -21,14 +21,27 @@ from gradwire._model.out import written_to
 from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.selection import EVERYTHING, Names, Selection
+from gradwire._model.solution import choose_solve, read_solution
 from gradwire._model.tangents import DirectionSpec, read_directions
-from gradwire._package import CARD, HESSIAN, HVP, JVP, SERVING_DEFAULT, UNCERTAINTY, VALUE, VJP, Part
+from gradwire._package import (
+    CARD,
+    HESSIAN,
+    HVP,
+    JVP,
+    SERVING_DEFAULT,
+    SOLVE,
+    UNCERTAINTY,
+    VALUE,
+    VJP,
+    Part,
+    name_mismatch,
+)
 
 Args = Sequence[Any]
 Inputs = Mapping[str, Any]
 
 Method: TypeAlias = Literal[
-    "value", "grad", "value_and_grad", "jacobian", "jvp", "vjp", "hvp", "hessian", "uncertainty"
+    "value", "grad", "value_and_grad", "jacobian", "jvp", "vjp", "hvp", "hessian", "uncertainty", "solve"
 ]
 
 
@@ -44,7 +57,7 @@ class MethodSpec(NamedTuple):
     parts: Mapping[Part, unpack.Unpack]
 
 
-METHODS: Final[Mapping[Method, MethodSpec]] = {
+METHODS: Final[Mapping[Method, MethodSpec]] = {  # all but ``SOLVE``, whose signature depends on the arguments
     "value": MethodSpec(VALUE, {Part.OUTPUTS: unpack.values}),
     "grad": MethodSpec(SERVING_DEFAULT, {Part.DERIVATIVES: unpack.derivatives}),
     "value_and_grad": MethodSpec(SERVING_DEFAULT, {Part.OUTPUTS: unpack.values, Part.DERIVATIVES: unpack.derivatives}),
@@ -93,9 +106,11 @@ class RequestBuilder:
 
         Raises:
             InputError: names, shapes or dtypes do not fit; a class each.
-            UsageError: ``out`` is of another form.
+            UsageError: ``out`` is of another form, or the method takes no selection.
             SignatureNotFound: the package lacks the signature, or a card.
         """
+        if method == SOLVE:
+            return self._build_solve(args, inputs, {"of": of, "wrt": wrt, "out": out})
         binding, points, rows = self._read(self._bind(method, of, wrt), args, inputs)
         unpacked = partial(_unpack, METHODS[method].parts, binding, points)
         request = PreparedRequest.of(binding.signature, rows, binding.names, unpacked)
@@ -120,11 +135,31 @@ class RequestBuilder:
 
         return PreparedRequest.of(binding.signature, rows, tuple(self._package.trust.limits), unpacked)
 
+    def _build_solve(self, args: Args, inputs: Inputs, choice: Mapping[str, Any]) -> PreparedRequest:
+        """Prepare a call of the signature that solves for the input that is not given; see ``Model.solve``."""
+        if args:
+            raise InputNameError(f"solve got {len(args)} inputs by position: give the target and the inputs by name")
+        if chosen := [name for name, value in choice.items() if value is not None]:
+            raise UsageError(f"solve got {chosen[0]!r}, expected the target and the inputs alone")
+        name, solve = choose_solve(self._package, inputs)
+        signature = self._package.signature(name)
+        if mismatch := name_mismatch(solve.outputs, signature.outputs):
+            raise PackageError(
+                f"the card of {self._package.address} and its signature {name!r} disagree: {mismatch}; a new version may "
+                "have come, so connect again"
+            )
+        ordered = {tensor: inputs[tensor] for tensor in signature.inputs}
+        points = read_points(ordered, signature.inputs, self._options.cast)
+        self._policy.check(points.rows)
+        return PreparedRequest.of(signature, points.rows, solve.outputs, partial(read_solution, solve, points))
+
     def _checked(self, request: PreparedRequest, rows: Mapping[str, NDArray[Any]]) -> PreparedRequest:
         """Add the call of the error bars, where far points are to be told and the package can tell them."""
         if not self._policy.acts or UNCERTAINTY not in self._package.signatures:
             return request
         signature, trust = self._package.signature(UNCERTAINTY), self._package.trust
+        if not signature.inputs.keys() <= rows.keys():  # of a signature that solves: one input is not known yet
+            return request
         own = {name: rows[name] for name in signature.inputs}
         bars = PreparedRequest.of(signature, own, tuple(trust.limits), partial(self._policy.check_bars, trust))
         return request._replace(bars=bars)
@@ -213,7 +248,7 @@ class RequestBuilder:
         Raises:
             UsageError: there is no such method.
         """
-        if method not in METHODS:
+        if method not in get_args(Method):
             raise UsageError(f"stream of {method!r}, expected one of {list(get_args(Method))}")
         if isinstance(block, dict):
             return self.build(method, (), cast("dict[str, Any]", block), of=of, wrt=wrt)

@@ -18,6 +18,7 @@ from gradwire._model.methods import Method, RequestBuilder
 from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.request import PreparedRequest
 from gradwire._model.selection import Names
+from gradwire._model.solution import Solution
 from gradwire._package import Card, Signature
 from gradwire._transports import Transport
 from gradwire._wire import Call, VersionStatus
@@ -235,6 +236,24 @@ class Model:
             The standard deviations of what ``value`` and ``grad`` return, in the same forms.
         """
         return self._run("uncertainty", args, inputs, wrt=wrt, of=of, out=out)
+
+    def solve(self, /, **inputs: Any) -> Solution:
+        """Solve f(x) = target for one input, inside of its domain: implied volatility from a price, for instance.
+
+        ``model.solve(price=12.0, spot=100.0, maturity=1.0)`` solves for the input that is missing, by the signature
+        that ``gradwire export --solve`` wrote for it. A row that has no solution, or whose target the ends of the
+        domain do not bracket and no Newton step finds, has ``converged`` False and NaN: nothing is clipped. Of several
+        solutions it is any.
+
+        Args:
+            **inputs: the target by the name of the output, and every other input by its own: ``(…)`` for a scalar
+                input, ``(…, n)`` for one of n elements.
+
+        Returns:
+            The input, its derivatives with respect to the target and the other inputs (by the implicit function
+            theorem; infinite or NaN where df/dx is 0), the residual f(x) - target, and which rows are solved.
+        """
+        return self._run("solve", (), inputs)
 
     def is_trusted(self, /, *args: Any, **inputs: Any) -> Any:
         """Tell which points are near enough to the samples: inside of the domain, and with error bars as there.

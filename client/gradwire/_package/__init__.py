@@ -8,6 +8,8 @@ from gradwire._package.contract import (
     CARD,
     CARD_ANSWER,
     CARD_QUERY,
+    COMPUTE,
+    COMPUTE_WORDS,
     COVERAGE,
     DIFFERENTIABLE,
     HESSIAN,
@@ -15,6 +17,7 @@ from gradwire._package.contract import (
     JVP,
     SERVING_DEFAULT,
     SIGNATURES,
+    SOLVE,
     TANGENT,
     UNCERTAINTY,
     VALUE,
@@ -55,6 +58,7 @@ from gradwire._package.files import (
 )
 from gradwire._package.forms import MOST_AXES
 from gradwire._package.signatures import read_signatures, signatures_of
+from gradwire._package.solve import CONVERGED, RESIDUAL, SOLVE_FORM, Solve, solve_name, solve_signature, solve_tensors
 
 __all__ = [
     "BAND",
@@ -65,6 +69,9 @@ __all__ = [
     "CARD_ANSWER",
     "CARD_FILE",
     "CARD_QUERY",
+    "COMPUTE",
+    "COMPUTE_WORDS",
+    "CONVERGED",
     "COVERAGE",
     "DIFFERENTIABLE",
     "GRAPH_FILE",
@@ -73,8 +80,11 @@ __all__ = [
     "JVP",
     "MOST_AXES",
     "NETWORK_FILE",
+    "RESIDUAL",
     "SERVING_DEFAULT",
     "SIGNATURES",
+    "SOLVE",
+    "SOLVE_FORM",
     "STRING",
     "TANGENT",
     "UNCERTAINTY",
@@ -93,6 +103,7 @@ __all__ = [
     "Part",
     "Signature",
     "SignatureKind",
+    "Solve",
     "StagedPath",
     "TensorSpec",
     "aliases_of",
@@ -119,6 +130,9 @@ __all__ = [
     "second_derivative_names",
     "second_derivative_shape",
     "signatures_of",
+    "solve_name",
+    "solve_signature",
+    "solve_tensors",
     "sorted_distances",
     "std_name",
     "strict_json",

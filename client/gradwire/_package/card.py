@@ -28,6 +28,7 @@ from gradwire._package.forms import (
     tuple_of,
     whole,
 )
+from gradwire._package.solve import Solve, solves_of
 
 CARD_FORMAT: Final = 1  # raised when a reader of the old format would go wrong
 
@@ -83,6 +84,7 @@ class Card:
         second_derivatives: ``{output: {first input: {second input: tensor name}}}``, each pair once, in the inputs'
             order; empty where there is no signature `hessian`.
         aliases: first derivatives by the names that people give them, with their sign or factor.
+        solves: the signatures that solve for an input, and what each of them solves; see docs/solve.md.
         trained: how it was fitted (problem, loss, optimiser, samples, seed, seconds), or None.
         errors: of the trained function by tensor, ``{tensor: {"max": …, "rmse": …, "training_rmse": …, "labels": …}}``,
             and ``"against"`` what: held-out rows, or the truth of a built-in problem; or None.
@@ -108,6 +110,7 @@ class Card:
         default_factory=dict[str, "Mapping[str, Mapping[str, str]]"]
     )
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])
+    solves: Mapping[str, Solve] = field(default_factory=dict[str, Solve])
     trained: Mapping[str, Any] | None = None
     errors: Mapping[str, Any] | None = None
     uncertainty: Mapping[str, Any] | None = None
@@ -171,6 +174,10 @@ def _require_tensors(card: Card) -> None:
         raise fault("a derivative", sorted(strange), f"one of an output, {sorted(outputs)}")
     if strange := {wrt for by_input in (*card.derivatives.values(), *seconds) for wrt in by_input} - inputs:
         raise fault("a derivative", sorted(strange), f"one with respect to an input, {sorted(inputs)}")
+    for name, solve in card.solves.items():
+        of = {solve.output, *inputs} - {solve.input}
+        if solve.input not in inputs or solve.output not in outputs or solve.derivatives.keys() - of:
+            raise fault(f"solve {name!r}", [solve.input, solve.output, *solve.derivatives], "inputs and an output")
 
 
 def _tensor(value: Any, what: str) -> CardTensor:
@@ -195,8 +202,22 @@ def _aliases(value: Any, what: str) -> dict[str, Alias]:
     return aliases_of(entries)
 
 
+def _solves(value: Any, what: str) -> dict[str, Solve]:
+    entries = mapping_of(mapping_of(anything))(value, what)
+    for name, entry in entries.items():
+        for key, form in _SOLVE_FORMS.items():
+            form(entry.get(key), f"{key} of solve {name!r}")
+    return solves_of(entries)
+
+
 _REQUIRED: Final = ("name", "inputs", "outputs", "derivatives", "signatures", "format")
 _OBJECT: Final = mapping_of(anything)
+_SOLVE_FORMS: Final[Mapping[str, Form]] = {
+    "input": text,
+    "output": text,
+    "derivatives": mapping_of(text),
+    "tolerance": finite,
+}
 _TENSOR_FORMS: Final[Mapping[str, Form]] = {
     "name": text,
     "dtype": text,
@@ -215,6 +236,7 @@ _FORMS: Final[Mapping[str, Form]] = {
     "signatures": tuple_of(text),
     "second_derivatives": mapping_of(mapping_of(mapping_of(text))),
     "aliases": _aliases,
+    "solves": _solves,
     "trained": optional(_OBJECT),
     "errors": optional(_OBJECT),
     "uncertainty": optional(_OBJECT),

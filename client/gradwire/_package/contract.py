@@ -106,6 +106,11 @@ SIGNATURES: Final[Mapping[str, SignatureKind]] = {
     )
 }
 DIFFERENTIABLE: Final = tuple(kind for kind in SIGNATURES.values() if kind.name != CARD)
+# What `--compute` accepts, and the signature behind each word: `grad` is the one that a server runs by default, the
+# others have the names of their signatures. The card names the signatures behind `solve`.
+COMPUTE: Final = {"grad" if kind.name == SERVING_DEFAULT else kind.name: kind for kind in DIFFERENTIABLE}
+SOLVE: Final = "solve"
+COMPUTE_WORDS: Final = (*COMPUTE, SOLVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from gradwire._package.contract import (
 )
 from gradwire._package.dtypes import STRING, name_of
 from gradwire._package.forms import MOST_AXES
+from gradwire._package.solve import solve_signature
 
 Specs = dict[str, TensorSpec]
 
@@ -55,10 +56,11 @@ def signatures_of(card: Card) -> dict[str, Signature]:
         Part.CARD_QUERY: {CARD_QUERY: TensorSpec(CARD_QUERY, "int32", (None,))},
         Part.CARD: {CARD_ANSWER: TensorSpec(CARD_ANSWER, STRING, (None,))},
     }
-    return {
+    by_table = {
         kind.name: Signature(kind.name, _joined(parts, kind.takes), _joined(parts, kind.gives))
         for kind in SIGNATURES.values()
     }
+    return by_table | {name: solve_signature(name, solve, inputs, outputs) for name, solve in card.solves.items()}
 
 
 def _joined(parts: Mapping[Part, Specs], names: Iterable[Part]) -> Specs:

@@ -1,7 +1,8 @@
 """Tables in files as named columns of numbers; pyarrow is imported when a file is opened."""
 
+from gradwire._tables.cells import number_of
 from gradwire._tables.lines import read_lines
-from gradwire._tables.numbers import numbers_of, numbers_of_objects, require_numeric
+from gradwire._tables.numbers import EXTRA, numbers_of, numbers_of_objects, require_numeric
 from gradwire._tables.table import (
     FORMATS,
     SUFFIXES,
@@ -17,6 +18,7 @@ from gradwire._tables.table import (
 from gradwire._tables.vectors import Elements, column_names, elements_of, join, joined
 
 __all__ = [
+    "EXTRA",
     "FORMATS",
     "SUFFIXES",
     "Elements",
@@ -27,6 +29,7 @@ __all__ = [
     "is_columnar",
     "join",
     "joined",
+    "number_of",
     "numbers_of",
     "numbers_of_objects",
     "open_mapping",

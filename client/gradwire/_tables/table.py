@@ -71,6 +71,14 @@ class Table(ABC):
             DataError: the file is damaged, or its columns have different numbers of rows.
         """
 
+    @abstractmethod
+    def whole(self) -> Any:
+        """Return all columns, in order, as pyarrow's Table.
+
+        Raises:
+            DataError: as for ``blocks``.
+        """
+
 
 @final
 class ArrowTable(Table):
@@ -102,6 +110,11 @@ class ArrowTable(Table):
                 if batch.num_rows:
                     yield batch
 
+    @override
+    def whole(self) -> Any:
+        with reading(self._path, "cannot read the rest of"):
+            return self._data.to_table()
+
 
 @final
 class ArrayTable(Table):
@@ -126,9 +139,12 @@ class ArrayTable(Table):
 
     @override
     def blocks(self, rows: int) -> Iterator[Any]:
+        yield from self.whole().to_batches(max_chunksize=rows)
+
+    @override
+    def whole(self) -> Any:
         pa = import_extra("pyarrow", EXTRA)
-        table = pa.table({name: to_arrow(array) for name, array in self._columns().items()})
-        yield from table.to_batches(max_chunksize=rows)
+        return pa.table({name: to_arrow(array) for name, array in self._columns().items()})
 
     def _columns(self) -> Mapping[str, NDArray[Any]]:
         arrays = {name: self._load(name) for name in self.names}
@@ -138,13 +154,14 @@ class ArrayTable(Table):
         return arrays
 
 
-def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None) -> Table:
+def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None, may_be_empty: bool = False) -> Table:
     """Open a file of rows.
 
     Args:
         path: of the file, whose suffix names the format (see ``SUFFIXES``).
         decimal: the decimal mark of text, a point or a comma.
         form: the format, whatever the suffix.
+        may_be_empty: whether it may have columns and no rows.
 
     Raises:
         DataError: it cannot be read, is of an unknown format, has two columns of one name, or no rows.
@@ -166,7 +183,12 @@ def open_table(path: str | Path, *, decimal: str = ".", form: str | None = None)
             raise DataError(f"cannot read {path}: it is a directory, expected a file of rows")
         if path.stat().st_size == 0:
             raise DataError(f"cannot read {path}: it is empty, expected columns and rows")
-        return module.open_file(path, decimal)
+        table = module.open_file(path, decimal)
+        if not may_be_empty and isinstance(table, ArrowTable) and not table.rows:
+            raise DataError(
+                f"{path.name} has no rows, only the columns {', '.join(table.names)}: give at least one row"
+            )
+        return table
 
 
 def open_mapping(columns: Mapping[str, ArrayLike]) -> Table:
@@ -183,20 +205,13 @@ def open_mapping(columns: Mapping[str, ArrayLike]) -> Table:
 def open_dataset(path: Path, form: Any) -> Table:
     """Open a file as a dataset of pyarrow's, which reads only what is asked for."""
     ds = import_extra("pyarrow.dataset", EXTRA)
-    return _with_rows(path, ds.dataset(path, format=form))
+    return ArrowTable(path, ds.dataset(path, format=form), ".")
 
 
 def in_memory(path: Path, table: Any, decimal: str = ".") -> Table:
     """Open a pyarrow Table that was read from a file."""
     require_distinct(path.name, table.column_names)
-    return _with_rows(path, import_extra("pyarrow.dataset", EXTRA).dataset(table), decimal)
-
-
-def _with_rows(path: Path, data: Any, decimal: str = ".") -> Table:
-    table = ArrowTable(path, data, decimal)
-    if not table.rows:
-        raise DataError(f"{path.name} has no rows, only the columns {', '.join(table.names)}: give at least one row")
-    return table
+    return ArrowTable(path, import_extra("pyarrow.dataset", EXTRA).dataset(table), decimal)
 
 
 def is_columnar(path: str | Path) -> bool:
@@ -216,7 +231,7 @@ def check_decimal(decimal: str) -> None:
 
 
 @contextmanager
-def reading(path: Path, failure: str = "cannot read") -> Iterator[None]:
+def reading(path: str | Path, failure: str = "cannot read") -> Iterator[None]:
     """Raise what goes wrong inside as a DataError of one line that names the file."""
     pa = import_extra("pyarrow", EXTRA)
     try:

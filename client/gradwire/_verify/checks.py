@@ -17,6 +17,7 @@ from gradwire._verify.non_finite import non_finite
 from gradwire._verify.reference import against_reference
 from gradwire._verify.result import Check, Finding
 from gradwire._verify.row_independence import row_independence
+from gradwire._verify.solutions import solutions
 from gradwire._verify.special_points import special_points
 from gradwire._verify.taylor import taylor
 
@@ -50,6 +51,7 @@ CHECKS: Final[tuple[CheckKind, ...]] = (
     CheckKind("non_finite", "NaN in, NaN out", non_finite),
     CheckKind("kinks", "kinks (reported only)", kinks),
     CheckKind("special", "special points vs one-sided differences", special_points),
+    CheckKind("solve", "solutions vs values, and vs second solves", solutions, skip_reason="no signature solves"),
 )
 
 

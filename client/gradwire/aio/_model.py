@@ -18,6 +18,7 @@ from gradwire._model import (
     PreparedRequest,
     RequestBuilder,
     ResponseCache,
+    Solution,
     card_call,
     read_card,
 )
@@ -113,6 +114,10 @@ class Model:
     ) -> tuple[Any, Any]:
         """Compute the standard deviations of f(x) and df/dx; see ``gradwire.Model.uncertainty``."""
         return await self._run("uncertainty", args, inputs, wrt=wrt, of=of, out=out)
+
+    async def solve(self, /, **inputs: Any) -> Solution:
+        """Solve f(x) = target for one input; see ``gradwire.Model.solve``."""
+        return await self._run("solve", (), inputs)
 
     async def is_trusted(self, /, *args: Any, **inputs: Any) -> Any:
         """Tell which points are near enough to the samples; see ``gradwire.Model.is_trusted``."""

@@ -1,36 +1,34 @@
-"""Run a model over files: a source of blocks, a Model, a sink. It needs the extra ``gradwire[batch]``."""
+"""Apply a model to files, each row exactly once: units of rows, a Model, files of results (docs/batch.md).
+
+It needs the extra ``gradwire[batch]``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from gradwire.batch._formats import open_sink
-from gradwire.batch._run import BatchResult, Sink, Source, run
-from gradwire.batch._source import BLOCK_ROWS, FileSource, ParquetSource
-
-if TYPE_CHECKING:
-    from gradwire.batch._formats.parquet import ParquetSink
+from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
+from gradwire.batch._job import Job, Source, Unit, plan
+from gradwire.batch._ledger import Ledger
+from gradwire.batch._run import BatchResult, Engine, LocalEngine, run
+from gradwire.batch._source import FileSource
+from gradwire.batch._unit import UnitRecord, run_unit
 
 open_source = FileSource
 
 __all__ = [
     "BLOCK_ROWS",
+    "BatchOptions",
     "BatchResult",
+    "Computation",
+    "Engine",
     "FileSource",
-    "ParquetSink",
-    "ParquetSource",
-    "Sink",
+    "Job",
+    "Ledger",
+    "LocalEngine",
     "Source",
-    "open_sink",
+    "Unit",
+    "UnitRecord",
     "open_source",
+    "plan",
     "run",
+    "run_unit",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Return the class of the sink, which needs pyarrow, when it is first used."""
-    if name == "ParquetSink":
-        from gradwire.batch._formats import parquet
-
-        return parquet.ParquetSink
-    raise AttributeError(f"module 'gradwire.batch' has no attribute {name!r}")

@@ -1,71 +1,34 @@
-"""The loop of a batch job: block in, one call, block out, so that memory stays flat whatever the file's size."""
+"""A batch job from end to end: plan it, claim the target, run the units that are missing, commit."""
+
+# pyarrow has no types.
+# pyright: basic
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias, final
 
-import numpy as np
-import numpy.typing as npt
+from typing_extensions import override
 
-from gradwire._errors import DataError
-from gradwire._model import TRUSTED, Model, package_of, times, trusted
-from gradwire._package import SERVING_DEFAULT, UNCERTAINTY, Signature, TensorSpec
+from gradwire._connect import load
+from gradwire._errors import UsageError
+from gradwire._model import Model
+from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
+from gradwire.batch._job import Job, Source, Unit, plan
+from gradwire.batch._ledger import Ledger, Shard, units_of
+from gradwire.batch._unit import run_unit
 
-Arrays = dict[str, "npt.NDArray[np.generic]"]
+UNITS_AT_ONCE: Final = 2  # of which one is read or written while the other is computed
+CALLS: Final = 4  # the most at once; more gain nothing, on one machine and through a server
 
-
-class Source(Protocol):
-    """A source of rows."""
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """The names of the columns."""
-        ...
-
-    @property
-    def rows(self) -> int:
-        """The number of rows in all."""
-        ...
-
-    def blocks(self) -> Iterator[Any]:
-        """Iterate over the rows, in order, a block at a time."""
-        ...
-
-    def read(self, block: Any, spec: TensorSpec, first_row: int) -> npt.NDArray[np.generic]:
-        """Return a block's column as the array ``(rows, *input)`` of an input.
-
-        Args:
-            block: from ``blocks``.
-            spec: of the input.
-            first_row: number of the block's first row in the source, for messages.
-
-        Raises:
-            DataError: the column cannot be read as that; names column and row.
-        """
-        ...
-
-
-class Sink(Protocol):
-    """A destination of results: they are complete or not there at all."""
-
-    def describe(self, origin: Mapping[str, str]) -> None:
-        """Note where the results come from, before the first is written: ``{"gradwire.version": "3", …}``."""
-        ...
-
-    def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Append a block of rows and their results, ``{name: (rows, *output)}``."""
-        ...
-
-    def commit(self) -> None:
-        """Move the finished result into its place."""
-        ...
-
-    def discard(self) -> None:
-        """Remove what was written; harmless after ``commit``."""
-        ...
+Address: TypeAlias = "str | os.PathLike[str]"
+ModelOrPath: TypeAlias = "Model | str | os.PathLike[str]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,83 +36,215 @@ class BatchResult:
     """The result of a batch job.
 
     Attributes:
-        rows: number of rows computed.
+        rows: number of rows read, by this and by earlier processes of the job.
+        written: number of rows in the result: fewer where bad ones were skipped.
+        outside: how many lie outside of the domain on the card.
+        non_finite: how many have a result that is not finite.
+        bad: how many could not be read.
         columns: names of the columns that were added, in order.
-        seconds: wall time.
+        computed: rows that this process has computed.
+        seconds: wall time of this process.
         version: of the model that computed all of them; None where it has no number.
+        complete: whether the whole job is done; False while other shards have units to do.
     """
 
     rows: int
+    written: int
+    outside: int
+    non_finite: int
+    bad: int
     columns: tuple[str, ...]
+    computed: int
     seconds: float
     version: int | None
+    complete: bool
+
+
+class Engine(Protocol):
+    """What runs the units of a job: threads here, or a cluster."""
+
+    def run(self, job: Job, units: Sequence[Unit], model: Model, on_rows: Callable[[int], None]) -> None:
+        """Run units, each by ``run_unit``, in any order and place.
+
+        Args:
+            job: that they belong to; it pickles.
+            units: those to run.
+            model: pinned to the job's version.
+            on_rows: to be called with numbers of rows as they are done.
+
+        Raises:
+            Exception: whatever a unit raised; the others need not have been run.
+        """
+        ...
+
+
+@final
+class LocalEngine(Engine):
+    """Runs units in threads of this process.
+
+    Args:
+        calls: how many calls of the model are under way at once; None for the number of processors, at most four.
+    """
+
+    def __init__(self, calls: int | None = None) -> None:
+        self._calls = calls or max(2, min(CALLS, os.cpu_count() or 1))
+
+    @override
+    def run(self, job: Job, units: Sequence[Unit], model: Model, on_rows: Callable[[int], None]) -> None:
+        """Run units, two at a time, and their blocks a few at a time."""
+        computation = Computation(model, job.options, job.schema)
+        stop, lock = threading.Event(), threading.Lock()
+
+        def report(rows: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            with lock:
+                on_rows(rows)
+
+        with (
+            ThreadPoolExecutor(self._calls) as pool,
+            ThreadPoolExecutor(min(UNITS_AT_ONCE, max(1, len(units)))) as threads,
+        ):
+            futures = [threads.submit(run_unit, job, unit, computation, pool=pool, on_rows=report) for unit in units]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in futures:
+                    if future in done:
+                        future.result()
+            finally:
+                stop.set()
+                for future in futures:
+                    future.cancel()
+
+
+class _Stopped(Exception):  # noqa: N818 - it says what happened
+    """Another unit has failed."""
 
 
 def run(
-    model: Model,
-    source: Source,
-    sink: Sink,
+    source: Address | Iterable[Address],
+    sink: Address,
     *,
+    model: ModelOrPath,
+    compute: str = "grad",
     uncertainty: bool = False,
+    flag_outside: bool = False,
+    on_error: str = "fail",
+    columns: Mapping[str, str] | None = None,
+    decimal: str = ".",
+    form: str | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+    shard: Shard | None = None,
+    block_rows: int = BLOCK_ROWS,
+    engine: Engine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
-    """Compute outputs and first derivatives for every row of a source, all by one version of the model.
+    """Compute outputs and derivatives for every row of some files, each exactly once, all by one version of the model.
 
-    The version is the one that responds first; its number and the package's digest go to ``sink.describe``.
+    A job that was stopped, even by ``kill -9``, goes on when it is run again, and ends with the same bytes.
 
     Args:
-        model: in process (``gradwire.load``) or remote (``gradwire.connect``).
-        source: has a column for each input, by name; other columns pass through.
-        sink: gets every block with the results as further columns: ``f`` and ``df_dx`` by the contract's names, and
-            derivatives once more by the card's aliases.
-        uncertainty: whether to add the error bars, ``f_std`` and ``df_dx_std``, and ``trusted``: whether a row is near
-            enough to the samples (``Model.is_trusted``). It costs a call more.
-        on_progress: called with rows done and rows in all after each block.
+        source: a file, a directory, a glob, an address of fsspec's such as ``s3://bucket/points/``, or several of
+            these. Each input has a column of its name, or ``x[0]``, ``x[1]``, …; other columns go through.
+        sink: a file, or a directory, for the same rows with results as further columns: ``f`` and ``df_dx`` by the
+            contract's names, and derivatives once more by the card's aliases.
+        model: in process or remote, or the directory of a package. The version is the one that responds first.
+        compute: the word for a signature: ``"value"``, ``"grad"``, ``"hessian"``, ``"jvp"``, ``"solve"``, …
+        uncertainty: whether to add the error bars, ``f_std`` and ``df_dx_std``, and ``trusted``. It costs a call more.
+        flag_outside: whether to add ``outside_domain``.
+        on_error: about rows with a null, or with what is no number: ``"fail"``, ``"null"`` or ``"skip"``.
+        columns: the files' names for inputs that have others there, ``{"spot": "S0"}``.
+        decimal: the decimal mark of text.
+        form: the format of results; None for that of the sink's suffix, else Parquet.
+        overwrite: whether a result of another job may be replaced: a file when the new one is complete, the files of a
+            directory when the job starts.
+        restart: whether to remove what an earlier job has left there, instead of going on with it.
+        shard: ``(k, n)`` to run every n-th unit from the k-th; the last of the n to end commits.
+        block_rows: rows of a call.
+        engine: runs the units; None for threads of this process.
+        on_progress: called with rows done and rows in all.
 
     Returns:
-        Rows, columns and seconds.
+        Counts and seconds.
 
     Raises:
-        DataError: a column is missing, cannot be read, or has a result's name. Nothing is left of the result then.
-        SignatureNotFound: the package has no ``serving_default``, or no error bars and they are to be added.
-        ModelNotFound: the server has unloaded that version before the end. Nothing is left of the result.
+        DataError: a file or a row cannot be read, or a column is missing, or has a result's name.
+        SignatureNotFound: the package lacks the signature, or has no error bars and they are to be added.
+        PackageError: the target exists, cannot be written, or another process writes it.
+        UsageError: an unfinished job of other input, package or options is there.
+        ModelNotFound: the server has unloaded that version before the end.
     """
     started = time.perf_counter()
-    given = model
+    options = BatchOptions(
+        compute=compute, uncertainty=uncertainty, flag_outside=flag_outside, on_error=on_error,  # pyright: ignore[reportArgumentType] - checked there
+        columns=dict(columns or {}), decimal=decimal, block_rows=block_rows,
+    )  # fmt: skip
+    rows = Source(source, decimal)
+    owned = load(Path(model)) if not isinstance(model, Model) else None
+    pinned = (owned or model).pinned()  # pyright: ignore[reportAttributeAccessIssue] - one of them is a model
     try:
-        model = given.pinned()
-        package = package_of(model)
-        signature, added, aliases = package.signature(SERVING_DEFAULT), package.result_names(), package.aliases()
-        if uncertainty:
-            added = (*added, *package.uncertainty_names(), TRUSTED)
-        _require_columns(source.columns, signature, added)
-        digest = {"gradwire.digest": model.card.digest} if package.has_card else {}
-        number = {} if model.version is None else {"gradwire.version": str(model.version)}
-        sink.describe(number | digest)
-        done = 0
-        for block in source.blocks():
-            arrays: Arrays = {name: source.read(block, spec, done) for name, spec in signature.inputs.items()}
-            response = model.predict(SERVING_DEFAULT, **arrays)
-            if uncertainty:
-                bars = model.predict(UNCERTAINTY, **arrays)
-                response |= bars | {TRUSTED: trusted(package, arrays, bars)}
-            named = {name: times(response[tensor], factor) for name, (tensor, factor) in aliases.items()}
-            sink.write(block, {name: named[name] if name in named else response[name] for name in added})
-            done += len(next(iter(arrays.values())))
-            if on_progress is not None:
-                on_progress(done, source.rows)
-        sink.commit()
+        computation = Computation(pinned, options, rows.schema)
+        job = plan(rows, sink, options, computation.package, form)
+        _require_apart(job)
+        ledger = Ledger(job, overwrite=overwrite)
+        with ledger.held(shard, restart=restart):
+            manifest, computed = ledger.finished(), 0
+            if manifest is None:
+                computed = _run_missing(job, ledger, shard, pinned, engine or LocalEngine(), on_progress)
+            manifest = ledger.commit()
+        totals = manifest["totals"] if manifest else _counted(ledger)
     finally:
-        sink.discard()
-        if model is not given:
-            model.close()
-    return BatchResult(done, added, time.perf_counter() - started, model.version)
+        if pinned is not model:
+            pinned.close()
+        if owned is not None:
+            owned.close()
+    seconds = time.perf_counter() - started
+    counts = {key: totals[key] for key in ("rows", "written", "outside", "non_finite", "bad")}
+    return BatchResult(
+        **counts, columns=computation.added, computed=computed, seconds=seconds,
+        version=job.package["version"], complete=manifest is not None,
+    )  # fmt: skip
 
 
-def _require_columns(columns: Sequence[str], signature: Signature, added: Sequence[str]) -> None:
-    if missing := [name for name in signature.inputs if name not in columns]:
-        raise DataError(f"missing columns {missing}; the file has {list(columns)}: name a column for each input")
-    if len(set(added)) < len(added):
-        raise DataError(f"the model has a tensor {TRUSTED!r} of its own: leave the uncertainty out")
-    if existing := [name for name in added if name in columns]:
-        raise DataError(f"the file has columns {existing} already, where results would go: drop or rename them")
+def _run_missing(
+    job: Job, ledger: Ledger, shard: Shard | None, model: Model, engine: Engine,
+    on_progress: Callable[[int, int], None] | None,
+) -> int:  # fmt: skip
+    """Run the units that are not done; return the number of their rows."""
+    own = units_of(job.units, shard)
+    records = ledger.records()
+    missing = [unit for unit in own if unit.name not in records]
+    done, total = sum(unit.rows for unit in own if unit.name in records), sum(unit.rows for unit in own)
+
+    def on_rows(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if on_progress is not None:
+            on_progress(done, total)
+
+    try:
+        engine.run(job, missing, model, on_rows)
+    except BaseException as error:
+        # What is wrong with the call or its rows is wrong the next time as well: nothing is to be gone on with.
+        if shard is None and (isinstance(error, UsageError) or not ledger.records()):
+            ledger.discard()
+        raise
+    return sum(unit.rows for unit in missing)
+
+
+def _counted(ledger: Ledger) -> dict[str, int]:
+    records = ledger.records().values()
+    return {
+        key: sum(getattr(record, key) for record in records)
+        for key in ("rows", "written", "outside", "non_finite", "bad")
+    }
+
+
+def _require_apart(job: Job) -> None:
+    """Raise if results would go where rows come from."""
+    place = os.path.abspath(job.target.address)  # noqa: PTH100 - text
+    for file in job.files:
+        own = os.path.abspath(file.address)  # noqa: PTH100 - text
+        if own == place or (not job.target.is_file and own.startswith(place + os.sep)):
+            raise UsageError(f"{job.target.address} is where the rows come from: give another target")

@@ -11,19 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwire._errors import DataError
-from gradwire._package import TensorSpec, numpy_dtype
+from gradwire._package import TensorSpec
 from gradwire._tables import (
     SUFFIXES,
     elements_of,
     join,
-    joined,
     numbers_of,
     open_mapping,
     open_table,
-    require_numeric,
 )
+from gradwire.batch._compute import BLOCK_ROWS
+from gradwire.batch._inputs import read_input
 
-BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
 PARQUET: Final = "parquet"  # the format of files with any other suffix, or none
 
 
@@ -103,18 +102,9 @@ class FileSource:
         Raises:
             DataError: the column holds nulls, text, truth values, or lists of another length; names column and row.
         """
-        require_numeric(spec)
-
-        def read(column: str) -> npt.NDArray[Any]:
-            return numbers_of(
-                block.column(column), column, first_row=first_row, missing=False, decimal=self._table.decimal
-            )
-
-        row_shape = spec.least_row_shape
-        array = joined(spec.name, self._elements[spec.name], read, row_shape)
-        if numpy_dtype(spec.name, spec.dtype).kind in "iu" and array.dtype.kind == "f":
-            return _whole(array, spec.name, first_row)
-        return array
+        return read_input(
+            block, spec, spec.name, self._elements[spec.name], first_row=first_row, decimal=self._table.decimal
+        )
 
     def read_labels(
         self, block: Any, column: str, row_shape: tuple[int, ...], first_row: int
@@ -143,31 +133,3 @@ class FileSource:
         if array[0].size != int(np.prod(row_shape)):
             raise DataError(f"column {column!r} holds rows of shape {array.shape[1:]}, expected {row_shape}")
         return array.reshape(len(array), *row_shape)
-
-
-class ParquetSource(FileSource):
-    """Rows of a Parquet file, whatever its suffix."""
-
-    def __init__(self, path: str | Path, *, block_rows: int = BLOCK_ROWS) -> None:
-        """Open a file.
-
-        Args:
-            path: of the file.
-            block_rows: rows held in memory at a time.
-
-        Raises:
-            DataError: it does not exist, is not Parquet, has two columns of one name, or no rows.
-            MissingExtra: pyarrow is not installed.
-        """
-        super().__init__(path, block_rows=block_rows, form=PARQUET)
-
-
-def _whole(array: npt.NDArray[Any], name: str, first_row: int) -> npt.NDArray[Any]:
-    """Return the integers that text and JSON may give as floats."""
-    with np.errstate(invalid="ignore"):
-        integers = array.astype(np.int64)
-    bad = np.argwhere(integers != array)
-    if len(bad):
-        row = int(bad[0][0])
-        raise DataError(f"column {name!r} holds {array[tuple(bad[0])]} in row {first_row + row}: give integers")
-    return integers

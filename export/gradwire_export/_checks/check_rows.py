@@ -8,12 +8,13 @@ from math import prod
 from typing import Final, final
 
 import numpy as np
+import tensorflow as tf
 
 from gradwire._numerics import CENTRE, GRID, eps_of, grid_around, sample_directions, sample_points, signed_eighths
 from gradwire._package import BY_NAME, UNKNOWN_BOUNDS, Box, Part, tangent_name
 from gradwire_export._checks.fresh_process import Arrays
 from gradwire_export._package import PackageSpec
-from gradwire_export._sources import row_shape
+from gradwire_export._sources import Function, row_shape
 
 POINTS: Final = 64  # enough to see a wrong component, few enough to run eagerly
 LEAST_POINTS: Final = 4  # of a model of large rows
@@ -67,6 +68,17 @@ class CheckRows:
             for step in range(len(GRID))
             if step != CENTRE
         }
+
+    def values(self, function: Function) -> Arrays:
+        """Return the outputs of a function, run eagerly at the rows, on the CPU as the fresh process does."""
+        with tf.device("CPU:0"):
+            x = {name: tf.constant(self.at[name]) for name in function.inputs}
+            return {name: tensor.numpy() for name, tensor in function.call(x).items()}
+
+    def targets(self, spec: PackageSpec) -> Arrays:
+        """Return the outputs at the rows that signatures of a package take as their targets."""
+        outputs = {each.solve.output for each in spec.solves.values()}
+        return {name: array for name, array in self.values(spec.function).items() if name in outputs} if outputs else {}
 
 
 def drawn_text(unknown: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ from gradwire_export._checks.eager_reference import EagerReference
 from gradwire_export._checks.fresh_process import Arrays, Request, Response, run_fresh
 from gradwire_export._checks.reference_points import contradictions, reference_points
 from gradwire_export._checks.row_independence import BESIDE_NAN, independence_batches, require_independence
+from gradwire_export._checks.solve_check import require_solved, solve_requests
 from gradwire_export._package import PackageSpec
 from gradwire_export._reasons import reason_of_run, refused
 from gradwire_export._sources import Function, row_shape
@@ -47,6 +48,7 @@ def check_package(package: Path, spec: PackageSpec, rows: CheckRows) -> dict[str
     """
     batches = independence_batches({name: rows.at[name] for name in spec.function.inputs}, rows.neighbours)
     requests = _requests(spec, rows) | {batch.label: Request(SERVING_DEFAULT, batch.rows) for batch in batches}
+    requests |= (solving := solve_requests(spec, rows))
     responses = dict(zip(requests, run_fresh(package, list(requests.values())), strict=True))
     for label, response in responses.items():
         if response.failure is not None and label != BESIDE_NAN and not label.endswith(NO_ROWS):
@@ -62,6 +64,7 @@ def check_package(package: Path, spec: PackageSpec, rows: CheckRows) -> dict[str
     _require_finite(outputs, rows)
     zero_rows = [_zero_rows(spec.function, name, responses) for name in spec.row_signatures]
     return {
+        "round_trips": require_solved(spec, solving, responses),
         "row_independence": independence,
         "trained_model": _against_model(spec, reference, grids),
         "zero_rows": all(zero_rows),

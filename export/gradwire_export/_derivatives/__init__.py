@@ -10,6 +10,7 @@ from gradwire_export._derivatives.strategy import (
     TensorFunction,
     Tensors,
     row_count,
+    sweep_back,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "row_jvp",
     "row_jvp_by_contraction",
     "row_vjp",
+    "sweep_back",
 ]

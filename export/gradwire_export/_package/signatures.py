@@ -41,6 +41,7 @@ from gradwire_export._derivatives import (
     row_vjp,
 )
 from gradwire_export._package.blocks import in_blocks, trace
+from gradwire_export._package.solve import solve_body
 from gradwire_export._package.spec import PackageSpec
 from gradwire_export._package.xla import compiled
 from gradwire_export._reasons import refused
@@ -71,7 +72,7 @@ def trace_signatures(spec: PackageSpec, module: PackageModule) -> dict[str, Any]
         return {CARD_ANSWER: tf.fill([rows], tf.io.read_file(module.card.asset_path))}
 
     query = {CARD_QUERY: tf.TensorSpec((None,), tf.int32, name=CARD_QUERY)}
-    by_row = {name: _traced(spec, name) for name in spec.row_signatures}
+    by_row = {name: _traced(spec, name) for name in (*spec.row_signatures, *spec.solves)}
     return by_row | {CARD: _concrete(card, query)}
 
 
@@ -89,6 +90,8 @@ def _in_blocks(spec: PackageSpec, name: str) -> TensorFunction:
 
 def signature_body(spec: PackageSpec, name: str) -> TensorFunction:
     """Return what a signature of the contract computes, any but the card."""
+    if name in spec.solves:
+        return solve_body(spec.function, spec.solves[name], spec.zeros, gathers=not spec.xla)
 
     def body(tensors: Tensors) -> Tensors:
         x = {wrt: tensors[wrt] for wrt in spec.function.inputs}

@@ -24,6 +24,7 @@ from gradwire._package import (
 from gradwire_export._analysis import require_derivatives
 from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
 from gradwire_export._gradients import with_visible_graph
+from gradwire_export._package.solve import SolveSpec
 from gradwire_export._sources import Function, Pair, row_shape
 
 OPTIONAL: Final = tuple(kind.name for kind in SIGNATURES.values() if kind.optional)
@@ -31,6 +32,7 @@ OPTIONAL: Final = tuple(kind.name for kind in SIGNATURES.values() if kind.option
 MAX_HESSIAN_INPUT: Final = 16
 # Each is a copy of the backward graph to trace and load; at 32 they still took a sixth of what copies of the rows take.
 MAX_SWEEPS: Final = 32
+SOLVE_REPEATS: Final = 8  # what an iteration holds besides f: smaller blocks wait less for their slowest rows
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class PackageSpec:
     zeros: frozenset[Pair]  # pairs (output, input) that are not connected and declared to be zero
     signatures: tuple[str, ...]  # their names, in the order of the contract's table
     aliases: Mapping[str, Alias] = field(default_factory=dict[str, Alias])  # those of the derivatives that it serves
+    solves: Mapping[str, SolveSpec] = field(default_factory=dict[str, SolveSpec])  # by signature, beside the others
     warnings: tuple[str, ...] = ()  # what its user must know, a line each
     two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
@@ -51,11 +54,13 @@ class PackageSpec:
 
     def without(self, unproven: Collection[str]) -> PackageSpec:
         """Return what is left without some optional signatures."""
-        return replace(self, signatures=tuple(name for name in self.signatures if name not in unproven))
+        signatures = tuple(name for name in self.signatures if name not in unproven)
+        solves = {name: solve for name, solve in self.solves.items() if name not in unproven}
+        return replace(self, signatures=signatures, solves=solves)
 
     @property
     def row_signatures(self) -> list[str]:
-        """The signatures that compute something of rows: all but the card."""
+        """The signatures of the contract's table that compute something of rows: all but the card."""
         return [name for name in self.signatures if name != CARD]
 
     @property
@@ -96,6 +101,8 @@ class PackageSpec:
 
     def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
         """Return the specs of a signature's inputs, the model's own first; any signature but the card."""
+        if signature in self.solves:
+            return self.solves[signature].inputs(self.function)
         part = SIGNATURES[signature].direction
         return self.function.inputs | ({} if part is None else self.directions(part))
 
@@ -125,6 +132,8 @@ class PackageSpec:
 
     def n_repeats(self, signature: str) -> int:
         """Return how often a signature repeats its rows."""
+        if signature in self.solves:
+            return SOLVE_REPEATS
         return self.strategy(signature).n_repeats(self.n_sweeps(signature))
 
 

@@ -19,8 +19,12 @@ MAX_ROWS: Final = 1000
 
 
 def warmup_requests(spec: PackageSpec, rows: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Return a request of one row for every signature, from rows that the package has been run on."""
-    requests = {name: {key: rows[key][:1] for key in spec.inputs(name)} for name in spec.row_signatures}
+    """Return a request of one row for every signature, from rows that the package has been run on.
+
+    Of a signature that solves the target is the value of the output there, which ``rows`` has by its name.
+    """
+    names = (*spec.row_signatures, *spec.solves)
+    requests = {name: {key: rows[key][:1] for key in spec.inputs(name)} for name in names}
     return requests | {CARD: {CARD_QUERY: np.zeros(1, np.int32)}}
 
 

@@ -11,10 +11,12 @@ from gradwire_serving._config.options import (
     DEFAULT_MODEL_NAME,
     DEFAULT_PORT,
     EMBEDDED_ONLY,
+    TOKEN_VARIABLE,
     ServerOptions,
     flags,
 )
 from gradwire_serving._config.promotion import DEFAULT_CONFIG, Promotion, promote
+from gradwire_serving._config.security import REFUSED, BearerToken, Certificates, certificates_of, token_of
 
 __all__ = [
     "ANY_PORT",
@@ -24,16 +26,22 @@ __all__ = [
     "DEFAULT_MODEL_NAME",
     "DEFAULT_PORT",
     "EMBEDDED_ONLY",
+    "REFUSED",
+    "TOKEN_VARIABLE",
+    "BearerToken",
+    "Certificates",
     "ConfigFile",
     "Promotion",
     "ServerOptions",
     "address_text",
     "batching_of",
     "bind",
+    "certificates_of",
     "config_text",
     "flags",
     "metrics_path",
     "models_in",
     "models_of",
     "promote",
+    "token_of",
 ]

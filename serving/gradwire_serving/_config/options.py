@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,9 @@ ANY_PORT: Final = -1  # for --rest_api_port, whose 0 means none
 MAX_WAITING: Final = 1000
 
 
-EMBEDDED_ONLY: Final = ("max_expanded_bytes", "log_format", "log_requests")  # what TensorFlow Serving has no flag for
+# What TensorFlow Serving has no flag for.
+EMBEDDED_ONLY: Final = ("max_expanded_bytes", "log_format", "log_requests", "token_file", "token")
+TOKEN_VARIABLE: Final = "GRADWIRE_SERVER_TOKEN"  # noqa: S105 - the name of where the command finds `token`
 LOG_FORMATS: Final = ("text", "json")
 
 _NOT_NEGATIVE: Final = (
@@ -52,6 +54,10 @@ class ServerOptions:
             embedded server for a queue of ``MAX_WAITING`` calls before one is refused).
         enable_model_warmup: run a package's recorded requests before it serves.
         enable_grpc_healthcheck_service: offer ``grpc.health.v1``.
+        ssl_config_file: an ``SSLConfig`` as text: gRPC over TLS, with the clients' certificates too where it says so.
+        token_file: file with a token that every call but those to ``grpc.health.v1`` has to bring as
+            ``authorization: Bearer …``; empty for none (ours; embedded server only).
+        token: that token itself, in place of a file; in no text of the options (ours; embedded server only).
         max_expanded_bytes: the most by which the tensors of one request may be larger than what was sent for them,
             where a value repeats (ours; embedded server only).
         enable_serialization_as_tensor_content: respond in ``tensor_content`` instead of typed fields.
@@ -90,6 +96,9 @@ class ServerOptions:
     grpc_max_threads: int | None = None
     enable_model_warmup: bool = True
     enable_grpc_healthcheck_service: bool = False
+    ssl_config_file: str = ""
+    token_file: str = ""
+    token: str = field(default="", repr=False)
     max_expanded_bytes: int = DEFAULT_MAX_EXPANDED_BYTES
     enable_serialization_as_tensor_content: bool = False
     allow_version_labels_for_unavailable_models: bool = False
@@ -144,7 +153,14 @@ class ServerOptions:
         return 0 if self.grpc_max_threads else MAX_WAITING
 
 
-_NOT_FLAGS: Final = ("directory", "host", "port", "gpu", "engine_flags")  # passed in other ways, or always passed
+_NOT_FLAGS: Final = (
+    "directory",
+    "host",
+    "port",
+    "gpu",
+    "token",
+    "engine_flags",
+)  # passed in other ways, or always passed
 
 
 def flags(options: ServerOptions) -> list[str]:

@@ -21,6 +21,8 @@ from gradwire_serving._core.status import Code, StatusError, deadline_exceeded, 
 Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 Run: TypeAlias = "Callable[[Arrays, float | None], dict[str, np.ndarray]]"  # arrays and timeout to outputs
 
+Queued: TypeAlias = "Callable[[str, float], None]"  # the threads' name, and the seconds that a call waited
+
 STOPPED: Final = "the model was unloaded"
 NOT_BATCH_FIRST: Final = (
     "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors"
@@ -40,6 +42,7 @@ class BatchingParameters:
         pad_variable_length_inputs: join calls that differ in dimensions that the signature leaves open, by filling the
             shorter rows with the first element.
         max_execution_batch_size: the most rows of a batch, into which larger calls are cut; None for no cutting.
+        thread_pool_name: what the metrics call the threads.
     """
 
     max_batch_size: int = 1000
@@ -49,6 +52,7 @@ class BatchingParameters:
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
     max_execution_batch_size: int | None = None
+    thread_pool_name: str = "model_server_batch_threads"
 
     def __post_init__(self) -> None:
         for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "max_execution_batch_size"):
@@ -93,6 +97,7 @@ class _Task:
     arrays: Arrays
     rows: int
     deadline: float | None
+    began: float  # an instant of time.monotonic
     future: Future[dict[str, np.ndarray]] = field(default_factory=Future)
 
 
@@ -109,10 +114,16 @@ class _Batch:
 
 @final
 class Batcher:
-    """Computes the calls of one servable in batches, on threads of its own."""
+    """Computes the calls of one servable in batches, on threads of its own.
 
-    def __init__(self, parameters: BatchingParameters) -> None:
+    Args:
+        parameters: how calls are joined.
+        queued: called with each call's wait for its batch; None for nobody.
+    """
+
+    def __init__(self, parameters: BatchingParameters, queued: Queued | None = None) -> None:
         self._parameters = parameters
+        self._queued = queued
         self._queue: list[_Batch] = []  # in the order in which they were opened
         self._open: dict[Any, _Batch] = {}
         self._changed = threading.Condition()
@@ -146,12 +157,13 @@ class Batcher:
             outputs,
             *((alias, array.dtype, self._row_shape(what, alias, array)) for alias, array in arrays.items()),
         )
-        size = self._parameters.batch_size
+        size, now = self._parameters.batch_size, time.monotonic()
         tasks = [
             _Task(
                 {alias: array[start : start + size] for alias, array in arrays.items()},
                 min(size, rows - start),
                 deadline,
+                now,
             )
             for start in range(0, rows, size)
         ]
@@ -226,6 +238,9 @@ class Batcher:
 
     def _compute(self, batch: _Batch) -> None:
         now = time.monotonic()
+        if self._queued is not None:
+            for task in batch.tasks:
+                self._queued(self._parameters.thread_pool_name, now - task.began)
         late = [task for task in batch.tasks if task.deadline is not None and task.deadline <= now]
         _fail(late, deadline_exceeded())
         tasks = [task for task in batch.tasks if task not in late and task.future.set_running_or_notify_cancel()]

@@ -44,6 +44,10 @@ class Resolver:
         """Replace the models, whose labels it knows."""
         self._labels = {model.name: model.labels for model in models}
 
+    def label(self, name: str) -> str:
+        """Return a model's name for metrics; empty where it is not served, or callers could make up any number."""
+        return name if self._manager.versions(name) else ""
+
     def use(self, model: ModelRef) -> AbstractContextManager[tuple[int, Servable]]:
         """Hand out the version for one call; see ``Manager.use``."""
         if not model.name:

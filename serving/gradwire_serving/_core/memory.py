@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self, final
 
@@ -57,6 +58,15 @@ class Memory:
         """Take back granted bytes."""
         with self._lock:
             self._granted -= size
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Grant bytes for the length of the block; RESOURCE_EXHAUSTED where there are not as many."""
+        self.grant(size)
+        try:
+            yield
+        finally:
+            self.give_back(size)
 
 
 @final

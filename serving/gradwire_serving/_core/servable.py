@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from gradwire._errors import PackageError
 from gradwire._package import GRAPH_FILE, SERVING_DEFAULT
-from gradwire_serving._core.batching import Batcher, BatchingParameters
+from gradwire_serving._core.batching import Batcher, BatchingParameters, Queued
 from gradwire_serving._core.session import LoadedSession
 from gradwire_serving._core.signature import BoundSignature
 from gradwire_serving._core.status import Code, Status, StatusError, status_of
@@ -30,9 +30,11 @@ class Servable:
     Safe to use from many threads at once. Make one with ``load``.
     """
 
-    def __init__(self, session: LoadedSession, batching: BatchingParameters | None = None) -> None:
+    def __init__(
+        self, session: LoadedSession, batching: BatchingParameters | None = None, queued: Queued | None = None
+    ) -> None:
         self._session = session
-        self._batcher = None if batching is None else Batcher(batching)
+        self._batcher = None if batching is None else Batcher(batching, queued)
         self._signatures: dict[str, BoundSignature] = {}
         self._closing = threading.Lock()
         self._closed = False
@@ -124,11 +126,12 @@ def load_version(
     path: Path,
     warm_up: Callable[[Servable, Path], None] | None = None,
     batching_of: Callable[[Path], BatchingParameters | None] | None = None,
+    queued: Queued | None = None,
 ) -> Servable:
     """Load a version's directory, and warm it up; a StatusError is in TensorFlow Serving's words."""
     batching = None if batching_of is None else batching_of(path)
     try:
-        servable = Servable(LoadedSession(path), batching)
+        servable = Servable(LoadedSession(path), batching, queued)
     except Exception as error:  # TensorFlow's loader raises whatever a bad graph leads it to
         status = _load_status(path, error)
         raise StatusError(status.code, status.message) from error

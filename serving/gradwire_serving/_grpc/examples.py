@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn, final
 
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
 from gradwire_serving._core import CLASSIFY, REGRESS, Code, ExampleMethod, Resolver, StatusError, invalid_argument
+from gradwire_serving._grpc.counter import RequestCounter
 from gradwire_serving._grpc.methods import Method
 from gradwire_serving._grpc.services import model_ref, parse
 
@@ -15,8 +17,9 @@ from gradwire_serving._grpc.services import model_ref, parse
 class ExampleMethods:
     """The methods of PredictionService that take ``tf.Example``; TensorFlow Serving looks at the signature first."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, counter: RequestCounter) -> None:
         self._resolver = resolver
+        self._counter = counter
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -27,20 +30,28 @@ class ExampleMethods:
             "/tensorflow.serving.PredictionService/MultiInference": self.multi_inference,
         }
 
-    def classify(self, data: bytes, _deadline: float | None) -> NoReturn:
+    def classify(self, data: bytes, _deadline: float | None) -> bytes:
         """Refuse a ``ClassificationRequest``."""
-        self._refuse(CLASSIFY, parse(classification_pb2.ClassificationRequest, data))
+        request = parse(classification_pb2.ClassificationRequest, data)
+        return self._counted("Classify", request, lambda: self._refuse(CLASSIFY, request))
 
-    def regress(self, data: bytes, _deadline: float | None) -> NoReturn:
+    def regress(self, data: bytes, _deadline: float | None) -> bytes:
         """Refuse a ``RegressionRequest``."""
-        self._refuse(REGRESS, parse(regression_pb2.RegressionRequest, data))
+        request = parse(regression_pb2.RegressionRequest, data)
+        return self._counted("Regress", request, lambda: self._refuse(REGRESS, request))
 
-    def multi_inference(self, data: bytes, _deadline: float | None) -> NoReturn:
+    def multi_inference(self, data: bytes, _deadline: float | None) -> bytes:
         """Refuse a ``MultiInferenceRequest`` by its first task."""
         request = parse(inference_pb2.MultiInferenceRequest, data)
         if not request.tasks:
             raise invalid_argument("ModelSpec has no name specified.")
         task = request.tasks[0]
+        return self._counted("MultiInference", task, lambda: self._refuse_task(task))
+
+    def _counted(self, api: str, request: Any, refuse: Callable[[], NoReturn]) -> bytes:
+        return self._counter.run(api, request.model_spec.name, refuse)
+
+    def _refuse_task(self, task: inference_pb2.InferenceTask) -> NoReturn:
         match task.method_name:
             case "tensorflow/serving/classify":
                 self._refuse(CLASSIFY, task)

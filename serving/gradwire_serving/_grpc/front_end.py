@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import grpc
 
 from gradwire._errors import UsageError
-from gradwire_serving._config import ServerOptions, address_text, bind
+from gradwire_serving._config import ServerOptions, address_text, bind, certificates_of, token_of
 from gradwire_serving._core import ConcurrencyLimit, Configuration, Manager, Memory, Resolver
+from gradwire_serving._grpc.counter import RequestCounter
 from gradwire_serving._grpc.examples import ExampleMethods
 from gradwire_serving._grpc.health import MAX_WATCHES, HealthService
 from gradwire_serving._grpc.methods import MAX_AWAITED, Calls, Methods
 from gradwire_serving._grpc.reflection import REFLECTION, SERVING_SERVICES, ReflectionService
 from gradwire_serving._grpc.services import ModelService, PredictionService
 
+if TYPE_CHECKING:
+    from gradwire_serving._metrics import Metrics
+
 # Seconds between the last call and the end: calls that were on their way are refused, and what is written is sent. A
 # call that meets gRPC's own shutdown ends as CANCELLED, or hangs in the client to its deadline (5 of 24 stops).
 LINGER: Final = 0.25
 REFUSING_THREADS: Final = 16  # beside those that the limits admit, so that a call too many is refused at once
 CLOSING_TIMEOUT: Final = 5.0  # seconds after which a stop no longer waits for gRPC
+
+ANYWHERE: Final = "127.0.0.1:0"  # where certificates are tried
 
 _CHANNEL_OPTIONS: Final = [
     ("grpc.so_reuseport", 0),  # or two servers would silently share a port
@@ -40,13 +46,15 @@ class GrpcFrontEnd:
         manager: Manager,
         configuration: Configuration,
         limit: ConcurrencyLimit,
+        memory: Memory,
+        metrics: Metrics | None,
         options: ServerOptions,
     ) -> None:
         calls = self._calls = Calls(limit, log_requests=options.log_requests)
-        memory = Memory(options.max_expanded_bytes)
+        counter = RequestCounter(resolver, metrics)
         services = (
-            PredictionService(resolver, memory, as_content=options.enable_serialization_as_tensor_content),
-            ExampleMethods(resolver),
+            PredictionService(resolver, memory, counter, as_content=options.enable_serialization_as_tensor_content),
+            ExampleMethods(resolver, counter),
             ModelService(manager, configuration),
         )
         self._handlers = {
@@ -58,6 +66,8 @@ class GrpcFrontEnd:
             names.append("grpc.health.v1.Health")
         self._handlers |= ReflectionService(calls, names).handlers
         self._options = options
+        self._token = token_of(options)
+        self._credentials = _credentials(options)
         self._server: grpc.Server | None = None
         self._port = 0
 
@@ -74,22 +84,36 @@ class GrpcFrontEnd:
     def check(self) -> None:
         """Raise if the port cannot be opened; models may take minutes to load, and this need not wait for them."""
         bind(self._options.host, self._options.port, "--port").close()
+        if self._credentials is not None:
+            try:
+                self._listen(grpc.server(ThreadPoolExecutor(1)), ANYWHERE)
+            except RuntimeError as error:
+                raise UsageError(
+                    f"{self._options.ssl_config_file} has a server_key and a server_cert, or a custom_ca, that cannot be "
+                    "used; expected a key, its own certificate, and an authority's, in PEM"
+                ) from error
 
     def start(self) -> None:
         """Open the port."""
         threads = self._options.max_calls + self._options.max_waiting + MAX_AWAITED + MAX_WATCHES + REFUSING_THREADS
         workers = ThreadPoolExecutor(threads, thread_name_prefix="gradwire-call")  # makes one when none is idle
-        server = grpc.server(workers, handlers=[Methods(self._handlers)], options=_CHANNEL_OPTIONS)
+        handlers: list[grpc.GenericRpcHandler] = [Methods(self._handlers, self._token)]
+        server = grpc.server(workers, handlers=handlers, options=_CHANNEL_OPTIONS)
         address = address_text(self._options.host, self._options.port)
         try:
-            self._port = server.add_insecure_port(address)
+            self._port = self._listen(server, address)
             if self._options.grpc_socket_path:
-                server.add_insecure_port(f"unix:{self._options.grpc_socket_path}")
+                self._listen(server, f"unix:{self._options.grpc_socket_path}")
         except RuntimeError as error:
             raise UsageError(f"cannot listen on {address}: {error}; expected a free port of this machine") from error
         self._calls.bodies.start()
         server.start()
         self._server = server
+
+    def _listen(self, server: grpc.Server, address: str) -> int:
+        if self._credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._credentials)
 
     def stop(self, grace: float) -> None:
         """Close the port, after a moment for calls on their way; call it when the limit is closed."""
@@ -98,3 +122,10 @@ class GrpcFrontEnd:
             time.sleep(linger)
             self._server.stop(linger).wait(CLOSING_TIMEOUT)
             self._calls.bodies.stop()
+
+
+def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
+    files = certificates_of(options)
+    if files is None:
+        return None
+    return grpc.ssl_server_credentials([(files.key, files.certificate)], files.authority, files.client_verify)

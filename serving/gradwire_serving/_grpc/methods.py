@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias, final
 import grpc
 from typing_extensions import override
 
+from gradwire_serving._config import REFUSED, BearerToken
 from gradwire_serving._core import (
     INTERNAL_ERROR,
     OUT_OF_MEMORY,
@@ -41,6 +42,7 @@ Method: TypeAlias = "Callable[[bytes, float | None], bytes | Future[bytes]]"
 LONGEST_TIMEOUT: Final = 10**9  # seconds; gRPC reports infinity for a call with no deadline
 BODY_TIMEOUT: Final = 60.0  # seconds from a call's headers to the end of its message
 MAX_AWAITED: Final = 1000  # calls whose message has not come yet
+OPEN: Final = "/grpc.health.v1.Health/"  # needs no token: probes have none
 LOOKS: Final = 10  # at overdue messages, in the time that one may take
 
 
@@ -139,15 +141,29 @@ class Calls:
 
 @final
 class Methods(grpc.GenericRpcHandler):
-    """A server's methods by their full name; all others are UNIMPLEMENTED with an empty text."""
+    """A server's methods by their full name; all others are UNIMPLEMENTED with an empty text.
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+    Args:
+        handlers: the methods.
+        token: what calls have to bring, but for those of ``OPEN``; None for nothing.
+    """
+
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler], token: BearerToken | None) -> None:
         self._handlers = handlers
+        self._token = token
         self._unimplemented = grpc.stream_stream_rpc_method_handler(_unimplemented)
+        self._unauthenticated = grpc.stream_stream_rpc_method_handler(_unauthenticated)
 
     @override
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return self._handlers.get(handler_call_details.method, self._unimplemented)
+        method = handler_call_details.method
+        if self._token is not None and not method.startswith(OPEN):
+            sent = (str(value) for name, value in handler_call_details.invocation_metadata if name == "authorization")
+            try:
+                self._token.check(next(sent, None))
+            except StatusError:
+                return self._unauthenticated
+        return self._handlers.get(method, self._unimplemented)
 
 
 @contextmanager
@@ -186,3 +202,7 @@ def _deadline(context: Any) -> float | None:
 
 def _unimplemented(_requests: Iterator[Any], context: Any) -> None:
     context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+
+def _unauthenticated(_requests: Iterator[Any], context: Any) -> None:
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, REFUSED)

@@ -32,6 +32,7 @@ from gradwire_serving._core import (
     invalid_argument,
     start_predict,
 )
+from gradwire_serving._grpc.counter import RequestCounter
 from gradwire_serving._grpc.methods import Method
 from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
 
@@ -50,8 +51,9 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class PredictionService:
     """Runs signatures and describes them."""
 
-    def __init__(self, resolver: Resolver, memory: Memory, *, as_content: bool) -> None:
+    def __init__(self, resolver: Resolver, memory: Memory, counter: RequestCounter, *, as_content: bool) -> None:
         self._resolver = resolver
+        self._counter = counter
         self._memory = memory
         self._as_content = as_content
 
@@ -66,6 +68,9 @@ class PredictionService:
     def predict(self, data: bytes, deadline: float | None) -> bytes | Future[bytes]:
         """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out, later where calls are batched."""
         request = parse(predict_pb2.PredictRequest, data)
+        return self._counter.run("Predict", request.model_spec.name, lambda: self._predict(request, deadline))
+
+    def _predict(self, request: predict_pb2.PredictRequest, deadline: float | None) -> bytes | Future[bytes]:
         model, signature = model_ref(request), request.model_spec.signature_name
         allowance = Allowance(self._memory, deadline)
         try:

@@ -17,6 +17,7 @@ from gradwire_serving._config import (
     DEFAULT_MODEL_NAME,
     DEFAULT_PORT,
     EMBEDDED_ONLY,
+    TOKEN_VARIABLE,
     ServerOptions,
     config_text,
     flags,
@@ -97,7 +98,8 @@ def plan(engine: str, options: ServerOptions) -> Plan:
         raise UsageError(f"--port is 0, which only the embedded server takes for any free port; give {engine} a number")
     for name in EMBEDDED_ONLY:
         if getattr(options, name) != ServerOptions.__dataclass_fields__[name].default:
-            raise UsageError(f"--{name} is of the embedded server alone; leave it out, or use --engine embedded")
+            flag = TOKEN_VARIABLE if name == "token" else f"--{name}"
+            raise UsageError(f"{flag} is of the embedded server alone; leave it out, or use --engine embedded")
     if options.rest_api_port == ANY_PORT:
         raise UsageError(f"--rest_api_port is -1, which only the embedded server takes; give {engine} a number")
     if options.rest_api_port and options.enable_serialization_as_tensor_content:
@@ -182,7 +184,7 @@ def _plan_docker(options: ServerOptions, files: dict[Path, str]) -> Plan:
     if options.rest_api_port:
         published.append(f"{options.host}:{options.rest_api_port}:{CONTAINER_REST_PORT}")
         inside = replace(inside, rest_api_port=CONTAINER_REST_PORT)
-    for name in ("batching_parameters_file", "monitoring_config_file"):
+    for name in ("batching_parameters_file", "monitoring_config_file", "ssl_config_file"):
         if getattr(options, name):
             file = Path(getattr(options, name)).absolute()
             mounts.append((str(file), str(CONTAINER_CONFIG / file.name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -82,7 +83,10 @@ def run(planned: Plan, options: ServerOptions, ready: Callable[[Started], None])
     with _forwarding(process), grpc.insecure_channel(address) as channel:
         waiting = True
         while (code := _exit_code(process)) is None:
-            if waiting and (versions := _available(channel, names)) is not None:
+            versions = None
+            if waiting:
+                versions = _open(host, options.port) if options.ssl_config_file else _available(channel, names)
+            if versions is not None:
                 waiting = False
                 ready(StartedProcess(address, rest, versions))
     return code if code >= 0 else KILLED - code
@@ -112,6 +116,18 @@ def _names(options: ServerOptions) -> list[str]:
     if options.model_config_file and not Path(options.model_config_file).is_file():
         return []  # a path inside a container: which models there are is not known here
     return [model.name for model in models_of(options, remote=True)]
+
+
+def _open(host: str, port: int) -> dict[str, list[int]] | None:
+    """Return no versions once the port is open, which it is when all are available; None before.
+
+    More cannot be known: a server behind TLS answers those who have its authority's certificate, or one of their own.
+    """
+    try:
+        socket.create_connection((host, port), STATUS_TIMEOUT).close()
+    except OSError:
+        return None
+    return {}
 
 
 def _available(channel: grpc.Channel, names: Sequence[str]) -> dict[str, list[int]] | None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, final
 
-from gradwire_serving._config import ServerOptions, metrics_path
+from gradwire_serving._config import ServerOptions, metrics_path, token_of
 from gradwire_serving._core import (
     INTERNAL_ERROR,
     OUT_OF_MEMORY,
     Code,
     ConcurrencyLimit,
     Manager,
+    Memory,
     Resolver,
     StatusError,
     event,
@@ -24,6 +25,7 @@ from gradwire_serving._core import (
     log,
 )
 from gradwire_serving._metrics import Metrics
+from gradwire_serving._rest.json_text import parsed_size
 from gradwire_serving._rest.responses import error_body
 from gradwire_serving._rest.routes import API, Methods, route_of
 
@@ -35,6 +37,8 @@ CORS: Final = (
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
+CORS_WITH_TOKEN: Final = (*CORS[:-1], ("Access-Control-Allow-Headers", "Content-Type, Authorization"))
+CHALLENGE: Final = ("WWW-Authenticate", "Bearer")
 NOT_FOUND_PAGE: Final = (
     b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 )
@@ -79,16 +83,20 @@ class Application:
         manager: Manager,
         metrics: Metrics | None,
         limit: ConcurrencyLimit,
+        memory: Memory,
         options: ServerOptions,
     ) -> None:
-        self._manager = manager
+        self._resolver = resolver
+        self._memory = memory
+        self._token = token_of(options)
         self._metrics = metrics
         self._methods = Methods(resolver, manager, metrics)
         self._limit = limit
         self._metrics_path = metrics_path(options.monitoring_config_file)
         self._timeout = options.rest_api_timeout_in_ms / 1000
         self._log_requests = options.log_requests
-        self._cors = CORS if options.rest_api_enable_cors_support else ()
+        cors = CORS if self._token is None else CORS_WITH_TOKEN
+        self._cors = cors if options.rest_api_enable_cors_support else ()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Respond to one request."""
@@ -102,6 +110,15 @@ class Application:
 
     def _respond(self, environ: Environ) -> Response:
         path = environ["REQUEST_URI"]
+        if self._token is not None and environ["REQUEST_METHOD"] != "OPTIONS":  # browsers send those without a token
+            try:
+                self._token.check(environ.get("HTTP_AUTHORIZATION"))
+            except StatusError as error:
+                return Response(
+                    _HTTP_STATUS[error.status.code],
+                    (JSON, CHALLENGE, *self._cors),
+                    error_body(error.status.message).encode(),
+                )
         if self._metrics is not None and path == self._metrics_path:
             return Response(200, (("Content-Type", "text/plain"),), self._metrics.page())
         if not API.fullmatch(path):
@@ -118,7 +135,9 @@ class Application:
             with self._limit.slot():
                 route = route_of(method, path)
                 model, api = route.model.name, route.method
-                body = self._methods.run(route, _body(environ), start + self._timeout)
+                sent = _body(environ)
+                with self._memory.held(parsed_size(sent)):
+                    body = self._methods.run(route, sent, start + self._timeout)
         except StatusError as error:
             code = error.status.code
             body = error_body(TIMED_OUT if code is Code.DEADLINE_EXCEEDED else error.status.message)
@@ -128,9 +147,8 @@ class Application:
             log.exception("a call failed")
             code, body = Code.INTERNAL, error_body(INTERNAL_ERROR)
         if self._metrics is not None:
-            # Of models that are not served no name becomes a label, or callers could make up any number of them.
-            known = model if self._manager.versions(model) else ""
-            self._metrics.request(known, code, time.monotonic() - start, api=api, entrypoint="REST")
+            label = self._resolver.label(model)
+            self._metrics.request(label, code, time.monotonic() - start, api=api, entrypoint="REST")
         if self._log_requests:
             event(logging.INFO, "request", method=f"{method} {path}", code=code.name, seconds=time.monotonic() - start)
         content = body.encode(errors="surrogateescape")  # bytes of an output that are not UTF-8 pass as they are

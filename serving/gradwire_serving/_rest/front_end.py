@@ -19,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
 from gradwire_serving._config import ANY_PORT, ServerOptions, address_text, bind
-from gradwire_serving._core import ConcurrencyLimit, Manager, Resolver
+from gradwire_serving._core import ConcurrencyLimit, Manager, Memory, Resolver
 from gradwire_serving._metrics import Metrics
 from gradwire_serving._rest.application import MAX_BODY_BYTES, Application
 
@@ -37,12 +37,14 @@ FLAG: Final = "--rest_api_port"
 class RestFrontEnd:
     """Serves TensorFlow Serving's REST API, and the page of metrics where the options have one."""
 
-    def __init__(self, resolver: Resolver, manager: Manager, metrics: Metrics | None, options: ServerOptions) -> None:
+    def __init__(
+        self, resolver: Resolver, manager: Manager, metrics: Metrics | None, memory: Memory, options: ServerOptions
+    ) -> None:
         self._host = options.host
         self._port = 0 if options.rest_api_port == ANY_PORT else options.rest_api_port
         self._threads = options.rest_threads
         self._limit = ConcurrencyLimit(self._threads)
-        self._application = Application(resolver, manager, metrics, self._limit, options)
+        self._application = Application(resolver, manager, metrics, self._limit, memory, options)
         self._server: _Server | None = None
 
     @property

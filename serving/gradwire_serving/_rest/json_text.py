@@ -14,6 +14,9 @@ MAX_ECHO: Final = 20_000  # characters of a request that an error repeats: inden
 
 _NUMBERS: Final = rapidjson.NM_NAN | rapidjson.NM_NATIVE  # 64-bit integers and doubles: 3.5 times faster than `json`
 _TYPES: Final = {bool: "Bool", int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
+# Bytes of CPython 3.11's objects, with the garbage collector's header: of a list, of an object with a member, of a
+# number and its place, of a string. (`bytes.count` takes 10 ms for 64 MiB.)
+_SIZES: Final = ((b"[", 88), (b"{", 250), (b",", 40), (b'"', 32))
 # Digits that most numbers need, and those that hold every number of the type.
 _SHORT_DIGITS: Final = 6
 _ALL_DIGITS: Final = {4: 9, 8: 17}  # by the bytes of a float
@@ -35,6 +38,11 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise format_error(document, "Is not object")
     return document
+
+
+def parsed_size(body: bytes) -> int:
+    """Return about how many bytes the parsed body takes at most: 22 million empty lists in 64 MiB are 1.6 GB."""
+    return len(body) + sum(body.count(mark) * size for mark, size in _SIZES)
 
 
 def text(value: Any) -> str:

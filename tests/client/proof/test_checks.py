@@ -254,7 +254,7 @@ def test_a_verification_is_plain_data():
     """What the card keeps and the command prints: a check a key, each with its findings."""
     found = gradwire.verify(of(np.sin, np.cos), points=16, seed=3)
     plain = found.to_dict()
-    assert list(plain) == ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special"]
+    assert list(plain) == ["taylor", "adjoint", "reference", "rows", "non_finite", "kinks", "special", "solve"]
     assert plain["taylor"]["findings"][0]["passed"]
     assert plain["taylor"]["findings"][0]["tensor"] == "df_dx"
     assert plain["adjoint"]["skipped"]

@@ -26,7 +26,7 @@ from gradwire._cli.io import (
 )
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._errors import CheckFailed, UsageError
-from gradwire._package import HESSIAN, HVP, SIGNATURES, UNCERTAINTY
+from gradwire._package import HESSIAN, HVP, SIGNATURES, SOLVE_FORM, UNCERTAINTY
 
 NAME: Final = "export"
 GATE: Final = "The gate"
@@ -63,6 +63,12 @@ def command(
     serve_aliases: Annotated[
         bool, typer.Option("--serve-aliases", help="Serve derivatives by those names too, beside the contract's.")
     ] = False,
+    solve: Annotated[
+        str | None,
+        typer.Option(
+            help="INPUT:OUTPUT,…: add signatures that solve for an input at a target of an output, such as vol:price."
+        ),
+    ] = None,
     zeros: Annotated[
         str | None,
         typer.Option(help="OUTPUT:INPUT,…: pairs without a connection, whose derivative is exactly zero."),
@@ -153,6 +159,7 @@ def command(
             inputs=_names("inputs", inputs),
             outputs=_names("outputs", outputs),
             signatures=read_names("signatures", signatures),
+            solve=read_pairs("solve", solve, SOLVE_FORM),
             zeros=read_pairs("zeros", zeros),
             derivatives=read_derivatives("derivatives", derivatives),
             serve_aliases=serve_aliases,
@@ -175,7 +182,7 @@ def command(
             note("--force was not needed: the gate passed, and the reason is not on the card")
     names = exported.card.signatures
     if signatures is None and HVP in names and HESSIAN not in (*names, *exported.left_out):
-        optional = ",".join(name for name in names if SIGNATURES[name].optional)
+        optional = ",".join(kind.name for kind in SIGNATURES.values() if kind.optional and kind.name in names)
         note(f"hessian is left out: there are more than 16 input elements; --signatures {optional},hessian adds it")
     if exported.card.trained and UNCERTAINTY not in names:
         note(f"no error bars, because {exported.card.no_uncertainty}")
@@ -240,6 +247,11 @@ def _show_checks(checks: dict[str, Any]) -> None:
     worst, noise = (
         max(eps for tensors in model[key].values() for eps in tensors.values()) for key in ("worst_eps", "noise_eps")
     )
+    for name, trip in checks.get("round_trips", {}).items():
+        note(
+            f"{name}: {trip['solved']} of {trip['targets']} targets solved, residuals up to {trip['worst_residual']:.3g}; "
+            "the others flagged"
+        )
     for name, reason in checks["proof"]["unproven"].items():
         note(f"warning: kept {name}, which is not proved: {reason}")
     note(

@@ -41,7 +41,10 @@ def command(
         ),
     ] = None,
     compute: Annotated[
-        str, compute_option("What to compute; jvp and hvp take --tangent, vjp takes --cotangent.")
+        str,
+        compute_option(
+            "What to compute; jvp and hvp take --tangent, vjp takes --cotangent, solve takes the target as --input."
+        ),
     ] = DEFAULT_COMPUTE,
     tangent: Annotated[
         list[str] | None, typer.Option(help="INPUT=NUMBERS, for jvp and hvp; omitted tangents are zero.")
@@ -66,6 +69,7 @@ def command(
     Example: [bold]gradwire query localhost:8500 log --input "x=0.5; 1.0; 1.5"[/bold]
     Example: [bold]gradwire query localhost:8500 log --compute jvp --input x=0.5 --tangent x=1[/bold]
     Example: [bold]cat points.csv | gradwire query localhost:8500 log --input - --format csv[/bold]
+    Example: [bold]gradwire query localhost:8500 option --compute solve --input price=12 --input spot=100[/bold]
     """
     directions = {Part.TANGENTS: tangent, Part.COTANGENTS: cotangent}
     if signature is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from gradwire._package import boxes_of
 NAME: Final = "serve"
 CALL_THREADS: Final = 64  # TensorFlow Serving's default, four per CPU, refuses the eighth call on two cores
 ENGINE_FLAGS: Final = "Flags of TensorFlow Serving"
+TOKEN_VARIABLE: Final = "GRADWIRE_SERVER_TOKEN"  # noqa: S105 - a name
 DEFAULT_DIRECTORY: Final = Path("models")
 TRUE: Final = ("true", "1")
 FALSE: Final = ("false", "0")
@@ -56,6 +58,16 @@ class ServeOptions:
     load_retry_interval_micros: Annotated[int, _flag("Microseconds between those retries.")] = 60_000_000
     enable_model_warmup: Annotated[bool, _flag("Run a package's warm-up requests before it is served.")] = True
     enable_grpc_healthcheck_service: Annotated[bool, _flag("Serve grpc.health.v1.")] = False
+    ssl_config_file: Annotated[
+        str, _flag("SSLConfig as text: gRPC over TLS, with client certificates if it says so.")
+    ] = ""
+    token_file: Annotated[
+        str,
+        _flag(
+            f"File with the token that calls have to send as 'authorization: Bearer …' (embedded only); or the token "
+            f"itself in the variable {TOKEN_VARIABLE}."
+        ),
+    ] = ""
     max_expanded_bytes: Annotated[
         int, _flag("Bytes by which the tensors of one request may expand, where a value repeats (embedded only).")
     ] = 2**26
@@ -114,6 +126,7 @@ def command(options: ServeOptions) -> None:
     flags["engine_flags"] = tuple(options.engine_flags or ())
     if options.directory is None and not (options.model_base_path or options.model_config_file):
         flags["directory"] = DEFAULT_DIRECTORY
+    flags["token"] = os.environ.get(TOKEN_VARIABLE, "")
     serving = import_heavy("gradwire_serving")
     server_options = serving.ServerOptions(**flags)
     if options.print_command:
@@ -122,7 +135,7 @@ def command(options: ServeOptions) -> None:
         say(serving.plan(engine, server_options).shell_text())
         return
     engine = serving.find_engine(options.engine.value)
-    exit_code = serving.launch(engine, server_options, say=note, ready=partial(_announce, engine))
+    exit_code = serving.launch(engine, server_options, say=note, ready=partial(_announce, engine, server_options))
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -152,7 +165,7 @@ def _with_hyphens(argument: str) -> str:
     return f"--{name}{equals}{value}"
 
 
-def _announce(engine: str, server: Any) -> None:
+def _announce(engine: str, options: Any, server: Any) -> None:
     what = (
         ", by the embedded server: for laptops, tests and CI, not for production" if engine == Engine.EMBEDDED else ""
     )
@@ -164,8 +177,13 @@ def _announce(engine: str, server: Any) -> None:
     name = next(iter(server.available()), None)
     if name is None:  # the models are named in a config file that only the server can read
         return
-    say(f"query it:  gradwire query {server.address} {name} {_example_inputs(server.address, name)}")
-    say(f'or:        gradwire.connect("{server.address}", "{name}").value_and_grad(…)')
+    tls, token = bool(options.ssl_config_file), bool(options.token or options.token_file)
+    # A server that wants certificates or a token is not asked: this process need not have them.
+    inputs = "--input …" if tls or token else _example_inputs(server.address, name)
+    words = " --ca-file …" * tls + " --token-file …" * token
+    arguments = ", tls=…" * tls + ", token=…" * token
+    say(f"query it:  gradwire query {server.address} {name}{words} {inputs}")
+    say(f'or:        gradwire.connect("{server.address}", "{name}"{arguments}).value_and_grad(…)')
     say("stop it with Ctrl-C")
 
 

@@ -57,8 +57,11 @@ class CardView:
         aliases = {name: alias.text for name, alias in card.aliases.items()}
         species = {tensor.name: " ".join(tensor.species) for tensor in card.inputs if tensor.species is not None}
         distances = {tensor.name: _dict(tensor.distances) for tensor in card.inputs if tensor.distances is not None}
+        solves = {name: f"{each.input} at a target of {each.output}" for name, each in card.solves.items()}
+        residuals = {f"{name}.tolerance": each.tolerance for name, each in card.solves.items()}
         details = (
             ("derivatives by name", aliases),
+            ("signatures that solve", solves | residuals),
             ("species", species),
             ("distances", {name: {pair: _range(each) for pair, each in by.items()} for name, by in distances.items()}),
             ("error bars", card.uncertainty),

@@ -221,20 +221,21 @@ def read_tolerance(option: str, text: str | None) -> float | dict[str, float] | 
     return limits
 
 
-def read_pairs(option: str, text: str | None) -> list[tuple[str, str]]:
-    """Read an option that is a list of outputs and inputs, ``price:rate,delta:rate``.
+def read_pairs(option: str, text: str | None, form: str = "OUTPUT:INPUT, such as price:rate") -> list[tuple[str, str]]:
+    """Read an option that is a list of pairs of names, ``price:rate,delta:rate``.
 
     Args:
         option: its name, for messages.
         text: its value, or None.
+        form: what a pair is, for messages.
 
     Raises:
         UsageError: not of that form.
     """
     pairs = [name.partition(":") for name in read_names(option, text) or []]
-    if not all(output.strip() and wrt.strip() for output, _, wrt in pairs):
-        raise UsageError(f"--{option} {text!r}: expected OUTPUT:INPUT, such as price:rate")
-    return [(output.strip(), wrt.strip()) for output, _, wrt in pairs]
+    if not all(first.strip() and second.strip() for first, _, second in pairs):
+        raise UsageError(f"--{option} {text!r}: expected {form}")
+    return [(first.strip(), second.strip()) for first, _, second in pairs]
 
 
 def _split(text: str) -> tuple[str, str]:

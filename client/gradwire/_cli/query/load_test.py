@@ -17,7 +17,7 @@ from gradwire._cli.query.request import Query
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire._numerics import sample_points
-from gradwire._package import CARD, Box, TensorSpec, boxes_of, numpy_dtype
+from gradwire._package import CARD, SERVING_DEFAULT, Box, TensorSpec, boxes_of, numpy_dtype
 
 NUMERIC: Final = "fiu"
 
@@ -69,7 +69,7 @@ class LoadTestResult:
 
 
 def draw_points(model: Model, query: Query, rows: int, seed: int) -> dict[str, NDArray[Any]]:
-    """Draw points in the domain on the card, and directions in [-1, 1].
+    """Draw points in the domain on the card, and directions in [-1, 1]; targets are the values at such points.
 
     Args:
         model: whose card has the domain; without a card it is [-1, 1].
@@ -85,7 +85,13 @@ def draw_points(model: Model, query: Query, rows: int, seed: int) -> dict[str, N
     """
     boxes = boxes_of(model.card, None) if CARD in model.signatures else {}
     rng = np.random.default_rng(seed)
-    return {name: _draw(spec, boxes.get(name), rows, rng) for name, spec in query.signature.inputs.items()}
+    solve = model.card.solves.get(query.signature.name) if boxes else None
+    specs = query.signature.inputs if solve is None else model.signatures[SERVING_DEFAULT].inputs
+    points = {name: _draw(spec, boxes.get(name), rows, rng) for name, spec in specs.items()}
+    if solve is None:
+        return points
+    values = model.run(SERVING_DEFAULT, points, [solve.output])
+    return {name: (points | values)[name] for name in query.signature.inputs}
 
 
 def _draw(spec: TensorSpec, box: Box | None, rows: int, rng: np.random.Generator) -> NDArray[Any]:

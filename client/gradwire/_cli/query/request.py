@@ -9,23 +9,22 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire._cli.choices import COMPUTE
 from gradwire._errors import InputNameError, ShapeError, SignatureNotFound, UsageError
-from gradwire._model import TRUSTED, Model, package_of, times, trusted
+from gradwire._model import TRUSTED, Model, in_order, only_solve, package_of, times, trusted
 from gradwire._package import (
     CARD,
+    COMPUTE,
     SERVING_DEFAULT,
     SIGNATURES,
+    SOLVE,
     UNCERTAINTY,
     VALUE,
-    Card,
     Part,
     Signature,
     TensorSpec,
     cotangent_name,
     name_mismatch,
     numpy_dtype,
-    std_name,
     tangent_name,
 )
 
@@ -116,7 +115,7 @@ def check_direction_options(compute: str, options: Mapping[Part, Sequence[str] |
     """Raise if a direction is given to a signature that takes none of its kind.
 
     Args:
-        compute: a word of ``COMPUTE``.
+        compute: a word of ``COMPUTE_WORDS``.
         options: what ``--tangent`` and ``--cotangent`` got.
 
     Raises:
@@ -134,13 +133,14 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
 
     Args:
         model: the model to call.
-        compute: a word of ``COMPUTE``.
+        compute: a word of ``COMPUTE_WORDS``.
         signature: any signature of the package by its name, instead of ``compute``.
 
     Raises:
         SignatureNotFound: the package has no such signature.
+        UsageError: it has several that solve.
     """
-    name = signature or COMPUTE[compute].name
+    name = signature or (only_solve(package_of(model)) if compute == SOLVE else COMPUTE[compute].name)
     if signature is None and name == VALUE and name not in model.signatures:
         name = SERVING_DEFAULT
     if name == UNCERTAINTY:
@@ -154,16 +154,16 @@ def resolve_query(model: Model, compute: str, signature: str | None = None) -> Q
     if CARD not in model.signatures:
         return Query(resolved, tuple(sorted(resolved.outputs)), _directions(name, resolved.inputs))
     card = model.card
-    inputs = _in_order([tensor.name for tensor in card.inputs], resolved.inputs)
-    outputs = _in_order(_output_order(card), resolved.outputs)
+    targets = [card.solves[name].output] if name in card.solves else []
+    inputs = in_order([*targets, *(tensor.name for tensor in card.inputs)], resolved.inputs)
+    outputs = package_of(model).result_names(name)
     if compute == VALUE and name == SERVING_DEFAULT:
-        outputs = [tensor.name for tensor in card.outputs]
+        outputs = tuple(tensor.name for tensor in card.outputs)
     ordered = Signature(
         name, {input_: resolved.inputs[input_] for input_ in inputs}, resolved.outputs, resolved.optional
     )
-    aliases = {alias: of for alias, of in package_of(model).aliases().items() if of[0] in outputs}
-    outputs = [*(output for output in outputs if output not in aliases), *aliases]
-    return Query(ordered, tuple(outputs), _directions(name, inputs), aliases)
+    aliases = {alias: of for alias, of in package_of(model).aliases().items() if alias in outputs}
+    return Query(ordered, outputs, _directions(name, inputs), aliases)
 
 
 def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
@@ -172,21 +172,3 @@ def _directions(signature: str, inputs: Sequence[str] | Mapping[str, object]) ->
         return ()
     suffix = DIRECTION_OPTIONS[part][1]("")
     return tuple(name for name in inputs if name.endswith(suffix))
-
-
-def _output_order(card: Card) -> list[str]:
-    """Every output of the contract in the card's order: each function, its derivatives, and their tangents."""
-    names: list[str] = []
-    for output in card.outputs:
-        first = list(card.derivatives.get(output.name, {}).values())
-        second = [
-            name for by_input in card.second_derivatives.get(output.name, {}).values() for name in by_input.values()
-        ]
-        names += [output.name, tangent_name(output.name), *first, *map(tangent_name, first), *second]
-        names += [std_name(output.name), *map(std_name, first)]
-    return [*names, *(cotangent_name(tensor.name) for tensor in card.inputs)]
-
-
-def _in_order(order: Sequence[str], names: Mapping[str, object]) -> list[str]:
-    """The names, those of the order first."""
-    return [name for name in order if name in names] + sorted(names.keys() - set(order))

@@ -9,7 +9,6 @@ import csv
 from pathlib import Path
 from typing import Any, Final
 
-from gradwire._errors import DataError
 from gradwire._extras import import_extra
 from gradwire._tables.cells import MISSING, SNIFFED, separator_of
 from gradwire._tables.numbers import EXTRA
@@ -29,6 +28,8 @@ def open_file(path: Path, decimal: str) -> Table:
         names = next((row for row in header if row), [])
         lines = header.line_num
     columns = [str(index) for index in range(len(names))]
+    if len(sample) < SNIFFED and not any(line.strip() for line in sample[lines:]):
+        return in_memory(path, pa.table({name.strip(): pa.nulls(0) for name in names}), decimal)
 
     def read(**options: Any) -> Any:
         return reader.read_csv(
@@ -44,8 +45,6 @@ def open_file(path: Path, decimal: str) -> Table:
 
     table = read()
     names = [name.strip() for name in names]
-    if not table.num_rows:
-        raise DataError(f"{path.name} has no rows, only the columns {', '.join(names)}: give at least one row")
     kinds = dict(zip(columns, table.schema.types, strict=True))
     # A guess at truth values and dates is none of ours: they stay the text that they are.
     others = [name for name, kind in kinds.items() if kind not in (pa.int64(), pa.float64(), pa.null())]

@@ -1,90 +1,85 @@
-"""Results as Parquet, a block of rows at a time."""
+"""Parquet: cut between row groups, read and written a block at a time."""
 
 # pyarrow has no types.
 # pyright: basic
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import itertools
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, final
 
-import numpy as np
+from gradwire._extras import import_extra
+from gradwire._tables import EXTRA, require_distinct
+from gradwire.batch._files import InputFile, is_url
+from gradwire.batch._formats import Layout
 
-from gradwire._errors import DataError, MissingExtra, PackageError
-from gradwire._package import StagedPath
-from gradwire._tables import to_arrow
-
-try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-except ModuleNotFoundError as error:
-    raise MissingExtra("batch needs pyarrow: pip install 'gradwire[batch]'") from error
-
-from collections.abc import Mapping
-
-import numpy.typing as npt
+GROUP_BYTES: Final = 32 << 20  # of a row group in memory: a million rows of four doubles, and flat for wide ones
+BUFFER: Final = 1 << 20  # bytes read at once, without reading ahead: memory stays flat however large a row group is
 
 
-class ParquetSink:
-    """A Parquet file that appears when it is complete."""
-
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Check that the file can be written.
-
-        Args:
-            path: of the file.
-            overwrite: whether an existing file may be replaced.
-
-        Raises:
-            PackageError: it exists, or its directory cannot be written.
-        """
-        self.path = Path(path)
-        if self.path.exists() and not overwrite:
-            raise PackageError(f"{path} exists: choose another name, or pass --overwrite")
-        self._staged = StagedPath(self.path, is_directory=False)
-        self.writer: Any = None
-        self._origin: dict[str, str] = {}
-
-    def describe(self, origin: Mapping[str, str]) -> None:
-        """Note where the results come from: it is added to the metadata of the file's schema.
-
-        Args:
-            origin: such as ``{"gradwire.version": "3", "gradwire.digest": "sha256:…"}``.
-        """
-        self._origin = dict(origin)
-
-    def write(self, block: Any, results: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Append a block of rows, with the results as further columns.
-
-        Args:
-            block: of a source.
-            results: ``{name: (rows, *output)}``; rows of several elements become lists of fixed size.
-        """
-        table: Any = pa.Table.from_batches([block])
-        for name, array in results.items():
-            rows = array.reshape(len(array)) if array.shape[1:] == (1,) else array
-            table = table.append_column(name, to_arrow(rows))
-        if self.writer is None:
-            schema = table.schema.with_metadata({**(table.schema.metadata or {}), **self._origin})
-            self.writer = pq.ParquetWriter(self._staged.path, schema)
-        self.writer.write_table(table)
-
-    def commit(self) -> None:
-        """Move the finished file into its place, on disk and readable by all.
-
-        Raises:
-            DataError: nothing was written.
-        """
-        if self.writer is None:
-            raise DataError("the file has no rows: nothing to compute")
-        self.writer.close()
-        self._staged.commit()
-
-    def discard(self) -> None:
-        """Remove the temporary file; harmless after ``commit``."""
-        if self.writer is not None:
-            self.writer.close()
-        self._staged.discard()
+def read_layout(file: InputFile, decimal: str) -> Layout:
+    """Read the columns of a file, and the rows at which its row groups begin."""
+    del decimal
+    with _open(file) as parquet:
+        schema = parquet.schema_arrow
+        require_distinct(file.name, schema.names)
+        return Layout(schema, _cuts(parquet.metadata))
 
 
-open_sink = ParquetSink
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+    """Iterate over the row groups from one row to another."""
+    del decimal
+    with _open(file) as parquet:
+        cuts = _cuts(parquet.metadata)
+        groups = [index for index, cut in enumerate(cuts[:-1]) if start <= cut < stop]
+        if groups:
+            yield from parquet.iter_batches(batch_size=rows, row_groups=groups, use_threads=False)
+
+
+def _open(file: InputFile) -> Any:
+    pq = import_extra("pyarrow.parquet", EXTRA)
+    source = file.open() if is_url(file.address) else file.address
+    return pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
+
+
+def _cuts(metadata: Any) -> tuple[int, ...]:
+    counts = (metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    return tuple(itertools.accumulate(counts, initial=0))
+
+
+@final
+class _ParquetWriter:
+    def __init__(self, stream: BinaryIO, schema: Any) -> None:
+        pa, pq = import_extra("pyarrow", EXTRA), import_extra("pyarrow.parquet", EXTRA)
+        # Numbers hardly repeat: a dictionary of them is tried in vain, which takes half of the time.
+        texts = [field.name for field in schema if not _is_numeric(pa, field.type)]
+        self._table = pa.Table.from_batches
+        self._schema = schema
+        self._writer = pq.ParquetWriter(stream, schema, use_dictionary=texts or False)
+        self._held: list[Any] = []
+        self._bytes = 0
+
+    def write(self, batch: Any) -> None:
+        self._held.append(batch)
+        self._bytes += batch.nbytes
+        if self._bytes >= GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        if self._held:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        self._writer.write_table(self._table(self._held, self._schema))
+        self._held, self._bytes = [], 0
+
+
+def _is_numeric(pa: Any, kind: Any) -> bool:
+    while hasattr(kind, "value_type") and not pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+open_writer = _ParquetWriter

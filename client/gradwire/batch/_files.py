@@ -1,0 +1,211 @@
+"""The files of a source: a file, a directory, a glob, or a list of them, on this machine or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from gradwire._errors import DataError
+from gradwire._extras import import_extra
+from gradwire._tables import EXTRA
+
+HIDDEN: Final = (".", "_")  # begin names that hold no rows, as in Hive, Spark and pyarrow.dataset
+MAGIC: Final = "*?["
+# What changes with a file in the listings of file systems that have no time of modification, the best first.
+STAMPS: Final = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "generation",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "created",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file of rows.
+
+    Attributes:
+        address: a path, or a URL such as ``s3://bucket/points.parquet``.
+        name: its path within the source, for messages and for the names of results.
+        size: bytes.
+        stamp: what is another when the file was written again: its time of modification, or its entity tag.
+    """
+
+    address: str
+    name: str
+    size: int
+    stamp: str
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name, which says the format: ``.parquet``."""
+        return Path(self.name).suffix.lower()
+
+    def require_unchanged(self) -> None:
+        """Raise if the file is another than when the job was planned.
+
+        Raises:
+            DataError: it is, or it is gone.
+        """
+        now = _describe(self.address, self.name)
+        if now != self:
+            raise DataError(f"{self.name} was changed while the job ran: let it be written first, then start again")
+
+    def open(self) -> BinaryIO:
+        """Open it for reading at any place.
+
+        Raises:
+            DataError: it is gone.
+        """
+        try:
+            return _open(self.address)
+        except OSError as error:
+            raise DataError(f"cannot read {self.address}: {error.strerror or error}") from error
+
+    def local(self) -> Path:
+        """Return a path of it on this machine: its own, or that of a copy, which is removed when this process ends."""
+        return _copy(self) if is_url(self.address) else Path(self.address)
+
+
+def is_url(address: str) -> bool:
+    """Whether an address is one of fsspec's, ``memory://points.parquet``, and no path."""
+    return "://" in address or "::" in address
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path in it.
+
+    Raises:
+        DataError: there is none of that scheme.
+        MissingExtra: fsspec, or the package that knows the scheme, is not installed.
+    """
+    fsspec = import_extra("fsspec", EXTRA)
+    try:
+        return fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"cannot reach {address}: {error}") from error
+
+
+def find_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
+    """Find the files of a source, in the order of their names.
+
+    Args:
+        source: a file, a directory with everything below it, a glob, or several of these in the order in which they
+            are to be read. What begins with a point or an underscore in a directory is left out.
+
+    Raises:
+        DataError: there is none, or two have the same name.
+        MissingExtra: fsspec is not installed, and an address needs it.
+    """
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    files = [file for each in sources for file in _find(os.fspath(each))]
+    names = [file.name for file in files]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the source has two files named {twice}: give their common directory, or a glob")
+    if not files:
+        raise DataError(f"{', '.join(map(str, sources)) or 'the source'} has no files: give at least one file of rows")
+    return tuple(files)
+
+
+def _find(address: str) -> list[InputFile]:
+    system, path = file_system(address) if is_url(address) else (None, address)
+    if system is None:
+        is_directory, exists = Path(path).is_dir(), Path(path).exists()
+    else:
+        try:
+            exists, is_directory = system.exists(path), system.isdir(path)
+        except OSError as error:
+            raise DataError(f"cannot read {address}: {error}") from error
+    if is_directory:
+        return _below(address, system, path)
+    if exists:
+        return [_describe(address, path.rstrip("/").rpartition("/")[2])]
+    if not set(MAGIC) & set(path):
+        raise DataError(f"cannot read {address}: there is no such file or directory")
+    base = path[: min(path.index(mark) for mark in MAGIC if mark in path)].rpartition("/")[0]
+    base = base or ("/" if path.startswith("/") else "")
+    found = glob.glob(path, recursive=True) if system is None else system.glob(path)  # noqa: PTH207 - any path
+    files = sorted(
+        each for each in map(str, found) if (Path(each).is_file() if system is None else system.isfile(each))
+    )
+    if not files:
+        raise DataError(f"no file matches {address}: give a file, a directory, or a glob in quotes")
+    return [_describe(_address(system, each), each[len(base) :].lstrip("/")) for each in files]
+
+
+def _below(address: str, system: Any, path: str) -> list[InputFile]:
+    base = path.rstrip("/")
+    if system is None:
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(base or "/") for name in names]  # noqa: PTH118 - names are text here
+    else:
+        found = [str(each) for each in system.find(path)]
+    names = {each[len(base) :].lstrip("/"): each for each in found}
+    shown = {name: each for name, each in names.items() if not any(part.startswith(HIDDEN) for part in name.split("/"))}
+    if not shown:
+        raise DataError(f"{address} has no files of rows: give a directory that has some")
+    return [_describe(_address(system, shown[name]), name) for name in sorted(shown)]
+
+
+def _address(system: Any, path: str) -> str:
+    return path if system is None else str(system.unstrip_protocol(path))
+
+
+def _describe(address: str, name: str) -> InputFile:
+    try:
+        if not is_url(address):
+            stat = Path(address).stat()
+            return InputFile(address, name, stat.st_size, str(stat.st_mtime_ns))
+        system, path = file_system(address)
+        system.invalidate_cache()
+        info: Mapping[str, Any] = system.info(path)
+    except OSError as error:
+        raise DataError(f"cannot read {address}: {error.strerror or error}") from error
+    stamp = next((str(info[key]) for key in STAMPS if info.get(key) is not None), "")
+    return InputFile(address, name, int(info["size"]), stamp)
+
+
+def _open(address: str) -> BinaryIO:
+    if not is_url(address):
+        return Path(address).open("rb")
+    system, path = file_system(address)
+    if "memory" in system.protocol:
+        return io.BytesIO(system.store[path].getvalue())  # its files have one position for all who read
+    return system.open(path, "rb")
+
+
+_copying = threading.Lock()
+
+
+def _copy(file: InputFile) -> Path:
+    with _copying:
+        return _copied(file)
+
+
+@cache
+def _copied(file: InputFile) -> Path:
+    system, path = file_system(file.address)
+    target = Path(_folder().name, f"{len(os.listdir(_folder().name))}{file.suffix}")  # noqa: PTH208 - a count
+    try:
+        system.get_file(path, str(target))
+    except OSError as error:
+        raise DataError(f"cannot copy {file.address}: {error}") from error
+    return target
+
+
+@lru_cache(maxsize=1)
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="gradwire-batch-")
