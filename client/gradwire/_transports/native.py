@@ -1,4 +1,4 @@
-"""A package's kernels, compiled for this machine, in this process."""
+"""A package compiled to C for this machine, in this process."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from gradwire._package import (
     version_number,
 )
 from gradwire._transports.base import Transport
+from gradwire._transports.in_process import InProcessTransport
 from gradwire._wire import Call, VersionStatus
 
 FORMAT: Final = 1  # of what is cached; another number builds anew
@@ -48,7 +49,8 @@ PIECE: Final = 1 << 15  # rows; between two pieces the clock is looked at
 class NativeTransport(Transport):
     """Runs a package as C that was compiled for this machine, on all of its cores.
 
-    The kernels are built where they are not cached yet, which takes TensorFlow and a C compiler, and seconds; they are
+    Signatures that are not written as C (``uncertainty``, those of ``solve``) run in TensorFlow, which is loaded when one
+    of them is called for the first time. The kernels are built where they are not cached yet, which takes TensorFlow and a C compiler, and seconds; they are
     compared with the package then. The cache is ``$XDG_CACHE_HOME/gradwire/kernels``, by default in ``~/.cache``.
 
     Args:
@@ -68,8 +70,11 @@ class NativeTransport(Transport):
         directory = _built(path)
         about = json.loads((directory / KERNELS_FILE).read_bytes())
         self._card = (path / CARD_FILE).read_bytes()
-        contract = signatures_of(Card.from_json(self._card))
-        self._signatures = {name: contract[name] for name in (*about["signatures"], CARD)}
+        card = Card.from_json(self._card)
+        contract = signatures_of(card)
+        self._signatures = {name: contract[name] for name in (*card.signatures, CARD)}
+        self._compiled = frozenset(about["signatures"])
+        self._others: InProcessTransport | None = None
         self._library: ctypes.CDLL | None = ctypes.CDLL(str(directory / KERNELS_LIBRARY))
         self._threads: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
@@ -96,6 +101,8 @@ class NativeTransport(Transport):
         library, name = self._open(), call.signature.name
         if name == CARD:
             return {CARD_ANSWER: np.full(len(next(iter(call.inputs.values()))), self._card, dtype=object)}
+        if name not in self._compiled:
+            return self._in_tensorflow().predict(call, timeout=timeout)
         signature = self._signatures[name]
         inputs = [_contiguous(call.inputs[each]) for each in signature.inputs]
         rows = len(inputs[0])
@@ -117,7 +124,9 @@ class NativeTransport(Transport):
 
     @override
     def close(self) -> None:
-        self._library = None
+        others, self._library, self._others = self._others, None, None
+        if others is not None:
+            others.close()
         threads, self._threads = self._threads, None
         if threads is not None and self._pid == os.getpid():
             threads.shutdown(wait=False, cancel_futures=True)
@@ -148,6 +157,12 @@ class NativeTransport(Transport):
             raise DeadlineExceeded(
                 f"{self._path} did not answer within {timeout:g} s: give a longer timeout"
             ) from error
+
+    def _in_tensorflow(self) -> InProcessTransport:
+        with self._lock:
+            if self._others is None:
+                self._others = InProcessTransport(self._path)
+            return self._others
 
     def _pool(self) -> ThreadPoolExecutor:
         """Return the threads, which do not survive a fork."""
