@@ -49,8 +49,10 @@ PIECE: Final = 1 << 15  # rows; between two pieces the clock is looked at
 class NativeTransport(Transport):
     """Runs a package as C that was compiled for this machine, on all of its cores.
 
-    Signatures that are not written as C (``uncertainty``, those of ``solve``) run in TensorFlow, which is loaded when one
-    of them is called for the first time. The kernels are built where they are not cached yet, which takes TensorFlow and a C compiler, and seconds; they are
+    Signatures that are not written as C (``uncertainty``, those of ``solve``) run in TensorFlow, which is loaded when
+    one of them is called for the first time.
+
+    The kernels are built where they are not cached yet, which takes TensorFlow, a C compiler and seconds, and are
     compared with the package then. The cache is ``$XDG_CACHE_HOME/gradwire/kernels``, by default in ``~/.cache``.
 
     Args:
@@ -79,7 +81,7 @@ class NativeTransport(Transport):
         self._threads: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self.speedup = float(about["speedup"])
+        self.speedup = float(about["speedup"])  # over TensorFlow, of value and derivatives, when it was built
 
     @property
     @override

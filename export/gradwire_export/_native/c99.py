@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,12 +14,10 @@ from typing import Final
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire._package import CARD, SERVING_DEFAULT, VALUE, Card, Signature, StagedPath, find_package
-from gradwire_export._checks import Arrays
-from gradwire_export._convert.agreement import agreement
-from gradwire_export._convert.draws import Draws
+from gradwire._package import CARD, SERVING_DEFAULT, VALUE, Card, Signature, StagedPath, TensorSpec, find_package
+from gradwire_export._conversion import Draws, agreement
 from gradwire_export._native.kernels import Kernels
-from gradwire_export._native.library import compile_library
+from gradwire_export._native.library import compile_library, runner
 
 STRICT: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fPIC", "-shared")
 
@@ -49,7 +48,9 @@ def write_c(package: Path, to: Path, signatures: Sequence[str] | None, graph: st
         source.write_text(_text(kernels, prefix), encoding="utf-8")
         compile_library(source, Path(directory, "model.so"), STRICT)
         library = ctypes.CDLL(str(Path(directory, "model.so")))
-        runners = {name: _runner(library[f"{prefix}_{name}"], each) for name, each in kernels.signatures.items()}
+        runners = {
+            name: runner(library[f"{prefix}_{name}"], each, by_row=True) for name, each in kernels.signatures.items()
+        }
         distances = agreement(package, runners, kernels.signatures, Draws.of(kernels.card), "C")
         staged.path.write_bytes(source.read_bytes())
     about = {"ulp": distances, "left_out": left_out}
@@ -75,22 +76,5 @@ def _prototype(function: str, signature: Signature, kind: str) -> list[str]:
     return [f" * void {function}({', '.join(arguments)});"]
 
 
-def _width(spec: object) -> int:
-    shape: Mapping[int, int] = getattr(spec, "row_shape", ())
-    return int(np.prod([size or 1 for size in shape], dtype=int))
-
-
-def _runner(function: Callable[..., None], signature: Signature) -> Callable[[Arrays], Arrays]:
-    def run(inputs: Arrays) -> Arrays:
-        arrays = [np.ascontiguousarray(inputs[name]) for name in signature.inputs]
-        rows = len(arrays[0])
-        outputs = {
-            name: np.empty((rows, *(size or 1 for size in spec.row_shape)), spec.dtype)
-            for name, spec in signature.outputs.items()
-        }
-        for row in range(rows):
-            places = [array[row : row + 1].ctypes.data for array in (*arrays, *outputs.values())]
-            function(*map(ctypes.c_void_p, places))
-        return outputs
-
-    return run
+def _width(spec: TensorSpec) -> int:
+    return math.prod(size or 1 for size in spec.row_shape)

@@ -219,7 +219,7 @@ class _Body:
         """Write element i + offset of a node's result."""
         node = self._node(number)
         if node.kind == "constant":
-            values = self._program.arrays[int(str(node.detail[0]))]
+            values = self._program.arrays[node.detail[0]]
             if (values == values[0]).all():
                 return f"ALL({_number(values[0])})"
             return f"ALL(array_{node.detail[0]}[i{f' + {offset}' if offset else ''}])"

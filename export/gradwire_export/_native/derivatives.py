@@ -44,7 +44,7 @@ def _tangent(program: Program, number: int, node: Node, of: Mapping[int, int]) -
 
 
 _TANGENTS: Final[Mapping[str, Callable[[Program, int, Node, list[int]], int]]] = {
-    "linear": lambda p, y, node, dots: p.linear(dots[0], p.arrays[_index(node)]),
+    "linear": lambda p, y, node, dots: p.linear(dots[0], p.arrays[node.detail[0]]),
     "gather": lambda p, y, node, dots: p.gather(dots, node.detail),
     "unary": lambda p, y, node, dots: p.mul(dots[0], derivative(p, y)),
     "add": lambda p, y, node, dots: p.add(*dots),
@@ -94,7 +94,7 @@ def _of_division(program: Program, number: int, node: Node, bar: int) -> list[in
 
 
 _COTANGENTS: Final[Mapping[str, Callable[[Program, int, Node, int], list[int]]]] = {
-    "linear": lambda p, y, node, bar: [p.linear(bar, p.arrays[_index(node)].T)],
+    "linear": lambda p, y, node, bar: [p.linear(bar, p.arrays[node.detail[0]].T)],
     "unary": lambda p, y, node, bar: [p.mul(bar, derivative(p, y))],
     "add": lambda p, y, node, bar: [bar, bar],
     "sub": lambda p, y, node, bar: [bar, p.scaled(bar, -1.0)],
@@ -121,11 +121,7 @@ def derivative(program: Program, number: int) -> int:
     """Return the derivative of a function of each element, at its argument."""
     node = program.nodes[number]
     (x,), (function, *parameters) = node.arguments, node.detail
-    return _RULES[str(function)](program, x, number, *parameters)
-
-
-def _index(node: Node) -> int:
-    return int(str(node.detail[0]))
+    return _RULES[function](program, x, number, *parameters)
 
 
 def _one_minus(program: Program, x: int) -> int:

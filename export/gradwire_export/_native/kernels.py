@@ -10,7 +10,7 @@ from typing import Final, final
 from gradwire._errors import ConversionError, PackageError
 from gradwire._package import CARD_FILE, VALUE, Card, Signature, check_digest, signatures_of
 from gradwire_export._checks import read_graph, read_variables
-from gradwire_export._convert.flat_graph import flat_graph
+from gradwire_export._conversion import flat_graph
 from gradwire_export._native.c_source import Routine, arrays_text, batch_text, body_text, header_text
 from gradwire_export._native.program import Program
 from gradwire_export._native.read_program import read_program

@@ -18,8 +18,7 @@ import numpy as np
 from gradwire._errors import ConversionError, MissingExtra
 from gradwire._package import KERNELS_FILE, KERNELS_LIBRARY, SERVING_DEFAULT, Signature, find_package
 from gradwire_export._checks import Arrays
-from gradwire_export._convert.agreement import agreement
-from gradwire_export._convert.draws import Draws
+from gradwire_export._conversion import Draws, Run, agreement
 from gradwire_export._native.kernels import Kernels
 from gradwire_serving import Servable
 
@@ -51,7 +50,7 @@ def build_library(package: Path, directory: Path) -> None:
     compile_library(source, directory / KERNELS_LIBRARY)
     library = ctypes.CDLL(str(directory / KERNELS_LIBRARY))
     signatures, draws = kernels.signatures, Draws.of(kernels.card)
-    runners = {name: _runner(library, signature) for name, signature in signatures.items()}
+    runners = {name: runner(library[name], signature) for name, signature in signatures.items()}
     about = {
         "signatures": list(signatures),
         "ulp": agreement(package, runners, signatures, draws, "compiled"),
@@ -82,8 +81,14 @@ def compile_library(source: Path, library: Path, flags: tuple[str, ...] = FLAGS)
         raise ConversionError(f"{command[0]} does not compile the kernels: {result.stderr.strip()[:500]}")
 
 
-def _runner(library: ctypes.CDLL, signature: Signature) -> Callable[[Arrays], Arrays]:
-    function = library[signature.name]
+def runner(function: Callable[..., None], signature: Signature, *, by_row: bool = False) -> Run:
+    """Return what runs a compiled routine on arrays.
+
+    Args:
+        function: of the library.
+        signature: what it takes and returns.
+        by_row: whether it takes one row, each tensor as an argument, or all rows.
+    """
 
     def run(inputs: Arrays) -> Arrays:
         arrays = [np.ascontiguousarray(inputs[name]) for name in signature.inputs]
@@ -92,7 +97,11 @@ def _runner(library: ctypes.CDLL, signature: Signature) -> Callable[[Arrays], Ar
             name: np.empty((rows, *(size or 1 for size in spec.row_shape)), spec.dtype)
             for name, spec in signature.outputs.items()
         }
-        function(ctypes.c_long(rows), _pointers(arrays), _pointers(list(outputs.values())))
+        if by_row:
+            for row in range(rows):
+                function(*(ctypes.c_void_p(each[row:].ctypes.data) for each in (*arrays, *outputs.values())))
+        else:
+            function(ctypes.c_long(rows), _pointers(arrays), _pointers(list(outputs.values())))
         return outputs
 
     return run
@@ -102,7 +111,7 @@ def _pointers(arrays: list[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
 
 
-def _speedup(package: Path, run: Callable[[Arrays], Arrays], inputs: Arrays) -> float:
+def _speedup(package: Path, run: Run, inputs: Arrays) -> float:
     """Return TensorFlow's time for value and derivatives divided by that of the kernels, on one thread."""
     servable = Servable.load(package)
     try:

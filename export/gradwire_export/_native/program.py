@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Node:
     kind: str
     arguments: tuple[int, ...]
     width: int
-    detail: tuple[object, ...] = ()
+    detail: tuple[Any, ...] = ()
 
 
 @final
@@ -83,8 +83,8 @@ class Program:
         """Add a vector of elements of others: for each the source's position and the element there."""
         if len(sources) == 1 and [element for _, element in elements] == list(range(self.width(sources[0]))):
             return sources[0]
-        known = [self.value(source) for source in sources]
-        if all(value is not None for value in known):
+        known = [value for value in map(self.value, sources) if value is not None]
+        if len(known) == len(sources):
             return self.constant(np.array([known[source][element] for source, element in elements], self.dtype))
         return self._add(Node("gather", tuple(sources), len(elements), tuple(elements)))
 
@@ -122,7 +122,7 @@ class Program:
     def value(self, node: int) -> np.ndarray | None:
         """Return a constant's value; None for anything else."""
         each = self.nodes[node]
-        return self.arrays[int(str(each.detail[0]))] if each.kind == "constant" else None
+        return self.arrays[each.detail[0]] if each.kind == "constant" else None
 
     def is_zero(self, node: int) -> bool:
         """Whether a node is a constant of zeros."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from gradwire._errors import ConversionError
-from gradwire_export._convert.flat_graph import FlatGraph
+from gradwire_export._conversion import FlatGraph
 from gradwire_export._native.program import Program
 
 _ROWS: Final = 3  # with which operations that move numbers are tried
@@ -116,9 +116,10 @@ class _Reader:
 
     def _row_shape(self, reference: str) -> tuple[int, ...]:
         shape = self._imported.get_tensor_by_name(reference).shape
-        if shape.rank is None or shape.rank < 1 or None in shape.as_list()[1:] or shape.as_list()[0] is not None:
+        row = () if not shape.rank else tuple(size for size in shape.as_list()[1:] if size is not None)
+        if not shape.rank or len(row) + 1 != shape.rank or shape.as_list()[0] is not None:
             raise _Refused(f"the size of a row is not known: {shape}")
-        return tuple(shape.as_list()[1:])
+        return row
 
     def _is_of_sizes(self, node: Any) -> bool:
         """Whether an operation computes shapes and counts only, which the inferred shapes tell already."""
@@ -136,7 +137,9 @@ class _Reader:
         if not any(isinstance(argument, _Rows) for argument in arguments):
             self._fold(node, arguments)
         elif node.op in _PASSED:
-            self._tensors.update((f"{node.name}:{index}", each) for index, each in enumerate(arguments))
+            self._tensors.update(
+                (f"{node.name}:{index}", each) for index, each in enumerate(arguments) if each is not None
+            )
         elif node.op in _MOVES:
             self._move(node, entries)
         else:

@@ -50,13 +50,13 @@ class Derived:
         signature = signatures_of(self._card)[name]
         directions = {tangent_name(each): node for each, node in self._tangents.items()}
         directions |= {cotangent_name(each): node for each, node in self._cotangents.items()}
-        inputs = {each: (self._inputs | directions)[each] for each in signature.inputs}
+        inputs = {each: {**self._inputs, **directions}[each] for each in signature.inputs}
         known = self._named(signature)
         return Routine(name, inputs, {each: known[each] for each in signature.outputs})
 
     def _named(self, signature: Signature) -> dict[str, int]:
         """The nodes of a signature's outputs, by name; those of others are left out."""
-        named = dict(self._outputs) | self._firsts
+        named = {**self._outputs, **self._firsts}
         for alias in self._card.aliases:
             if (derivative := self._card.derivative_of(alias)) in self._firsts:
                 named[alias] = self._firsts[derivative]

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from gradwire_export._convert.flat_graph import FlatGraph
 from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from gradwire._errors import ConversionError
+from gradwire_export._conversion import FlatGraph
 from gradwire_export._native.c_source import Routine
 from gradwire_export._native.derivatives import cotangents
 from gradwire_export._native.program import Program
