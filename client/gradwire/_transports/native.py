@@ -74,7 +74,7 @@ class NativeTransport(Transport):
         self._card = (path / CARD_FILE).read_bytes()
         card = Card.from_json(self._card)
         contract = signatures_of(card)
-        self._signatures = {name: contract[name] for name in (*card.signatures, CARD)}
+        self._signatures = {name: contract[name] for name in sorted({*card.signatures, CARD})}
         self._compiled = frozenset(about["signatures"])
         self._others: InProcessTransport | None = None
         self._library: ctypes.CDLL | None = ctypes.CDLL(str(directory / KERNELS_LIBRARY))
