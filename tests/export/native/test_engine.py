@@ -63,7 +63,7 @@ def test_every_signature_is_the_packages(native: gradwire.Model, package: Path):
         for signature in ("serving_default", "value", "jvp", "vjp", "hvp", "hessian"):
             specs = native.signatures[signature].inputs
             directions = {name: np.ones((40, *spec.row_shape), "f4") for name, spec in specs.items()}
-            inputs = {name: points(40).get(name, directions[name]) for name in specs}
+            inputs = {name: points(40).get(name, array).reshape(array.shape) for name, array in directions.items()}
             theirs = model.predict(signature, **inputs)
             for name, ours in native.predict(signature, **inputs).items():
                 assert (ours.dtype, ours.shape) == (theirs[name].dtype, theirs[name].shape)
