@@ -8,6 +8,7 @@ BRIDGES := .venv-bridges
 BRIDGES_STAMP := $(BRIDGES)/.installed
 # Each rival of the benchmarks lives in an environment of its own, named by its requirement file.
 RIVALS := $(basename $(notdir $(wildcard benchmarks/rivals/*.txt)))
+APART := --ignore tests/bridges --ignore tests/browser
 KERAS_TABLE := tests/export/test_keras_table.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -23,7 +24,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-keras test-client test-bridges test-lowest lint format docs bench bench-rivals clean
+.PHONY: help setup demo test test-fast test-keras test-client test-bridges chromium test-browser test-lowest storm lint format docs \
+	bench bench-rivals clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,20 +43,30 @@ demo: setup ## fit the logarithm, export, serve, query over gRPC, check, draw
 
 # The table of every Keras layer takes minutes, and what needs other environments stands apart as well.
 test: setup ## run all tests but those of the next targets
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges --ignore $(KERAS_TABLE)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE)
+
+storm: setup ## kill batch jobs a hundred times at random moments, and count their rows
+	@KILLS=100 $(BIN)/python -m pytest -n0 tests/client/test_batch_kills.py
 
 test-keras: setup ## run the table of every layer and activation of Keras
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(KERAS_TABLE)
 
 test-fast: setup ## run the tests that take seconds
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --ignore tests/bridges --ignore $(KERAS_TABLE) -m "not slow"
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE) -m "not slow"
 
 test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environment with torch, jax and openmdao
 	@$(BRIDGES)/bin/python -m pytest --numprocesses auto --maxprocesses 4 tests/bridges
 
+chromium: $(BRIDGES_STAMP) ## find a Chromium, or install one, and say where it is
+	@$(BRIDGES)/bin/python tests/browser/chromium.py
+
+test-browser: chromium ## run the tests of the page of `gradwire explore` in that Chromium
+	@$(BRIDGES)/bin/python -m pytest tests/browser
+
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its
 # build needs pkg_resources, so an old setuptools). Tests that need TensorFlow, pyarrow or Jinja stay out.
-HEAVY_TESTS := tensor in_process batch card_view served evaluate tables uncertainty
+HEAVY_TESTS := tensor in_process batch card_view served evaluate tables uncertainty \
+	batch_formats batch_jobs batch_kills
 TEST_TOOLS := pytest pytest-timeout pytest-xdist
 OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2"
 test-client: ## run the client's tests where nothing but the client is installed

@@ -9,6 +9,7 @@ import pkgutil
 from pathlib import Path
 
 HERE = Path(__file__).parent
+TARGETED = ("client", "serving")
 
 
 def main() -> None:
@@ -18,7 +19,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write JSON and Markdown to benchmarks/results, too")
     parser.add_argument("--data", metavar="DIR", help="directory of public data sets, such as bermudan_5f")
     parser.add_argument(
-        "--target", nargs=2, metavar=("ADDRESS", "MODEL"), help="measure calls of this server: for `client`"
+        "--target",
+        nargs=2,
+        metavar=("ADDRESS", "MODEL"),
+        help="measure calls of this server: for `client` and `serving`",
     )
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(known)):
@@ -27,9 +31,11 @@ def main() -> None:
     if options.data is not None:
         os.environ["GRADWIRE_BENCH_DATA"] = options.data
     if options.target is not None:
-        if options.names != ["client"]:
-            parser.error("--target is for `client`: python -m benchmarks client --target localhost:8500 log")
-        importlib.import_module("benchmarks.client").against(*options.target, write=options.write)
+        if len(options.names) != 1 or options.names[0] not in TARGETED:
+            parser.error(
+                "--target is for one of `client` and `serving`: python -m benchmarks client --target localhost:8500 log"
+            )
+        importlib.import_module(f"benchmarks.{options.names[0]}").against(*options.target, write=options.write)
         return
     for name in options.names or known:
         importlib.import_module(f"benchmarks.{name}").main(write=options.write)

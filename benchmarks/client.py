@@ -121,7 +121,7 @@ def _calls(target: str, model: str, echo: str, unix: str | None = None) -> list[
 def _row(
     model: gradwire.Model, beside: gradwire.Model | None, stub: Call, echo: Call, rows: int
 ) -> list[str | Measured]:
-    inputs = _points(model, rows)
+    inputs = points_of(model, rows)
     request = PredictCodec(Address("any:1", model.card.name)).request(
         model._requests.build("value_and_grad", (), inputs).call
     )
@@ -144,7 +144,7 @@ def _row(
     return [f"{rows:,}", floor, plain, ours, *ratios]
 
 
-def _points(model: gradwire.Model, rows: int) -> dict[str, np.ndarray]:
+def points_of(model: gradwire.Model, rows: int) -> dict[str, np.ndarray]:
     """Points of a package's domain; between 0 and 1 where the card does not have it."""
     rng = np.random.default_rng(0)
     points = {}

@@ -112,7 +112,7 @@ def load(
 def _transport(path: str | os.PathLike[str], engine: Engine) -> Transport:
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r}, expected one of {', '.join(ENGINES)}")
-    if isinstance(path, (str, os.PathLike)) and Path(path).suffix == ONNX_SUFFIX and not Path(path).is_dir():
+    if str(path).endswith(ONNX_SUFFIX) and not Path(path).is_dir():
         if engine != ENGINES[0]:
             raise UsageError(f"{path} runs in onnxruntime, and engine={engine!r} is for a package: leave it out")
         return OnnxTransport(Path(path).resolve())

@@ -36,9 +36,10 @@ COMMANDS = {
     "diff": ["T/N", "T/N", "--points", "3"],
     "batch": ["D/rows.csv", "D/out.parquet", "--server", "T", "--name", "N", "--overwrite"],
     "umbridge": ["T", "N"],
+    "explore": ["T", "N", "--no-browser"],
 }
 NEEDS = {"plot": "plotille", "evaluate": "pyarrow", "batch": "pyarrow"}
-ENDLESS = "umbridge"  # it serves until Ctrl-C
+ENDLESS = ("umbridge", "explore")  # they serve until Ctrl-C
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def production(secured: Callable[..., Any], pki: Path, tmp_path: Path) -> tuple[
     return server, values
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != ENDLESS])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ENDLESS])
 def test_options_reach_the_server(run: Run, production: tuple[Any, dict[str, Any]], command: str):
     """Mutual TLS for another name, a token, metadata and a version: by every command."""
     server, values = production

@@ -16,6 +16,7 @@ from gradwire._cli.commands import (
     convert,
     diff,
     evaluate,
+    explore,
     export,
     plot,
     promote,
@@ -67,7 +68,8 @@ def _options(
 
 
 for _module in (
-    train, study, export, convert, serve, promote, query, plot, bench, card, verify, evaluate, diff, batch, umbridge,
+    train, study, export, convert, serve, promote, query, explore, plot, bench, card, verify, evaluate, diff, batch,
+    umbridge,
 ):  # fmt: skip
     app.command(_module.NAME, epilog=EXIT_CODES)(_module.command)
 

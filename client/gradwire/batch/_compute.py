@@ -23,7 +23,6 @@ Policy: TypeAlias = Literal["fail", "null", "skip"]
 POLICIES: Final = ("fail", "null", "skip")
 BLOCK_ROWS: Final = 65_536  # fits the cache of the log network: 12 million rows a second, 5 at a million rows
 OUTSIDE: Final = "outside_domain"  # the column that flags rows
-TEXT: Final = (".csv", ".tsv")
 
 Arrays = dict[str, "NDArray[Any]"]
 

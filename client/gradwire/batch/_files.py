@@ -18,6 +18,7 @@ from gradwire._extras import import_extra
 from gradwire._tables import EXTRA
 
 HIDDEN: Final = (".", "_")  # begin names that hold no rows, as in Hive, Spark and pyarrow.dataset
+TEXT: Final = (".csv", ".tsv")
 MAGIC: Final = "*?["
 # What changes with a file in the listings of file systems that have no time of modification, the best first.
 STAMPS: Final = (
@@ -53,6 +54,11 @@ class InputFile:
     def suffix(self) -> str:
         """The end of its name, which says the format: ``.parquet``."""
         return Path(self.name).suffix.lower()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its numbers are text, so that one word makes text of a column."""
+        return self.suffix in TEXT
 
     def require_unchanged(self) -> None:
         """Raise if the file is another than when the job was planned.

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from gradwire._errors import DataError, UsageError
 from gradwire._extras import import_extra
-from gradwire._tables import EXTRA
-from gradwire.batch._compute import TEXT, BatchOptions
-from gradwire.batch._files import InputFile, find_files, is_url
+from gradwire._tables import EXTRA, check_decimal
+from gradwire.batch._compute import BatchOptions
+from gradwire.batch._files import TEXT, InputFile, find_files, is_url
 from gradwire.batch._formats import FORMS, MODULES, PARQUET, form_of_suffix, read_blocks, read_layout, require_known
 from gradwire.batch._storage import Storage, storage_of
 
@@ -146,17 +146,7 @@ class Job:
         Raises:
             DataError: the file is damaged.
         """
-        pa = import_extra("pyarrow", EXTRA)
-        schema, is_empty = _plain(self.schema), True
-        for block in read_blocks(unit.file, unit.start, unit.stop, self.options.block_rows, self.options.decimal):
-            is_empty = False
-            yield _as(block, schema, unit.file)
-        if is_empty:
-            yield pa.RecordBatch.from_arrays([pa.nulls(0, each.type) for each in schema], schema=schema)
-
-    def is_text(self, unit: Unit) -> bool:
-        """Whether a unit's file is of text."""
-        return unit.file.suffix in TEXT
+        return rows_of(unit.file, self.schema, unit.start, unit.stop, self.options)
 
 
 class Source:
@@ -178,6 +168,9 @@ class Source:
     def __init__(self, source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], decimal: str = ".") -> None:
         self.files = find_files(source)
         require_known(self.files)
+        check_decimal(decimal)
+        if decimal != "." and not any(file.is_text for file in self.files):
+            raise UsageError(f"--decimal is for {' and '.join(TEXT)}, and the source has none: leave it out")
         layouts = {file: read_layout(file, decimal) for file in self.files}
         self.schema = _united({file.name: layout.schema for file, layout in layouts.items()})
         self.cuts = {file: _merged(layout.cuts) for file, layout in layouts.items()}
@@ -208,6 +201,28 @@ def plan(
             units.append(Unit(len(units), file, start, stop, name))
     job_id = hash_of([_identity(target, options, package, source.files), [unit.name for unit in units]])
     return Job(target, options, package, source.files, tuple(units), source.schema, job_id)
+
+
+def rows_of(file: InputFile, schema: Any, start: int, stop: int, options: BatchOptions) -> Iterator[Any]:
+    """Iterate over rows of a file as blocks with the columns of a schema; at least one, perhaps empty.
+
+    Args:
+        file: of a source.
+        schema: the source's.
+        start: the first row.
+        stop: the row behind the last.
+        options: how many rows a block has, and the decimal mark.
+
+    Raises:
+        DataError: the file is damaged, or a value cannot be held by the schema.
+    """
+    pa = import_extra("pyarrow", EXTRA)
+    plain, is_empty = _plain(schema), True
+    for block in read_blocks(file, start, stop, options.block_rows, options.decimal):
+        is_empty = False
+        yield _as(block, plain, file)
+    if is_empty:
+        yield pa.RecordBatch.from_arrays([pa.nulls(0, each.type) for each in plain], schema=plain)
 
 
 def read_target(address: str, form: str | None, *, is_one: bool) -> Target:

@@ -10,7 +10,9 @@ directory is removed. A process that is killed leaves the directory, and the sam
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, BinaryIO, Final, final
@@ -20,11 +22,12 @@ from gradwire._extras import import_extra
 from gradwire._tables import EXTRA
 from gradwire.batch._formats import open_writer
 from gradwire.batch._job import WORK, Job, Unit
-from gradwire.batch._storage import TEMPORARY, Busy, Written, writing
+from gradwire.batch._storage import TEMPORARY, Busy, LocalStorage, Staged, Written, writing
 from gradwire.batch._unit import UnitRecord, errors_of, with_origin
 
 IDENTITY: Final = "job.json"
 ANNOUNCED: Final = "publishing.json"  # a file of this size and hash at the target is the job's own
+POLL: Final = 0.02  # seconds between looks for the next unit
 SHOWN: Final = 3  # differences in a message
 
 Shard = tuple[int, int]
@@ -43,9 +46,10 @@ class Ledger:
         self._job, self._target, self._overwrite = job, job.target, overwrite
         self._storage, self._path = job.target.place
         self._new: list[str] = []
+        self._assembly: Future[Staged] | None = None
 
     @contextmanager
-    def held(self, shard: Shard | None = None, *, restart: bool = False) -> Iterator[None]:
+    def held(self, shard: Shard | None = None, *, restart: bool = False) -> Generator[None]:
         """Hold the target for this job, or one shard of it.
 
         Args:
@@ -98,6 +102,8 @@ class Ledger:
             record = None if text is None else UnitRecord.read(text)
             if record is not None and self._storage.size(self._target.part(unit)) == record.size:
                 records[unit.name] = record
+            else:
+                self._storage.remove(self._target.record(unit))  # of a result that was damaged since
         return records
 
     def commit(self) -> dict[str, Any] | None:
@@ -217,34 +223,55 @@ class Ledger:
         self._storage.write(self._target.errors, fill, self._target.work)
 
     def _publish(self) -> Written:
-        """Put the units together, and give the whole its name."""
+        """Give the whole its name, put together from the units."""
         announced = f"{self._target.work}/{ANNOUNCED}"
-        written: list[Written] = []
-
-        def announce(each: Written) -> None:
-            written.append(each)
-            text = json.dumps(each._asdict()).encode()
-            self._storage.write(announced, lambda stream: stream.write(text), self._target.work)
-
         before = self._storage.read(announced)
-        try:
-            self._storage.publish(
-                self._path, self._assemble, self._target.work, replaces=self._overwrite, announce=announce
-            )
-        except FileExistsError as error:
-            # A process that was killed between the name and the manifest has left its own file.
-            if before is None or self._storage.size(self._path) not in (0, json.loads(before)["size"]):
-                raise PackageError(
-                    f"{self._target.address} came to be there during the job: the results are kept, and the same "
-                    "command puts them there once that is gone; or pass --overwrite"
-                ) from error
-            self._storage.publish(self._path, self._assemble, self._target.work, replaces=True, announce=announce)
-        return written[-1]
+        assembly, self._assembly = self._assembly, None
+        whole = self._stage() if assembly is None else assembly.result()
+        with whole:
+            text = json.dumps(whole.written._asdict()).encode()
+            self._storage.write(announced, lambda stream: stream.write(text), self._target.work)
+            try:
+                whole.publish(replaces=self._overwrite)
+            except FileExistsError as error:
+                # A process that was killed between the name and the manifest has left its own file.
+                if before is None or self._storage.size(self._path) not in (0, json.loads(before)["size"]):
+                    raise PackageError(
+                        f"{self._target.address} came to be there during the job: the results are kept, and the same "
+                        "command puts them there once that is gone; or pass --overwrite"
+                    ) from error
+                whole.publish(replaces=True)
+        return whole.written
 
-    def _assemble(self, stream: BinaryIO) -> None:
+    @contextmanager
+    def assembling(self) -> Generator[None]:
+        """Put a single file together while its units are computed, each as it is done, in their order."""
+        if not self._target.is_file or not isinstance(self._storage, LocalStorage):
+            yield
+            return
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as thread:
+            assembly = thread.submit(self._stage, stop)
+            try:
+                yield
+            except BaseException:
+                stop.set()
+                if not assembly.cancel() and (error := assembly.exception()) is None:
+                    assembly.result().discard()
+                del error
+                raise
+        self._assembly = assembly
+
+    def _stage(self, stop: threading.Event | None = None) -> Staged:
+        return self._storage.stage(self._path, lambda stream: self._assemble(stream, stop), self._target.work)
+
+    def _assemble(self, stream: BinaryIO, stop: threading.Event | None) -> None:
         pa = import_extra("pyarrow", EXTRA)
         writer = None
         for unit in self._job.units:
+            while stop is not None and self._storage.size(self._target.record(unit)) is None:
+                if stop.wait(POLL):
+                    raise _Stopped
             with pa.ipc.open_stream(self._storage.open(self._target.part(unit))) as reader:
                 writer = writer or open_writer(self._target.form, stream, with_origin(self._job, reader.schema))
                 for batch in reader:
@@ -269,6 +296,10 @@ class Ledger:
         if totals["bad"]:
             totals["errors"] = _name(self._target.errors)
         return {"job": job.id, **job.identity, "totals": totals, "files": files, "units": units}
+
+
+class _Stopped(Exception):  # noqa: N818 - it says what happened
+    """The job has failed, so that there is nothing to be put together."""
 
 
 def _name(path: str) -> str:

@@ -10,18 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol, TypeAlias, final
 
 from typing_extensions import override
 
-from gradwire._connect import load
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
+from gradwire.batch._frames import opened
 from gradwire.batch._job import Job, Source, Unit, plan
 from gradwire.batch._ledger import Ledger, Shard, units_of
+from gradwire.batch._ray import RayEngine
 from gradwire.batch._unit import run_unit
 
 UNITS_AT_ONCE: Final = 2  # of which one is read or written while the other is computed
@@ -117,6 +118,10 @@ class LocalEngine(Engine):
                     future.cancel()
 
 
+LOCAL: Final = "local"
+ENGINES: Final[dict[str, Callable[[], Engine]]] = {LOCAL: LocalEngine, "ray": RayEngine}
+
+
 class _Stopped(Exception):  # noqa: N818 - it says what happened
     """Another unit has failed."""
 
@@ -137,7 +142,7 @@ def run(
     restart: bool = False,
     shard: Shard | None = None,
     block_rows: int = BLOCK_ROWS,
-    engine: Engine | None = None,
+    engine: Engine | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
     """Compute outputs and derivatives for every row of some files, each exactly once, all by one version of the model.
@@ -162,7 +167,8 @@ def run(
         restart: whether to remove what an earlier job has left there, instead of going on with it.
         shard: ``(k, n)`` to run every n-th unit from the k-th; the last of the n to end commits.
         block_rows: rows of a call.
-        engine: runs the units; None for threads of this process.
+        engine: runs the units: ``"local"`` for threads of this process, the default; ``"ray"`` for the Ray cluster that
+            ``RayEngine()`` finds; or an engine itself.
         on_progress: called with rows done and rows in all.
 
     Returns:
@@ -176,14 +182,13 @@ def run(
         ModelNotFound: the server has unloaded that version before the end.
     """
     started = time.perf_counter()
+    runner = _engine_of(engine)
     options = BatchOptions(
         compute=compute, uncertainty=uncertainty, flag_outside=flag_outside, on_error=on_error,  # pyright: ignore[reportArgumentType] - checked there
         columns=dict(columns or {}), decimal=decimal, block_rows=block_rows,
     )  # fmt: skip
     rows = Source(source, decimal)
-    owned = load(Path(model)) if not isinstance(model, Model) else None
-    pinned = (owned or model).pinned()  # pyright: ignore[reportAttributeAccessIssue] - one of them is a model
-    try:
+    with opened(model) as pinned:
         computation = Computation(pinned, options, rows.schema)
         job = plan(rows, sink, options, computation.package, form)
         _require_apart(job)
@@ -191,20 +196,23 @@ def run(
         with ledger.held(shard, restart=restart):
             manifest, computed = ledger.finished(), 0
             if manifest is None:
-                computed = _run_missing(job, ledger, shard, pinned, engine or LocalEngine(), on_progress)
+                computed = _run_missing(job, ledger, shard, pinned, runner, on_progress)
             manifest = ledger.commit()
         totals = manifest["totals"] if manifest else _counted(ledger)
-    finally:
-        if pinned is not model:
-            pinned.close()
-        if owned is not None:
-            owned.close()
     seconds = time.perf_counter() - started
     counts = {key: totals[key] for key in ("rows", "written", "outside", "non_finite", "bad")}
     return BatchResult(
         **counts, columns=computation.added, computed=computed, seconds=seconds,
         version=job.package["version"], complete=manifest is not None,
     )  # fmt: skip
+
+
+def _engine_of(engine: Engine | str | None) -> Engine:
+    if engine is not None and not isinstance(engine, str):
+        return engine
+    if engine not in {None, *ENGINES}:
+        raise UsageError(f"engine {engine!r}, expected one of {', '.join(ENGINES)}, or an object")
+    return ENGINES[engine or LOCAL]()
 
 
 def _run_missing(
@@ -224,7 +232,8 @@ def _run_missing(
             on_progress(done, total)
 
     try:
-        engine.run(job, missing, model, on_rows)
+        with ledger.assembling() if shard is None else nullcontext():
+            engine.run(job, missing, model, on_rows)
     except BaseException as error:
         # What is wrong with the call or its rows is wrong the next time as well: nothing is to be gone on with.
         if shard is None and (isinstance(error, UsageError) or not ledger.records()):

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast, final
+from typing import Any, BinaryIO, Final, NamedTuple, Self, cast, final
 
 from typing_extensions import override
 
@@ -34,6 +34,38 @@ class Written(NamedTuple):
 
 class Busy(Exception):  # noqa: N818 - it says what happened
     """Another process holds the lock."""
+
+
+class Staged(ABC):
+    """A complete file that has no name yet; as a context manager it is gone at the end, if it has none then.
+
+    Attributes:
+        written: what it is.
+    """
+
+    written: Written
+
+    @abstractmethod
+    def publish(self, *, replaces: bool) -> None:
+        """Give it its name.
+
+        Args:
+            replaces: whether what has that name is replaced.
+
+        Raises:
+            FileExistsError: something has it; between this check and the act there is no window, but where the file
+                system has no exclusive creation.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove it; harmless once it has its name."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.discard()
 
 
 class Storage(ABC):
@@ -60,31 +92,13 @@ class Storage(ABC):
         """Make a directory and its parents; return those that are new, the innermost first."""
 
     @abstractmethod
-    def write(self, path: str, fill: Fill, scratch: str) -> Written:
-        """Write a file that appears when it is complete and on the disk; what was there is replaced.
+    def stage(self, path: str, fill: Fill, scratch: str) -> Staged:
+        """Write a file that has no name yet, and put it on the disk.
 
         Args:
             path: of the file.
             fill: writes it to a stream.
             scratch: a directory for what is not complete.
-        """
-
-    @abstractmethod
-    def publish(
-        self, path: str, fill: Fill, scratch: str, *, replaces: bool, announce: Callable[[Written], None]
-    ) -> None:
-        """Write a file as ``write`` does, that must not be there yet.
-
-        Args:
-            path: of the file.
-            fill: writes it to a stream.
-            scratch: a directory for what is not complete.
-            replaces: whether it may be there, and is replaced.
-            announce: is called before the file appears.
-
-        Raises:
-            FileExistsError: it is there; between this check and the file's appearance there is no window, but where the
-                file system has no exclusive creation.
         """
 
     @abstractmethod
@@ -108,12 +122,19 @@ class Storage(ABC):
             Busy: another process holds it.
         """
 
+    def write(self, path: str, fill: Fill, scratch: str) -> Written:
+        """Write a file that appears when it is complete and on the disk; what was there is replaced."""
+        with self.stage(path, fill, scratch) as staged:
+            staged.publish(replaces=True)
+        return staged.written
+
     def create(self, path: str, data: bytes, scratch: str) -> bool:
         """Write a file unless it is there; return whether it was written."""
-        try:
-            self.publish(path, lambda stream: stream.write(data), scratch, replaces=False, announce=lambda _: None)
-        except FileExistsError:
-            return False
+        with self.stage(path, lambda stream: stream.write(data), scratch) as staged:
+            try:
+                staged.publish(replaces=False)
+            except FileExistsError:
+                return False
         return True
 
 
@@ -178,23 +199,9 @@ class LocalStorage(Storage):
         return new
 
     @override
-    def write(self, path: str, fill: Fill, scratch: str) -> Written:
-        with self._staged(path, fill, scratch) as (staged, written):
-            staged.replace(path)
-            _sync(Path(path).parent)
-        return written
-
-    @override
-    def publish(
-        self, path: str, fill: Fill, scratch: str, *, replaces: bool, announce: Callable[[Written], None]
-    ) -> None:
-        with self._staged(path, fill, scratch) as (staged, written):
-            announce(written)
-            if replaces:
-                staged.replace(path)
-            else:
-                _link(staged, Path(path))
-            _sync(Path(path).parent)
+    def stage(self, path: str, fill: Fill, scratch: str) -> Staged:
+        name = f"{Path(path).name}.{os.getpid()}.{threading.get_ident()}{TEMPORARY}"
+        return _LocalStaged(Path(scratch, name), Path(path), fill)
 
     @override
     def remove(self, path: str) -> None:
@@ -225,21 +232,6 @@ class LocalStorage(Storage):
                     yield
                     return
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-
-    @contextmanager
-    def _staged(self, path: str, fill: Fill, scratch: str) -> Generator[tuple[Path, Written]]:
-        own = f"{Path(path).name}.{os.getpid()}.{threading.get_ident()}{TEMPORARY}"
-        staged = Path(scratch, own)
-        try:
-            with staged.open("wb", buffering=BUFFER) as stream:
-                hashing = _Hashing(stream)
-                fill(cast("BinaryIO", hashing))
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield staged, hashing.written
-        finally:
-            with contextlib.suppress(OSError):
-                staged.unlink(missing_ok=True)
 
 
 @final
@@ -284,14 +276,8 @@ class RemoteStorage(Storage):
         return [path]
 
     @override
-    def write(self, path: str, fill: Fill, scratch: str) -> Written:
-        return self._write(path, fill, "wb", lambda _: None)
-
-    @override
-    def publish(
-        self, path: str, fill: Fill, scratch: str, *, replaces: bool, announce: Callable[[Written], None]
-    ) -> None:
-        self._write(path, fill, "wb" if replaces else "xb", announce)
+    def stage(self, path: str, fill: Fill, scratch: str) -> Staged:
+        return _RemoteStaged(self._system, path, fill)
 
     @override
     def remove(self, path: str) -> None:
@@ -309,25 +295,65 @@ class RemoteStorage(Storage):
     def lock(self, path: str, *, shared: bool, waits: bool = False) -> Generator[None]:
         yield  # nothing can be locked: names and bytes are those of the job, so two processes write the same
 
-    def _write(self, path: str, fill: Fill, mode: str, announce: Callable[[Written], None]) -> Written:
-        with tempfile.TemporaryFile() as staged:
-            hashing = _Hashing(cast("BinaryIO", staged))
-            fill(cast("BinaryIO", hashing))
-            staged.seek(0)
-            if mode == "xb" and self.size(path) is not None:
-                raise FileExistsError(path)
-            announce(hashing.written)
-            with self._opened(path, mode) as stream:
-                shutil.copyfileobj(staged, stream, BUFFER)
-        return hashing.written
 
-    def _opened(self, path: str, mode: str) -> Any:
+@final
+class _LocalStaged(Staged):
+    def __init__(self, staged: Path, target: Path, fill: Fill) -> None:
+        self._staged, self._target = staged, target
         try:
-            return self._system.open(path, mode)
+            with staged.open("wb", buffering=BUFFER) as stream:
+                self.written = _filled(stream, fill)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            self.discard()
+            raise
+
+    @override
+    def publish(self, *, replaces: bool) -> None:
+        if replaces:
+            self._staged.replace(self._target)
+        else:
+            _link(self._staged, self._target)
+        _sync(self._target.parent)
+
+    @override
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._staged.unlink(missing_ok=True)
+
+
+@final
+class _RemoteStaged(Staged):
+    def __init__(self, system: Any, target: str, fill: Fill) -> None:
+        self._system, self._target = system, target
+        self._staged = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - closed by discard
+        try:
+            self.written = _filled(self._staged, fill)
+        except BaseException:
+            self.discard()
+            raise
+
+    @override
+    def publish(self, *, replaces: bool) -> None:
+        self._system.invalidate_cache()
+        if not replaces and self._system.exists(self._target):
+            raise FileExistsError(self._target)
+        self._staged.seek(0)
+        with self._opened("wb" if replaces else "xb") as stream:
+            shutil.copyfileobj(self._staged, stream, BUFFER)
+
+    @override
+    def discard(self) -> None:
+        self._staged.close()
+
+    def _opened(self, mode: str) -> Any:
+        try:
+            return self._system.open(self._target, mode)
         except (ValueError, NotImplementedError):
             if mode == "wb":
                 raise
-            return self._system.open(path, "wb")  # without exclusive creation, the check just made has to do
+            return self._system.open(self._target, "wb")  # without exclusive creation, the check just made has to do
 
 
 @final
@@ -337,6 +363,7 @@ class _Hashing(io.RawIOBase):
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
         self._stream, self._hash, self._size = stream, hashlib.sha256(), 0
+        self.is_open = True  # what a writer that was given up writes at its end goes nowhere
 
     @property
     def written(self) -> Written:
@@ -349,14 +376,24 @@ class _Hashing(io.RawIOBase):
     @override
     def write(self, data: Any, /) -> int:
         view = memoryview(data).cast("B")
-        self._hash.update(view)
-        self._stream.write(view)
+        if self.is_open:
+            self._hash.update(view)
+            self._stream.write(view)
         self._size += len(view)
         return len(view)
 
     @override
     def tell(self) -> int:
         return self._size
+
+
+def _filled(stream: BinaryIO, fill: Fill) -> Written:
+    hashing = _Hashing(stream)
+    try:
+        fill(cast("BinaryIO", hashing))
+    finally:
+        hashing.is_open = False
+    return hashing.written
 
 
 def _link(staged: Path, target: Path) -> None:

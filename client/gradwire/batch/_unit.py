@@ -92,7 +92,7 @@ def run_unit(
 
     def compute(item: tuple[Any, int]) -> Block:
         block, row = item
-        return computation(block, row, unit.file.name, is_text=job.is_text(unit))
+        return computation(block, row, unit.file.name, is_text=unit.file.is_text)
 
     def fill(stream: BinaryIO) -> None:
         writer: Writer | None = None

@@ -136,11 +136,36 @@ def _strided_slice(op: Operation) -> str:
 def _strided_slice_grad(op: Operation) -> str:
     shape = op.sizes(0)
     cut = _Cut(op, shape, 1)
-    if any(step != 1 for step in cut.steps):
-        raise Unsupported("its slice has steps other than 1")
-    sizes = [_minus(end, start) for start, end in zip(cut.starts, cut.ends, strict=True)]
-    before, after = cut.starts, [_minus(size, end) for size, end in zip(shape, cut.ends, strict=True)]
-    return op.emit.pad(op.emit.reshape(op.x(4), sizes), before, after, op.number(0, 4))
+    bounds = list(zip(cut.starts, cut.ends, cut.steps, strict=True))
+    sizes = [_minus(end, start) if step == 1 else Size(len(_places(start, end, step))) for start, end, step in bounds]
+    part, before, after = op.emit.reshape(op.x(4), sizes), [], []
+    for axis, (start, end, step) in enumerate(bounds):
+        first, last = start, end
+        if step != 1:
+            part = _apart(op, part, sizes, axis, step)
+            places = _places(start, end, step)
+            first = Size(min(places, default=0))
+            sizes[axis] = Size(len(places) * abs(step))
+            last = _plus(first, sizes[axis])
+        before.append(first)
+        after.append(_minus(shape[axis], last))  # below 0 where the last step leads beyond the end
+    return op.emit.pad(part, before, after, op.number(0, 4))
+
+
+def _places(start: Size, end: Size, step: int) -> range:
+    if start.by_row or end.by_row:
+        raise Unsupported("its slice takes rows in steps")
+    return range(start.fixed, end.fixed, step)
+
+
+def _apart(op: Operation, part: str, sizes: Sequence[Size], axis: int, step: int) -> str:
+    """Put zeros between the elements along an axis, which a negative step has turned round."""
+    if step < 0:
+        part = op.emit.slice(part, [axis], [Size(-1)], [Size(-LAST)], [-1])
+    lone = op.emit.reshape(part, [*sizes[: axis + 1], Size(1), *sizes[axis + 1 :]])
+    after = [Size(abs(step) - 1 if place == axis + 1 else 0) for place in range(len(sizes) + 1)]
+    wide = op.emit.pad(lone, [ZERO] * len(after), after, op.number(0, 4))
+    return op.emit.reshape(wide, [*sizes[:axis], Size(sizes[axis].fixed * abs(step)), *sizes[axis + 1 :]])
 
 
 def _pad(op: Operation) -> str:

@@ -13,6 +13,8 @@ from gradwire_export._onnx.batch_sizes import Size
 from gradwire_export._onnx.emitter import INT64
 from gradwire_export._onnx.operation import BOOL, Convert, Operation, Unsupported
 
+MOST_FACTORS: Final = 64  # of a cumulated product; each is nodes of its own
+
 
 def _product(*flags: str) -> Convert:
     """A product of matrices, either of which may have to be transposed first."""
@@ -124,6 +126,26 @@ def _cumsum(op: Operation) -> str:
     [axis] = op.integers(1)
     flags = {name: int(op.attribute(name)) for name in ("exclusive", "reverse")}
     return op.emit.add("CumSum", op.x(0), op.emit.constant(axis % op.rank()), **flags)
+
+
+def _cumprod(op: Operation) -> str:
+    """Factors multiplied one after the other: ONNX has no operator for it."""
+    [axis] = op.integers(1)
+    axis %= op.rank()
+    size = op.shape(0)[axis]
+    if size.by_row or size.fixed > MOST_FACTORS:
+        raise Unsupported(f"multiplies more than {MOST_FACTORS} factors")
+    places = range(size.fixed)
+    factors = [op.emit.slice(op.x(0), [axis], [Size(place)], [Size(place + 1)]) for place in places]
+    reverse, exclusive = op.attribute("reverse"), op.attribute("exclusive")
+    products, total = [], ""
+    for factor in factors[::-1] if reverse else factors:
+        before = total
+        total = op.emit.add("Mul", total, factor) if total else factor
+        products.append(before if exclusive else total)
+    if exclusive:
+        products[0] = op.emit.expand(op.number(1), [*op.shape(0)[:axis], Size(1), *op.shape(0)[axis + 1 :]])
+    return op.emit.add("Concat", *(products[::-1] if reverse else products), axis=axis)
 
 
 class _Window:
@@ -356,6 +378,7 @@ OPERATIONS: Final[Mapping[str, Convert]] = {
     "BiasAddGrad": _bias_add_grad,
     "Conv2D": _conv,
     "Conv2DBackpropInput": _conv_input_grad,
+    "Cumprod": _cumprod,
     "Cumsum": _cumsum,
     "DepthwiseConv2dNative": _depthwise,
     "DepthwiseConv2dNativeBackpropInput": _depthwise_input_grad,

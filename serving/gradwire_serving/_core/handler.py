@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -70,7 +70,7 @@ def predict(
 ) -> tuple[int, dict[str, np.ndarray]]:
     """Run a signature, and wait for it; see ``start_predict``."""
     version, outputs = start_predict(resolver, model, signature, inputs, output_filter, deadline)
-    return version, outputs.result()
+    return version, outputs.result() if isinstance(outputs, Future) else outputs
 
 
 def start_predict(
@@ -80,20 +80,29 @@ def start_predict(
     inputs: Mapping[str, np.ndarray],
     output_filter: Sequence[str] = (),
     deadline: float | None = None,
-) -> tuple[int, Future[dict[str, np.ndarray]]]:
+) -> tuple[int, dict[str, np.ndarray] | Future[dict[str, np.ndarray]]]:
     """Run a signature, stopped at an instant of ``time.monotonic``; return the version that runs, and its outputs.
 
-    The outputs come later where calls are batched, and have come already where not. The names are checked before an
-    array is read, so a mapping may decode as it is read, and a call to a model that does not exist costs no decoding.
+    The outputs come later where calls are batched. The names are checked before an array is read, so a mapping may
+    decode as it is read, and a call to a model that does not exist costs no decoding.
     """
     start = time.monotonic()
-    with ExitStack() as stack:
-        version, servable = stack.enter_context(resolver.use(model))
+    use = resolver.use(model)
+    version, servable = use.__enter__()
+    try:
         outputs = servable.start(signature, inputs, output_filter, deadline)
-        until_computed = stack.pop_all()
-    outputs.add_done_callback(lambda _: until_computed.close())
-    if (computed := resolver.computed) is not None:
-        outputs.add_done_callback(lambda done: _count(done, computed, model.name, start))
+    except BaseException:
+        use.__exit__(None, None, None)
+        raise
+    computed = resolver.computed
+    if isinstance(outputs, Future):
+        outputs.add_done_callback(lambda _: use.__exit__(None, None, None))
+        if computed is not None:
+            outputs.add_done_callback(lambda done: _count(done, computed, model.name, start))
+    else:
+        use.__exit__(None, None, None)
+        if computed is not None:
+            computed(model.name, time.monotonic() - start)
     return version, outputs
 
 

@@ -83,7 +83,8 @@ class Servable:
             ServerError: with the code and the text that TensorFlow Serving gives for the same request.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        return self.start(signature, inputs, outputs, deadline).result()
+        results = self.start(signature, inputs, outputs, deadline)
+        return results.result() if isinstance(results, Future) else results
 
     def start(
         self,
@@ -91,8 +92,8 @@ class Servable:
         inputs: Mapping[str, np.ndarray],
         outputs: Sequence[str] | None = None,
         deadline: float | None = None,
-    ) -> Future[dict[str, np.ndarray]]:
-        """Begin to compute a signature; the arrays come when its batch has been computed, or at once without batching.
+    ) -> dict[str, np.ndarray] | Future[dict[str, np.ndarray]]:
+        """Compute a signature, or, where calls are batched, begin to: the arrays come when its batch has been computed.
 
         Args:
             signature: as for ``run``, like inputs, outputs and what is raised.

@@ -51,19 +51,17 @@ class BoundSignature:
 
     def start(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None, deadline: float | None
-    ) -> Future[dict[str, np.ndarray]]:
+    ) -> dict[str, np.ndarray] | Future[dict[str, np.ndarray]]:
         """Check a call as TensorFlow Serving does, in its order, and compute it, at once or in a batch.
 
-        Without batching it has been computed when this returns. See ``Servable.start``.
+        See ``Servable.start``.
         """
-        self._check_inputs(inputs)
+        if inputs.keys() != self._inputs.keys():
+            self._check_inputs(inputs)
         arrays = self._defaults | dict(inputs)  # decodes, where the mapping does
         selected = tuple(self._select_outputs(outputs))
         if self._batcher is None:
-            done: Future[dict[str, np.ndarray]] = Future()
-            timeout = None if deadline is None else deadline - time.monotonic()
-            done.set_result(self._compute(arrays, selected, timeout))
-            return done
+            return self._compute(arrays, selected, None if deadline is None else deadline - time.monotonic())
         what = Batchable(
             lambda batch, timeout: self._compute(batch, selected, timeout),
             self._input_shapes,

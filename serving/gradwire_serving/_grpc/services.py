@@ -8,13 +8,11 @@ from typing import Any, Final, TypeVar, final
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.wrappers_pb2 import Int64Value
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
     model_pb2,
-    predict_pb2,
 )
 
 from gradwire._package import SERVING_DEFAULT
@@ -34,15 +32,9 @@ from gradwire_serving._core import (
 )
 from gradwire_serving._grpc.counter import RequestCounter
 from gradwire_serving._grpc.methods import Method
-from gradwire_serving._wire import Part, TensorMap, encode, field, model_status
+from gradwire_serving._wire import PredictCall, model_status, read_request, response
 
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
-
-# Numbers of PredictResponse's fields, and of those of a map's entry.
-_OUTPUTS: Final = 1
-_MODEL_SPEC: Final = 2
-_KEY: Final = 1
-_VALUE: Final = 2
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -67,25 +59,33 @@ class PredictionService:
 
     def predict(self, data: bytes, deadline: float | None) -> bytes | Future[bytes]:
         """Run a signature: a ``PredictRequest`` in, a ``PredictResponse`` out, later where calls are batched."""
-        request = parse(predict_pb2.PredictRequest, data)
-        return self._counter.run("Predict", request.model_spec.name, lambda: self._predict(request, deadline))
-
-    def _predict(self, request: predict_pb2.PredictRequest, deadline: float | None) -> bytes | Future[bytes]:
-        model, signature = model_ref(request), request.model_spec.signature_name
         allowance = Allowance(self._memory, deadline)
         try:
-            inputs = TensorMap(request.inputs, allowance)
-            version, outputs = start_predict(self._resolver, model, signature, inputs, request.output_filter, deadline)
+            call = read_request(data, allowance)
+        except DecodeError as error:
+            raise unparsable() from error
+        name = "" if call.spec is None else call.spec.name
+        return self._counter.run("Predict", name, lambda: self._predict(call, allowance, deadline))
+
+    def _predict(self, call: PredictCall, allowance: Allowance, deadline: float | None) -> bytes | Future[bytes]:
+        model = ref_of(call.spec)
+        signature = "" if call.spec is None else call.spec.signature_name
+        try:
+            version, outputs = start_predict(
+                self._resolver, model, signature, call.inputs, call.output_filter, deadline
+            )
         except BaseException:
             allowance.close()
             raise
-        outputs.add_done_callback(lambda _: allowance.close())
-        spec = model_pb2.ModelSpec(
-            name=model.name, version=Int64Value(value=version), signature_name=signature or SERVING_DEFAULT
-        )
-        if outputs.done():
-            return self._response(outputs.result(), spec)
-        return then(outputs, lambda arrays: self._response(arrays, spec))
+
+        def write(arrays: Mapping[str, np.ndarray]) -> bytes:
+            return response(arrays, model.name, version, signature or SERVING_DEFAULT, as_content=self._as_content)
+
+        if isinstance(outputs, Future):
+            outputs.add_done_callback(lambda _: allowance.close())
+            return then(outputs, write)
+        allowance.close()
+        return write(outputs)
 
     def get_model_metadata(self, data: bytes, _deadline: float | None) -> bytes:
         """Return a model's signatures: a ``GetModelMetadataRequest`` in, its response out."""
@@ -99,13 +99,6 @@ class PredictionService:
         response.model_spec.version.value = version
         response.metadata[SIGNATURE_DEF].Pack(signatures)
         return response.SerializeToString()
-
-    def _response(self, outputs: Mapping[str, np.ndarray], spec: model_pb2.ModelSpec) -> bytes:
-        parts: list[Part] = []
-        for alias, array in outputs.items():
-            tensor = encode(array, as_content=self._as_content)
-            parts += field(_OUTPUTS, *field(_KEY, alias.encode()), *field(_VALUE, *tensor))
-        return b"".join([*parts, *field(_MODEL_SPEC, spec.SerializeToString())])
 
 
 @final
@@ -181,14 +174,23 @@ def parse(message: type[AnyMessage], request: bytes) -> AnyMessage:
     try:
         return message.FromString(request)
     except DecodeError as error:
-        raise StatusError(Code.INTERNAL, "") from error
+        raise unparsable() from error
+
+
+def unparsable() -> StatusError:
+    """Return the error for bytes that are not the method's message."""
+    return StatusError(Code.INTERNAL, "")
 
 
 def model_ref(request: Any) -> ModelRef:
     """Return the model that a request, or a task, names in its ModelSpec."""
-    if not request.HasField("model_spec"):
+    return ref_of(request.model_spec if request.HasField("model_spec") else None)
+
+
+def ref_of(spec: model_pb2.ModelSpec | None) -> ModelRef:
+    """Return the model that a ModelSpec names."""
+    if spec is None:
         raise invalid_argument("Missing ModelSpec")
-    spec = request.model_spec
     match spec.WhichOneof("version_choice"):
         case "version":
             return ModelRef(spec.name, spec.version.value)

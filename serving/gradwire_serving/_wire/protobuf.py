@@ -44,5 +44,9 @@ def read_varint(data: bytes, start: int) -> tuple[int, int]:
 
 def field(number: int, *content: Part) -> list[Part]:
     """Frame content as a length-delimited field: a string, a message, or a packed repeated field."""
-    tag = varint(number << 3 | _LENGTH_DELIMITED)
-    return [tag + varint(sum(len(part) for part in content)), *content]
+    return [field_head(number, sum(len(part) for part in content)), *content]
+
+
+def field_head(number: int, size: int) -> bytes:
+    """Return what stands before the content of a length-delimited field."""
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(size)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, final
 
 import numpy as np
@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from gradwire._package import BFLOAT16, BY_NUMBER, DType
 from gradwire_serving._core import Allowance, invalid_argument
-from gradwire_serving._wire.protobuf import Part, field, read_varint, varint
+from gradwire_serving._wire.protobuf import Part, field, field_head, read_varint, varint
 
 MAX_RANK: Final = 254  # TensorShape::MaxDimensions
 MAX_ELEMENTS: Final = 2**63 - 1
@@ -106,23 +106,47 @@ def decode(tensor: tensor_pb2.TensorProto, alias: str, allowance: Allowance | No
         raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 
+def content_type(tensor: tensor_pb2.TensorProto) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return dtype and shape of a tensor whose content is its array's bytes; ValueError for any other."""
+    kind = _KINDS.get(tensor.dtype)
+    if kind is None or kind.field == "string_val":
+        raise ValueError(tensor.dtype)
+    return kind.array, _shape(tensor)
+
+
 def encode(array: np.ndarray, *, as_content: bool = False) -> list[Part]:
     """Encode an array in the wire form of TensorProto, into its typed field or into ``tensor_content``."""
-    number = _dtype_number(array.dtype)
-    kind = _KINDS[number]
-    tensor = tensor_pb2.TensorProto(dtype=number)
-    tensor.tensor_shape.SetInParent()
-    for size in array.shape:
-        tensor.tensor_shape.dim.add(size=size)
+    head = encode_head(array.dtype, array.shape, as_content=as_content)
+    if head is not None:
+        return [head, _bytes(array)]
+    tensor = _without_values(array.dtype, array.shape)
     if not array.size:
         return [tensor.SerializeToString()]
+    kind = _KINDS[tensor.dtype]
     if as_content:
-        return [tensor.SerializeToString(), *field(TENSOR_CONTENT_FIELD, *_content(kind, array))]
-    if kind.packed:
-        return [tensor.SerializeToString(), *field(kind.packed, _bytes(array))]
+        return [tensor.SerializeToString(), *field(TENSOR_CONTENT_FIELD, *_content(array))]
     items = array.reshape(-1)
     getattr(tensor, kind.field).extend((items.view(np.uint16) if kind.field == "half_val" else items).tolist())
     return [tensor.SerializeToString()]
+
+
+@lru_cache(1024)
+def encode_head(dtype: np.dtype[Any], shape: tuple[int, ...], *, as_content: bool) -> bytes | None:
+    """Return what stands before the array's bytes in its TensorProto; None where its bytes do not stand there."""
+    kind = _KINDS[_dtype_number(dtype)]
+    number = TENSOR_CONTENT_FIELD if as_content and kind.field != "string_val" else None if as_content else kind.packed
+    size = math.prod(shape) * kind.array.itemsize
+    if number is None or not size:
+        return None
+    return b"".join([_without_values(dtype, shape).SerializeToString(), field_head(number, size)])
+
+
+def _without_values(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tensor_pb2.TensorProto:
+    tensor = tensor_pb2.TensorProto(dtype=_dtype_number(dtype))
+    tensor.tensor_shape.SetInParent()
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
 
 
 @cache
@@ -190,9 +214,7 @@ def _split_strings(content: bytes, count: int, allowance: Allowance) -> np.ndarr
     return array
 
 
-def _content(kind: _Kind, array: np.ndarray) -> list[Part]:
-    if kind.field != "string_val":
-        return [_bytes(array)]
+def _content(array: np.ndarray) -> list[Part]:
     strings = array.reshape(-1).tolist()
     return [b"".join(varint(len(string)) for string in strings), *strings]
 

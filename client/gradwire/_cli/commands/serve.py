@@ -13,9 +13,11 @@ import typer
 from gradwire._cli.arguments import expand_options
 from gradwire._cli.choices import Engine
 from gradwire._cli.console import note, number, say
+from gradwire._cli.explore import DEFAULT_HOST, DEFAULT_PORT, Application, Explorer, PageServer, ServerSource
+from gradwire._cli.io import Connection
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect
-from gradwire._errors import GradwireError
+from gradwire._errors import GradwireError, UsageError
 from gradwire._package import boxes_of
 
 NAME: Final = "serve"
@@ -34,7 +36,7 @@ def _flag(help: str) -> Any:  # noqa: A002 - typer's own word
 @final
 @dataclass(frozen=True)
 class ServeOptions:
-    """The options of ``gradwire serve``: those of ``gradwire_serving.ServerOptions``, and two of its own."""
+    """The options of ``gradwire serve``: those of ``gradwire_serving.ServerOptions``, and some of its own."""
 
     directory: Annotated[Path | None, typer.Argument(help="Directory of models, all of which are served.")] = None
     engine: Annotated[
@@ -42,6 +44,12 @@ class ServeOptions:
     ] = Engine.AUTO
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 for any free one (embedded only).")] = 8500
+    explore: Annotated[
+        bool, typer.Option("--explore", help="Serve a page to explore the models on, too; see `gradwire explore`.")
+    ] = False
+    explore_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of that page, on 127.0.0.1; 0 for any free one.")
+    ] = DEFAULT_PORT
     print_command: Annotated[bool, typer.Option("--print-command", help="Print the command instead of running.")] = (
         False
     )
@@ -105,7 +113,7 @@ class ServeOptions:
     )
 
 
-OWN: Final = ("engine", "print_command")
+OWN: Final = ("engine", "print_command", "explore", "explore_port")
 END_OF_OPTIONS: Final = "--"
 SWITCHES: Final = frozenset(
     each.name.replace("_", "-")
@@ -122,6 +130,8 @@ def command(options: ServeOptions) -> None:
 
     Example: [bold]gradwire serve models --port 8500[/bold]
     """
+    if options.print_command and options.explore:
+        raise UsageError("--print-command prints how the server alone is started: leave out --explore")
     flags = {each.name: getattr(options, each.name) for each in fields(options) if each.name not in OWN}
     flags["engine_flags"] = tuple(options.engine_flags or ())
     if options.directory is None and not (options.model_base_path or options.model_config_file):
@@ -129,13 +139,20 @@ def command(options: ServeOptions) -> None:
     flags["token"] = os.environ.get(TOKEN_VARIABLE, "")
     serving = import_heavy("gradwire_serving")
     server_options = serving.ServerOptions(**flags)
+    if options.explore and (server_options.ssl_config_file or server_options.token or server_options.token_file):
+        raise UsageError(
+            "--explore beside a server that wants a token or certificates would let in whoever reaches the page: leave it "
+            "out, and run `gradwire explore ADDRESS NAME` with the token or certificates of a client"
+        )
     if options.print_command:
         named = options.engine != Engine.AUTO
         engine = options.engine.value if named else serving.find_engine(options.engine.value)
         say(serving.plan(engine, server_options).shell_text())
         return
     engine = serving.find_engine(options.engine.value)
-    exit_code = serving.launch(engine, server_options, say=note, ready=partial(_announce, engine, server_options))
+    port = options.explore_port if options.explore else None
+    ready = partial(_announce, engine, server_options, port)
+    exit_code = serving.launch(engine, server_options, say=note, ready=ready)
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -165,7 +182,7 @@ def _with_hyphens(argument: str) -> str:
     return f"--{name}{equals}{value}"
 
 
-def _announce(engine: str, options: Any, server: Any) -> None:
+def _announce(engine: str, options: Any, page_port: int | None, server: Any) -> None:
     what = (
         ", by the embedded server: for laptops, tests and CI, not for production" if engine == Engine.EMBEDDED else ""
     )
@@ -174,6 +191,8 @@ def _announce(engine: str, options: Any, server: Any) -> None:
         say(f"  REST: http://{server.rest_address}/v1/models/NAME:predict")
     for name, versions in server.available().items():
         say(f"  {name}: version {', '.join(map(str, versions))}")
+    if page_port is not None:
+        say(f"  page: {_start_page(server, page_port).url}")
     name = next(iter(server.available()), None)
     if name is None:  # the models are named in a config file that only the server can read
         return
@@ -185,6 +204,16 @@ def _announce(engine: str, options: Any, server: Any) -> None:
     say(f"query it:  gradwire query {server.address} {name}{words} {inputs}")
     say(f'or:        gradwire.connect("{server.address}", "{name}"{arguments}).value_and_grad(…)')
     say("stop it with Ctrl-C")
+
+
+def _start_page(server: Any, port: int) -> PageServer:
+    def open_source(name: str) -> ServerSource:
+        return ServerSource(server.address, name, Connection())
+
+    explorer = Explorer(lambda: list(server.available()), open_source, server.address)
+    page = PageServer(Application(explorer, DEFAULT_HOST), DEFAULT_HOST, port)
+    page.start()
+    return page
 
 
 def _example_inputs(address: str, name: str) -> str:

@@ -73,9 +73,7 @@ class Connection:
         Raises:
             GradwireError: as for ``gradwire.connect``.
         """
-        version, label = self.version, self.label
-        if version is not None and label is not None and self._is_typed("version") != self._is_typed("label"):
-            version, label = (version, None) if self._is_typed("version") else (None, label)
+        version, label = self.chosen()
         token = None if self.token_file is None else partial(_read_token, self.token_file)
         return connect(
             target,
@@ -113,6 +111,37 @@ class Connection:
         if self.engine_local is None or (Path(path).is_file() and not self._is_typed("engine_local")):
             return load(path, timeout=self.seconds)
         return load(path, timeout=self.seconds, engine=self.engine_local.value)
+
+    def chosen(self) -> tuple[int | None, str | None]:
+        """Return version and label; what is typed goes before a variable."""
+        version, label = self.version, self.label
+        if version is not None and label is not None and self._is_typed("version") != self._is_typed("label"):
+            return (version, None) if self._is_typed("version") else (None, label)
+        return version, label
+
+    def words(self) -> list[str]:
+        """Return the options that repeat the connection, but for version and label; metadata without their values."""
+        files = {each.name: getattr(self, each.name) for each in fields(self) if each.name.endswith("_file")}
+        options = {**files, "server_name": self.server_name}
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+        words += [f"--metadata={_pair(text)[0]}=…" for text in self.metadata or []]
+        return ["--tls", *words] if self.tls else words
+
+    def python(self) -> str:
+        """Return the same as arguments of ``gradwire.connect``, each after a comma."""
+        files = [None if each is None else str(each) for each in (self.ca_file, self.key_file, self.cert_file)]
+        tls = self._tls()
+        text = (
+            f", tls=gradwire.TLS({', '.join(map(repr, [*files, self.server_name]))})"
+            if tls not in (True, False)
+            else ""
+        )
+        text = ", tls=True" if tls is True else text
+        if self.token_file is not None:
+            text += f", token=lambda: pathlib.Path({str(self.token_file)!r}).read_text().strip()"
+        if self.metadata:
+            text += f", metadata={ {_pair(entry)[0]: '…' for entry in self.metadata}!r}"
+        return text
 
     def _is_typed(self, option: str) -> bool:
         """Whether an option stands on the command line, and not only in its variable."""

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
+from functools import cached_property
 from typing import Any, BinaryIO, final
 
 import numpy as np
@@ -21,15 +23,20 @@ class ColumnFile:
     """A column in a file that has no name and is gone with the process.
 
     Attributes:
-        file: its rows, one behind the other.
         dtype: of an element.
         row_shape: of a row.
     """
 
     def __init__(self, dtype: np.dtype[Any], row_shape: tuple[int, ...]) -> None:
-        self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
         self.dtype, self.row_shape = dtype, row_shape
         self._texts: list[NDArray[Any]] = []
+
+    @cached_property
+    def file(self) -> BinaryIO:
+        """The rows, one behind the other."""
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        weakref.finalize(self, file.close)
+        return file
 
     def append(self, array: NDArray[Any]) -> None:
         """Append rows; texts are held until the widest is known."""

@@ -1,0 +1,307 @@
+"""Sources and results of batch jobs: files, directories and URLs of every format, and rows that cannot be read."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gradwire import DataError, Model, UsageError
+from gradwire.batch import BatchOptions, Source, apply, iterate, run
+from gradwire.batch._job import rows_of
+from gradwire.testing import FakeModel
+
+V = np.arange(15, dtype=np.float32).reshape(5, 3) / 4
+T = np.array([0.5, -1.0, 2.0, 0.0, 3.0])
+FORMS = ["parquet", "csv", "arrow", "npz", "npy", "tfrecord"]
+
+
+@pytest.fixture
+def model() -> Model:
+    """F = t * sum v^2 in float32, with inputs of three and of one."""
+    return FakeModel(
+        lambda v, t: t * np.sum(v**2, axis=-1),
+        lambda v, t: {"f": {"v": 2 * t[:, None] * v, "t": np.sum(v**2, axis=-1)}},
+        inputs={"v": 3, "t": 1},
+        dtype="float32",
+        domain={"v": (0, 3), "t": (-1, 2)},
+    ).connect()
+
+
+@pytest.fixture
+def table():
+    """Five rows: a vector, a number and a text."""
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(V.reshape(-1)), 3)
+    return pa.table({"id": ["a", "b", "c", "d,", "é"], "v": lists, "t": T})
+
+
+def _arrays(path, *names):
+    """The columns of a file, by the reader of jobs."""
+    source = Source(path)
+    (file,) = source.files
+    whole = pa.Table.from_batches(list(rows_of(file, source.schema, 0, source.cuts[file][-1], BatchOptions())))
+
+    def array(name):
+        elements = [each for each in whole.column_names if each.startswith(f"{name}[")]
+        if elements:
+            return np.stack([whole[each].to_numpy() for each in elements], axis=1)
+        return np.array(whole[name].to_pylist())
+
+    return [array(name) for name in names]
+
+
+@pytest.mark.parametrize("place", ["{}/", "memory://formats/"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_goes_out_and_in_again_with_the_same_numbers(model, table, tmp_path, form, place):
+    """Results in every format, which is the source of the next job: as one file and in a directory, here and away."""
+    place = place.format(tmp_path)
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=2)
+    run(tmp_path / "in.parquet", f"{place}once.{form}", model=model, restart=True)
+    run(tmp_path / "in.parquet", f"{place}{form}s/", model=model, form=form, restart=True)
+    expected = (2 * T[:, None] * V).astype(np.float32), T * (V**2).sum(axis=1)
+    assert [file.suffix for file in Source(f"{place}{form}s").files] == [f".{form}"]
+    for source in (f"{place}once.{form}", f"{place}{form}s/part-*"):
+        v, t, names, df_dv, f = _arrays(source, "v", "t", "id", "df_dv", "f")
+        np.testing.assert_array_equal(v, V)
+        np.testing.assert_array_equal(t, T)
+        np.testing.assert_array_equal(df_dv, expected[0])
+        np.testing.assert_allclose(f, expected[1], rtol=1e-6)
+        assert names.tolist() == table["id"].to_pylist()
+    renamed = f"{tmp_path}/again-{form}.parquet"
+    for source in (f"{place}once.{form}", f"{place}{form}s/"):
+        with pytest.raises(DataError, match=r"\['f', 'df_dv'.*already"):
+            run(source, renamed, model=model)
+
+
+def _put(path, data):
+    Path(path).write_bytes(data)
+
+
+SOURCES = {
+    "a directory": ("in/", ["a.csv", "b/c.parquet"], [0.25, 1, 2]),
+    "a directory without its slash": ("in", ["a.csv", "b/c.parquet"], [0.25, 1, 2]),
+    "a glob": ("in/*.csv", ["a.csv"], [0.25]),
+    "a glob through directories": ("in/**/*.parquet", ["b/c.parquet"], [1, 2]),
+    "several": (["in/b", "in/a.csv"], ["c.parquet", "a.csv"], [1, 2, 0.25]),
+}
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_is_files_in_an_order(tmp_path, scheme, name):
+    """What is hidden is left out, as pyarrow's datasets do; columns need not have the same order."""
+    place = f"{scheme}{tmp_path}"
+    if scheme:
+        import fsspec
+
+        fsspec.filesystem("memory").makedirs(f"{tmp_path}/in/b")
+        put = fsspec.filesystem("memory").pipe_file
+    else:
+        (tmp_path / "in" / "b").mkdir(parents=True)
+        put = _put
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table({"y": [1.5, 2.5], "x": [1, 2]}), buffer)
+    put(f"{tmp_path}/in/b/c.parquet", buffer.getvalue().to_pybytes())
+    put(f"{tmp_path}/in/a.csv", b"x,y\n0.25,3\n")
+    put(f"{tmp_path}/in/_manifest.json", b"{}")
+    put(f"{tmp_path}/in/b/.hidden", b"")
+    what, names, x = SOURCES[name]
+    what = [f"{place}/{each}" for each in what] if isinstance(what, list) else f"{place}/{what}"
+    source = Source(what)
+    assert [file.name for file in source.files] == names
+    double = FakeModel(lambda x: 2 * x).connect()
+    blocks = [batch.to_pydict() for batch in iterate(what, model=double, compute="value")]
+    found = [row for block in blocks for row in zip(block["x"], block["y"], block["f"], strict=True)]
+    assert found == [(each, {0.25: 3.0, 1: 1.5, 2: 2.5}[each], 2 * each) for each in x]
+
+
+REFUSED_SOURCES = {
+    "nothing there": ("nowhere.parquet", "there is no such file"),
+    "nothing in it": ("empty/", "no files of rows"),
+    "no match": ("*.arrow", "no file matches"),
+    "other files": ("mixed/", "no known format: notes.md"),
+    "other columns": ("columns/", r"b.csv has other columns than a.csv: missing \['x'\], extra \['z'\]"),
+    "other types": ("types/", "b.csv.*types"),
+    "two of a name": (["columns/a.csv", "types/a.csv"], "two files named a.csv"),
+    "another scheme": ("nosuch://bucket/x.parquet", "cannot reach nosuch"),
+    "a damaged record": ("bad.tfrecord", "damaged"),
+    "a decimal comma": ("one.parquet", "--decimal is for"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_SOURCES)
+def test_a_source_that_is_none_is_refused_by_name(tmp_path, name):
+    """One line, and nothing is written."""
+    for folder in ("empty", "mixed", "columns", "types"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mixed" / "notes.md").write_text("none")
+    (tmp_path / "mixed" / "a.csv").write_text("x\n1\n")
+    for folder, second in (("columns", "z\n1\n"), ("types", "x\nword\n")):
+        (tmp_path / folder / "a.csv").write_text("x\n1\n")
+        (tmp_path / folder / "b.csv").write_text(second)
+    (tmp_path / "bad.tfrecord").write_bytes(b"\x08" + bytes(30))
+    pq.write_table(pa.table({"x": [1.0]}), tmp_path / "one.parquet")
+    what, message = REFUSED_SOURCES[name]
+    sources = [each if "://" in each else f"{tmp_path}/{each}" for each in ([what] if isinstance(what, str) else what)]
+    decimal = "," if "decimal" in name else "."
+    model = FakeModel(np.log, lambda x: 1 / x).connect()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises((DataError, UsageError), match=message):
+        run(sources, tmp_path / "out.parquet", model=model, decimal=decimal)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_without_rows_gives_a_file_without_rows(model, table, tmp_path, form):
+    """In every format, with the columns that it has."""
+    pq.write_table(table.slice(0, 0), tmp_path / "in.parquet")
+    (tmp_path / "in.csv").write_text("v[0],v[1],v[2],t\n")
+    for source in ("in.parquet", "in.csv"):
+        out = tmp_path / f"{source}.{form}"
+        assert run(tmp_path / source, out, model=model).rows == 0
+        layout = Source(out)
+        assert [cuts[-1] for cuts in layout.cuts.values()] == [0]
+        if form not in ("tfrecord", "csv"):
+            assert layout.schema.names[-3:] == ["f", "df_dv", "df_dt"]
+
+
+POLICIES = {
+    "null": [0.75, None, 0.0, None, None],
+    "skip": [0.75, 0.0],
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_bad_rows_are_null_or_left_out_and_listed(tmp_path, form, policy):
+    """A null, a word and a number too large for float32: each with its row and reason in the side file."""
+    model = FakeModel(lambda x: x, dtype="float32").connect()
+    source, out = tmp_path / f"in.{form}", tmp_path / "out.parquet"
+    if form == "csv":
+        source.write_text("k,x\n1,0.75\n2,\n3,0\n4,word\n5,1e300\n")
+        reasons = ["null in row 1", "'word' in row 3", "row 4: .*infinite in float32"]
+    else:
+        pq.write_table(pa.table({"k": [1, 2, 3, 4, 5], "x": [0.75, None, 0.0, None, 1e300]}), source, row_group_size=2)
+        reasons = ["null in row 1", "null in row 3", "row 4: .*infinite in float32"]
+    with pytest.raises(DataError, match=rf"in.{form}: .*(row 1|row 3).*--on-error null or skip"):
+        run(source, out, model=model, compute="value")
+    result = run(source, out, model=model, compute="value", on_error=policy, block_rows=3)
+    table = pq.read_table(out)
+    assert table["f"].to_pylist() == POLICIES[policy]
+    assert table["k"].to_pylist() == ([1, 2, 3, 4, 5] if policy == "null" else [1, 3])
+    assert (result.rows, result.written, result.bad) == (5, table.num_rows, 3)
+    lines = [json.loads(line) for line in (tmp_path / "out.parquet.errors.jsonl").read_text().splitlines()]
+    assert [(line["file"], line["row"]) for line in lines] == [(f"in.{form}", row) for row in (1, 3, 4)]
+    for line, reason in zip(lines, reasons, strict=True):
+        assert re.search(reason, line["error"]), line
+
+
+def test_columns_of_other_names_and_elements(model, table, tmp_path):
+    """--map names the table's own column, for a column of lists and for one for each element."""
+    pq.write_table(table.rename_columns(["id", "vector", "time"]), tmp_path / "lists.parquet")
+    flat = {"vector[0]": V[:, 0], "vector[1]": V[:, 1], "vector[2]": V[:, 2], "time": T}
+    pq.write_table(pa.table(flat), tmp_path / "elements.parquet")
+    columns = {"v": "vector", "t": "time"}
+    found = []
+    for name in ("lists", "elements"):
+        run(tmp_path / f"{name}.parquet", tmp_path / f"{name}-out.parquet", model=model, columns=columns)
+        found.append(pq.read_table(tmp_path / f"{name}-out.parquet")["df_dv"].to_pylist())
+    assert found[0] == found[1]
+    with pytest.raises(UsageError, match=r"--map names \['w'\]"):
+        run(tmp_path / "lists.parquet", tmp_path / "none.parquet", model=model, columns={"w": "vector"})
+
+
+def test_rows_outside_of_the_domain_are_counted_and_flagged(model, table, tmp_path):
+    """In the summary always, in a column on request."""
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert run(tmp_path / "in.parquet", tmp_path / "out.parquet", model=model).outside == 1
+    run(tmp_path / "in.parquet", tmp_path / "flags.parquet", model=model, flag_outside=True)
+    flags = pq.read_table(tmp_path / "flags.parquet")["outside_domain"].to_pylist()
+    assert flags == [bool(t > 2 or t < -1 or v.max() > 3) for v, t in zip(V, T, strict=True)]
+
+
+COMPUTED = {
+    "value": ([], ["f"]),
+    "grad": ([], ["f", "df_dx"]),
+    "hessian": ([], ["f", "df_dx", "d2f_dx2"]),
+    "jvp": (["x_dot"], ["f", "f_dot"]),
+    "vjp": (["f_bar"], ["f", "x_bar"]),
+    "hvp": (["x_dot"], ["f", "df_dx", "df_dx_dot"]),
+}
+
+
+@pytest.mark.parametrize("compute", COMPUTED)
+def test_what_is_computed(log_curved, tmp_path, compute):
+    """Directions are columns of the table; results are those of the method."""
+    x, along = np.array([0.5, 1.0, 1.6]), np.array([1.0, -2.0, 0.5])
+    directions, added = COMPUTED[compute]
+    pq.write_table(pa.table({"x": x, **dict.fromkeys(directions, along)}), tmp_path / "in.parquet")
+    result = run(tmp_path / "in.parquet", tmp_path / "out.parquet", model=log_curved, compute=compute)
+    assert list(result.columns) == added
+    expected = {
+        "f": np.log(x), "df_dx": 1 / x, "d2f_dx2": -1 / x**2, "f_dot": along / x, "x_bar": along / x,
+        "df_dx_dot": -along / x**2,
+    }  # fmt: skip
+    table = pq.read_table(tmp_path / "out.parquet")
+    for name in added:
+        np.testing.assert_allclose(np.ravel(table[name].to_pylist()), expected[name], rtol=1e-5)
+
+
+def test_tables_in_memory_come_back_in_their_own_kind(log_curved):
+    """Pandas keeps its index; Polars, if it is there, through Arrow's PyCapsules; and a mapping of arrays."""
+    x = np.array([0.5, 1.0, 1.6])
+    frame = pd.DataFrame({"x": x, "id": ["a", "b", "c"]}, index=[7, 8, 9])
+    out = apply(frame, model=log_curved)
+    assert list(out.columns) == ["x", "id", "f", "df_dx"]
+    assert out.index.tolist() == [7, 8, 9]
+    np.testing.assert_allclose(out["df_dx"], 1 / x, rtol=1e-6)
+    for table in (pa.table({"x": x}), {"x": x}):
+        assert isinstance(apply(table, model=log_curved, compute="value", block_rows=2), pa.Table)
+    with pytest.raises(UsageError, match="list is no table"):
+        apply([1.0], model=log_curved)
+
+    class Capsule:
+        def __arrow_c_stream__(self, requested_schema=None):
+            return pa.table({"x": x}).__arrow_c_stream__(requested_schema)
+
+    assert apply(Capsule(), model=log_curved)["f"].to_pylist() == out["f"].tolist()
+
+
+def test_polars_tables_come_back_as_they_are(log_curved):
+    """Where Polars is installed."""
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"x": [0.5, 1.0], "id": ["a", "b"]})
+    out = apply(frame, model=log_curved, compute="value")
+    assert isinstance(out, polars.DataFrame)
+    np.testing.assert_allclose(out["f"].to_numpy(), np.log([0.5, 1.0]), rtol=1e-6)
+
+
+def test_records_are_those_of_tensorflow(tmp_path):
+    """TensorFlow reads what is written here, and the other way round."""
+    tf = pytest.importorskip("tensorflow")
+    model = FakeModel(np.log, dtype="float32").connect()
+    with tf.io.TFRecordWriter(str(tmp_path / "in.tfrecord")) as writer:
+        for value in (0.5, 2.0):
+            feature = {
+                "x": tf.train.Feature(float_list=tf.train.FloatList(value=[value])),
+                "k": tf.train.Feature(int64_list=tf.train.Int64List(value=[-1, 7])),
+                "name": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"one"])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    run(tmp_path / "in.tfrecord", tmp_path / "out.tfrecord", model=model, compute="value")
+    found = []
+    for record in tf.data.TFRecordDataset(str(tmp_path / "out.tfrecord")):
+        feature = tf.train.Example.FromString(record.numpy()).features.feature
+        found.append((feature["x"].float_list.value[0], feature["f"].float_list.value[0]))
+        assert list(feature["k"].int64_list.value) == [-1, 7]
+        assert feature["name"].bytes_list.value[0] == b"one"
+    np.testing.assert_allclose(found, [(0.5, np.log(0.5)), (2.0, np.log(2.0))], rtol=1e-6)
+    data = bytearray((tmp_path / "in.tfrecord").read_bytes())
+    data[20] ^= 1
+    (tmp_path / "in.tfrecord").write_bytes(data)
+    with pytest.raises(DataError, match="record 0 is damaged"):
+        run(tmp_path / "in.tfrecord", tmp_path / "no.tfrecord", model=model, compute="value")
