@@ -2,13 +2,13 @@
 
     D(h) = [ 4/5 (f₁ - f₋₁) - 1/5 (f₂ - f₋₂) + 4/105 (f₃ - f₋₃) - 1/280 (f₄ - f₋₄) ] / h,   f_k = f(x + khv)
 
-has an error of h⁸ f⁽⁹⁾ / 630 and of rounding, at most 2.1 s / h where f is accurate to s (Fornberg, "Generation of
-finite difference formulas on arbitrarily spaced grids", Math. Comp. 51 (1988) 699). h is halved from a sixteenth of
-the domain down to a thousandth, and at each point the step is taken at which the estimated error is least:
-``|D(2h) - D(h)|``, or what D changes at smaller steps yet, where that is more and no rounding, plus 2.1 s / h. In
-float64 that leaves some 1e-13 of a smooth function, in float32 some 1e-6. Near a kink nothing converges, and the
-estimate is large; at one, nearer than the smallest step, D converges to the mean of both sides, and what shows it is that
-``|f₁ + f₋₁ - 2 f| / h`` does not fall with h.
+has an error of h⁸ f⁽⁹⁾ / 630 and of rounding, at most 2.1 s / h where f is accurate to s (Fornberg, "Generation
+of finite difference formulas on arbitrarily spaced grids", Math. Comp. 51 (1988) 699). h is halved from a
+sixteenth of the domain down to a thousandth, and at each point the step is taken at which the estimated error
+is least: ``|D(2h) - D(h)|``, or what D changes at smaller steps yet, where that is more and no rounding, plus
+2.1 s / h. In float64 that leaves some 1e-13 of a smooth function, in float32 some 1e-6. Near a kink nothing
+converges, and the estimate is large; at one, nearer than the smallest step, D converges to the mean of both
+sides, and what shows it is that ``|f₁ + f₋₁ - 2 f| / h`` does not fall with h.
 """
 
 from __future__ import annotations
