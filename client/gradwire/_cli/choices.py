@@ -91,6 +91,13 @@ class Engine(StrEnum):
     DOCKER = "docker"
 
 
+class BatchEngine(StrEnum):
+    """What runs the units of `gradwire batch`."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class OnError(StrEnum):
     """What `gradwire batch` does about rows that cannot be read."""
 

@@ -9,6 +9,7 @@ from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
 from gradwire.batch._frames import apply, iterate
 from gradwire.batch._job import Job, Source, Unit, plan
 from gradwire.batch._ledger import Ledger
+from gradwire.batch._ray import RayEngine
 from gradwire.batch._run import BatchResult, Engine, LocalEngine, run
 from gradwire.batch._source import FileSource
 from gradwire.batch._unit import UnitRecord, run_unit
@@ -25,6 +26,7 @@ __all__ = [
     "Job",
     "Ledger",
     "LocalEngine",
+    "RayEngine",
     "Source",
     "Unit",
     "UnitRecord",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gradwire._cli.arguments import DEFAULT_COMPUTE, DecimalMark, compute_option, expand_options
-from gradwire._cli.choices import OnError
-from gradwire._cli.console import note, say
+from gradwire._cli.choices import BatchEngine, OnError
+from gradwire._cli.console import err, note, say
 from gradwire._cli.io import Connection, open_model, read_columns
 from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
@@ -64,6 +64,17 @@ def command(
     shard: Annotated[
         str | None, typer.Option(help="K/N: every N-th unit from the K-th, 0 to N - 1; the last to end commits.")
     ] = None,
+    engine: Annotated[
+        BatchEngine, typer.Option(help="What runs the units: this process, or the workers of a Ray cluster.")
+    ] = BatchEngine.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray: the cluster's. Default: RAY_ADDRESS, else one on this machine, started if need be."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Ray: how many. Default: as many as the cluster holds.")] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option("--gpus-per-worker", help="Ray: GPUs of a worker, or a fraction of one.")
+    ] = None,
 ) -> None:
     """Compute values and derivatives for every row of files, each exactly once.
 
@@ -73,8 +84,15 @@ def command(
     """
     if (model is None) == (server is None) or (server is None) != (name is None):
         raise UsageError("where is the model? give --model models/log, or --server localhost:8500 --name log")
+    if engine is BatchEngine.LOCAL and (address, workers, gpus_per_worker) != (None, None, None):
+        raise UsageError(
+            "--address, --workers and --gpus-per-worker are for --engine ray: give that, or leave them out"
+        )
     from gradwire import batch
 
+    runner = None
+    if engine is BatchEngine.RAY:
+        runner = batch.RayEngine(address=address, workers=workers, gpus_per_worker=gpus_per_worker or 0.0)
     part = _read_shard(shard)
     with (
         open_model(model or server or "", name, connection=connection) as opened,
@@ -85,7 +103,7 @@ def command(
         result = batch.run(
             points, to, model=opened, compute=compute, uncertainty=uncertainty, flag_outside=flag_outside,
             on_error=on_error.value, columns=read_columns("map", columns), decimal=decimal, form=form,
-            overwrite=overwrite, restart=restart, shard=part,
+            overwrite=overwrite, restart=restart, shard=part, engine=runner,
             on_progress=lambda done, total: report(done, total, rate.text(done, total)),
         )  # fmt: skip
     note(_summary(result))
@@ -105,7 +123,8 @@ class _Rate:
             self._first, self._started = done, time.perf_counter()  # what an earlier process did, and the start-up
             return ""
         rate = (done - self._first) / max(seconds, 1e-9)
-        return f"{rate:,.0f} rows/s, {(total - done) / max(rate, 1e-9):,.0f} s left"
+        left = "" if err.is_terminal else f", {(total - done) / max(rate, 1e-9):,.0f} s left"  # which a bar has itself
+        return f"{rate:,.0f} rows/s{left}"
 
 
 def _summary(result: BatchResult) -> str:
@@ -146,5 +165,8 @@ def _terminable() -> Generator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except (KeyboardInterrupt, SystemExit):
+        note("stopped: the same command goes on from here")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -71,6 +71,10 @@ class _ParquetWriter:
             self._flush()
         self._writer.close()
 
+    def __del__(self) -> None:
+        # One that was given up must not write its end to a stream that is closed; pyarrow's own would, and complain.
+        self._writer.is_open = False
+
     def _flush(self) -> None:
         self._writer.write_table(self._table(self._held, self._schema))
         self._held, self._bytes = [], 0

@@ -164,16 +164,20 @@ async function card() {
 }
 
 function lost(error) {
+  const word = error.kind === "Ended" ? "ended" : error.isGone ? "gone" : "refused";
   const banner = $("banner");
-  if (banner.textContent !== error.message) banner.textContent = error.message;
+  // A server that is gone is told by polls and views, in changing words: the first will do.
+  if (word !== state.lost || word === "refused") {
+    banner.textContent = word === "gone" ? `${error.message}. The page goes on when it is back.` : error.message;
+  }
   banner.hidden = false;
-  document.body.classList.toggle("gone", error.isGone === true);
-  if (error.isGone === true && state.lost === "") say("the server does not respond; the page waits for it");
-  state.lost = error.isGone === true ? "gone" : "refused";
+  document.body.classList.toggle("gone", word !== "refused");
+  if (word === "gone" && state.lost !== "gone") say("the server does not respond; the page waits for it");
+  state.lost = word;
 }
 
 function found() {
-  if (state.lost === "gone") say("the server responds again");
+  if (state.lost === "gone" || state.lost === "ended") say("the server responds again");
   state.lost = "";
   $("banner").hidden = true;
   $("banner").textContent = "";
@@ -184,7 +188,7 @@ async function poll() {
   try {
     const label = state.at.startsWith("label:") ? state.at.slice(6) : "";
     const status = await get("/api/status", { model: state.model, label });
-    if (!status.reachable) lost({ message: `${status.error}. The page goes on when it is back.`, isGone: true });
+    if (!status.reachable) lost({ message: status.error, isGone: true });
     else await react(status, label);
   } catch (error) {
     lost(error);
@@ -200,7 +204,7 @@ async function react(status, label) {
     if (known !== null && before?.state !== word) say(`version ${version}: ${word}${error ? `, ${error}` : ""}`);
   }
   choices();
-  if (state.lost === "gone" || state.description === null) {
+  if (state.lost === "gone" || state.lost === "ended" || state.description === null) {
     if (await describe()) await refresh();
     return;
   }
@@ -219,7 +223,8 @@ function choices() {
   fill($("beside"), [["", "nothing"], ...all], state.beside);
   $("beside").classList.toggle("on", state.beside !== "");
   $("faces").hidden = state.beside === "";
-  $("versions").replaceChildren(...versions.map(({ version, state: word, error }) => {
+  const alive = versions.filter((each) => each.state !== "END" || each.error); // a server remembers all that it ever had
+  $("versions").replaceChildren(...alive.map(({ version, state: word, error }) => {
     const moving = ["START", "LOADING", "UNLOADING"].includes(word);
     const kind = version === state.view?.version ? "shown" : version === state.view?.beside ? "beside" : error ? "failed" : moving ? "moving" : "";
     return make("li", { className: kind, title: error, textContent: word === "AVAILABLE" ? `version ${version}` : `version ${version} ${word.toLowerCase()}` });
@@ -351,7 +356,7 @@ async function start() {
       $("model-choice").hidden = models.length < 2;
       state.model = models[0] ?? "";
       if (models.length > 0) break;
-      lost({ message: "The server has no model yet. The page goes on when it has one.", isGone: true });
+      lost({ message: "the server has no model yet", isGone: true });
     } catch (error) {
       lost(error);
     }
