@@ -300,6 +300,35 @@ def test_a_planted_fault_is_found(name):
     assert set(verification.wrong_signatures()) == {"solve_x_from_f"}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_kinks_beside_the_solutions_fail_nothing(dtype):
+    """A function of 200 kinks in its domain, as a network of ReLUs: the derivatives are those of either side."""
+    places = np.linspace(0.1, 1.9, 201)
+    slopes = np.where(np.arange(200) % 2, 1.0, 3.0)
+    heights = np.concatenate([[0.0], np.cumsum(slopes * np.diff(places))])
+
+    def slope(x):
+        return slopes[np.clip(np.searchsorted(places, x) - 1, 0, 199)].astype(dtype)
+
+    def both(x):
+        return {"f": np.interp(x, places, heights).astype(dtype), "df_dx": slope(x)}
+
+    def solve(f):
+        inside = (f >= 0) & (f <= heights[-1])
+        x = np.where(inside, np.interp(f, heights, places), np.nan).astype(dtype)
+        with np.errstate(all="ignore"):
+            residual = np.where(np.isnan(x), np.clip(f, 0, heights[-1]), np.interp(x, places, heights)) - f
+        derivative = np.where(np.isnan(x), np.nan, 1 / slope(x)).astype(dtype)
+        return {"x": x, "dx_df": derivative, "residual": residual.astype(dtype), "converged": inside[:, 0]}
+
+    tolerance = 32 * float(np.finfo(dtype).eps) * heights[-1]
+    card = replace(log_card(dtype), solves={"solve_x_from_f": gradwire.Solve("x", "f", {"f": "dx_df"}, tolerance)})
+    for seed in range(4):
+        model = gradwire.Model(gradwire.FakeTransport({"serving_default": both, "solve_x_from_f": solve}, card=card))
+        found = gradwire.verify(model, seed=seed).checks[-1]
+        assert found.passed, [finding for finding in found.findings if not finding.passed]
+
+
 def test_a_signature_that_flags_everything_is_told():
     """It is not wrong, and the table says that nothing was solved."""
 

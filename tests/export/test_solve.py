@@ -32,13 +32,15 @@ CASES = {
 }
 
 
-def signature(f, domain, dtype=tf.float64, pair=("x", "f"), **options):
+def signature(f, domain, dtype=tf.float64, *, jit=False, **options):
     """A signature that solves, as a package has it: inside a tf.function; and its function."""
     spec = tf.TensorSpec((None, 1), dtype)
     function = function_of(f, inputs={"x": spec, "a": spec})
-    (solve,) = solve_specs(function, [pair], {"x": Domain(*([end] for end in domain))}, (), lambda _: 1.0).values()
+    (solve,) = solve_specs(
+        function, [("x", "f")], {"x": Domain(*([end] for end in domain))}, (), lambda _: 1.0
+    ).values()
     body = solve_body(function, solve, (), **options)
-    traced = tf.function(body, autograph=False).get_concrete_function(solve.inputs(function))
+    traced = tf.function(body, autograph=False, jit_compile=jit).get_concrete_function(solve.inputs(function))
 
     def run(target, a=2.0):
         target = np.asarray(target, dtype.as_numpy_dtype).reshape(-1, 1)
@@ -136,6 +138,17 @@ def test_rows_need_not_be_gathered():
     )
     for tensor, array in gathered.items():
         np.testing.assert_array_equal(whole[tensor], array)
+
+
+@pytest.mark.slow  # XLA compiles it
+def test_xla_compiles_it():
+    """Rows that are not gathered need no shape of their own."""
+    f, _, domain = CASES["exp"]
+    target = np.linspace(0.05, 45, 8)
+    plain, compiled = (signature(f, domain, gathers=not jit, jit=jit)(target) for jit in (False, True))
+    np.testing.assert_array_equal(compiled["converged"], plain["converged"])
+    np.testing.assert_allclose(compiled["x"], plain["x"], rtol=1e-14)
+    assert 0 < plain["converged"].sum() < len(target)
 
 
 def test_the_residual_of_a_flagged_row_tells_how_far_the_target_is():
@@ -248,6 +261,7 @@ def served(request, option):
         server.stop()
 
 
+@pytest.mark.slow  # the package of these tests takes seconds to export
 def test_the_card_has_what_is_solved_and_the_proof(option):
     """Names, tensors and tolerance; the round trips of a fresh process, and the findings of verify."""
     card = option.card
@@ -269,6 +283,7 @@ def test_the_card_has_what_is_solved_and_the_proof(option):
     assert option.left_out == {}
 
 
+@pytest.mark.slow
 def test_implied_volatility(served):
     """Of 2,000 prices to 1e-10 in the price, with the reciprocal of vega and the rest of the implicit derivatives."""
     rng, n = np.random.default_rng(1), 2000
@@ -294,6 +309,7 @@ def test_implied_volatility(served):
         np.testing.assert_allclose(solution.grads[name][inner], difference, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_prices_that_no_volatility_has(served):
     """Below and above the values of the domain, NaN, and beside a good one; nothing is clipped."""
     solution = served.solve(price=[8.0, 1e-3, 99.0, np.nan], weights=[[50.0, 50.0]] * 4, maturity=1.0)

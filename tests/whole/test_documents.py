@@ -83,6 +83,7 @@ def test_every_block_has_a_known_language(name):
         "problems.md",
         "quickstart.md",
         "serving.md",
+        "solve.md",
         "sources.md",
         "training.md",
         "verification.md",

@@ -8,7 +8,8 @@ f and of its derivatives as measured at x* (``_numerics/noise.py``), and g = df/
 - dx/dt = 1/g and dx/dy = -(df/dy)/g with the derivatives of `serving_default` at x*, to 8 s of each in the quotient:
   the implicit function theorem.
 - The same against second solves, of targets t ± h and inputs y ± hv: a central difference at two steps, extrapolated
-  (Richardson), to eight times its own change and the rounding of x*, (s + eps |t|)/|g| + eps |x*|, over h.
+  (Richardson), to eight times its own change, or the difference of the two sides where that is larger (a kink), and the
+  rounding of x*, (s + eps |t|)/|g| + eps |x*|, over h.
 - NaN for a target, or in an input, is flagged; so are targets a thousand times the spread of the values beyond them,
   unless f does take them at the x that is returned. A row that is flagged has NaN for x and its derivatives.
 """
@@ -127,8 +128,10 @@ class _Trial:
         with np.errstate(all="ignore"):
             along, h = self._direction(key, self._solved(tensor), slope)
             actual = (self._solved(tensor) * along).sum(axis=1)
-            wide, close = (self._difference(key, along, step) for step in (h, h / 2))
-            expected, change = close + (close - wide) / 3, np.abs(close - wide)
+            wide, close = (self._slopes(key, along, step) for step in (h, h / 2))
+            forward, backward = 2 * close - wide  # one-sided, extrapolated: they tell of a kink at the point itself
+            wide, close = wide.mean(axis=0), close.mean(axis=0)
+            expected, change = close + (close - wide) / 3, np.maximum(np.abs(close - wide), np.abs(forward - backward))
             rounding = ((noise + self.probe.eps * target) / slope + self.probe.eps * np.abs(x)) / h
             ratio = np.abs(actual - expected) / (SAFETY * (change + rounding))
         counts = np.isfinite(expected) & np.isfinite(rounding)
@@ -155,15 +158,16 @@ class _Trial:
         room = reach(self.rows[key], v, self.probe.boxes[key], _STEP)
         return along, _power_of_two(np.minimum(room, length / np.maximum(speed, TINY)))
 
-    def _difference(self, key: str, along: Floats, h: Floats) -> Floats:
-        """Return the central difference of x along a direction, ``(rows,)``; NaN where a solve is flagged."""
+    def _slopes(self, key: str, along: Floats, h: Floats) -> Floats:
+        """Return the forward and the backward difference of x along a direction, ``(2, rows)``; NaN where flagged."""
         base = {name: array[self.outputs[CONVERGED]] for name, array in self.inputs.items()}
-        step = (along * h[:, None]).reshape(base[key].shape)
-        ends: list[Floats] = []
-        for end in (base[key] + step, base[key] - step):
-            outputs = self.probe.run(self.name, base | {key: end.astype(base[key].dtype)})
-            ends.append(flat_rows(outputs[self.solve.input])[:, 0])
-        return (ends[0] - ends[1]) / (2 * h)
+        x, step = self._solved(self.solve.input)[:, 0], (along * h[:, None]).reshape(base[key].shape)
+        slopes: list[Floats] = []
+        for sign in (1.0, -1.0):
+            end = (base[key] + sign * step).astype(base[key].dtype)
+            outputs = self.probe.run(self.name, base | {key: end})
+            slopes.append(sign * (flat_rows(outputs[self.solve.input])[:, 0] - x) / h)
+        return np.array(slopes)
 
     def _flags(self) -> Finding:
         """Rows without a solution are flagged, and every row that is flagged has NaN."""

@@ -191,7 +191,7 @@ def command(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in exported.left_out.items())
         raise CheckFailed(
             f"the package was written without {', '.join(exported.left_out)}, whose proof failed ({reasons}): leave them "
-            "out with --signatures, or keep them with --keep-unproven"
+            "out of --signatures and --solve, or keep them with --keep-unproven"
         )
     note(f"next: gradwire serve {to.parent}")
 
@@ -249,8 +249,8 @@ def _show_checks(checks: dict[str, Any]) -> None:
     )
     for name, trip in checks.get("round_trips", {}).items():
         note(
-            f"{name}: {trip['solved']} of {trip['targets']} targets solved, residuals up to {trip['worst_residual']:.3g}; "
-            "the others flagged"
+            f"{name}: {trip['solved']} of {trip['targets']} values of the model solved, residuals up to "
+            f"{trip['worst_residual']:.3g}" + ("; the others flagged" if trip["solved"] < trip["targets"] else "")
         )
     for name, reason in checks["proof"]["unproven"].items():
         note(f"warning: kept {name}, which is not proved: {reason}")
