@@ -18,6 +18,7 @@ import gradwire
 from gradwire import _errors
 from gradwire._cli.commands import convert as command
 from gradwire._package import ONNX_CARD, ONNX_DIGEST, ONNX_DOMAIN, onnx_digest
+from gradwire._transports.onnx import BLOCK
 from gradwire_export import _export, convert, export
 from gradwire_export._checks import model_check
 
@@ -96,6 +97,12 @@ def test_every_method_of_a_model_works(model):
     assert model.value(np.zeros(0)).shape == (0,)
     assert model.card.inputs[0].unit == "m"
     assert model.card.checks["onnx"]["ulp"]["serving_default"] == {"f": 0.0, "df_dx": 0.0}
+
+
+def test_a_large_call_is_the_same_in_blocks(model):
+    """Of more rows than are computed at once, and no multiple of those."""
+    x = np.random.default_rng(0).uniform(0.1, 1.9, 2 * BLOCK + 1)
+    np.testing.assert_array_max_ulp(model.grad(x), 1 / x, 1)
 
 
 def test_a_pickled_model_loads_its_file_again(packages):
