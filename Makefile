@@ -9,6 +9,8 @@ BRIDGES_STAMP := $(BRIDGES)/.installed
 # Each rival of the benchmarks lives in an environment of its own, named by its requirement file.
 RIVALS := $(basename $(notdir $(wildcard benchmarks/rivals/*.txt)))
 APART := --ignore tests/bridges --ignore tests/browser
+ONNX_WEB := build/onnxruntime-web
+ONNX_WEB_PIN := onnxruntime-web@1.30.0
 KERAS_TABLE := tests/export/test_keras_table.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -66,7 +68,12 @@ test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environmen
 chromium: $(BRIDGES_STAMP) ## find a Chromium, or install one, and say where it is
 	@$(BRIDGES)/bin/python tests/browser/chromium.py
 
-test-browser: chromium ## run the tests of the page of `gradwire explore` in that Chromium
+# One test runs ONNX files in the browser; where there is no npm it is skipped, and says so.
+$(ONNX_WEB):
+	@if command -v npm >/dev/null; then mkdir -p $@ && cd $@ && npm pack --silent $(ONNX_WEB_PIN) >/dev/null \
+	&& tar xzf *.tgz && rm *.tgz; else echo "NOT FETCHED: $(ONNX_WEB_PIN), for there is no npm here"; fi
+
+test-browser: chromium | $(ONNX_WEB) ## run `gradwire explore` and ONNX files in that Chromium
 	@$(BRIDGES)/bin/python -m pytest tests/browser
 
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its

@@ -31,6 +31,7 @@ from gradwire_export._onnx.model import ONNX_OPSET, alone, onnx_model
 from gradwire_export._onnx.runtime import runner
 
 REQUIRED: Final = (SERVING_DEFAULT, VALUE)
+DTYPES: Final = ("float32", "float64", "int32", "int64", "bool")  # of which onnxruntime has kernels for nearly all
 LARGEST: Final = 2**31 - 1  # bytes that a protobuf message may have
 _WAY_OUT: Final = "choose others with --signatures (signatures=[…])"
 
@@ -44,6 +45,8 @@ def write_onnx(package: Path, to: Path, signatures: Sequence[str] | None, graph:
     card = Card.from_json((package / CARD_FILE).read_bytes())
     if card.compiled:
         raise ConversionError(f"{package} is compiled for another runtime (XLA): export it without compile first")
+    if strange := [tensor for tensor in (*card.inputs, *card.outputs) if tensor.dtype not in DTYPES]:
+        raise ConversionError(f"{strange[0].name!r} is {strange[0].dtype}, expected one of {', '.join(DTYPES)}")
     chosen = _chosen(card, signatures, graph)
     graphs, left_out = _graphs(package, card, chosen, explicit=signatures is not None)
     models = {each.signature.name: alone(each) for each in graphs}
