@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
+from tests.client.explored import One, log_with_bars
 from tests.client.models import log_both, log_fake
 from tests.client.stand_in import StandIn
 
@@ -95,6 +97,9 @@ def test_slide_and_type(server: StandIn, explore: Explore, new_page: NewPage):
     expect(page.locator("#remarks")).to_have_text("x is outside of the domain.")
     page.locator("#number-0").clear()  # no number: nothing is asked
     page.locator("#number-0").press_sequentially("-")
+    expect(page.locator("#number-0")).to_have_attribute("aria-invalid", "true")
+    page.locator("#number-0").blur()
+    expect(page.locator("#number-0")).to_have_value("2.05")
     expect(page.locator("#banner")).to_be_hidden()
     assert painted(page, ".curve canvas") > 20
     plot = page.locator(".curve .u-over").bounding_box()
@@ -103,6 +108,45 @@ def test_slide_and_type(server: StandIn, explore: Explore, new_page: NewPage):
     expect(page.locator("#number-0")).not_to_have_value("2.05")
     x = float(page.locator("#number-0").input_value())
     assert x == pytest.approx((0.05 + 2.08) / 2, abs=0.02)
+
+
+def flat_and_dark(page: Page) -> tuple[int, int]:
+    """The number of colours that fill more than 300 pixels of a plot, and of pixels as dark as dots and tangent."""
+    counted = page.evaluate(
+        """() => {
+            const canvas = document.querySelector(".curve canvas");
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const counts = new Map();
+            let dark = 0;
+            new Uint32Array(data.buffer).forEach((each) => counts.set(each, (counts.get(each) ?? 0) + 1));
+            for (let i = 0; i < data.length; i += 4) dark += Math.max(data[i], data[i + 1], data[i + 2]) < 85 && data[i + 3] > 200;
+            return [[...counts.values()].filter((count) => count > 300).length, dark];
+        }"""
+    )
+    return counted[0], counted[1]
+
+
+def test_error_bars_and_samples(explore: Explore, new_page: NewPage, tmp_path: Path):
+    """The band and the dots are painted, the bar stands beside the number, and a point far from the samples is told."""
+    (tmp_path / "samples.csv").write_text("x,f\n" + "\n".join(f"{x},{np.log(x)}" for x in np.linspace(0.2, 1.8, 20)))
+    drawn: list[tuple[int, int]] = []
+    for model, samples in (
+        (gradwire.Model(log_fake()), None),
+        (log_with_bars(), None),
+        (log_with_bars(), tmp_path / "samples.csv"),
+    ):
+        page = opened(new_page(), explore(One(model), samples))
+        page.locator("#number-0").fill("1.4")
+        settled(page, 1.4)
+        drawn.append(flat_and_dark(page))
+    plain, band, dots = drawn
+    assert band[0] > plain[0]
+    assert dots[1] > band[1] + 100
+    expect(page.locator("#headline-bar")).to_have_text("± 0.78")
+    expect(page.locator("#remarks")).to_have_text("")
+    expect(page.locator("#legend")).to_contain_text("20 samples of samples.csv")
+    page.locator("#number-0").fill("1.6")
+    expect(page.locator("#remarks")).to_contain_text("Far from the samples")
 
 
 def test_versions_side_by_side(server: StandIn, explore: Explore, new_page: NewPage, faults: list[str]):
@@ -173,6 +217,12 @@ def test_the_server_goes_and_comes_back(
         settled(page, 1.5)
         expect(page.locator("#headline-value")).to_have_text(str(2 * float(np.log(1.5))))
         expect(page.locator("#events")).to_contain_text("the server responds again")
+        running.stop(None).wait()
+        expect(page.locator("#banner")).to_be_visible()
+        server.models["log"] = {1: server.models["multi"][1]}  # the same version, and other inputs
+        running = server.start(server.target)
+        expect(page.locator(".input")).to_have_count(4)
+        settled(page, 0, 1, 2, 1.25)
     finally:
         page.close()
         running.stop(None).wait()
@@ -287,9 +337,13 @@ def test_the_keyboard_alone(server: StandIn, explore: Explore, new_page: NewPage
     page.keyboard.press("Escape")
     page.keyboard.press("r")
     settled(page, 0, 1, 2, 1.25)
+    page.keyboard.press("1")
+    page.keyboard.press("End")
+    settled(page, 1.2, 1, 2, 1.25)
     page.keyboard.press("v")
     page.keyboard.press("r")  # in a list of versions it is no command
     expect(page.locator("#at")).to_be_focused()
+    expect(page.locator("#number-0")).to_have_value("1.2")
 
 
 def test_a_map_of_two_inputs(server: StandIn, explore: Explore, new_page: NewPage):

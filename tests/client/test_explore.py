@@ -17,6 +17,8 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from tests.client.explored import One, log_with_bars
+from tests.client.models import log_card
 
 import gradwire
 from gradwire._cli.commands import explore as command
@@ -141,6 +143,49 @@ def test_integers():
     for change in ({"point": [0.5, 0.5], "map": None}, {"point": [0.5, 3], "map": [0, 1]}):
         with pytest.raises(gradwire.UsageError, match=r"give integers|a map of the inputs"):
             explorer.view("one", asked(**change))
+
+
+def test_error_bars():
+    """The 95 % bars are 1.96 standard deviations, of value and derivative; a point far from the samples is told."""
+    explorer = Explorer.of(One(log_with_bars()), "")
+    assert explorer.describe("one", "newest")["no_bars"] == ""
+    for x, trusted in ((1.4, True), (1.6, False)):
+        view = explorer.view("one", asked(point=[x], map=None))
+        assert view["values"][0]["bar"] == f"{1.96 * (x - 1):.2g}"
+        assert view["gradient"][0]["bar"] == f"{1.96 * (x - 1) / 2:.2g}"
+        assert view["trusted"] is trusted
+        [curve] = view["curves"]
+        at, bars = unpacked(curve["x"]), unpacked(curve["shown"]["f_bar"])
+        np.testing.assert_allclose(bars, 1.959964 * np.abs(at - 1), rtol=1e-12)
+        np.testing.assert_allclose(unpacked(curve["shown"]["df_bar"]), bars / 2, rtol=1e-12)
+        assert "model.uncertainty(x=1." in view["python"]
+
+
+def test_numbers_that_are_none():
+    """NaN and infinities are shown as what they are, and are gaps of the curves; JSON stays JSON."""
+    functions = {"serving_default": lambda x: {"f": np.where(x > 1, np.inf, np.nan), "df_dx": np.full_like(x, -np.inf)}}
+    explorer = Explorer.of(One(gradwire.Model(gradwire.FakeTransport(functions, card=log_card()))), "")
+    request = json.dumps(asked(point=[1.5], map=None))
+    code, _, view = ask(explorer, "POST", "/api/view?model=one", request)
+    assert (code, view["values"][0]["value"], view["gradient"][0]["value"]) == (200, "inf", "-inf")
+    assert view["gradient"][0]["across"] is None
+    assert np.isnan(unpacked(view["curves"][0]["shown"]["f"])[0])
+
+
+def test_a_domain_of_distances():
+    """It is no box: sliders are not shaded, and the input as a whole is outside or not."""
+    near = gradwire.Domain([0.5], [1.5])
+    tensor = gradwire.CardTensor(
+        "r", "float64", (2, 3), domain=gradwire.Domain(-1.0, 1.0), species=("H", "H"), distances={"H-H": near}
+    )
+    card = gradwire.Card("pair", (tensor,), (gradwire.CardTensor("e", "float64", (1,)),), {"e": {"r": "f"}}, ("card",))
+    functions = {"serving_default": lambda r: {"e": r[:, 0, :1], "f": r}}
+    explorer = Explorer.of(One(gradwire.Model(gradwire.FakeTransport(functions, card=card))), "")
+    assert {each["domain"] for each in explorer.describe("one", "newest")["inputs"]} == {None}
+    for x, outside in ((1.0, []), (3.0, ["r"])):
+        view = explorer.view("one", asked(point=[0.0, 0.0, 0.0, x, 0.0, 0.0], map=None))
+        assert view["outside"] == outside
+    assert "model.value_and_grad(r=[[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])" in view["python"]
 
 
 def test_two_versions_and_their_difference(stand_in: Any):
@@ -464,26 +509,6 @@ def test_what_a_card_says_stays_text():
         code, found, answer = ask(explorer, method, target, body)
         assert (code, found["Content-Type"]) == (200, "application/json")
         assert not {"\u202e", "\x1b"} & set(json.dumps(answer, ensure_ascii=False)), target
-
-
-class One(source_module.Source):
-    """A source of one model."""
-
-    def __init__(self, model: gradwire.Model) -> None:
-        super().__init__("one", Choice())
-        self._one = model
-
-    def versions(self) -> list[gradwire.VersionStatus]:
-        return [gradwire.VersionStatus(1, "AVAILABLE", "")]
-
-    def labelled(self, label: str) -> int:
-        raise gradwire.UsageError(label)
-
-    def words(self, choice: Choice) -> tuple[list[str], str]:
-        return [HOSTILE], f"gradwire.load({HOSTILE!r})"
-
-    def _open(self, version: int) -> gradwire.Model:
-        return self._one
 
 
 @pytest.mark.skipif(not find_spec("waitress"), reason="the client alone has no waitress")

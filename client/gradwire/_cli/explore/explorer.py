@@ -11,7 +11,7 @@ from typing import Any, Final, final
 from gradwire._cli.console import number
 from gradwire._cli.explore.copies import python_lines, query_command
 from gradwire._cli.explore.samples import Samples
-from gradwire._cli.explore.source import Choice, Source
+from gradwire._cli.explore.source import MOST_OPEN, Choice, Source
 from gradwire._cli.explore.subject import MOST_SLIDERS, Subject, shown_unit
 from gradwire._cli.explore.view import MOST_CURVES, ViewRequest, point_of, view
 from gradwire._cli.io import CardView, TextTable, verdict, worst
@@ -178,6 +178,8 @@ class Explorer:
         known = self._subjects.get(key)
         if known is None or known.model is not model:
             known = self._subjects[key] = Subject(model, version)
+            if len(self._subjects) > MOST_OPEN:
+                del self._subjects[next(iter(self._subjects))]
         return known
 
     def close(self) -> None:

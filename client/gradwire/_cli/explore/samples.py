@@ -16,7 +16,7 @@ from gradwire._model import package_of
 from gradwire._package import SERVING_DEFAULT
 from gradwire.batch import open_source
 
-MOST_SAMPLES: Final = 100_000  # rows that are held: each view measures the distance to every one
+MOST_SAMPLES: Final = 20_000  # rows that are held: each view measures the distance to every one
 MOST_SHOWN: Final = 400  # points of a plot, the nearest ones
 REACH: Final = 0.15  # of the domain's width: a sample that far away, in the other inputs, is faint
 
@@ -26,12 +26,16 @@ class Samples:
     """Rows of inputs and outputs whose columns have the package's names.
 
     Args:
-        inputs: ``(rows, elements of all inputs)``, in the card's order.
+        labels: of the elements of all inputs, in the card's order.
+        inputs: ``(rows, elements)``.
         outputs: by output, ``(rows, elements)``; NaN where a label is missing.
         what: the file's name, for people.
     """
 
-    def __init__(self, inputs: NDArray[np.float64], outputs: dict[str, NDArray[np.float64]], what: str) -> None:
+    def __init__(
+        self, labels: list[str], inputs: NDArray[np.float64], outputs: dict[str, NDArray[np.float64]], what: str
+    ) -> None:
+        self._labels = labels
         self._inputs = inputs
         self._outputs = outputs
         self.what = what
@@ -66,7 +70,8 @@ class Samples:
                 rows = source.read_labels(block, tensor.name, tensor.shape or (1,), done)
                 labels[tensor.name].append(rows.reshape(len(rows), math.prod(tensor.shape)))
             done += len(inputs[-1])
-        return cls(np.concatenate(inputs), {name: np.concatenate(parts) for name, parts in labels.items()}, source.what)
+        outputs = {name: np.concatenate(parts) for name, parts in labels.items()}
+        return cls([element.label for element in subject.inputs], np.concatenate(inputs), outputs, source.what)
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -75,10 +80,10 @@ class Samples:
         """Return the samples beside a curve: x, the output, and how near they are to the curve, 1 to 0.
 
         A sample lies off the curve by its distance in the other inputs, in widths of the domain; ``REACH`` of them
-        counts ``exp(-1/2)``.
+        counts ``exp(-1/2)``. None where there are no labels of the output, or a version has other inputs.
         """
         labels = self._outputs.get(output.tensor.name)
-        if labels is None or self._inputs.shape[1] != len(subject.inputs):
+        if labels is None or self._labels != [element.label for element in subject.inputs]:
             return None
         widths = np.array([element.upper - element.lower for element in subject.inputs])
         off = (self._inputs - flat) / (REACH * np.where(widths > 0, widths, 1.0))

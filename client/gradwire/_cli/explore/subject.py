@@ -216,12 +216,19 @@ class Subject:
         return values, bars, bool(package_of(self.model).trust.excess(stds)[0] <= 1)
 
     def outside(self, flat: Floats) -> list[str]:
-        """Return the labels of the elements of a point that lie outside of the domain on the card."""
-        return [
+        """Return the labels of what lies outside of the domain: elements, or an input whose distances the card has."""
+        rows, domains = self.rows(flat[None]), package_of(self.model).domains
+        elements = [
             element.label
             for element, number in zip(self.inputs, flat, strict=True)
             if element.has_domain and not element.lower <= number <= element.upper
         ]
+        far = [
+            printable(tensor.name)
+            for tensor in self.card.inputs
+            if tensor.distances is not None and domains[tensor.name].outside(rows[tensor.name])[0]
+        ]
+        return elements + far
 
     def unit(self, output: OutputElement, element: InputElement) -> str:
         """Return the unit of a derivative; empty where it is unknown, or of a pure number."""
@@ -234,7 +241,8 @@ class Subject:
     def _inputs(self, tensor: CardTensor) -> list[InputElement]:
         is_integer = BY_NAME[tensor.dtype].numpy.kind in "iub"
         unknown = (np.nan, np.nan)
-        known = Box.of_card(tensor, unknown) if tensor.domain is not None else None
+        is_box = tensor.domain is not None and tensor.distances is None  # distances are a domain of their own
+        known = Box.of_card(tensor, unknown) if is_box else None
         lower, upper = (bound.reshape(-1) for bound in self._boxes[tensor.name])
         has = np.isfinite(known.lower + known.upper).reshape(-1) if known is not None else np.zeros(lower.size, bool)
         return [

@@ -1,6 +1,6 @@
 // A slider, a number field and a bar of the gradient for each input.
 
-import { $, make, short } from "./dom.js";
+import { $, brief, make, short } from "./dom.js";
 
 let rows = [];
 
@@ -35,10 +35,15 @@ function row(input, i, point, changed) {
   });
   slider.addEventListener("change", () => changed(i, Number(slider.value), false));
   number.addEventListener("input", () => {
-    if (number.value === "" || !Number.isFinite(number.valueAsNumber)) return;
-    if (input.integer && !Number.isInteger(number.valueAsNumber)) return;
+    const good = input.integer ? Number.isInteger(number.valueAsNumber) : Number.isFinite(number.valueAsNumber);
+    number.setAttribute("aria-invalid", String(!good));
+    if (!good) return;
     slider.value = number.value;
     changed(i, number.valueAsNumber, false);
+  });
+  number.addEventListener("blur", () => {
+    number.value = String(point[i]); // what is shown, should the field hold no number
+    number.setAttribute("aria-invalid", "false");
   });
   return { node, number, slider, slope, track };
 }
@@ -59,8 +64,8 @@ export function show(inputs, view) {
     slope.parentNode.classList.toggle("two", gradient.across_beside !== null);
     slope.parentNode.hidden = gradient.label === "";
     if (gradient.label === "") return;
-    const bar = gradient.bar === null ? "" : ` ± ${short(Number(gradient.bar))}`;
-    slope.textContent = `${gradient.label} = ${short(Number(gradient.value))}${bar}${gradient.unit ? ` ${gradient.unit}` : ""}`;
+    const bar = gradient.bar === null ? "" : ` ± ${brief(gradient.bar)}`;
+    slope.textContent = `${gradient.label} = ${brief(gradient.value)}${bar}${gradient.unit ? ` ${gradient.unit}` : ""}`;
     [gradient.across, gradient.across_beside].forEach((across, which) => {
       const strip = track.children[which];
       strip.hidden = across === null;

@@ -41,7 +41,7 @@ function range(all) {
 export function show(description, view, options, moved) {
   const at = options.point;
   const all = view.curves.map((curve) => {
-    const ghost = options.ghost?.curves.find((each) => each.input === curve.input);
+    const ghost = options.ghost?.curves.find((each) => each.input === curve.input && each.x === curve.x);
     return { curve, x: unpack(curve.x), samples: curve.samples?.map(unpack) ?? null, ...lines(curve, options, ghost) };
   });
   const whole = range(all);

@@ -16,7 +16,8 @@ export function fill(select, entries, value) {
   const same = select.options.length === entries.length &&
     entries.every(([key, text], i) => select.options[i].value === key && select.options[i].textContent === text);
   if (!same) select.replaceChildren(...entries.map(([key, text]) => make("option", { value: key, textContent: text })));
-  select.value = value;
+  // Not under the fingers of somebody who is choosing.
+  if (select.value !== value && !(same && document.activeElement === select)) select.value = value;
 }
 
 export const withUnit = (label, unit) => (unit ? `${label} [${unit}]` : label);
@@ -27,6 +28,9 @@ export function short(number) {
   if (number !== 0 && (size < 1e-4 || size >= 1e6)) return number.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
   return String(Number(number.toPrecision(4)));
 }
+
+// The same of text from Python, which has words for infinities.
+export const brief = (text) => (Number.isFinite(Number(text)) ? short(Number(text)) : text);
 
 export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 

@@ -1,6 +1,6 @@
 // The numbers at the point, and what there is to copy.
 
-import { $, make, say, short } from "./dom.js";
+import { $, brief, make, say } from "./dom.js";
 
 export function show(view) {
   const bars = view.values.some((each) => each.bar !== null) || view.gradient.some((each) => each.bar);
@@ -27,7 +27,7 @@ export function headline(description, view, output) {
   const value = view.values[output];
   $("headline-label").textContent = `${value.label}, version ${view.version}`;
   $("headline-value").textContent = value.value;
-  $("headline-bar").textContent = value.bar === null ? "" : `± ${short(Number(value.bar))}`;
+  $("headline-bar").textContent = value.bar === null ? "" : `± ${brief(value.bar)}`;
   $("headline-unit").textContent = value.unit;
   $("headline-beside").textContent = view.beside === null || value.beside === null ? "" :
     `version ${view.beside}: ${value.beside}, difference ${value.difference}`;

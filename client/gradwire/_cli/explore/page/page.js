@@ -164,16 +164,20 @@ async function card() {
 }
 
 function lost(error) {
+  const word = error.kind === "Ended" ? "ended" : error.isGone ? "gone" : "refused";
   const banner = $("banner");
-  if (banner.textContent !== error.message) banner.textContent = error.message;
+  // A server that is gone is told by polls and views, in changing words: the first will do.
+  if (word !== state.lost || word === "refused") {
+    banner.textContent = word === "gone" ? `${error.message}. The page goes on when it is back.` : error.message;
+  }
   banner.hidden = false;
-  document.body.classList.toggle("gone", error.isGone === true);
-  if (error.isGone === true && state.lost === "") say("the server does not respond; the page waits for it");
-  state.lost = error.isGone === true ? "gone" : "refused";
+  document.body.classList.toggle("gone", word !== "refused");
+  if (word === "gone" && state.lost !== "gone") say("the server does not respond; the page waits for it");
+  state.lost = word;
 }
 
 function found() {
-  if (state.lost === "gone") say("the server responds again");
+  if (state.lost === "gone" || state.lost === "ended") say("the server responds again");
   state.lost = "";
   $("banner").hidden = true;
   $("banner").textContent = "";
@@ -184,7 +188,7 @@ async function poll() {
   try {
     const label = state.at.startsWith("label:") ? state.at.slice(6) : "";
     const status = await get("/api/status", { model: state.model, label });
-    if (!status.reachable) lost({ message: `${status.error}. The page goes on when it is back.`, isGone: true });
+    if (!status.reachable) lost({ message: status.error, isGone: true });
     else await react(status, label);
   } catch (error) {
     lost(error);
@@ -200,7 +204,7 @@ async function react(status, label) {
     if (known !== null && before?.state !== word) say(`version ${version}: ${word}${error ? `, ${error}` : ""}`);
   }
   choices();
-  if (state.lost === "gone" || state.description === null) {
+  if (state.lost === "gone" || state.lost === "ended" || state.description === null) {
     if (await describe()) await refresh();
     return;
   }
@@ -351,7 +355,7 @@ async function start() {
       $("model-choice").hidden = models.length < 2;
       state.model = models[0] ?? "";
       if (models.length > 0) break;
-      lost({ message: "The server has no model yet. The page goes on when it has one.", isGone: true });
+      lost({ message: "the server has no model yet", isGone: true });
     } catch (error) {
       lost(error);
     }
