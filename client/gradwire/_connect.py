@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Model, Options, model_of
-from gradwire._package import check_digest, find_package
-from gradwire._transports import GrpcTransport, InProcessTransport
+from gradwire._package import ONNX_SUFFIX, check_digest, find_package
+from gradwire._transports import GrpcTransport, InProcessTransport, OnnxTransport, Transport
 from gradwire._wire import TLS, Address, as_metadata, as_target
 
 
@@ -72,12 +73,14 @@ def load(
     on_extrapolation: Extrapolation = "ignore",
     memoize: int = 0,
 ) -> Model:
-    """Load a package into this process; the same ``Model`` as ``connect`` returns. Needs ``gradwire[serve]``.
+    """Load a package or an ONNX file into this process; the same ``Model`` as ``connect`` returns.
 
-    A SavedModel is a program: load only what you trust (SECURITY.md).
+    A package needs ``gradwire[serve]``, a file of ``gradwire convert`` the lighter ``gradwire[onnx]``. Both are
+    programs: load only what you trust (SECURITY.md).
 
     Args:
-        path: ``models/log``, of which the highest version is taken, or a version such as ``models/log/3``.
+        path: ``models/log``, of which the highest version is taken, a version such as ``models/log/3``, or
+            ``log.onnx``.
         timeout: seconds for each call.
         cast: as for ``connect``.
         on_extrapolation: as for ``connect``.
@@ -87,13 +90,19 @@ def load(
         The model.
 
     Raises:
-        MissingExtra: TensorFlow is not installed.
-        PackageError: the directory is not a package, is not what its card describes, or cannot be loaded.
+        MissingExtra: TensorFlow, or onnxruntime, is not installed.
+        PackageError: the directory or file is not a package, is not what its card describes, or cannot be loaded.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
+    return _ready(model_of(_transport(path), options))
+
+
+def _transport(path: str | os.PathLike[str]) -> Transport:
+    if str(path).endswith(ONNX_SUFFIX) and not Path(path).is_dir():
+        return OnnxTransport(Path(path).resolve())
     package = find_package(path)
     check_digest(package)
-    return _ready(model_of(InProcessTransport(package), options))
+    return InProcessTransport(package)
 
 
 def _ready(model: Model) -> Model:

@@ -2,6 +2,7 @@
 
 from gradwire._package import digest
 from gradwire_export._analysis import DerivativeWarning
+from gradwire_export._convert import Converted, convert
 from gradwire_export._derivatives import row_derivatives
 from gradwire_export._export import Exported, export
 from gradwire_export._gate import Gate, GatedTensor, GateRefused, Verdict
@@ -14,12 +15,14 @@ __all__ = [
     "RECORD_FILE",
     "RECORD_FORMAT",
     "UNCERTAINTY_FILE",
+    "Converted",
     "DerivativeWarning",
     "Exported",
     "Gate",
     "GateRefused",
     "GatedTensor",
     "Verdict",
+    "convert",
     "digest",
     "export",
     "from_jax",

@@ -181,6 +181,25 @@ def test_versions_side_by_side(server: StandIn, explore: Explore, new_page: NewP
     faults.clear()
 
 
+def near_color(page: Page, color: list[int]) -> int:
+    """The number of pixels of a plot that are nearly of a colour."""
+    return page.evaluate(
+        """color => {
+            const canvas = document.querySelector(".curve canvas");
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            let count = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                count += data[i + 3] > 150 && color.every((channel, k) => Math.abs(data[i + k] - channel) < 14);
+            }
+            return count;
+        }""",
+        color,
+    )
+
+
+GHOST = [138, 148, 160]
+
+
 def test_a_hot_swap_is_shown(server: StandIn, explore: Explore, new_page: NewPage):
     """A new version takes the place of the old one by itself, at the point where the page is, and says so."""
     page = opened(new_page(), explore(ServerSource(server.target, "log", Connection())))
@@ -191,10 +210,12 @@ def test_a_hot_swap_is_shown(server: StandIn, explore: Explore, new_page: NewPag
     expect(page.locator("#headline-value")).to_have_text(str(3 * float(np.log(1.5))))
     expect(page.locator("#events")).to_contain_text("version 2 in the place of version 1: f changed by 0.8109")
     expect(page.locator("#at option").first).to_have_text("newest (2)")
+    assert near_color(page, GHOST) > 50  # the old curve stays, dashed, until something is moved
     del server.models["log"][1]
     page.locator("#number-0").fill("0.5")
     settled(page, 0.5)
     assert value(page) == 3 * np.log(0.5)
+    assert near_color(page, GHOST) < 10
 
 
 def test_the_server_goes_and_comes_back(
@@ -324,7 +345,7 @@ def test_the_keyboard_alone(server: StandIn, explore: Explore, new_page: NewPage
     expect(page.locator("#headline-label")).to_have_text("g, version 1")
     page.locator("#output").blur()
     page.keyboard.press("d")
-    expect(page.locator(".curve h3").first).to_contain_text("g_by_space along x[0]")
+    expect(page.locator(".curve h3").first).to_contain_text("g_by_space[0] along x[0]")
     page.keyboard.press("m")
     expect(page.locator("#maps canvas")).to_have_count(0)
     page.keyboard.press("m")

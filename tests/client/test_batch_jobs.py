@@ -13,6 +13,7 @@ import pytest
 
 from gradwire import Card, CardTensor, DataError, FakeTransport, Model, PackageError, UsageError
 from gradwire.batch import BatchOptions, Computation, Ledger, Source, _job, _ledger, plan, run
+from gradwire.batch._storage import LocalStorage
 
 CARD = Card(
     "log", (CardTensor("x", "float64", (1,)),), (CardTensor("f", "float64", (1,)),), {"f": {"x": "df_dx"}}, (),
@@ -203,8 +204,9 @@ def test_shards_share_a_manifest(points, tmp_path, target):
         result = run(points, parts, model=_log(), shard=(number, 3))
         assert (result.computed, result.complete) == (rows, number == 1)
     assert _files(parts) == _files(whole)
-    with pytest.raises(UsageError, match="expected K/N"):
-        run(points, parts + "x", model=_log(), shard=(3, 3))
+    for options, message in (({"shard": (3, 3)}, "expected K/N"), ({"shard": (0, 3), "restart": True}, "other shards")):
+        with pytest.raises(UsageError, match=message):
+            run(points, parts, model=_log(), **options)
 
 
 FAULTS = {
@@ -242,15 +244,38 @@ def test_what_goes_wrong_with_the_target_is_one_line(points, tmp_path, target, n
     assert run(points, sink, model=_log()).complete
 
 
-def test_an_input_that_changes_during_the_job_is_refused(points, tmp_path):
-    """Its units before and after would be of two tables."""
+@pytest.mark.parametrize("rows", [4, 24])
+def test_an_input_that_changes_during_the_job_is_refused(points, tmp_path, rows):
+    """Its units before and after would be of two tables; before its last unit is read, and after."""
 
     def change(done, total):
-        pq.write_table(pa.table({"id": [100], "x": [0.5]}), points / "b.parquet")
+        if done >= rows:
+            pq.write_table(pa.table({"id": [100], "x": [0.5]}), points / "b.parquet")
 
     with pytest.raises(DataError, match=r"b.parquet was changed while the job ran"):
         run(points, tmp_path / "out.parquet", model=_log(), on_progress=change)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_directory_can_be_stopped_while_it_is_replaced(points, tmp_path, monkeypatch):
+    """Some of the old files are gone then, some are there; the same command removes them, and no others."""
+    sink, other = f"{tmp_path}/place/out/", f"{tmp_path}/other/out/"
+    run(points, sink, model=_log(), compute="value")
+    run(points, other, model=_log())
+    removed = []
+
+    def remove(storage, path):
+        removed.append(path)
+        if len(removed) == 4:
+            raise Stop
+        Path(path).unlink(missing_ok=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "remove", remove)
+        with pytest.raises(Stop):
+            run(points, sink, model=_log(), overwrite=True)
+    run(points, sink, model=_log(), overwrite=True)
+    assert _files(sink) == _files(other)
 
 
 def test_a_directory_of_other_files_is_left_alone(points, tmp_path):
@@ -261,6 +286,39 @@ def test_a_directory_of_other_files_is_left_alone(points, tmp_path):
         with pytest.raises(PackageError, match=r"has other files, such as thesis.tex"):
             run(points, tmp_path / "out", model=_log(), **options)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_the_name_of_a_unit_is_of_its_rows_the_package_and_the_options(points, tmp_path):
+    """Whatever of these is another, so is every name; the same give the same, wherever the target is."""
+
+    def names(**changed):
+        options = BatchOptions(compute=changed.get("compute", "grad"))
+        package = {"digest": changed.get("digest", "one")}
+        job = plan(Source(points), f"{tmp_path}/{changed.get('to', 'out')}/", options, package, changed.get("form"))
+        return {unit.name for unit in job.units}
+
+    first = names()
+    assert len(first) == UNITS
+    assert names(to="elsewhere") == first
+    for changed in ({"compute": "value"}, {"digest": "two"}, {"form": "csv"}):
+        assert not names(**changed) & first
+    os.utime(points / "a.parquet", ns=(1, 1))
+    assert len(names() & first) == UNITS / 2
+
+
+@pytest.mark.parametrize("target", TARGETS[:2])
+def test_a_part_that_was_damaged_is_computed_again(points, tmp_path, target):
+    """One that is gone, and one that was cut off after it was recorded."""
+    whole, parts = _address(tmp_path, target, "whole"), _address(tmp_path, target, "parts")
+    run(points, whole, model=_log())
+    with pytest.raises(Stop):
+        run(points, parts, model=_log(), on_progress=_after(24))
+    there = sorted((tmp_path / "parts").rglob("part-*.arrows" if "parquet" in target else "part-*.parquet"))
+    assert len(there) > 2
+    there[0].unlink()
+    there[1].write_bytes(there[1].read_bytes()[:-1])
+    assert run(points, parts, model=_log()).computed == 24 - 4 * (len(there) - 2)
+    assert _files(parts) == _files(whole)
 
 
 def test_a_result_that_was_damaged_is_made_again(points, tmp_path):

@@ -86,7 +86,7 @@ def test_a_view_is_the_function(explorer: Explorer):
     assert [row["label"] for row in view["values"]] == ["f", "w[0]", "w[1]"]
     f = x * x * y0 - y1 + n
     assert [float(row["value"]) for row in view["values"]] == [f, f, 2 * f]
-    assert [row["label"] for row in view["gradient"]] == ["dw_dx", "", "dw_dy", "dw_dy"]
+    assert [row["label"] for row in view["gradient"]] == ["dw_dx[1,0]", "", "dw_dy[1,0]", "dw_dy[1,1]"]
     assert [float(row["value"]) for row in view["gradient"] if row["label"]] == [4 * x * y0, 2 * x * x, -2.0]
     assert [row["across"] for row in view["gradient"]] == [2 * 4 * x * y0, None, 2 * 2 * x * x, -2.0]  # times widths
     assert [curve["input"] for curve in view["curves"]] == [0, 1, 2, 3]

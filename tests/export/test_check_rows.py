@@ -11,7 +11,7 @@ from gradwire._errors import CheckFailed
 from gradwire._package import Box
 from gradwire_export import export
 from gradwire_export._checks import CheckRows
-from gradwire_export._checks.model_check import _require_close
+from gradwire_export._checks.model_check import require_close
 from gradwire_export._package import package_spec, signatures
 from gradwire_export._sources import function_of
 
@@ -94,16 +94,16 @@ def test_a_difference_of_as_much_as_the_rounding_passes():
     """Two orders of summation are hundreds of eps of the scale apart, and a thousandth more is still seen."""
     grid = rows_of(norm).grid["x"]
     one, other = noisy(grid, range(200)), noisy(grid, range(199, -1, -1))
-    agreement = _require_close("f", one, other)
+    agreement = require_close("f", one, other)
     assert agreement.eps > 32
     assert agreement.ratio < 1
     assert agreement.noise_eps > 4
     with pytest.raises(CheckFailed, match=r"allowed .* by the rounding measured there"):
-        _require_close("f", one * np.float32(1 + 1e-3), other)
+        require_close("f", one * np.float32(1 + 1e-3), other)
     smooth = np.sin(grid[:, :1])
-    assert _require_close("f", smooth, smooth).noise_eps < 4
+    assert require_close("f", smooth, smooth).noise_eps < 4
     with pytest.raises(CheckFailed, match="allowed 1"):
-        _require_close("f", smooth * np.float32(1 + 1e-3), smooth)
+        require_close("f", smooth * np.float32(1 + 1e-3), smooth)
 
 
 def test_nan_against_a_number_is_refused():
@@ -112,5 +112,5 @@ def test_nan_against_a_number_is_refused():
     wrong = grid.copy()
     wrong[4] = np.nan
     with pytest.raises(CheckFailed, match="differs from the trained model: at"):
-        _require_close("f", wrong, grid)
-    assert _require_close("f", wrong, wrong).ratio == 0
+        require_close("f", wrong, grid)
+    assert require_close("f", wrong, wrong).ratio == 0

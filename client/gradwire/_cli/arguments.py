@@ -14,7 +14,9 @@ from gradwire._package import COMPUTE_WORDS
 
 DEFAULT_COMPUTE: Final = "grad"
 
-Target = Annotated[str, typer.Argument(help="Server address, such as localhost:8500, or directory of a package.")]
+Target = Annotated[
+    str, typer.Argument(help="Server address, such as localhost:8500, directory of a package, or .onnx file.")
+]
 ModelName = Annotated[str | None, typer.Argument(help="Name of the model on the server.")]
 DomainOption = Annotated[
     list[str] | None, typer.Option(help="NAME=LOWER:UPPER. Default: the domain on the card.", show_default=False)

@@ -13,6 +13,7 @@ from gradwire._cli.commands import (
     batch,
     bench,
     card,
+    convert,
     diff,
     evaluate,
     explore,
@@ -67,7 +68,8 @@ def _options(
 
 
 for _module in (
-    train, study, export, serve, promote, query, explore, plot, bench, card, verify, evaluate, diff, batch, umbridge,
+    train, study, export, convert, serve, promote, query, explore, plot, bench, card, verify, evaluate, diff, batch,
+    umbridge,
 ):  # fmt: skip
     app.command(_module.NAME, epilog=EXIT_CODES)(_module.command)
 

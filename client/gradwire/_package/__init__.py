@@ -57,6 +57,7 @@ from gradwire._package.files import (
     version_number,
 )
 from gradwire._package.forms import MOST_AXES
+from gradwire._package.onnx_file import ONNX_CARD, ONNX_DIGEST, ONNX_DOMAIN, ONNX_OPSET, ONNX_SUFFIX, onnx_digest
 from gradwire._package.signatures import read_signatures, signatures_of
 from gradwire._package.solve import CONVERGED, RESIDUAL, SOLVE_FORM, Solve, solve_name, solve_signature, solve_tensors
 
@@ -80,6 +81,11 @@ __all__ = [
     "JVP",
     "MOST_AXES",
     "NETWORK_FILE",
+    "ONNX_CARD",
+    "ONNX_DIGEST",
+    "ONNX_DOMAIN",
+    "ONNX_OPSET",
+    "ONNX_SUFFIX",
     "RESIDUAL",
     "SERVING_DEFAULT",
     "SIGNATURES",
@@ -122,6 +128,7 @@ __all__ = [
     "joined_digest",
     "name_mismatch",
     "numpy_dtype",
+    "onnx_digest",
     "own_names",
     "read_alias",
     "read_declared",

@@ -7,9 +7,10 @@ import io
 import os
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -19,6 +20,7 @@ from gradwire._tables import EXTRA
 
 HIDDEN: Final = (".", "_")  # begin names that hold no rows, as in Hive, Spark and pyarrow.dataset
 TEXT: Final = (".csv", ".tsv")
+COPIES: Final = 4  # of files that lie elsewhere; two units are read at once, and each looks at its file twice
 MAGIC: Final = "*?["
 # What changes with a file in the listings of file systems that have no time of modification, the best first.
 STAMPS: Final = (
@@ -194,24 +196,28 @@ def _open(address: str) -> BinaryIO:
 
 
 _copying = threading.Lock()
+_copies: OrderedDict[InputFile, Path] = OrderedDict()
 
 
 def _copy(file: InputFile) -> Path:
     with _copying:
-        return _copied(file)
+        if file in _copies:
+            _copies.move_to_end(file)
+            return _copies[file]
+        descriptor, name = tempfile.mkstemp(suffix=file.suffix, dir=_folder().name)
+        os.close(descriptor)
+        system, path = file_system(file.address)
+        try:
+            system.get_file(path, name)
+        except OSError as error:
+            Path(name).unlink()
+            raise DataError(f"cannot copy {file.address}: {error.strerror or error}") from error
+        _copies[file] = Path(name)
+        if len(_copies) > COPIES:
+            _copies.popitem(last=False)[1].unlink()
+        return Path(name)
 
 
 @cache
-def _copied(file: InputFile) -> Path:
-    system, path = file_system(file.address)
-    target = Path(_folder().name, f"{len(os.listdir(_folder().name))}{file.suffix}")  # noqa: PTH208 - a count
-    try:
-        system.get_file(path, str(target))
-    except OSError as error:
-        raise DataError(f"cannot copy {file.address}: {error}") from error
-    return target
-
-
-@lru_cache(maxsize=1)
 def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="gradwire-batch-")

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from gradwire.batch._storage import Storage, storage_of
 
 UNIT_ROWS: Final = 2**20  # the least rows of a unit, where the file has as many: a second of work, lost by a kill
 WORK: Final = ".gradwire"  # names the directory of a job that is not complete
+LOOKS: Final = 16  # at files at once
 PART: Final = "arrows"  # Arrow's stream: what a single file is put together from
 
 
@@ -171,7 +173,8 @@ class Source:
         check_decimal(decimal)
         if decimal != "." and not any(file.is_text for file in self.files):
             raise UsageError(f"--decimal is for {' and '.join(TEXT)}, and the source has none: leave it out")
-        layouts = {file: read_layout(file, decimal) for file in self.files}
+        with ThreadPoolExecutor(LOOKS) as pool:  # elsewhere each takes a round trip or two
+            layouts = dict(zip(self.files, pool.map(lambda file: read_layout(file, decimal), self.files), strict=True))
         self.schema = _united({file.name: layout.schema for file, layout in layouts.items()})
         self.cuts = {file: _merged(layout.cuts) for file, layout in layouts.items()}
 

@@ -153,8 +153,12 @@ class Ledger:
             return
         text = self._storage.read(f"{work}/{IDENTITY}")
         if text is None:
-            self._require_free()
-            entry = {"job": self._job.id, "identity": self._job.identity, "parts": self._parts()}
+            entry = {
+                "job": self._job.id,
+                "identity": self._job.identity,
+                "parts": self._parts(),
+                "replaces": self._require_free(),
+            }
             self._storage.create(f"{work}/{IDENTITY}", json.dumps(entry).encode(), work)
             text = self._storage.read(f"{work}/{IDENTITY}") or b"{}"
         entry = json.loads(text)
@@ -163,6 +167,7 @@ class Ledger:
                 f"{self._target.address} has an unfinished job of {_difference(entry.get('identity', {}), self._job.identity)}: "
                 "give what it had to go on with it, or --restart to begin anew"
             )
+        self._remove_replaced(entry.get("replaces", []))
         if shard is None:
             for name in self._storage.names(work):
                 if name.endswith(TEMPORARY):
@@ -171,13 +176,13 @@ class Ledger:
     def _parts(self) -> list[str]:
         return [self._target.part(unit).rpartition("/")[2] for unit in self._job.units]
 
-    def _require_free(self) -> None:
-        """Raise if something else is where the results go; remove what may be replaced, in a directory."""
+    def _require_free(self) -> list[str]:
+        """Raise if something else is where the results go; return the files that are replaced, in a directory."""
         exists = f"{self._target.address} exists: choose another name, or pass --overwrite"
         if self._target.is_file:
             if self._storage.size(self._path) is not None and not self._overwrite:
                 raise PackageError(exists)
-            return
+            return []
         own = {WORK, *map(_name, (self._target.manifest, self._target.errors)), *self._parts()}
         manifest = json.loads(self._storage.read(self._target.manifest) or b"{}")
         listed = {file["name"] for file in manifest.get("files", [])}
@@ -187,8 +192,15 @@ class Ledger:
             )
         if manifest and not self._overwrite:
             raise PackageError(exists)
-        if manifest:
-            self._remove_finished()
+        return sorted(listed)
+
+    def _remove_replaced(self, names: Sequence[str]) -> None:
+        """Remove the files of another job's result; who was killed amid that goes on, for the names are noted."""
+        if names and json.loads(self._storage.read(self._target.manifest) or b"{}").get("job") != self._job.id:
+            self._storage.remove(self._target.manifest)
+            self._storage.remove(self._target.errors)
+        for name in set(names).difference(self._parts()):
+            self._storage.remove(f"{self._folder}/{name}")
 
     def _remove_finished(self) -> None:
         """Remove the result of a job: the manifest first, so that what is left is no result."""

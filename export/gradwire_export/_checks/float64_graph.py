@@ -46,7 +46,7 @@ class Float64Graph:
     """Some signatures of a package in float64; NoFloat64Graph where that has no meaning, or an op has no kernel."""
 
     def __init__(self, package: Path, signatures: Collection[str]) -> None:
-        meta_graph = _meta_graph(package)
+        meta_graph = read_graph(package)
         self._signatures = {name: meta_graph.signature_def[name] for name in signatures}
         tensors = [
             info
@@ -54,7 +54,7 @@ class Float64Graph:
             for info in (*signature.inputs.values(), *signature.outputs.values())
         ]
         graph_def = _subgraph(meta_graph.graph_def, {info.name.split(":")[0] for info in tensors})
-        values = _variables(package, graph_def)
+        values = read_variables(package, graph_def)
         _widen(graph_def)
         self._session = _session(graph_def, values)
 
@@ -75,7 +75,8 @@ class Float64Graph:
         self._session.close()
 
 
-def _meta_graph(package: Path) -> Any:
+def read_graph(package: Path) -> Any:
+    """Return the graph that Serving loads of a package."""
     saved = saved_model_pb2.SavedModel.FromString((package / GRAPH_FILE).read_bytes())
     return next(graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags)
 
@@ -109,7 +110,7 @@ def _called(node: Any) -> list[str]:
     return [node.op, *names, *(func.name for value in node.attr.values() for func in value.list.func)]
 
 
-def _variables(package: Path, graph_def: graph_pb2.GraphDef) -> dict[str, np.ndarray]:
+def read_variables(package: Path, graph_def: graph_pb2.GraphDef) -> dict[str, np.ndarray]:
     """Read the variables of a graph, by node name, as Serving restores them."""
     handles = [node for node in graph_def.node if node.op == VARIABLE]
     if not handles:

@@ -115,7 +115,7 @@ def _against_model(spec: PackageSpec, reference: EagerReference, grids: Mapping[
         if actual.keys() != expected.keys():
             raise CheckFailed(f"{signature} returns {sorted(actual)}, expected {sorted(expected)}")
         agreements[signature] = {
-            name: _require_close(f"{name!r} of {signature}", actual[name], array) for name, array in expected.items()
+            name: require_close(f"{name!r} of {signature}", actual[name], array) for name, array in expected.items()
         }
     return {
         "rows": reference.n_rows // len(GRID),
@@ -147,15 +147,15 @@ class Agreement(NamedTuple):
     noise_eps: float  # the largest rounding that was measured on either side, in eps of the scale
 
 
-def _require_close(what: str, actual: np.ndarray, expected: np.ndarray) -> Agreement:
-    """Compare a tensor of the package with the model's on the grid: 8 (s + s'), with s the rounding of each.
+def require_close(what: str, actual: np.ndarray, expected: np.ndarray, whose: str = "the trained model") -> Agreement:
+    """Compare a tensor of a package with its model's on the grid: 8 (s + s'), with s the rounding of each.
 
     s is measured at each row, and at least eps of the tensor's scale: what cancels in one row (a product along a
     direction that the function does not feel) is rounding of that size, whatever is left of it.
     """
     comparison = compare(actual[CENTRE :: len(GRID)], expected[CENTRE :: len(GRID)])
     if not np.isfinite(comparison.eps):
-        raise CheckFailed(f"{what} differs from the trained model: {comparison.text}")
+        raise CheckFailed(f"{what} differs from {whose}: {comparison.text}")
     grids = by_point(actual), by_point(expected)
     eps, scale = eps_of(str(expected.dtype)), max(float(largest(grids[1][:, CENTRE]).max(initial=0.0)), TINY)
     noise = [deviation(grid, eps * scale) for grid in grids]
@@ -166,7 +166,7 @@ def _require_close(what: str, actual: np.ndarray, expected: np.ndarray) -> Agree
         row, element = np.unravel_index(int(ratios.argmax()), ratios.shape)
         got, right = (float(grid[row, CENTRE, element]) for grid in grids)
         raise CheckFailed(
-            f"{what} differs from the trained model by {away[row, element] / (eps * scale):.3g} eps of its scale, allowed "
+            f"{what} differs from {whose} by {away[row, element] / (eps * scale):.3g} eps of its scale, allowed "
             f"{allowed[row, element] / (eps * scale):.3g} by the rounding measured there: at row {row}, element "
             f"{element} got {got!r}, expected {right!r}"
         )

@@ -12,7 +12,7 @@ import typer
 
 from gradwire._cli.arguments import DEFAULT_COMPUTE, DecimalMark, compute_option, expand_options
 from gradwire._cli.choices import BatchEngine, OnError
-from gradwire._cli.console import note, say
+from gradwire._cli.console import err, note, say
 from gradwire._cli.io import Connection, open_model, read_columns
 from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
@@ -123,7 +123,8 @@ class _Rate:
             self._first, self._started = done, time.perf_counter()  # what an earlier process did, and the start-up
             return ""
         rate = (done - self._first) / max(seconds, 1e-9)
-        return f"{rate:,.0f} rows/s, {(total - done) / max(rate, 1e-9):,.0f} s left"
+        left = "" if err.is_terminal else f", {(total - done) / max(rate, 1e-9):,.0f} s left"  # which a bar has itself
+        return f"{rate:,.0f} rows/s{left}"
 
 
 def _summary(result: BatchResult) -> str:
@@ -164,5 +165,8 @@ def _terminable() -> Generator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except (KeyboardInterrupt, SystemExit):
+        note("stopped: the same command goes on from here")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

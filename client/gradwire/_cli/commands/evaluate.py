@@ -12,7 +12,7 @@ import typer
 from gradwire._cli.arguments import DecimalMark, expand_options
 from gradwire._cli.console import note, say
 from gradwire._cli.evaluate import evaluation_page, show_evaluation
-from gradwire._cli.io import Connection, open_model, read_columns, read_derivatives, split_quoted
+from gradwire._cli.io import Connection, is_local, open_model, read_columns, read_derivatives, split_quoted
 from gradwire._cli.progress import progress
 from gradwire._errors import UsageError
 from gradwire._evaluate import Evaluation, evaluate
@@ -86,7 +86,7 @@ def command(
 def _parts(words: Sequence[str]) -> tuple[str, str | None, str]:
     """Return target, name and file."""
     match words:
-        case [target, rows] if Path(target).is_dir():
+        case [target, rows] if is_local(target):
             return target, None, rows
         case [target, name, rows]:
             return target, name, rows

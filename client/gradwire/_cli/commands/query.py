@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,7 +14,17 @@ from numpy.typing import NDArray
 from gradwire._cli.arguments import DEFAULT_COMPUTE, DecimalMark, ModelName, Target, compute_option, expand_options
 from gradwire._cli.choices import Format
 from gradwire._cli.console import note
-from gradwire._cli.io import BLOCK, Connection, is_table, open_model, printer, read_blocks, read_points
+from gradwire._cli.io import (
+    BLOCK,
+    Connection,
+    is_local,
+    is_table,
+    open_model,
+    printer,
+    read_blocks,
+    read_points,
+    what_is,
+)
 from gradwire._cli.query import DIRECTION_OPTIONS, Query, check_direction_options, resolve_query, watch_query
 from gradwire._errors import InputNameError, UsageError
 from gradwire._model import Model, package_of
@@ -111,8 +120,8 @@ def _for_tensor(texts: Sequence[str] | None, part: Part) -> list[str]:
 def _check_watch(seconds: float, target: str, tables: Sequence[str]) -> None:
     if not seconds > 0:
         raise UsageError(f"--watch {seconds}, expected seconds, more than 0")
-    if Path(target).is_dir():
-        raise UsageError(f"--watch repeats a query to a server, and {target} is a directory: give an address")
+    if is_local(target):
+        raise UsageError(f"--watch repeats a query to a server, and {target} is {what_is(target)}: give an address")
     if tables:
         raise UsageError("--watch repeats the same points, and a table can be read once: give NAME=POINTS")
 

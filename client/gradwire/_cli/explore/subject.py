@@ -22,6 +22,7 @@ from gradwire._package import (
     Card,
     CardTensor,
     boxes_of,
+    derivative_shape,
     derivative_unit,
     std_name,
 )
@@ -235,8 +236,15 @@ class Subject:
         return shown_unit(derivative_unit(output.tensor.unit, element.tensor.unit))
 
     def derivative(self, output: OutputElement, element: InputElement) -> str:
-        """Return the name of a derivative; empty where the model has none."""
-        return printable(self.card.derivatives.get(output.tensor.name, {}).get(element.tensor.name, ""))
+        """Return the name of a derivative's element, ``df_dx`` or ``dw_dx[1,0]``; empty where the model has none."""
+        name = self.card.derivatives.get(output.tensor.name, {}).get(element.tensor.name)
+        if name is None:
+            return ""
+        shape, row = derivative_shape(output.tensor.shape, _row(element.tensor)), _row(element.tensor)
+        if shape in ((), (1,)):
+            return printable(name)
+        index = np.unravel_index(output.place * math.prod(row) + element.place, shape)
+        return printable(f"{name}[{','.join(map(str, index))}]")
 
     def _inputs(self, tensor: CardTensor) -> list[InputElement]:
         is_integer = BY_NAME[tensor.dtype].numpy.kind in "iub"

@@ -2,7 +2,7 @@
 
 from gradwire._cli.io.card_html import card_page
 from gradwire._cli.io.card_view import CardView, TextTable, error_table, gate_table, read_checks, verdict, worst
-from gradwire._cli.io.connection import Connection, open_model
+from gradwire._cli.io.connection import Connection, is_local, open_model, what_is
 from gradwire._cli.io.points import (
     BLOCK,
     read_columns,
@@ -29,6 +29,7 @@ __all__ = [
     "card_page",
     "error_table",
     "gate_table",
+    "is_local",
     "is_table",
     "open_model",
     "points_table",
@@ -47,5 +48,6 @@ __all__ = [
     "read_units",
     "split_quoted",
     "verdict",
+    "what_is",
     "worst",
 ]

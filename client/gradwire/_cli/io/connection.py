@@ -14,6 +14,7 @@ from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect, load
 from gradwire._errors import UsageError
 from gradwire._model import DEFAULT_TIMEOUT, Model
+from gradwire._package import ONNX_SUFFIX
 from gradwire._wire import TLS
 
 PANEL: Final = "Connection"
@@ -76,7 +77,7 @@ class Connection:
             metadata=dict(_pair(text) for text in self.metadata or []),
         )
 
-    def require_unused(self, directory: str) -> None:
+    def require_unused(self, local: str) -> None:
         """Raise UsageError if an option of the command line says how to reach a server, where there is none.
 
         A variable may stay: it is set for all commands.
@@ -84,8 +85,8 @@ class Connection:
         for each in fields(self):
             if each.name not in LOCAL and self._is_typed(each.name):
                 option = each.name.replace("_", "-")
-                hint = f"; a version is a directory, such as {directory}/1" if each.name in ("version", "label") else ""
-                raise UsageError(f"--{option} is for an address, and {directory} is a directory: leave it out{hint}")
+                hint = f"; a version is a directory, such as {local}/1" if each.name in ("version", "label") else ""
+                raise UsageError(f"--{option} is for an address, and {local} is {what_is(local)}: leave it out{hint}")
 
     def chosen(self) -> tuple[int | None, str | None]:
         """Return version and label; what is typed goes before a variable."""
@@ -132,12 +133,22 @@ class Connection:
         return self.tls if all(file is None for file in files) else TLS(*files)
 
 
+def is_local(target: str) -> bool:
+    """Whether a target is a package's directory or an ONNX file, and no address."""
+    return Path(target).is_dir() or Path(target).suffix == ONNX_SUFFIX
+
+
+def what_is(target: str) -> str:
+    """Name what a local target is, for messages."""
+    return "a directory" if Path(target).is_dir() else "a file"
+
+
 def open_model(target: str, name: str | None, *, connection: Connection | None = None, pinned: bool = False) -> Model:
-    """Open a model by its address and name, or by the directory of its package.
+    """Open a model by its address and name, or by the directory of its package, or its ONNX file.
 
     Args:
-        target: ``localhost:8500``, or ``models/log``.
-        name: the model's name at an address; None for a directory.
+        target: ``localhost:8500``, ``models/log``, or ``log.onnx``.
+        name: the model's name at an address; None for a directory or a file.
         connection: how to reach it; None for the defaults.
         pinned: whether all calls go to the version that a server has now.
 
@@ -145,11 +156,14 @@ def open_model(target: str, name: str | None, *, connection: Connection | None =
         UsageError: an address without a name, or a directory with one or with options of a connection.
     """
     connection = connection or Connection()
-    if Path(target).is_dir():
+    if is_local(target):
         if name is not None:
-            raise UsageError(f"{target} is a directory, which takes no model name, and got {name!r}: leave it out")
+            raise UsageError(
+                f"{target} is {what_is(target)}, which takes no model name, and got {name!r}: leave it out"
+            )
         connection.require_unused(target)
-        import_heavy("gradwire_serving")  # names the missing extra, and silences TensorFlow
+        if Path(target).is_dir():
+            import_heavy("gradwire_serving")  # names the missing extra, and silences TensorFlow
         return load(target, timeout=connection.seconds)
     if name is None:
         raise UsageError(f"{target} is not a directory; for an address name the model too: {target} NAME")

@@ -18,8 +18,7 @@ class _CsvWriter:
         self._pa, csv = import_extra("pyarrow", EXTRA), import_extra("pyarrow.csv", EXTRA)
         empty = schema.empty_table().to_batches()
         flat = self._flat(empty[0] if empty else self._pa.RecordBatch.from_pylist([], schema=schema))
-        options = csv.WriteOptions(quoting_header="needed")
-        self._writer = csv.CSVWriter(stream, flat.schema, write_options=options)
+        self._writer = csv.CSVWriter(stream, flat.schema)
 
     def write(self, batch: Any) -> None:
         self._writer.write_batch(self._flat(batch))

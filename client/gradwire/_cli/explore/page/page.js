@@ -223,7 +223,8 @@ function choices() {
   fill($("beside"), [["", "nothing"], ...all], state.beside);
   $("beside").classList.toggle("on", state.beside !== "");
   $("faces").hidden = state.beside === "";
-  $("versions").replaceChildren(...versions.map(({ version, state: word, error }) => {
+  const alive = versions.filter((each) => each.state !== "END" || each.error); // a server remembers all that it ever had
+  $("versions").replaceChildren(...alive.map(({ version, state: word, error }) => {
     const moving = ["START", "LOADING", "UNLOADING"].includes(word);
     const kind = version === state.view?.version ? "shown" : version === state.view?.beside ? "beside" : error ? "failed" : moving ? "moving" : "";
     return make("li", { className: kind, title: error, textContent: word === "AVAILABLE" ? `version ${version}` : `version ${version} ${word.toLowerCase()}` });

@@ -1,0 +1,99 @@
+"""Compares a file with the package that it was made from, as a Session of a fresh process runs that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import onnx  # pyright: ignore[reportMissingImports] - in the environment of the bridges
+import onnxruntime  # pyright: ignore[reportMissingImports] - in the environment of the bridges
+
+from gradwire._errors import CheckFailed, ConversionError
+from gradwire._numerics import CENTRE, GRID, ulp_of
+from gradwire._package import Signature
+from gradwire_export._checks import Arrays, Request, Response, require_close, run_fresh
+from gradwire_export._onnx.draws import Draws
+
+ERRORS: Final = 3  # onnxruntime's level: not a line for every constant that it folds
+_Run: TypeAlias = Callable[[Arrays], Arrays]
+
+
+def agreement(
+    package: Path, models: Mapping[str, onnx.ModelProto], signatures: Mapping[str, Signature], draws: Draws
+) -> dict[str, dict[str, float]]:
+    """Return how far each tensor of each signature is from the package's, in ulp of its largest magnitude.
+
+    Args:
+        package: its version directory.
+        models: what was made of each signature, as a model of its own.
+        signatures: by name, with shapes and dtypes.
+        draws: where they are compared.
+
+    Raises:
+        CheckFailed: a tensor is further away than the rounding of both, measured there, allows.
+        ConversionError: onnxruntime does not run what was written.
+    """
+    requests = {name: Request(name, draws.grid(signatures[name])) for name in models}
+    responses = dict(zip(requests, run_fresh(package, list(requests.values())), strict=True))
+    return {
+        name: _compared(signatures[name], _runner(name, model), requests[name].inputs, responses[name])
+        for name, model in models.items()
+    }
+
+
+def _runner(name: str, model: onnx.ModelProto) -> _Run:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS
+    outputs = [output.name for output in model.graph.output]
+
+    def explained(error: Exception, verb: str) -> ConversionError:
+        text = " ".join(str(error).split())
+        return ConversionError(f"onnxruntime {onnxruntime.__version__} does not {verb} signature {name!r}: {text}")
+
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own exceptions have no other base
+        raise explained(error, "load") from error
+
+    def run(inputs: Arrays) -> Arrays:
+        try:
+            results: Any = session.run(outputs, inputs)
+        except Exception as error:
+            raise explained(error, "run") from error
+        return dict(zip(outputs, results, strict=True))
+
+    return run
+
+
+def _compared(signature: Signature, run: _Run, grid: Arrays, response: Response) -> dict[str, float]:
+    """Compare all rows at once, the first nine one by one, and the shapes of no rows."""
+    if response.failure is not None:
+        raise CheckFailed(f"the package fails when served ({signature.name}): {response.failure}")
+    for name, array in run({name: array[:0] for name, array in grid.items()}).items():
+        spec = signature.outputs[name]
+        if array.shape != (0, *spec.shape[1:]) or array.dtype.name != spec.dtype:
+            raise CheckFailed(
+                f"{name!r} of {signature.name} of no rows is {array.dtype} {array.shape} in ONNX, expected {spec.dtype} "
+                f"{(0, *spec.shape[1:])}"
+            )
+    together = run(grid)
+    apart = [run({name: array[row : row + 1] for name, array in grid.items()}) for row in range(len(GRID))]
+    distances: dict[str, float] = {}
+    for name in signature.outputs:
+        expected = response.outputs[name]
+        what = f"{name!r} of {signature.name} in ONNX"
+        require_close(what, together[name], expected, "the package")
+        first = np.concatenate([rows[name] for rows in apart])
+        require_close(f"{what}, row by row", first, expected[: len(GRID)], "the package")
+        distances[name] = _ulps(together[name][CENTRE :: len(GRID)], expected[CENTRE :: len(GRID)])
+    return distances
+
+
+def _ulps(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest distance in ulp of the largest magnitude."""
+    finite = np.isfinite(expected)
+    scale = float(np.abs(expected[finite]).max(initial=0.0))
+    away = float(np.abs(actual[finite].astype(np.float64) - expected[finite]).max(initial=0.0))
+    return round(away / float(ulp_of(scale, str(expected.dtype))), 2) if scale else 0.0
