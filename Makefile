@@ -26,7 +26,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-keras test-client test-bridges chromium test-browser test-lowest storm lint format docs \
+.PHONY: help setup demo test test-fast soak test-keras test-client test-bridges chromium test-browser test-lowest storm lint format docs \
 	bench bench-rivals clean
 
 help: ## show this list
@@ -55,6 +55,12 @@ test-keras: setup ## run the table of every layer and activation of Keras
 
 test-fast: setup ## run the tests that take seconds
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE) -m "not slow"
+
+# As long as it is told: make soak SECONDS=200. Each test prints its figures.
+SECONDS ?= 600
+soak: setup ## fuzz, mixed traffic, swaps and a killed server: 100,000 messages, and SECONDS (600) of traffic
+	@GRADWIRE_FUZZ_MESSAGES=100000 GRADWIRE_SOAK_SECONDS=$(SECONDS) GRADWIRE_SOAK_SWAPS=50 $(BIN)/python -m pytest \
+		--numprocesses 0 --capture no --timeout 7200 tests/serving/test_fuzz.py tests/serving/test_soak.py
 
 test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environment with torch, jax and openmdao
 	@$(BRIDGES)/bin/python -m pytest --numprocesses auto --maxprocesses 4 tests/bridges
