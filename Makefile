@@ -9,6 +9,8 @@ BRIDGES_STAMP := $(BRIDGES)/.installed
 # Each rival of the benchmarks lives in an environment of its own, named by its requirement file.
 RIVALS := $(basename $(notdir $(wildcard benchmarks/rivals/*.txt)))
 APART := --ignore tests/bridges --ignore tests/browser
+ONNX_WEB := build/onnxruntime-web
+ONNX_WEB_PIN := onnxruntime-web@1.30.0
 KERAS_TABLE := tests/export/test_keras_table.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -24,7 +26,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-keras test-client test-bridges chromium test-browser test-lowest storm storm-ray lint format docs \
+.PHONY: help setup demo test test-fast soak test-keras test-client test-bridges chromium test-browser test-lowest storm storm-ray lint format docs \
 	bench bench-rivals clean
 
 help: ## show this list
@@ -57,13 +59,24 @@ test-keras: setup ## run the table of every layer and activation of Keras
 test-fast: setup ## run the tests that take seconds
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE) -m "not slow"
 
+# As long as it is told: make soak SECONDS=200. Each test prints its figures.
+SECONDS ?= 600
+soak: setup ## fuzz, mixed traffic, swaps and a killed server: 100,000 messages, and SECONDS (600) of traffic
+	@GRADWIRE_FUZZ_MESSAGES=100000 GRADWIRE_SOAK_SECONDS=$(SECONDS) GRADWIRE_SOAK_SWAPS=50 $(BIN)/python -m pytest \
+		--numprocesses 0 --capture no --timeout 7200 tests/serving/test_fuzz.py tests/serving/test_soak.py
+
 test-bridges: $(BRIDGES_STAMP) ## run the tests of the bridges, in an environment with torch, jax and openmdao
 	@$(BRIDGES)/bin/python -m pytest --numprocesses auto --maxprocesses 4 tests/bridges
 
 chromium: $(BRIDGES_STAMP) ## find a Chromium, or install one, and say where it is
 	@$(BRIDGES)/bin/python tests/browser/chromium.py
 
-test-browser: chromium ## run the tests of the page of `gradwire explore` in that Chromium
+# One test runs ONNX files in the browser; where there is no npm it is skipped, and says so.
+$(ONNX_WEB):
+	@if command -v npm >/dev/null; then mkdir -p $@ && cd $@ && npm pack --silent $(ONNX_WEB_PIN) >/dev/null \
+	&& tar xzf *.tgz && rm *.tgz; else echo "NOT FETCHED: $(ONNX_WEB_PIN), for there is no npm here"; fi
+
+test-browser: chromium | $(ONNX_WEB) ## run `gradwire explore` and ONNX files in that Chromium
 	@$(BRIDGES)/bin/python -m pytest tests/browser
 
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its

@@ -23,7 +23,7 @@ from gradwire import Address
 from gradwire._wire import PredictCodec
 
 IN_FLIGHT = (1, 8, 64)
-ROUNDS = 5  # of all servers in turn, so that what else the machine does meets each of them
+ROUNDS = 3  # of all servers in turn, so that what else the machine does meets each of them
 SECONDS = 0.5  # of one load in one round
 WARM_UP = 3  # calls
 # Seconds for one call. A call that meets a server's shutdown may never end, and one without a limit would then hold the

@@ -28,7 +28,7 @@ STRIKE = 100.0
 SIGNATURE = "solve_volatility_from_price"
 STEPS = 100  # of Newton's method in NumPy
 TOLERANCE = 1e-10  # of the residual, in the price
-DOMAIN = {name: tuple(bounds) for name, bounds in BLACK_SCHOLES.truth.domain.items()}
+DOMAIN: dict[str, Any] = dict(BLACK_SCHOLES.truth.domain)
 OUTSIDE = 100  # every so many rows a target that no volatility has
 
 Arrays = dict[str, Any]
@@ -68,7 +68,7 @@ def _export(to: Path, dtype: tf.DType) -> Path:
 
 def _report(float64: Path, float32: Path) -> Report:
     rng = np.random.default_rng(0)
-    x = {name: rng.uniform(*bounds, ROWS) for name, bounds in DOMAIN.items()}
+    x = {name: rng.uniform(bounds[0], bounds[1], ROWS) for name, bounds in DOMAIN.items()}
     price = _price(x)
     known = {name: column for name, column in x.items() if name != "volatility"}
     some = price.copy()
@@ -81,7 +81,7 @@ def _report(float64: Path, float32: Path) -> Report:
             servables["float64"], known, some, "float64"
         ),
         "the same, float32": lambda: _through_session(servables["float32"], known, price, "float32"),
-        "`Model.solve`, in process": lambda: model.solve(price=price, **known)[::3],
+        "`Model.solve`, in process": lambda: _by_model(model, known, price),
         "Newton in NumPy over `value_and_grad`": lambda: _newton(model, known, price),
         f"`scipy.optimize.brentq` in a loop, {LOOPED} rows": lambda: _brentq(known, price),
     }
@@ -133,6 +133,11 @@ def _through_session(servable: Servable, known: Arrays, price: Any, dtype: str) 
     return outputs["volatility"][:, 0], outputs["converged"]
 
 
+def _by_model(model: gradwire.Model, known: Arrays, price: Any) -> tuple[Any, Any]:
+    solution = model.solve(price=price, **known)
+    return solution.x, solution.converged
+
+
 def _newton(model: gradwire.Model, known: Arrays, price: Any) -> tuple[Any, Any]:
     """What a user writes who has value and gradient: all rows together, clipped to the domain."""
     lower, upper = DOMAIN["volatility"]
@@ -155,9 +160,11 @@ def _brentq(known: Arrays, price: Any) -> tuple[Any, Any]:
 
 def _root(known: Arrays, price: float) -> float:
     try:
-        return brentq(lambda x: _price({**known, "volatility": x}) - price, *DOMAIN["volatility"], xtol=1e-14)
+        lower, upper = DOMAIN["volatility"]
+        root: Any = brentq(lambda x: _price({**known, "volatility": x}) - price, lower, upper, xtol=1e-14)
     except ValueError:  # the ends do not bracket it
         return np.nan
+    return root
 
 
 def _interleaved(ways: Mapping[str, Callable[[], tuple[Any, Any]]]) -> dict[str, Trial]:
@@ -170,10 +177,11 @@ def _interleaved(ways: Mapping[str, Callable[[], tuple[Any, Any]]]) -> dict[str,
             if run >= WARM_UPS:
                 seconds[way].append((time.perf_counter() - began, time.process_time() - began_cpu))
             results[way] = x, converged
-    return {
-        way: Trial(*zip(*seconds[way], strict=True), len(x), x, converged)  # pyright: ignore[reportArgumentType] - two columns
-        for way, (x, converged) in results.items()
-    }
+    trials: dict[str, Trial] = {}
+    for way, (x, converged) in results.items():
+        wall, cpu = zip(*seconds[way], strict=True)
+        trials[way] = Trial(wall, cpu, len(x), x, converged)
+    return trials
 
 
 def _rate(trial: Trial, seconds: tuple[float, ...]) -> Measured:

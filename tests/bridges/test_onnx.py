@@ -18,6 +18,7 @@ import gradwire
 from gradwire import _errors
 from gradwire._cli.commands import convert as command
 from gradwire._package import ONNX_CARD, ONNX_DIGEST, ONNX_DOMAIN, onnx_digest
+from gradwire._transports.onnx import BLOCK
 from gradwire_export import _export, convert, export
 from gradwire_export._checks import model_check
 
@@ -89,13 +90,19 @@ def test_every_method_of_a_model_works(model):
     x = X[:, 0]
     np.testing.assert_array_max_ulp(model.value(x), np.log(x), 1)
     np.testing.assert_array_max_ulp(model.grad(x), 1 / x, 1)
-    np.testing.assert_allclose(model.jvp(x, 2 * x)[1], 2, rtol=1e-15)
-    np.testing.assert_allclose(model.vjp(x, x)[1], 1, rtol=1e-15)
+    np.testing.assert_allclose(model.jvp(x, 2 * x), np.full(4, 2.0), rtol=1e-15)
+    np.testing.assert_allclose(model.vjp(x, x), np.ones(4), rtol=1e-15)
     np.testing.assert_allclose(np.ravel(model.hessian(x)), -1 / x**2, rtol=1e-15)
     assert model.value(1.0) == 0
     assert model.value(np.zeros(0)).shape == (0,)
     assert model.card.inputs[0].unit == "m"
     assert model.card.checks["onnx"]["ulp"]["serving_default"] == {"f": 0.0, "df_dx": 0.0}
+
+
+def test_a_large_call_is_the_same_in_blocks(model):
+    """Of more rows than are computed at once, and no multiple of those."""
+    x = np.random.default_rng(0).uniform(0.1, 1.9, 2 * BLOCK + 1)
+    np.testing.assert_array_max_ulp(model.grad(x), 1 / x, 1)
 
 
 def test_a_pickled_model_loads_its_file_again(packages):

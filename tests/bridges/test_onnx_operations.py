@@ -89,8 +89,21 @@ def reduced(x):
 
 def table(n, x):
     """A row of a table by an integer parameter."""
-    row = tf.gather(tf.constant([[1.0, 0.5], [2.0, -1.0], [0.0, 3.0]], x.dtype), n[:, 0] % 3)
-    return row[:, :1] * tf.sin(x) + row[:, 1:] * x * x
+    rows = tf.constant([[1.0, 0.5], [2.0, -1.0], [0.0, 3.0]], x.dtype)
+    row = tf.gather(rows, n[:, 0] % 3)
+    return row[:, :1] * tf.sin(x) + tf.one_hot(n[:, 0] // 2, 3, dtype=x.dtype) @ rows[:, 1:] * x * x
+
+
+def guarded(x):
+    """Quotients, logarithms and remainders that are guarded, and elements scattered; of 0.1 < x < 1."""
+    first, second, third = (x[:, place : place + 1] for place in range(3))
+    products = (
+        tf.math.divide_no_nan(first, second) + tf.math.xlogy(second, third) + tf.math.multiply_no_nan(third, first)
+    )
+    clipped = tf.nn.relu6(8 * x) + tf.clip_by_value(x, 0.3, 0.6) + tf.math.floormod(x, 0.25) + tf.math.xlog1py(x, x)
+    largest = tf.one_hot(tf.argmax(x, 1), 3, dtype=x.dtype) * x
+    columns = tf.tensor_scatter_nd_update(tf.transpose(x), [[1]], tf.gather_nd(tf.transpose(clipped), [[2]]))
+    return products + tf.reduce_sum(clipped * largest + tf.transpose(columns) ** 2, 1, keepdims=True)
 
 
 L = keras.layers
@@ -122,6 +135,7 @@ MODELS = {
     "elementary": (elementary, {"x": SCALAR}, "float64", (0.1, 0.9)),
     "moved": (moved, {"x": THREE}, "float64", (-1, 1)),
     "reduced": (reduced, {"x": THREE}, "float64", (0.2, 1)),
+    "guarded": (guarded, {"x": THREE}, "float64", (0.11, 0.99)),
     "a table": (table, {"n": SCALAR, "x": SCALAR}, "float64", (0, 2)),
 }  # fmt: skip
 

@@ -127,6 +127,17 @@ def test_the_missing_input_names_the_signature():
         model.solve(f=1.0, b=1.0)
 
 
+def test_a_signature_of_other_tensors_than_the_card_has_is_refused():
+    """By whoever calls it, and by verify: a package was changed, or a new version has come."""
+    wrong = replace(log_card(), solves={"solve_x_from_f": replace(LOG, derivatives={"f": "slope"})})
+    (signature,) = (fake().signatures(timeout=1.0)[name] for name in ["solve_x_from_f"])
+    functions = {"serving_default": log_both, "solve_x_from_f": solve_log}
+    model = gradwire.Model(gradwire.FakeTransport(functions, card=wrong, signatures=[signature]))
+    for call in (lambda: model.solve(f=0.0), lambda: gradwire.verify(model, points=4)):
+        with pytest.raises(gradwire.PackageError, match=r"disagree about its outputs: sent extra: \{slope\}"):
+            call()
+
+
 def test_what_is_wrong_is_said(log):
     """Names, a selection, and a package that does not solve."""
     with pytest.raises(gradwire.InputNameError, match=r"sent extra: \{x\}; missing but required: \{f\}"):

@@ -15,7 +15,7 @@ import pytest
 from gradwire._errors import ServerError, UsageError
 from gradwire_serving import ServerOptions
 from gradwire_serving._config.batching import batching_of, read_batching
-from gradwire_serving._core import BatchingParameters, invalid_argument
+from gradwire_serving._core import BatchingParameters, deadline_exceeded, invalid_argument
 from gradwire_serving._core.batching import Batchable, Batcher
 
 PATIENCE = 60.0  # seconds until a result that does not come counts as a failure
@@ -28,6 +28,7 @@ class Doubling:
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.timeouts: list[float | None] = []
+        self.too_slow = float("nan")  # a value with which it takes longer than it may
         self.held = threading.Event()
         self.held.set()
         self.begun = threading.Semaphore(0)
@@ -39,6 +40,8 @@ class Doubling:
         assert self.held.wait(PATIENCE)
         if (arrays["x"] == 13).any():
             raise invalid_argument("13")
+        if (arrays["x"] == self.too_slow).any():
+            raise deadline_exceeded()
         return {"y": 2 * arrays["x"]}
 
 
@@ -193,6 +196,31 @@ def test_late_and_cancelled_calls_are_not_computed(calls, run: Doubling):
     assert run.shapes == [(1, 1), (1, 1)]
     assert run.timeouts[0] is None
     assert 900 < (run.timeouts[1] or 0) <= 1000
+
+
+def test_a_slow_call_does_not_take_its_neighbours_time(calls, run: Doubling):
+    """A batch has the time of the call with the least; when that is over, the others are computed without it."""
+    batch = calls(max_batch_size=4)
+    now = time.monotonic()
+    slow = batch.submit([[7]], deadline=now + 1000)
+    run.too_slow = 7.0
+    others = [batch.submit([[x]], deadline=deadline) for x, deadline in ((1, now + 3000), (2, None), (3, now + 2000))]
+    assert [_y(future) for future in others] == [[[2]], [[4]], [[6]]]
+    with pytest.raises(ServerError, match="Deadline Exceeded"):
+        slow.result(PATIENCE)
+    assert run.shapes == [(4, 1), (3, 1)]
+    assert [round((timeout or 0) / 1000) for timeout in run.timeouts] == [1, 2]
+
+
+def test_a_batch_of_slow_calls_alone_ends(calls, run: Doubling):
+    """All of them at their deadline, and nothing is computed again."""
+    batch = calls(max_batch_size=2)
+    run.too_slow = 7.0
+    deadline = time.monotonic() + 1000
+    for future in [batch.submit([[7]], deadline=deadline) for _ in range(2)]:
+        with pytest.raises(ServerError, match="Deadline Exceeded"):
+            future.result(PATIENCE)
+    assert run.shapes == [(2, 1)]
 
 
 def test_each_calls_wait_is_counted(run: Doubling):

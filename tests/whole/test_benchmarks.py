@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +137,50 @@ def test_the_table_says_where_a_rival_wins(table):
     lost = [*runs, *(table.Run("them", "value", seed, better) for seed in table.SEEDS)]
     assert table._verdict("value", lost) == "Below ours: them at 0.5 s in f."
     assert "below every rival" in table._verdict("value", [*runs, table.Run("them", "value", 0, better[1:2] * 4)])
+
+
+class Stub:
+    """Calls that end at once with a status, or never."""
+
+    def __init__(self, code=None):
+        self.code_of = code
+        self.timeouts = []
+
+    def future(self, request, timeout):
+        self.timeouts.append(timeout)
+        return self
+
+    def add_done_callback(self, callback):
+        if self.code_of is not None:
+            callback(self)
+
+    def code(self):
+        return self.code_of
+
+    def exception(self):
+        return RuntimeError("refused")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """The module that loads a server."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.serving")
+
+
+def test_a_call_that_never_ends_ends_the_benchmark(load, monkeypatch):
+    """Each call has a time limit, and so has the wait for those under way: nothing stands still for ever."""
+    monkeypatch.setattr(load, "TIMEOUT", 0.05)
+    stub = Stub()
+    with pytest.raises(TimeoutError, match="of 3 calls in flight some did not end"):
+        load._in_flight(stub, b"", 3, 0.0)
+    assert stub.timeouts == [0.05] * 3
+
+
+def test_a_call_that_fails_ends_the_benchmark(load):
+    """A rate of failures is no rate."""
+    with pytest.raises(RuntimeError, match="refused"):
+        load._in_flight(Stub(grpc.StatusCode.UNAVAILABLE), b"", 3, 0.0)
+    elapsed, latencies = load._in_flight(Stub(grpc.StatusCode.OK), b"", 3, 0.0)
+    assert len(latencies) == 3
+    assert elapsed >= max(latencies)

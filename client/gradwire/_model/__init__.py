@@ -10,7 +10,7 @@ from gradwire._model.options import DEFAULT_TIMEOUT, Options
 from gradwire._model.points import Points, bind, read_points, require_names
 from gradwire._model.request import PreparedRequest
 from gradwire._model.selection import Names
-from gradwire._model.solution import Solution, only_solve
+from gradwire._model.solution import Solution, only_solve, solving_signature
 from gradwire._model.trust import TRUSTED, Trust
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "read_card",
     "read_points",
     "require_names",
+    "solving_signature",
     "times",
     "trusted",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final, get_
 
 from numpy.typing import NDArray
 
-from gradwire._errors import InputNameError, PackageError, UsageError
+from gradwire._errors import InputNameError, UsageError
 from gradwire._model import unpack
 from gradwire._model.binding import SignatureBinding, bind_signature
 from gradwire._model.extrapolation import ExtrapolationPolicy, trusted
@@ -21,7 +21,7 @@ from gradwire._model.out import written_to
 from gradwire._model.points import Points, bind, read_points, read_rows
 from gradwire._model.request import Arrays, PreparedRequest
 from gradwire._model.selection import EVERYTHING, Names, Selection
-from gradwire._model.solution import choose_solve, read_solution
+from gradwire._model.solution import choose_solve, read_solution, solving_signature
 from gradwire._model.tangents import DirectionSpec, read_directions
 from gradwire._package import (
     CARD,
@@ -34,7 +34,6 @@ from gradwire._package import (
     VALUE,
     VJP,
     Part,
-    name_mismatch,
 )
 
 Args = Sequence[Any]
@@ -142,12 +141,7 @@ class RequestBuilder:
         if chosen := [name for name, value in choice.items() if value is not None]:
             raise UsageError(f"solve got {chosen[0]!r}, expected the target and the inputs alone")
         name, solve = choose_solve(self._package, inputs)
-        signature = self._package.signature(name)
-        if mismatch := name_mismatch(solve.outputs, signature.outputs):
-            raise PackageError(
-                f"the card of {self._package.address} and its signature {name!r} disagree: {mismatch}; a new version may "
-                "have come, so connect again"
-            )
+        signature = solving_signature(self._package, name)
         ordered = {tensor: inputs[tensor] for tensor in signature.inputs}
         points = read_points(ordered, signature.inputs, self._options.cast)
         self._policy.check(points.rows)

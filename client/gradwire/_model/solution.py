@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from gradwire._errors import InputNameError, SignatureNotFound, UsageError
+from gradwire._errors import InputNameError, PackageError, SignatureNotFound, UsageError
 from gradwire._model.info import PackageInfo
 from gradwire._model.points import Points
 from gradwire._model.request import Arrays
-from gradwire._package import CONVERGED, RESIDUAL, Solve, name_mismatch
+from gradwire._package import CONVERGED, RESIDUAL, Signature, Solve, name_mismatch
 
 
 class Solution(NamedTuple):
@@ -69,6 +69,22 @@ def only_solve(package: PackageInfo, names: Collection[str] = ()) -> str:
             "table with the inputs of one alone"
         )
     return fitting[0] if fitting else solves[0]
+
+
+def solving_signature(package: PackageInfo, name: str) -> Signature:
+    """Return a signature that solves, by its name.
+
+    Raises:
+        SignatureNotFound: it is on the card, and not served.
+        PackageError: it returns other tensors than the card says.
+    """
+    signature = package.signature(name)
+    if mismatch := name_mismatch(package.card.solves[name].outputs, signature.outputs):
+        raise PackageError(
+            f"the card of {package.address} and its signature {name!r} disagree about its outputs: {mismatch}; a new version "
+            "may have come, so connect again"
+        )
+    return signature
 
 
 def _solves(package: PackageInfo) -> Mapping[str, Solve]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
@@ -30,9 +30,14 @@ from gradwire._package import (
 from gradwire._transports.base import Transport
 from gradwire._wire import Call, VersionStatus
 
+Arrays = Mapping[str, NDArray[Any]]
+
 EXTRA: Final = "onnx"
 ERRORS: Final = 3  # onnxruntime's level: its warnings are about how it runs a file, and go to standard error
 SHORT: Final = 1024  # rows; fewer are done before a thread could be started to watch the clock
+# Rows that are computed at once, for intermediate results to stay in the processor's caches: a network 128 wide took
+# 3.5 times as long for 65,536 rows in one piece as in blocks.
+BLOCK: Final = 4096
 _OWN_DOMAINS: Final = ("", "ai.onnx")
 _BATCH: Final = "batch"
 
@@ -84,7 +89,7 @@ class OnnxTransport(Transport):
         options = self._runtime.RunOptions()
         with _stopped_after(options, timeout if call.rows is None or call.rows > SHORT else None) as stopped:
             try:
-                results = session.run(outputs, inputs, options)
+                results = _in_blocks(lambda part: session.run(outputs, part, options), inputs, call.rows)
             except Exception as error:  # its own exceptions have no other base
                 if stopped.is_set():
                     raise DeadlineExceeded(
@@ -126,6 +131,8 @@ class OnnxTransport(Transport):
                 if name not in self._sessions:
                     options = self._runtime.SessionOptions()
                     options.log_severity_level = ERRORS
+                    # A guest in somebody's program does not keep the processors busy while it waits.
+                    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
                     try:
                         self._sessions[name] = self._runtime.InferenceSession(
                             file.model(name), options, providers=["CPUExecutionProvider"]
@@ -136,6 +143,16 @@ class OnnxTransport(Transport):
                             f"{_line(error)}"
                         ) from error
         return self._sessions[name]
+
+
+def _in_blocks(run: Callable[[Arrays], list[NDArray[Any]]], inputs: Arrays, rows: int | None) -> list[NDArray[Any]]:
+    """Run blocks of rows one after the other, and put the results together."""
+    if rows is None or rows <= BLOCK:
+        return run(inputs)
+    parts = [
+        run({name: array[start : start + BLOCK] for name, array in inputs.items()}) for start in range(0, rows, BLOCK)
+    ]
+    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from gradwire._model import package_of, solving_signature
 from gradwire._numerics import ALLOWED_EPS, SAFETY, TINY, Measured, flat_rows, reach
 from gradwire._package import CONVERGED, RESIDUAL, SERVING_DEFAULT, Box, Solve
 from gradwire._verify.evaluations import SignatureEvaluations
@@ -41,6 +42,7 @@ def solutions(evaluations: SignatureEvaluations) -> Iterator[Finding]:
     """Check every signature that solves; yield nothing where there is none."""
     for name, solve in evaluations.probe.card.solves.items():
         if evaluations.probe.has(name):
+            solving_signature(package_of(evaluations.probe.model), name)
             yield from _Trial.run(evaluations, name, solve).findings()
 
 

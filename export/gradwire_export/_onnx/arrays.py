@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -174,13 +173,6 @@ def _pad(op: Operation) -> str:
     return op.emit.pad(op.x(0), sizes[::2], sizes[1::2], value)
 
 
-def _mirror_pad(op: Operation) -> str:
-    if op.attribute("mode") != "REFLECT":
-        raise Unsupported("its mode is SYMMETRIC, expected REFLECT")
-    sizes = op.sizes(1)
-    return op.emit.add("Pad", op.x(0), op.emit.sizes([*sizes[::2], *sizes[1::2]]), mode="reflect")
-
-
 def _tile(op: Operation) -> str:
     return op.emit.add("Tile", op.x(0), op.emit.sizes(op.sizes(1)))
 
@@ -195,10 +187,6 @@ def _fill(op: Operation) -> str:
 
 def _filled(value: int) -> Convert:
     return lambda op: op.emit.expand(op.number(value), op.result())
-
-
-def _range(op: Operation) -> str:
-    return op.emit.add("Range", *op.all)
 
 
 def _gather(op: Operation) -> str:
@@ -278,15 +266,6 @@ def _band_part(op: Operation) -> str:
     return op.emit.add("Where", op.emit.constant(inside, np.dtype(np.bool_)), op.x(0), op.number(0))
 
 
-def _where(op: Operation) -> str:
-    return op.emit.transpose(op.emit.add("NonZero", op.x(0)), [1, 0])
-
-
-def size_of(sizes: Sequence[Size]) -> int:
-    """Return the number of elements of axes that do not grow with the rows."""
-    return math.prod(size.fixed for size in sizes)
-
-
 OPERATIONS: Final[Mapping[str, Convert]] = {
     "BroadcastTo": _broadcast_to,
     "ConcatV2": _concat,
@@ -298,13 +277,11 @@ OPERATIONS: Final[Mapping[str, Convert]] = {
     "MatrixBandPart": _band_part,
     "MatrixDiagPartV3": _diag_part,
     "MatrixDiagV3": _diag,
-    "MirrorPad": _mirror_pad,
     "OneHot": _one_hot,
     "OnesLike": _filled(1),
     "Pack": _pack,
     "Pad": _pad,
     "PadV2": _pad,
-    "Range": _range,
     "Reshape": _reshape,
     "ResourceGather": _gather,
     "ReverseV2": _reverse,
@@ -321,6 +298,5 @@ OPERATIONS: Final[Mapping[str, Convert]] = {
     "Transpose": _transpose,
     "Unpack": _unpack,
     "UnsortedSegmentSum": _segment_sum,
-    "Where": _where,
     "ZerosLike": _filled(0),
 }

@@ -4,7 +4,7 @@ from gradwire_serving._core.batching import BatchingParameters
 from gradwire_serving._core.concurrency_limit import ConcurrencyLimit
 from gradwire_serving._core.configuration import Configuration
 from gradwire_serving._core.examples import CLASSIFY, REGRESS, ExampleMethod
-from gradwire_serving._core.handler import ModelRef, Resolver, predict, start_predict
+from gradwire_serving._core.handler import ModelRef, Resolver, Turn, predict, start_predict
 from gradwire_serving._core.log import JsonFormatter, TextFormatter, event, log
 from gradwire_serving._core.manager import SIGNAL_INTERVAL, Manager, State, Version
 from gradwire_serving._core.memory import DEFAULT_MAX_EXPANDED_BYTES, OUT_OF_MEMORY, Allowance, Memory
@@ -47,6 +47,7 @@ __all__ = [
     "Status",
     "StatusError",
     "TextFormatter",
+    "Turn",
     "Version",
     "VersionPolicy",
     "deadline_exceeded",

@@ -1,7 +1,8 @@
 """Joining concurrent calls of a signature into one computation, as TensorFlow Serving does with ``--enable_batching``.
 
 Calls are joined where their arrays have the same dtypes and row shapes, so that none can spoil another; where a batch
-fails, each of its calls is computed alone. (In TensorFlow Serving a call of another row shape fails its whole batch.)
+fails, each of its calls is computed alone, and where it takes longer than one of its calls may, the others are computed
+again without it. (In TensorFlow Serving a call of another row shape fails its whole batch.)
 """
 
 from __future__ import annotations
@@ -230,6 +231,8 @@ class Batcher:
                 due = next((batch for batch in self._queue if batch.due <= now), None)
                 if due is not None:
                     self._queue.remove(due)
+                    if self._queue:
+                        self._changed.notify()  # another thread waits for the next one, while this one computes
                     if self._open.get(due.key) is due:
                         del self._open[due.key]
                     return due
@@ -244,29 +247,33 @@ class Batcher:
         late = [task for task in batch.tasks if task.deadline is not None and task.deadline <= now]
         _fail(late, deadline_exceeded())
         tasks = [task for task in batch.tasks if task not in late and task.future.set_running_or_notify_cancel()]
-        if not tasks:
-            return
-        try:
-            results = self._run(batch.what, tasks)
-        except Exception as error:  # noqa: BLE001 - it becomes the status of the call that caused it
-            if len(tasks) == 1:
-                tasks[0].future.set_exception(error)
+        while tasks:
+            first = min((task.deadline for task in tasks if task.deadline is not None), default=None)
+            try:
+                results = self._run(batch.what, tasks, first)
+            except Exception as error:  # noqa: BLE001 - it becomes the status of the call that caused it
+                overdue = [task for task in tasks if task.deadline == first]
+                if _is_late(error) and len(overdue) < len(tasks):  # the others have time left, and may be quick
+                    _end(overdue, error)
+                    tasks = [task for task in tasks if task not in overdue]
+                    continue
+                if len(tasks) == 1 or _is_late(error):
+                    _end(tasks, error)
+                    return
+                for task in tasks:
+                    _settle(task.future, lambda task=task: self._run(batch.what, [task], task.deadline)[0])
                 return
-            for task in tasks:
-                _settle(task.future, lambda task=task: self._run(batch.what, [task])[0])
+            for task, result in zip(tasks, results, strict=True):
+                task.future.set_result(result)
             return
-        for task, result in zip(tasks, results, strict=True):
-            task.future.set_result(result)
 
-    def _run(self, what: Batchable, tasks: Sequence[_Task]) -> list[dict[str, np.ndarray]]:
+    def _run(self, what: Batchable, tasks: Sequence[_Task], deadline: float | None) -> list[dict[str, np.ndarray]]:
         if what.fixed_outputs:
             raise StatusError(Code.FAILED_PRECONDITION, NOT_BATCH_FIRST)
         rows = sum(task.rows for task in tasks)
         filled = self._parameters.filled(rows)
         arrays = {alias: _stack([task.arrays[alias] for task in tasks], filled - rows) for alias in tasks[0].arrays}
-        deadlines = [task.deadline for task in tasks]
-        last = None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
-        outputs = what.run(arrays, None if last is None else last - time.monotonic())
+        outputs = what.run(arrays, None if deadline is None else deadline - time.monotonic())
         if any(output.ndim == 0 or len(output) != filled for output in outputs.values()):
             raise StatusError(Code.FAILED_PRECONDITION, NOT_BATCH_FIRST)
         results, start = [], 0
@@ -320,6 +327,15 @@ def _fail(tasks: Iterable[_Task], error: StatusError) -> None:
     for task in tasks:
         if task.future.set_running_or_notify_cancel():
             task.future.set_exception(error)
+
+
+def _end(tasks: Iterable[_Task], error: Exception) -> None:
+    for task in tasks:
+        task.future.set_exception(error)
+
+
+def _is_late(error: Exception) -> bool:
+    return isinstance(error, StatusError) and error.status.code is Code.DEADLINE_EXCEEDED
 
 
 def _joined(futures: Sequence[Future[dict[str, np.ndarray]]]) -> Future[dict[str, np.ndarray]]:

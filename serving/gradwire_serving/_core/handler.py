@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
@@ -15,6 +15,12 @@ from gradwire_serving._core.manager import Manager
 from gradwire_serving._core.servable import Servable
 from gradwire_serving._core.source import ModelConfig
 from gradwire_serving._core.status import invalid_argument
+
+Turn: TypeAlias = "Callable[[float | None], AbstractContextManager[Any]]"  # by a deadline; see ConcurrencyLimit.turn
+
+
+def _no_turn(_deadline: float | None) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +86,20 @@ def start_predict(
     inputs: Mapping[str, np.ndarray],
     output_filter: Sequence[str] = (),
     deadline: float | None = None,
+    turn: Turn = _no_turn,
 ) -> tuple[int, dict[str, np.ndarray] | Future[dict[str, np.ndarray]]]:
     """Run a signature, stopped at an instant of ``time.monotonic``; return the version that runs, and its outputs.
 
-    The outputs come later where calls are batched. The names are checked before an array is read, so a mapping may
-    decode as it is read, and a call to a model that does not exist costs no decoding.
+    The outputs come later where calls are batched; what is not is computed in its ``turn``. The names are checked
+    before an array is read, so a mapping may decode as it is read, and a call to a model that does not exist costs no
+    decoding.
     """
     start = time.monotonic()
     use = resolver.use(model)
     version, servable = use.__enter__()
     try:
-        outputs = servable.start(signature, inputs, output_filter, deadline)
+        with nullcontext() if servable.batches else turn(deadline):
+            outputs = servable.start(signature, inputs, output_filter, deadline)
     except BaseException:
         use.__exit__(None, None, None)
         raise

@@ -61,6 +61,11 @@ class Servable:
         """The model's signatures, as the SavedModel declares them."""
         return self._session.meta_graph.signature_def
 
+    @property
+    def batches(self) -> bool:
+        """Whether calls are computed in batches, on threads of their own."""
+        return self._batcher is not None
+
     def run(
         self,
         signature: str,

@@ -16,7 +16,7 @@ from gradwire_serving._grpc.examples import ExampleMethods
 from gradwire_serving._grpc.health import MAX_WATCHES, HealthService
 from gradwire_serving._grpc.methods import MAX_AWAITED, Calls, Methods
 from gradwire_serving._grpc.reflection import REFLECTION, SERVING_SERVICES, ReflectionService
-from gradwire_serving._grpc.services import ModelService, PredictionService
+from gradwire_serving._grpc.services import PREDICT, ModelService, PredictionService
 
 if TYPE_CHECKING:
     from gradwire_serving._metrics import Metrics
@@ -53,12 +53,16 @@ class GrpcFrontEnd:
         calls = self._calls = Calls(limit, log_requests=options.log_requests)
         counter = RequestCounter(resolver, metrics)
         services = (
-            PredictionService(resolver, memory, counter, as_content=options.enable_serialization_as_tensor_content),
+            PredictionService(
+                resolver, memory, counter, limit.turn, as_content=options.enable_serialization_as_tensor_content
+            ),
             ExampleMethods(resolver, counter),
             ModelService(manager, configuration),
         )
         self._handlers = {
-            name: calls.unary(name, method) for service in services for name, method in service.methods.items()
+            name: calls.unary(name, method, takes_turn=name == PREDICT)
+            for service in services
+            for name, method in service.methods.items()
         }
         names = [*SERVING_SERVICES, REFLECTION]
         if options.enable_grpc_healthcheck_service:

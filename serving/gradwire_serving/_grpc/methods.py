@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeAlias, final
 
 import grpc
@@ -114,14 +114,20 @@ class Calls:
         self._log_requests = log_requests
         self.bodies: Final = Bodies(BODY_TIMEOUT, MAX_AWAITED)
 
-    def unary(self, name: str, method: Method) -> grpc.RpcMethodHandler:
-        """Return the gRPC handler of a method; what it raises becomes the call's status."""
+    def unary(self, name: str, method: Method, *, takes_turn: bool = False) -> grpc.RpcMethodHandler:
+        """Return the gRPC handler of a method; what it raises becomes the call's status.
+
+        Args:
+            name: its full name.
+            method: what answers a message.
+            takes_turn: whether the method itself waits for its turn to compute.
+        """
 
         def behaviour(requests: Iterator[bytes], context: Any) -> bytes:
             began = time.monotonic()
             try:
                 with aborting(context):
-                    return self._answer(method, requests, context)
+                    return self._answer(method, requests, context, takes_turn=takes_turn)
                 raise AssertionError  # an abort has raised
             finally:
                 if self._log_requests:
@@ -130,11 +136,11 @@ class Calls:
 
         return grpc.stream_unary_rpc_method_handler(behaviour)
 
-    def _answer(self, method: Method, requests: Iterator[bytes], context: Any) -> bytes:
+    def _answer(self, method: Method, requests: Iterator[bytes], context: Any, *, takes_turn: bool) -> bytes:
         request = self.bodies.read_one(requests, context)
         deadline = _deadline(context)
         with self._limit.admission():
-            with self._limit.turn(deadline):
+            with nullcontext() if takes_turn else self._limit.turn(deadline):
                 response = method(request, deadline)
             return _wait(response, deadline, context) if isinstance(response, Future) else response
 

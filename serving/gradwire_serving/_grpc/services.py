@@ -26,6 +26,7 @@ from gradwire_serving._core import (
     ModelRef,
     Resolver,
     StatusError,
+    Turn,
     Version,
     invalid_argument,
     start_predict,
@@ -34,6 +35,7 @@ from gradwire_serving._grpc.counter import RequestCounter
 from gradwire_serving._grpc.methods import Method
 from gradwire_serving._wire import PredictCall, model_status, read_request, response
 
+PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 SIGNATURE_DEF: Final = "signature_def"  # the only metadata field there is
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
@@ -43,7 +45,10 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 class PredictionService:
     """Runs signatures and describes them."""
 
-    def __init__(self, resolver: Resolver, memory: Memory, counter: RequestCounter, *, as_content: bool) -> None:
+    def __init__(
+        self, resolver: Resolver, memory: Memory, counter: RequestCounter, turn: Turn, *, as_content: bool
+    ) -> None:
+        self._turn = turn
         self._resolver = resolver
         self._counter = counter
         self._memory = memory
@@ -53,7 +58,7 @@ class PredictionService:
     def methods(self) -> dict[str, Method]:
         """The methods by their full name."""
         return {
-            "/tensorflow.serving.PredictionService/Predict": self.predict,
+            PREDICT: self.predict,
             "/tensorflow.serving.PredictionService/GetModelMetadata": self.get_model_metadata,
         }
 
@@ -72,7 +77,7 @@ class PredictionService:
         signature = "" if call.spec is None else call.spec.signature_name
         try:
             version, outputs = start_predict(
-                self._resolver, model, signature, call.inputs, call.output_filter, deadline
+                self._resolver, model, signature, call.inputs, call.output_filter, deadline, self._turn
             )
         except BaseException:
             allowance.close()
