@@ -26,7 +26,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast soak test-keras test-client test-bridges chromium test-browser test-lowest storm lint format docs \
+.PHONY: help setup demo test test-fast soak test-keras test-client test-bridges chromium test-browser test-lowest storm storm-ray lint format docs \
 	bench bench-rivals clean
 
 help: ## show this list
@@ -49,6 +49,9 @@ test: setup ## run all tests but those of the next targets
 
 storm: setup ## kill batch jobs a hundred times at random moments, and count their rows
 	@KILLS=100 $(BIN)/python -m pytest -n0 tests/client/test_batch_kills.py
+
+storm-ray: $(BRIDGES_STAMP) ## the same on Ray, with drivers and workers
+	@KILLS=20 $(BRIDGES)/bin/python -m pytest -n0 -s tests/bridges/test_ray_kills.py
 
 test-keras: setup ## run the table of every layer and activation of Keras
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(KERAS_TABLE)

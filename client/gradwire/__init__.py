@@ -31,7 +31,14 @@ from gradwire._errors import (
 )
 from gradwire._model import Model, Options, Solution
 from gradwire._package import Alias, Card, CardTensor, Domain, Signature, Solve, TensorSpec
-from gradwire._transports import FakeTransport, GrpcTransport, InProcessTransport, OnnxTransport, Transport
+from gradwire._transports import (
+    FakeTransport,
+    GrpcTransport,
+    InProcessTransport,
+    NativeTransport,
+    OnnxTransport,
+    Transport,
+)
 from gradwire._wire import TLS, Address, Call, Prediction, VersionStatus
 
 if TYPE_CHECKING:
@@ -80,6 +87,7 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelNotFound",
+    "NativeTransport",
     "OnnxTransport",
     "Options",
     "PackageError",

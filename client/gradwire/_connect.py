@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final, Literal, get_args
 
+from gradwire._errors import ConversionError, MissingExtra, UsageError
 from gradwire._model import DEFAULT_CASTING, DEFAULT_TIMEOUT, Casting, Extrapolation, Model, Options, model_of
 from gradwire._package import ONNX_SUFFIX, check_digest, find_package
-from gradwire._transports import GrpcTransport, InProcessTransport, OnnxTransport, Transport
+from gradwire._transports import GrpcTransport, InProcessTransport, NativeTransport, OnnxTransport, Transport
 from gradwire._wire import TLS, Address, as_metadata, as_target
+
+Engine = Literal["tensorflow", "native", "auto"]
+ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
+LEAST_SPEEDUP: Final = 2.0  # of the native engine, for ``auto`` to take it
 
 
 def connect(
@@ -68,6 +74,7 @@ def connect(
 def load(
     path: str | os.PathLike[str],
     *,
+    engine: Engine = "tensorflow",
     timeout: float = DEFAULT_TIMEOUT,
     cast: Casting = DEFAULT_CASTING,
     on_extrapolation: Extrapolation = "ignore",
@@ -81,6 +88,8 @@ def load(
     Args:
         path: ``models/log``, of which the highest version is taken, a version such as ``models/log/3``, or
             ``log.onnx``.
+        engine: what runs a package: ``"tensorflow"``; ``"native"``, C that is compiled for this machine the first time,
+            for dense networks (docs/native.md); ``"auto"``, native where that can be built and is twice as fast.
         timeout: seconds for each call.
         cast: as for ``connect``.
         on_extrapolation: as for ``connect``.
@@ -90,19 +99,40 @@ def load(
         The model.
 
     Raises:
-        MissingExtra: TensorFlow, or onnxruntime, is not installed.
+        UsageError: an unknown engine, or one for an ONNX file.
+        MissingExtra: TensorFlow, onnxruntime or a C compiler is not installed.
         PackageError: the directory or file is not a package, is not what its card describes, or cannot be loaded.
+        ConversionError: the native engine does not compile the package.
+        CheckFailed: what it compiled does not agree with the package.
     """
     options = Options(timeout=timeout, cast=cast, on_extrapolation=on_extrapolation, memoize=memoize)
-    return _ready(model_of(_transport(path), options))
+    return _ready(model_of(_transport(path, engine), options))
 
 
-def _transport(path: str | os.PathLike[str]) -> Transport:
+def _transport(path: str | os.PathLike[str], engine: Engine) -> Transport:
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r}, expected one of {', '.join(ENGINES)}")
     if str(path).endswith(ONNX_SUFFIX) and not Path(path).is_dir():
+        if engine != ENGINES[0]:
+            raise UsageError(f"{path} runs in onnxruntime, and engine={engine!r} is for a package: leave it out")
         return OnnxTransport(Path(path).resolve())
     package = find_package(path)
     check_digest(package)
-    return InProcessTransport(package)
+    if engine == "native":
+        return NativeTransport(package)
+    return (_fast(package) if engine == "auto" else None) or InProcessTransport(package)
+
+
+def _fast(package: Path) -> NativeTransport | None:
+    """Return the native engine where it can be built and is worth it."""
+    try:
+        native = NativeTransport(package)
+    except (MissingExtra, ConversionError):
+        return None
+    if native.speedup >= LEAST_SPEEDUP:
+        return native
+    native.close()
+    return None
 
 
 def _ready(model: Model) -> Model:

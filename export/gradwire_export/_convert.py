@@ -10,10 +10,13 @@ from typing import Final
 
 from gradwire._errors import UsageError
 from gradwire._extras import import_extra
-from gradwire._package import ONNX_SUFFIX, SERVING_DEFAULT, Card
+from gradwire._package import C_SUFFIX, ONNX_SUFFIX, SERVING_DEFAULT, Card
 
 # By suffix: the folder that writes such files, its function, and the extra that it needs.
-_WRITERS: Final = {ONNX_SUFFIX: ("gradwire_export._onnx", "write_onnx", "onnx")}
+_WRITERS: Final = {
+    ONNX_SUFFIX: ("gradwire_export._onnx", "write_onnx", "onnx"),
+    C_SUFFIX: ("gradwire_export._native", "write_c", "train"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def convert(
 
     Args:
         package: ``models/log``, of which the highest version is taken, or a version such as ``models/log/3``.
-        to: the file, replaced if it is there; its suffix says what it is: ``.onnx``.
+        to: the file, replaced if it is there; its suffix says what it is: ``.onnx``, or ``.c`` for C99.
         signatures: those that the file has besides ``serving_default`` and ``value``; all of the package by default.
         graph: the signature that the file's graph computes. The others are functions in the file.
 

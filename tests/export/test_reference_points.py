@@ -233,6 +233,23 @@ def test_differences_estimate_their_own_error(dtype: type):
         assert name != "abs" or 0 < difference.near_kink.sum() < 20
 
 
+@pytest.mark.parametrize("bend", [1e-5, 1e-3, 1.0])
+def test_a_kink_near_a_point_is_no_disagreement(bend: float):
+    """At whatever distance: steps that straddle it far to one side agree with each other, and at it both sides have."""
+    near = np.concatenate([[1e-9, 1e-7, 1e-5], np.geomspace(1e-4, 0.2, 40)])
+    x = np.concatenate([near, -near, np.linspace(0.3, 0.9, 40)])[:, None]
+    difference = directional_derivatives(
+        lambda rows: {"f": np.sin(rows["x"]) + bend * np.abs(rows["x"])},
+        {"x": x},
+        {"x": np.ones_like(x)},
+        {"x": (np.array([-1.0]), np.array([1.0]))},
+        float(np.finfo(np.float64).eps),
+    )["f"]
+    away = np.abs(difference.value - np.cos(x) - bend * np.sign(x))[:, 0]
+    assert (away <= 8 * difference.error[:, 0] + 1e-14)[~difference.near_kink].all()
+    assert not difference.near_kink[2 * len(near) :].any()
+
+
 def test_a_large_model_gets_fewer_points(tmp_path: Path):
     """The card stays of a size that travels."""
     saved = save(tmp_path / "1", lambda x: tf.reduce_sum(tf.sin(x), axis=1, keepdims=True), (1000,))

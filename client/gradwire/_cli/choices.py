@@ -104,3 +104,11 @@ class OnError(StrEnum):
     FAIL = "fail"
     NULL = "null"
     SKIP = "skip"
+
+
+class PackageEngine(StrEnum):
+    """What runs a package in this process."""
+
+    TENSORFLOW = "tensorflow"
+    NATIVE = "native"
+    AUTO = "auto"

@@ -57,6 +57,7 @@ from gradwire._package.files import (
     version_number,
 )
 from gradwire._package.forms import MOST_AXES
+from gradwire._package.kernels import C_SUFFIX, KERNELS_FILE, KERNELS_LIBRARY
 from gradwire._package.onnx_file import ONNX_CARD, ONNX_DIGEST, ONNX_DOMAIN, ONNX_OPSET, ONNX_SUFFIX, onnx_digest
 from gradwire._package.signatures import read_signatures, signatures_of
 from gradwire._package.solve import CONVERGED, RESIDUAL, SOLVE_FORM, Solve, solve_name, solve_signature, solve_tensors
@@ -74,11 +75,14 @@ __all__ = [
     "COMPUTE_WORDS",
     "CONVERGED",
     "COVERAGE",
+    "C_SUFFIX",
     "DIFFERENTIABLE",
     "GRAPH_FILE",
     "HESSIAN",
     "HVP",
     "JVP",
+    "KERNELS_FILE",
+    "KERNELS_LIBRARY",
     "MOST_AXES",
     "NETWORK_FILE",
     "ONNX_CARD",

@@ -4,6 +4,7 @@ from gradwire._transports.base import Transport
 from gradwire._transports.fake import FakeTransport
 from gradwire._transports.grpc import GrpcTransport
 from gradwire._transports.in_process import InProcessTransport
+from gradwire._transports.native import NativeTransport
 from gradwire._transports.onnx import OnnxTransport
 
-__all__ = ["FakeTransport", "GrpcTransport", "InProcessTransport", "OnnxTransport", "Transport"]
+__all__ = ["FakeTransport", "GrpcTransport", "InProcessTransport", "NativeTransport", "OnnxTransport", "Transport"]

@@ -101,14 +101,16 @@ class RayEngine:
         on_rows: Callable[[int], None],
     ) -> None:  # fmt: skip
         """Give each worker that is ready the next unit, until all are done."""
-        loading = {worker.prepare.remote(shared): worker for worker in workers}
+        loading = {worker.prepare.options(max_task_retries=0).remote(shared): worker for worker in workers}
         while units or running:
             (done,), _ = self._ray.wait([*loading, *running], num_returns=1)
             worker, unit = running.pop(done) if done in running else (loading.pop(done), None)
             try:
                 failure = self._ray.get(done)
             except self._ray.exceptions.RayActorError as error:
-                raise ServerError(_died(unit, error), code="ABORTED") from error
+                if unit is not None:
+                    raise ServerError(_died(unit, error), code="ABORTED") from error
+                failure = None  # it is started again, and loads when it has a unit
             if failure is not None:
                 raise failure
             if unit is not None:
@@ -244,9 +246,8 @@ def _absolute(job: Job) -> Job:
     return replace(job, target=target, files=tuple(map(_reachable, job.files)))
 
 
-def _died(unit: Unit | None, error: Exception) -> str:
-    where = "while it loaded the package" if unit is None else f"of the unit {unit.name}, {RETRIES + 1} times"
+def _died(unit: Unit, error: Exception) -> str:
     return (
-        f"a Ray worker died {where}: {str(error).splitlines()[0]}; see the cluster's log: where memory was short, "
+        f"a Ray worker died of the unit {unit.name}, {RETRIES + 1} times: {str(error).splitlines()[0]}; see the cluster's log: where memory was short, "
         "give fewer workers"
     )

@@ -295,7 +295,7 @@ def _partial_differences(sample: _Sample, model: Model) -> dict[str, dict[str, l
             for output in outputs:
                 difference = differences[output]
                 partials[wrt][output].append(
-                    DirectionalDerivative(difference.value / length, difference.error / length)
+                    replace(difference, value=difference.value / length, error=difference.error / length)
                 )
     return partials
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, final
 import numpy as np
 import tensorflow as tf
 
-from gradwire_export._onnx.flat_graph import FlatGraph
+from gradwire_export._conversion import FlatGraph
 
 ROWS: Final = (11, 13, 17)  # primes, so that no size of the model is a multiple of them by chance, or few
 SHAPES_OF: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})  # of whatever values

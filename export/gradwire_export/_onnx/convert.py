@@ -25,11 +25,10 @@ from gradwire._package import (
     signatures_of,
 )
 from gradwire_export._checks import read_graph, read_variables
-from gradwire_export._onnx.agreement import agreement
-from gradwire_export._onnx.draws import Draws
-from gradwire_export._onnx.flat_graph import flat_graph
+from gradwire_export._conversion import Draws, agreement, flat_graph
 from gradwire_export._onnx.graph import SignatureGraph, signature_graph
 from gradwire_export._onnx.model import ONNX_OPSET, alone, onnx_model
+from gradwire_export._onnx.runtime import runner
 
 REQUIRED: Final = (SERVING_DEFAULT, VALUE)
 DTYPES: Final = ("float32", "float64", "int32", "int64", "bool")  # of which onnxruntime has kernels for nearly all
@@ -53,7 +52,10 @@ def write_onnx(package: Path, to: Path, signatures: Sequence[str] | None, graph:
     models = {each.signature.name: alone(each) for each in graphs}
     for model in models.values():
         onnx.checker.check_model(model, full_check=True)
-    distances = agreement(package, models, {each.signature.name: each.signature for each in graphs}, Draws.of(card))
+    runs = {name: runner(name, each) for name, each in models.items()}
+    distances = agreement(
+        package, runs, {each.signature.name: each.signature for each in graphs}, Draws.of(card), "ONNX"
+    )
     card = _card(card, [each.signature.name for each in graphs], distances, left_out)
     model = onnx_model(graphs, card.to_json())
     onnx.checker.check_model(model, full_check=True)

@@ -12,10 +12,10 @@ from onnx import helper, numpy_helper  # pyright: ignore[reportMissingImports] -
 
 from gradwire._errors import ConversionError
 from gradwire._package import Signature
+from gradwire_export._conversion import FlatGraph
 from gradwire_export._onnx import arrays, elementwise, products
 from gradwire_export._onnx.batch_sizes import Draw, Static, statics_of
 from gradwire_export._onnx.emitter import Emitter, used
-from gradwire_export._onnx.flat_graph import FlatGraph
 from gradwire_export._onnx.operation import Convert, Operation, Unsupported, named
 
 OPERATIONS: Final[Mapping[str, Convert]] = {**elementwise.OPERATIONS, **arrays.OPERATIONS, **products.OPERATIONS}

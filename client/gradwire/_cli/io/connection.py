@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, final
 
 import typer
 
+from gradwire._cli.choices import PackageEngine
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._connect import connect, load
 from gradwire._errors import UsageError
@@ -19,7 +20,7 @@ from gradwire._wire import TLS
 
 PANEL: Final = "Connection"
 PREFIX: Final = "GRADWIRE_"  # of the variables
-LOCAL: Final = ("timeout",)  # what a package in this process takes, too
+LOCAL: Final = ("timeout", "engine_local")  # what a package in this process takes, too
 
 
 def _option(help: str, variable: str, *names: str, **constraints: Any) -> Any:  # noqa: A002 - typer's own word
@@ -51,6 +52,14 @@ class Connection:
     ] = None
     timeout: Annotated[
         float | None, _option(f"Seconds for each call. Default: {DEFAULT_TIMEOUT:g}.", "TIMEOUT", show_default=False)
+    ] = None
+    engine_local: Annotated[
+        PackageEngine | None,
+        _option(
+            "What runs a package in this process: tensorflow, native (C for this machine) or auto. Default: tensorflow.",
+            "ENGINE_LOCAL",
+            show_default=False,
+        ),
     ] = None
 
     @property
@@ -87,6 +96,21 @@ class Connection:
                 option = each.name.replace("_", "-")
                 hint = f"; a version is a directory, such as {local}/1" if each.name in ("version", "label") else ""
                 raise UsageError(f"--{option} is for an address, and {local} is {what_is(local)}: leave it out{hint}")
+
+    def require_remote(self, target: str) -> None:
+        """Raise UsageError if an option of the command line says how to run a package, where a server does."""
+        if self._is_typed("engine_local"):
+            raise UsageError(f"--engine-local is for a package's directory, and {target} is an address: leave it out")
+
+    def load(self, path: str) -> Model:
+        """Load a package or a file into this process.
+
+        Raises:
+            GradwireError: as for ``gradwire.load``.
+        """
+        if self.engine_local is None or (Path(path).is_file() and not self._is_typed("engine_local")):
+            return load(path, timeout=self.seconds)
+        return load(path, timeout=self.seconds, engine=self.engine_local.value)
 
     def chosen(self) -> tuple[int | None, str | None]:
         """Return version and label; what is typed goes before a variable."""
@@ -164,7 +188,8 @@ def open_model(target: str, name: str | None, *, connection: Connection | None =
         connection.require_unused(target)
         if Path(target).is_dir():
             import_heavy("gradwire_serving")  # names the missing extra, and silences TensorFlow
-        return load(target, timeout=connection.seconds)
+        return connection.load(target)
+    connection.require_remote(target)
     if name is None:
         raise UsageError(f"{target} is not a directory; for an address name the model too: {target} NAME")
     model = connection.connect(target, name)

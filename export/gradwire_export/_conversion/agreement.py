@@ -1,73 +1,46 @@
-"""Compares a file with the package that it was made from, as a Session of a fresh process runs that."""
+"""Compares what was made of a package with the package itself, as a Session of a fresh process runs that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import onnx  # pyright: ignore[reportMissingImports] - in the environment of the bridges
-import onnxruntime  # pyright: ignore[reportMissingImports] - in the environment of the bridges
 
-from gradwire._errors import CheckFailed, ConversionError
+from gradwire._errors import CheckFailed
 from gradwire._numerics import CENTRE, GRID, ulp_of
 from gradwire._package import Signature
 from gradwire_export._checks import Arrays, Request, Response, require_close, run_fresh
-from gradwire_export._onnx.draws import Draws
+from gradwire_export._conversion.draws import Draws
 
-ERRORS: Final = 3  # onnxruntime's level: not a line for every constant that it folds
-_Run: TypeAlias = Callable[[Arrays], Arrays]
+Run: TypeAlias = Callable[[Arrays], Arrays]
 
 
 def agreement(
-    package: Path, models: Mapping[str, onnx.ModelProto], signatures: Mapping[str, Signature], draws: Draws
+    package: Path, runs: Mapping[str, Run], signatures: Mapping[str, Signature], draws: Draws, form: str
 ) -> dict[str, dict[str, float]]:
     """Return how far each tensor of each signature is from the package's, in ulp of its largest magnitude.
 
     Args:
         package: its version directory.
-        models: what was made of each signature, as a model of its own.
+        runs: what was made of each signature, by name.
         signatures: by name, with shapes and dtypes.
         draws: where they are compared.
+        form: what was made of it, for messages: ``"ONNX"``.
 
     Raises:
         CheckFailed: a tensor is further away than the rounding of both, measured there, allows.
-        ConversionError: onnxruntime does not run what was written.
     """
-    requests = {name: Request(name, draws.grid(signatures[name])) for name in models}
+    requests = {name: Request(name, draws.grid(signatures[name])) for name in runs}
     responses = dict(zip(requests, run_fresh(package, list(requests.values())), strict=True))
     return {
-        name: _compared(signatures[name], _runner(name, model), requests[name].inputs, responses[name])
-        for name, model in models.items()
+        name: _compared(signatures[name], run, requests[name].inputs, responses[name], form)
+        for name, run in runs.items()
     }
 
 
-def _runner(name: str, model: onnx.ModelProto) -> _Run:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS
-    outputs = [output.name for output in model.graph.output]
-
-    def explained(error: Exception, verb: str) -> ConversionError:
-        text = " ".join(str(error).split())
-        return ConversionError(f"onnxruntime {onnxruntime.__version__} does not {verb} signature {name!r}: {text}")
-
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own exceptions have no other base
-        raise explained(error, "load") from error
-
-    def run(inputs: Arrays) -> Arrays:
-        try:
-            results: Any = session.run(outputs, inputs)
-        except Exception as error:
-            raise explained(error, "run") from error
-        return dict(zip(outputs, results, strict=True))
-
-    return run
-
-
-def _compared(signature: Signature, run: _Run, grid: Arrays, response: Response) -> dict[str, float]:
+def _compared(signature: Signature, run: Run, grid: Arrays, response: Response, form: str) -> dict[str, float]:
     """Compare all rows at once, the first nine one by one, and the shapes of no rows."""
     if response.failure is not None:
         raise CheckFailed(f"the package fails when served ({signature.name}): {response.failure}")
@@ -75,7 +48,7 @@ def _compared(signature: Signature, run: _Run, grid: Arrays, response: Response)
         spec = signature.outputs[name]
         if array.shape != (0, *spec.shape[1:]) or array.dtype.name != spec.dtype:
             raise CheckFailed(
-                f"{name!r} of {signature.name} of no rows is {array.dtype} {array.shape} in ONNX, expected {spec.dtype} "
+                f"{name!r} of {signature.name} of no rows is {array.dtype} {array.shape} in {form}, expected {spec.dtype} "
                 f"{(0, *spec.shape[1:])}"
             )
     together = run(grid)
@@ -83,7 +56,7 @@ def _compared(signature: Signature, run: _Run, grid: Arrays, response: Response)
     distances: dict[str, float] = {}
     for name in signature.outputs:
         expected = response.outputs[name]
-        what = f"{name!r} of {signature.name} in ONNX"
+        what = f"{name!r} of {signature.name} in {form}"
         require_close(what, together[name], expected, "the package")
         first = np.concatenate([rows[name] for rows in apart])
         require_close(f"{what}, row by row", first, expected[: len(GRID)], "the package")
