@@ -33,11 +33,12 @@ from gradwire.batch import RayEngine, run
 from gradwire.testing import FakeModel
 
 def slow(x):
-    time.sleep(0.25)
+    time.sleep(0.05)
     return np.log(x)
 
 source, sink, address = sys.argv[1:]
-run(source, sink, model=FakeModel(slow, lambda x: 1 / x, name="log").connect(), engine=RayEngine(address=address))
+log = FakeModel(slow, lambda x: 1 / x, name="log").connect()
+run(source, sink, model=log, block_rows=5, engine=RayEngine(address=address))
 """
 
 
@@ -119,7 +120,7 @@ def test_a_unit_that_kills_its_worker_each_time_ends_the_job(points, tmp_path, m
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_job_whose_driver_was_stopped_goes_on(log, points, number, cluster, tmp_path):
     """What is done is not done again; Ctrl-C leaves nothing half-written."""
-    run(points, tmp_path / "local", model=log)
+    run(points, tmp_path / "local", model=log, block_rows=5)
     out = tmp_path / "ray"
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, points, out, cluster], stderr=subprocess.DEVNULL)
     while len(list(out.glob(".gradwire/part-*.json"))) < 2:
@@ -132,7 +133,7 @@ def test_a_job_whose_driver_was_stopped_goes_on(log, points, number, cluster, tm
     if number == signal.SIGINT:
         assert not list(out.rglob("*.tmp"))
         assert len(list(out.glob("part-*"))) == done
-    result = run(points, out, model=log, engine="ray")
+    result = run(points, out, model=log, block_rows=5, engine="ray")
     assert result.computed <= (FILES - done) * ROWS
     assert _files(out) == _files(tmp_path / "local")
 

@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import tempfile
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -200,7 +200,8 @@ class LocalStorage(Storage):
 
     @override
     def stage(self, path: str, fill: Fill, scratch: str) -> Staged:
-        name = f"{Path(path).name}.{os.getpid()}.{threading.get_ident()}{TEMPORARY}"
+        # Containers that share a file system may have equal numbers of processes and threads.
+        name = f"{Path(path).name}.{secrets.token_hex(8)}{TEMPORARY}"
         return _LocalStaged(Path(scratch, name), Path(path), fill)
 
     @override
