@@ -14,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from gradwire._errors import ConversionError
 from gradwire._numerics import compare
 from gradwire._package import Signature, TensorSpec
+from gradwire_export._conversion import flat_graph
 from gradwire_export._gradients import right_gradients
 from gradwire_export._package.signatures import signature_body
 from gradwire_export._package.spec import package_spec
@@ -22,7 +23,7 @@ from gradwire_export._sources.function import function_of
 onnx = pytest.importorskip("onnx", reason="ONNX is in the environment of the bridges")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from gradwire_export._onnx import flat_graph, graph, model  # noqa: E402 - they import ONNX
+from gradwire_export._onnx import graph, model  # noqa: E402 - they import ONNX
 
 SIGNATURES = ["serving_default", "value", "jvp", "vjp", "hvp", "hessian"]
 EPS = 64  # of a tensor's largest magnitude; one more operation or one less is a few
@@ -174,7 +175,7 @@ def written(name, signature):
             for key, each in taken.items()
         }
 
-    return flat_graph.flat_graph(whole, signature, {}), contract, draw
+    return flat_graph(whole, signature, {}), contract, draw
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)

@@ -61,9 +61,8 @@ def signature_graph(graph: FlatGraph, signature: Signature, draw: Draw) -> Signa
     emit = Emitter(next(iter(signature.inputs)))
     names = {tensor: name for name, tensor in graph.inputs.items()}
     refused: dict[str, str] = {}
-    for node in graph.graph_def.node:
-        if node.op not in SKIPPED and not _is_known(node, statics):
-            _write(node, statics, names, emit, refused)
+    for node in _needed(graph, statics):
+        _write(node, statics, names, emit, refused)
     if refused:
         raise ConversionError("; ".join(f"{kind} ({why})" for kind, why in sorted(refused.items())))
     for name, tensor in graph.outputs.items():
@@ -73,9 +72,19 @@ def signature_graph(graph: FlatGraph, signature: Signature, draw: Draw) -> Signa
     return SignatureGraph(signature, nodes, {name: array for name, array in emit.constants.items() if name in needed})
 
 
-def _is_known(node: Any, statics: Mapping[str, Static]) -> bool:
-    """Whether all that an operation returns follows from the number of rows."""
-    static = statics.get(f"{node.name}:0")
+def _needed(graph: FlatGraph, statics: Mapping[str, Static]) -> list[Any]:
+    """Return the operations that the outputs need, but for what follows from the number of rows, in their order."""
+    needed = {tensor.split(":")[0] for tensor in graph.outputs.values() if not _is_known(tensor, statics)}
+    kept = []
+    for node in reversed(graph.graph_def.node):
+        if node.name in needed and node.op not in SKIPPED:
+            needed.update(entry.split(":")[0] for entry in node.input if not _is_known(entry, statics))
+            kept.append(node)
+    return kept[::-1]
+
+
+def _is_known(tensor: str, statics: Mapping[str, Static]) -> bool:
+    static = statics.get(tensor if ":" in tensor else f"{tensor}:0")
     return static is not None and static.is_known
 
 
