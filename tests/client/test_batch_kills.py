@@ -72,6 +72,10 @@ def _files(target):
     return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
 
 
+def _units(target):
+    return len(list(Path(target.rstrip("/")).parent.rglob("part-*.json")))
+
+
 def test_every_row_once_whenever_it_is_killed(points, tmp_path, monkeypatch):
     """As a file and as a directory, in turn; the files are those of a job that was left alone."""
     from gradwire.batch import _job
@@ -88,12 +92,18 @@ def test_every_row_once_whenever_it_is_killed(points, tmp_path, monkeypatch):
         target, jobs = f"{tmp_path}/{jobs}/{kind}", jobs + 1
         for _ in range(4):
             child = _begin(points, target)
-            time.sleep(moments.uniform(0, ROWS / GROUP * SECONDS))
+            if kills % 2:  # amid work, however slow the machine is
+                before = _units(target)
+                while _units(target) == before and child.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(moments.uniform(0, 4 * SECONDS))
+            else:
+                time.sleep(moments.uniform(0, ROWS / GROUP * SECONDS))
             child.kill()
             kills += child.wait() == -signal.SIGKILL
             assert child.stdout is not None
             child.stdout.close()
-            amid += any("part-" in name and name.endswith(".json") for name in _files(target.rstrip("/")))
+            amid += _units(target) > 0
             if kills == KILLS:
                 break
         child = _begin(points, target)
@@ -102,7 +112,7 @@ def test_every_row_once_whenever_it_is_killed(points, tmp_path, monkeypatch):
         assert _files(target.rstrip("/")) == expected[kind]
         ids = Counter(pq.read_table(target.rstrip("/"))["id"].to_pylist())
         assert ids == Counter(range(ROWS)), "rows are missing, or there twice"
-    assert amid > KILLS / 4, "the kills came too early or too late to mean anything"
+    assert amid >= KILLS / 4, "the kills came too early or too late to mean anything"
     print(f"{kills} kills of {jobs} jobs, {amid} of them with some units done: no row missing, none twice")
 
 
