@@ -24,7 +24,11 @@ from gradwire.batch import BatchOptions, Computation, RayEngine, Source, _ray, p
 from gradwire.testing import FakeModel
 
 FILES, ROWS = 8, 50
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:ray",
+    "ignore::FutureWarning:ray",
+    r"ignore:os\.fork\(\) was called:RuntimeWarning",  # JAX's, where its tests ran in this process before
+)
 # A driver that is killed from outside: every block takes a while, so that the job is at work for some seconds.
 DRIVER = """
 import sys, time

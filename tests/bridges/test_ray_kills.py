@@ -25,7 +25,10 @@ import ray
 from gradwire.batch import _ray, run
 from gradwire.testing import FakeModel
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning"),  # JAX's, if it is in this process
+]
 KILLS = int(os.environ.get("KILLS", "4"))
 FILES, ROWS = 24, 50
 SECONDS = 0.15  # of a unit
