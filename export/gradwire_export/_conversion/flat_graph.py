@@ -258,3 +258,18 @@ def _constant(name: str, value: np.ndarray) -> node_def_pb2.NodeDef:
     node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     return node
+
+
+_SHAPES_OF: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})  # of whatever values
+_RANDOM: Final = frozenset({"RandomUniform", "RandomStandardNormal", "StatelessRandomUniformV2", "RandomUniformInt"})
+_MOST_RESULTS: Final = 64
+
+
+def independent_of_data(graph: FlatGraph) -> set[str]:
+    """Name the tensors whose values depend on constants and shapes alone."""
+    fixed: set[str] = set()
+    for node in graph.graph_def.node:
+        inputs = [entry if ":" in entry else f"{entry}:0" for entry in node.input]
+        if node.op in _SHAPES_OF or (node.op not in {"Placeholder", *_RANDOM} and fixed.issuperset(inputs)):
+            fixed.update(f"{node.name}:{index}" for index in range(_MOST_RESULTS))
+    return fixed

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from gradwire._errors import ConversionError
-from gradwire_export._conversion import FlatGraph
+from gradwire_export._conversion import FlatGraph, independent_of_data
 from gradwire_export._native.program import Program
 
 _ROWS: Final = 3  # with which operations that move numbers are tried
@@ -75,13 +75,11 @@ class _Reader:
             tf.graph_util.import_graph_def(graph.graph_def, name="")
         self._imported = imported
         self._tensors: dict[str, _Rows | np.ndarray] = {}
-        dtypes = {
-            np.dtype(self._imported.get_tensor_by_name(each).dtype.as_numpy_dtype) for each in graph.inputs.values()
-        }
-        if len(dtypes) != 1 or (dtype := dtypes.pop()) not in (np.float32, np.float64):
-            names = ", ".join(sorted(str(each) for each in {*dtypes}))
-            raise ConversionError(f"inputs of several dtypes, or not of float32 or float64 ({names}), are not compiled")
-        self._program = Program(dtype)
+        self._fixed = independent_of_data(graph)
+        dtypes = {self._imported.get_tensor_by_name(each).dtype.name for each in graph.inputs.values()}
+        if dtypes not in ({"float32"}, {"float64"}):
+            raise ConversionError(f"its inputs are of {', '.join(sorted(dtypes))}, expected one of float32 and float64")
+        self._program = Program(np.dtype(dtypes.pop()))
 
     def read(self) -> tuple[Program, dict[str, int], dict[str, int]]:
         names = {reference.split(":")[0]: name for name, reference in self._graph.inputs.items()}
@@ -149,6 +147,8 @@ class _Reader:
         program = self._program
         if node.op in _UNARY:
             return _Rows(program.unary(_UNARY[node.op], arguments[0].node), arguments[0].shape)
+        if node.attr["data_format"].s == b"NCHW":
+            raise _Refused("channels come first")
         if node.op in _BINARY:
             return self._elementwise(_BINARY[node.op], *arguments)
         if node.op in _OTHERS:
@@ -277,6 +277,8 @@ class _Reader:
 
     def _at_rows(self, reference: str) -> np.ndarray:
         """Compute a tensor of sizes or axes, for ``_ROWS`` rows."""
+        if reference not in self._fixed:
+            raise _Refused("which elements it takes depends on their values")
         feed = {
             placeholder: np.zeros((_ROWS, *self._row_shape(placeholder)), self._program.dtype)
             for placeholder in self._graph.inputs.values()

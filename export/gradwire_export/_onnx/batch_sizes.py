@@ -15,10 +15,9 @@ from typing import Any, Final, NamedTuple, final
 import numpy as np
 import tensorflow as tf
 
-from gradwire_export._conversion import FlatGraph
+from gradwire_export._conversion import FlatGraph, independent_of_data
 
 ROWS: Final = (11, 13, 17)  # primes, so that no size of the model is a multiple of them by chance, or few
-SHAPES_OF: Final = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})  # of whatever values
 OPAQUE: Final = (tf.variant, tf.resource)
 Draw = Callable[[int], Mapping[str, np.ndarray]]  # a signature's inputs, of a number of rows
 
@@ -69,7 +68,7 @@ def statics_of(graph: FlatGraph, draw: Draw) -> dict[str, Static]:
             if tensor.dtype not in OPAQUE
         ]
         by_rows = _values(imported, graph, names, draw)
-    fixed = _independent_of_data(graph)
+    fixed = independent_of_data(graph)
     return {
         name: _static([values[index] for values in by_rows], free=name in fixed) for index, name in enumerate(names)
     }
@@ -84,20 +83,6 @@ def _values(imported: Any, graph: FlatGraph, names: list[str], draw: Draw) -> li
             feed = {graph.inputs[name]: array for name, array in draw(rows).items()}
             runs.append([np.asarray(value) for value in session.run(names, feed)])
     return runs
-
-
-def _independent_of_data(graph: FlatGraph) -> set[str]:
-    """Name the tensors whose values depend on constants and shapes alone."""
-    fixed: set[str] = set()
-    for node in graph.graph_def.node:
-        inputs = [entry if ":" in entry else f"{entry}:0" for entry in node.input]
-        if node.op in SHAPES_OF or (node.op not in {"Placeholder", *_RANDOM} and fixed.issuperset(inputs)):
-            fixed.update(f"{node.name}:{index}" for index in range(_MOST_RESULTS))
-    return fixed
-
-
-_RANDOM: Final = frozenset({"RandomUniform", "RandomStandardNormal", "StatelessRandomUniformV2", "RandomUniformInt"})
-_MOST_RESULTS: Final = 64
 
 
 def _static(values: list[np.ndarray], *, free: bool) -> Static:

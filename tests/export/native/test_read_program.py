@@ -74,6 +74,7 @@ REFUSED = {
     "two functions of the inputs": lambda x: tf.matmul(x[:, None], x[:, :, None])[:, 0],
     "mixes rows": lambda x: x - tf.reduce_mean(x, axis=0),
     "Floor": tf.floor,
+    "depends on their values": lambda x: tf.gather(x, tf.argmax(x, axis=1), axis=1, batch_dims=1)[:, None],
     "number of rows": lambda x: x / tf.cast(tf.shape(x)[0], tf.float32),
     "exponent": lambda x: x**2.5,
 }
