@@ -12,6 +12,7 @@ APART := --ignore tests/bridges --ignore tests/browser
 ONNX_WEB := build/onnxruntime-web
 ONNX_WEB_PIN := onnxruntime-web@1.30.0
 KERAS_TABLE := tests/export/test_keras_table.py
+DOCUMENTS := tests/whole/test_documents.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Makes an environment: install(directory, requirement files).
@@ -26,8 +27,8 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast soak test-keras test-client test-bridges chromium test-browser test-lowest storm storm-ray lint format docs \
-	bench bench-rivals clean
+.PHONY: help setup demo test test-fast test-docs soak test-keras test-client test-bridges chromium test-browser \
+	test-lowest storm storm-ray lint format docs bench bench-rivals clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,9 +44,13 @@ $(BRIDGES_STAMP): requirements.txt requirements-bridges.txt pyproject.toml
 demo: setup ## fit the logarithm, export, serve, query over gRPC, check, draw
 	@$(BIN)/python examples/demo.py
 
-# The table of every Keras layer takes minutes, and what needs other environments stands apart as well.
+# The table of every Keras layer and the blocks of the documentation take minutes each, and what needs other
+# environments stands apart as well.
 test: setup ## run all tests but those of the next targets
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(APART) --ignore $(KERAS_TABLE) --ignore $(DOCUMENTS)
+
+test-docs: setup ## run every block of README and docs, and check what these pages say
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist load $(DOCUMENTS)
 
 storm: setup ## kill batch jobs a hundred times at random moments, and count their rows
 	@KILLS=100 $(BIN)/python -m pytest -n0 tests/client/test_batch_kills.py

@@ -185,10 +185,11 @@ def _layout(body: str) -> list[str]:
 
 
 def _normalised(text: str) -> str:
-    """Takes away what is random there: counters of functions, marks of debug strings, which output fails first."""
+    """Takes away what is random there: counters of functions, marks of debug strings, which of several operations fails first."""
     text = re.sub(r"(__inference_\w+?|PartitionedCall)_\d+\b", r"\1", text)
     text = re.sub(r"_\d+(?=[/}])", "", text)
     text = re.sub(r"goo\.gle/debug\w+ +\\n", "", text)
+    text = re.sub(r"\{\{node [^}]*\}\}", "{{node}}", text)
     return re.sub(r"(for tensor type: )\w+", r"\1T", text)
 
 
