@@ -185,7 +185,7 @@ def _layout(body: str) -> list[str]:
 
 
 def _normalised(text: str) -> str:
-    """Takes away what is random there: counters of functions, marks of debug strings, which of several operations fails first."""
+    """Takes away what is random there: counters, marks of debug strings, which of several operations fails first."""
     text = re.sub(r"(__inference_\w+?|PartitionedCall)_\d+\b", r"\1", text)
     text = re.sub(r"_\d+(?=[/}])", "", text)
     text = re.sub(r"goo\.gle/debug\w+ +\\n", "", text)
