@@ -35,7 +35,7 @@ def main(*, write: bool) -> None:
         title="Value and first derivatives in this process: TensorFlow, XLA and the native engine",
         method=(
             f"Million rows a second through `Model.value_and_grad`, float32, median (range) of {RUNS} interleaved runs; all "
-            "cores. In brackets the median ratio to TensorFlow, run by run.."
+            "cores. In brackets the median ratio to TensorFlow, run by run."
         ),
         columns=["network", "engine", *(f"{rows:,} rows" for rows in ROWS)],
         rows=rows,
