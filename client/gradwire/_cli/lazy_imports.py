@@ -32,12 +32,19 @@ def import_heavy(name: str) -> Any:
     Raises:
         MissingExtra: a dependency of the package is not installed; the message names the extra to install.
     """
+    with quiet_tensorflow():
+        return import_extra(name, EXTRAS[name])
+
+
+@contextmanager
+def quiet_tensorflow() -> Generator[None]:
+    """Keep TensorFlow's log lines off the terminal, if it is imported within and afterwards."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's Python log ("Assets written to …") repeats what the command reports itself.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     with _chatter_dropped():
-        return import_extra(name, EXTRAS[name])
+        yield
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, final
 import typer
 
 from gradwire._cli.choices import PackageEngine
-from gradwire._cli.lazy_imports import import_heavy
+from gradwire._cli.lazy_imports import import_heavy, quiet_tensorflow
 from gradwire._connect import connect, load
 from gradwire._errors import UsageError
 from gradwire._model import DEFAULT_TIMEOUT, Model
@@ -186,6 +186,9 @@ def open_model(target: str, name: str | None, *, connection: Connection | None =
                 f"{target} is {what_is(target)}, which takes no model name, and got {name!r}: leave it out"
             )
         connection.require_unused(target)
+        if connection.engine_local in (PackageEngine.NATIVE, PackageEngine.AUTO):
+            with quiet_tensorflow():  # which compiled kernels do without
+                return connection.load(target)
         if Path(target).is_dir():
             import_heavy("gradwire_serving")  # names the missing extra, and silences TensorFlow
         return connection.load(target)
