@@ -70,6 +70,11 @@ class CardTensor:
     species: tuple[str, ...] | None = None
     distances: Mapping[str, Domain] | None = None
 
+    @property
+    def least_row_shape(self) -> tuple[int, ...]:
+        """The shape of the smallest row: with 1 for each size that is open."""
+        return tuple(size or 1 for size in self.shape)
+
 
 @dataclass(frozen=True, slots=True)
 class Card:

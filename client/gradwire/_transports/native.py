@@ -109,8 +109,7 @@ class NativeTransport(Transport):
         inputs = [_contiguous(call.inputs[each]) for each in signature.inputs]
         rows = len(inputs[0])
         outputs = {
-            each: np.empty((rows, *(size or 1 for size in spec.row_shape)), spec.dtype)
-            for each, spec in signature.outputs.items()
+            each: np.empty((rows, *spec.least_row_shape), spec.dtype) for each, spec in signature.outputs.items()
         }
         function, arrays = library[name], list(outputs.values())
         if rows <= ALONE:

@@ -2,6 +2,6 @@
 
 from gradwire_export._conversion.agreement import Run, agreement
 from gradwire_export._conversion.draws import Draws
-from gradwire_export._conversion.flat_graph import FlatGraph, flat_graph, independent_of_data
+from gradwire_export._conversion.flat_graph import PASSED, FlatGraph, flat_graph, independent_of_data
 
-__all__ = ["Draws", "FlatGraph", "Run", "agreement", "flat_graph", "independent_of_data"]
+__all__ = ["PASSED", "Draws", "FlatGraph", "Run", "agreement", "flat_graph", "independent_of_data"]

@@ -36,7 +36,7 @@ class Draws:
         random = np.random.default_rng(SEED)
         drawn: Arrays = {}
         for name, spec in signature.inputs.items():
-            dtype, shape = np.dtype(spec.dtype), (rows, *_row(spec.shape))
+            dtype, shape = np.dtype(spec.dtype), (rows, *spec.least_row_shape)
             drawn[name] = (
                 sample_points(self.boxes[name], rows, dtype, random)
                 if name in self.boxes
@@ -57,10 +57,6 @@ class Draws:
         return grid_around(x, along, self.boxes, max((eps_of(spec.dtype) for spec in floats.values()), default=0.0))
 
 
-def _row(shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    return tuple(size or 1 for size in shape[1:])
-
-
 def _count(signature: Signature) -> int:
     specs = [*signature.inputs.values(), *signature.outputs.values()]
-    return min(POINTS, max(LEAST_POINTS, MAX_ELEMENTS // max(math.prod(_row(spec.shape)) for spec in specs)))
+    return min(POINTS, max(LEAST_POINTS, MAX_ELEMENTS // max(math.prod(spec.least_row_shape) for spec in specs)))

@@ -54,7 +54,6 @@ class _Scope:
     nodes: Mapping[str, node_def_pb2.NodeDef]
     prefix: str
     tensors: dict[str, str] = field(default_factory=dict)  # own reference -> tensor of the flat graph
-    sources: Mapping[str, str] = field(default_factory=dict)  # of an operation whose tensors are those of another
 
 
 def flat_graph(meta_graph: Any, signature: str, variables: Mapping[str, np.ndarray]) -> FlatGraph:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from gradwire._errors import UsageError
-from gradwire._package import CARD, SERVING_DEFAULT, VALUE, Card, Signature, StagedPath, TensorSpec, find_package
+from gradwire._package import CARD, SERVING_DEFAULT, VALUE, Card, Signature, StagedPath, find_package
 from gradwire_export._conversion import Draws, agreement
 from gradwire_export._native.kernels import Kernels
 from gradwire_export._native.library import compile_library, runner
@@ -71,10 +71,6 @@ def _text(kernels: Kernels, prefix: str) -> str:
 
 
 def _prototype(function: str, signature: Signature, kind: str) -> list[str]:
-    arguments = [f"const {kind} {name}[{_width(spec)}]" for name, spec in signature.inputs.items()]
-    arguments += [f"{kind} {name}[{_width(spec)}]" for name, spec in signature.outputs.items()]
+    arguments = [f"const {kind} {name}[{math.prod(spec.least_row_shape)}]" for name, spec in signature.inputs.items()]
+    arguments += [f"{kind} {name}[{math.prod(spec.least_row_shape)}]" for name, spec in signature.outputs.items()]
     return [f" * void {function}({', '.join(arguments)});"]
-
-
-def _width(spec: TensorSpec) -> int:
-    return math.prod(size or 1 for size in spec.row_shape)

@@ -94,8 +94,7 @@ def runner(function: Callable[..., None], signature: Signature, *, by_row: bool 
         arrays = [np.ascontiguousarray(inputs[name]) for name in signature.inputs]
         rows = len(arrays[0])
         outputs = {
-            name: np.empty((rows, *(size or 1 for size in spec.row_shape)), spec.dtype)
-            for name, spec in signature.outputs.items()
+            name: np.empty((rows, *spec.least_row_shape), spec.dtype) for name, spec in signature.outputs.items()
         }
         if by_row:
             for row in range(rows):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from gradwire._errors import ConversionError
-from gradwire_export._conversion import FlatGraph, independent_of_data
+from gradwire_export._conversion import PASSED, FlatGraph, independent_of_data
 from gradwire_export._native.program import Program
 
 _ROWS: Final = 3  # with which operations that move numbers are tried
@@ -33,7 +33,6 @@ _MOVES: Final = frozenset(
         "Tile", "BroadcastTo", "Unpack", "Split", "SplitV", "ReverseV2",
     }
 )  # fmt: skip
-_PASSED: Final = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot"})
 _LARGEST_POWER: Final = 16
 _SELU_ALPHA: Final = 1.6732632423543772
 _SELU_SCALE: Final = 1.0507009873554805
@@ -134,7 +133,7 @@ class _Reader:
             return  # behind one that was refused
         if not any(isinstance(argument, _Rows) for argument in arguments):
             self._fold(node, arguments)
-        elif node.op in _PASSED:
+        elif node.op in PASSED:
             self._tensors.update(
                 (f"{node.name}:{index}", each) for index, each in enumerate(arguments) if each is not None
             )

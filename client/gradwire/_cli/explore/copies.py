@@ -51,7 +51,7 @@ def _numbers(subject: Subject, flat: Floats) -> list[tuple[str, list[str]]]:
     entries: list[tuple[str, list[str]]] = []
     start = 0
     for tensor in subject.card.inputs:
-        size = math.prod(size or 1 for size in tensor.shape)
+        size = math.prod(tensor.least_row_shape)
         part = flat[start : start + size].tolist()
         start += size
         is_integer = BY_NAME[tensor.dtype].numpy.kind in "iub"

@@ -176,7 +176,7 @@ class Subject:
         inputs: dict[str, NDArray[Any]] = {}
         start = 0
         for tensor in self.card.inputs:
-            row = _row(tensor)
+            row = tensor.least_row_shape
             part = flat[:, start : start + math.prod(row)]
             start += math.prod(row)
             dtype = BY_NAME[tensor.dtype].numpy
@@ -240,7 +240,8 @@ class Subject:
         name = self.card.derivatives.get(output.tensor.name, {}).get(element.tensor.name)
         if name is None:
             return ""
-        shape, row = derivative_shape(output.tensor.shape, _row(element.tensor)), _row(element.tensor)
+        row = element.tensor.least_row_shape
+        shape = derivative_shape(output.tensor.shape, row)
         if shape in ((), (1,)):
             return printable(name)
         index = np.unravel_index(output.place * math.prod(row) + element.place, shape)
@@ -255,7 +256,7 @@ class Subject:
         has = np.isfinite(known.lower + known.upper).reshape(-1) if known is not None else np.zeros(lower.size, bool)
         return [
             InputElement(printable(label), tensor, i, float(lower[i]), float(upper[i]), bool(has[i]), is_integer)
-            for i, label in enumerate(column_names(tensor.name, _row(tensor)))
+            for i, label in enumerate(column_names(tensor.name, tensor.least_row_shape))
         ]
 
     def _run(self, signature: str, rows: Any, outputs: Sequence[str] | None, watch: Stopwatch) -> dict[str, Any]:
@@ -271,16 +272,12 @@ class Subject:
         """Return the derivatives with respect to the elements of all inputs, side by side."""
         rows, parts = len(next(iter(arrays.values()))), list[Floats]()
         for tensor in self.card.inputs:
-            size, name = math.prod(_row(tensor)), by_input.get(tensor.name)
+            size, name = math.prod(tensor.least_row_shape), by_input.get(tensor.name)
             if name not in arrays:
                 parts.append(np.full((rows, size), np.nan))
                 continue
             parts.append(np.asarray(arrays[name], np.float64).reshape(rows, -1, size)[:, output.place])
         return np.concatenate(parts, axis=1)
-
-
-def _row(tensor: CardTensor) -> tuple[int, ...]:
-    return tuple(size or 1 for size in tensor.shape)
 
 
 def shown_unit(unit: str | None) -> str:

@@ -87,7 +87,7 @@ def coordinates(card: Card) -> dict[str, tuple[CardTensor, int]]:
         label: (tensor, place)
         for tensor in card.inputs
         if BY_NAME[tensor.dtype].numpy.kind == "f"
-        for place, label in enumerate(column_names(tensor.name, _row(tensor)))
+        for place, label in enumerate(column_names(tensor.name, tensor.least_row_shape))
     }
 
 
@@ -147,17 +147,13 @@ def slices(
     return computed
 
 
-def _row(tensor: CardTensor) -> tuple[int, ...]:
-    return tuple(size or 1 for size in tensor.shape)
-
-
 def _middle(card: Card, boxes: Mapping[str, Box]) -> dict[str, NDArray[Any]]:
     points: dict[str, NDArray[Any]] = {}
     for tensor in card.inputs:
         lower, upper = boxes[tensor.name]
         centre = 0.5 * (lower + upper)
         counts = BY_NAME[tensor.dtype].numpy.kind in "iu"
-        points[tensor.name] = (np.floor(centre) if counts else centre).reshape(1, *_row(tensor))
+        points[tensor.name] = (np.floor(centre) if counts else centre).reshape(1, *tensor.least_row_shape)
     return points
 
 
@@ -172,7 +168,7 @@ def _points(
     lower, upper = (float(np.reshape(bound, -1)[place]) for bound in boxes[tensor.name])
     varied = rows[tensor.name].astype(np.float64).reshape(points, -1)
     varied[:, place] = np.linspace(lower, upper, points)
-    rows[tensor.name] = varied.reshape(points, *_row(tensor))
+    rows[tensor.name] = varied.reshape(points, *tensor.least_row_shape)
     return rows
 
 
@@ -193,7 +189,7 @@ def _derivatives(
     name = card.derivatives.get(output.name, {}).get(tensor.name)
     if name is None:
         return []
-    size = math.prod(_row(tensor))
+    size = math.prod(tensor.least_row_shape)
     elements = arrays[name].reshape(len(arrays[name]), -1, size)[:, :MOST_LINES, place]
     columns = column_names(name, arrays[name].shape[1:])[place::size]
     unit = _shown(derivative_unit(output.unit, tensor.unit))
@@ -210,7 +206,7 @@ def _fixed(card: Card, along: str, middle: Mapping[str, NDArray[Any]]) -> str:
         f"{label} = {element:.4g}"
         for tensor in card.inputs
         for label, element in zip(
-            column_names(tensor.name, _row(tensor)), middle[tensor.name].reshape(-1).tolist(), strict=True
+            column_names(tensor.name, tensor.least_row_shape), middle[tensor.name].reshape(-1).tolist(), strict=True
         )
         if label != along
     ]
