@@ -225,6 +225,7 @@ def export(
         errors=read.errors,
         uncertainty=_uncertainty(bars, spec),
         compiled=_compiled(spec),
+        jacobian=spec.jacobian,
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -374,6 +375,7 @@ def _write_proved(
             card,
             signatures=(*spec.signatures, *spec.solves),
             second_derivatives=spec.second_derivatives,
+            jacobian=spec.jacobian,
             solves={name: each.solve for name, each in spec.solves.items()},
         )
         if UNCERTAINTY in unproven:
