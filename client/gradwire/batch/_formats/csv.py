@@ -1,4 +1,4 @@
-"""CSV, and TSV: read in parts of some megabytes, twice; written with a column for each element of a row.
+"""CSV, and TSV: read in parts of two megabytes, twice; written with a column for each element of a row.
 
 A column's type is that of all its cells. So the first reading finds the types and where lines end, and each unit then
 reads its own bytes.
@@ -21,7 +21,7 @@ from gradwire._tables import EXTRA, column_names, csv_cells, require_distinct
 from gradwire.batch._files import InputFile
 from gradwire.batch._formats import Layout, in_blocks
 
-PART: Final = 8 << 20  # bytes that are read at once in search of types
+PART: Final = 2 << 20  # bytes that are read at once in search of types
 MOST: Final = 64 << 20  # of a row
 BLOCK: Final = 1 << 20  # and of rows
 NEWLINES: Final = (b"\n", b"\r")
@@ -44,7 +44,7 @@ class _Place(NamedTuple):
 
 
 def read_layout(file: InputFile, decimal: str) -> Layout:
-    """Read all cells for the columns' types, and note where rows begin, every few megabytes."""
+    """Read all cells for the columns' types, and note where rows begin, every two megabytes."""
     path = file.local()
     head = csv_cells.read_head(path, decimal)
     require_distinct(file.name, head.names)
@@ -74,6 +74,7 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str,
         head, decimal, {i: pa.string() if kinds[i].is_cast else kind for i, kind in enumerate(types)}
     )
     options["read_options"].block_size = BLOCK
+    options["read_options"].use_threads = False  # which read ahead; two units are at work as it is
 
     def batches() -> Iterator[Any]:
         for batch in opened:
@@ -90,7 +91,7 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str,
 
 
 def _parts(stream: BinaryIO, head: csv_cells.Head) -> Iterator[bytes]:
-    """Read whole rows, some megabytes at a time."""
+    """Read whole rows, some two megabytes at a time."""
     rest, following = b"", stream.read(PART)
     while data := following:
         following = stream.read(PART)
