@@ -59,7 +59,7 @@ def main(*, write: bool) -> None:
         folder = Path(name)
         _wire._export(str(folder / "models"))
         alone = _measured(folder / "models" / _wire.NETWORK, None, None)
-        rows.append(["the package loaded, and one call", "", f"{alone['peak']:.2f} GB", "", ""])
+        rows.append(["the package loaded, and one call", "", f"{alone['peak']:.2f} GB", ""])
         for what, (source, generate, target, most) in JOBS.items():
             peaks: list[float] = []
             for millions in [each for each in MILLIONS if each <= most]:
@@ -68,9 +68,8 @@ def main(*, write: bool) -> None:
                 shutil.rmtree(folder / "results")
                 (folder / source).unlink()
                 peaks.append(measured["peak"])
-                rate = f"{millions / measured['seconds']:.3g} M/s"
                 ratio = f"{peaks[-1] / peaks[min(1, len(peaks) - 1)]:.2f}" if len(peaks) > 1 else ""
-                rows.append([what, f"{millions} million", f"{peaks[-1]:.2f} GB", ratio, rate])
+                rows.append([what, f"{millions} million", f"{peaks[-1]:.2f} GB", ratio])
                 data.append({"what": what, "millions": millions, **measured})
                 print(rows[-1], file=sys.stderr)
     Report(
@@ -80,7 +79,7 @@ def main(*, write: bool) -> None:
             "The most resident memory of a fresh process (VmHWM) that applies the package in process to rows generated for "
             f"it, one column of float32, {PIECE:,} rows a row group. Once each."
         ),
-        columns=["what", "rows", "peak memory", "/ that of 10 million", "rows a second"],
+        columns=["what", "rows", "peak memory", "/ that of 10 million"],
         rows=rows,
         data=data,
     ).show(write=write)

@@ -1,8 +1,6 @@
 """Tables in files as named columns of numbers; pyarrow is imported when a file is opened."""
 
 from gradwire._tables.cells import number_of
-from gradwire._tables.formats import csv as csv_cells
-from gradwire._tables.formats import json as json_lines
 from gradwire._tables.lines import read_lines
 from gradwire._tables.numbers import EXTRA, numbers_of, numbers_of_objects, require_numeric
 from gradwire._tables.table import (
@@ -27,12 +25,10 @@ __all__ = [
     "Table",
     "check_decimal",
     "column_names",
-    "csv_cells",
     "elements_of",
     "is_columnar",
     "join",
     "joined",
-    "json_lines",
     "number_of",
     "numbers_of",
     "numbers_of_objects",

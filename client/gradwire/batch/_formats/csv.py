@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Final, NamedTuple, final
 
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
-from gradwire._tables import EXTRA, column_names, csv_cells, require_distinct
+from gradwire._tables import EXTRA, column_names, require_distinct
+from gradwire._tables.formats.csv import QUOTE, Head, numbers_of_cells, read_cells, read_head, read_options
 from gradwire.batch._files import InputFile
 from gradwire.batch._formats import Layout, in_blocks
 
@@ -46,7 +47,7 @@ class _Place(NamedTuple):
 def read_layout(file: InputFile, decimal: str) -> Layout:
     """Read all cells for the columns' types, and note where rows begin, every two megabytes."""
     path = file.local()
-    head = csv_cells.read_head(path, decimal)
+    head = read_head(path, decimal)
     require_distinct(file.name, head.names)
     kinds, rows, offsets = [_Kind()] * len(head.names), [0], [head.size]
     with _searching, path.open("rb") as stream:
@@ -67,10 +68,10 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str,
         return
     pa, reader = (import_extra(name, EXTRA) for name in ("pyarrow", "pyarrow.csv"))
     path = file.local()
-    head = csv_cells.read_head(path, decimal)
+    head = read_head(path, decimal)
     kinds: tuple[_Kind, ...] = place.kinds
     types = [_type(pa, kind) for kind in kinds]
-    options = csv_cells.read_options(
+    options = read_options(
         head, decimal, {i: pa.string() if kinds[i].is_cast else kind for i, kind in enumerate(types)}
     )
     options["read_options"].block_size = BLOCK
@@ -79,7 +80,7 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str,
     def batches() -> Iterator[Any]:
         for batch in opened:
             arrays = [
-                csv_cells.numbers_of_cells(column, decimal, kind) if each.is_cast and kind != pa.string() else column
+                numbers_of_cells(column, decimal, kind) if each.is_cast and kind != pa.string() else column
                 for column, each, kind in zip(batch.columns, kinds, types, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(arrays, names=list(head.names))
@@ -90,7 +91,7 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str,
             yield from in_blocks(batches(), rows, stop - start)
 
 
-def _parts(stream: BinaryIO, head: csv_cells.Head) -> Iterator[bytes]:
+def _parts(stream: BinaryIO, head: Head) -> Iterator[bytes]:
     """Read whole rows, some two megabytes at a time."""
     rest, following = b"", stream.read(PART)
     while data := following:
@@ -104,9 +105,9 @@ def _parts(stream: BinaryIO, head: csv_cells.Head) -> Iterator[bytes]:
             raise DataError(f"a row has more than {MOST:,} bytes: is a quote not closed?")
 
 
-def _end_of_rows(part: bytes, head: csv_cells.Head) -> int:
+def _end_of_rows(part: bytes, head: Head) -> int:
     """Return how many bytes belong to rows that end in a part, which begins with a row; 0 if none does for sure."""
-    if not head.is_quoted or csv_cells.QUOTE.encode() not in part:
+    if not head.is_quoted or QUOTE.encode() not in part:
         newline, carriage = NEWLINES
         # One at the end may be half of the other kind.
         return part.rfind(newline) + 1 or part.rfind(carriage, 0, len(part) - 1) + 1
@@ -127,12 +128,12 @@ def _end_of_rows(part: bytes, head: csv_cells.Head) -> int:
     return before  # the last row may go on
 
 
-def _look(part: bytes, head: csv_cells.Head, decimal: str) -> tuple[int, list[_Kind]]:
+def _look(part: bytes, head: Head, decimal: str) -> tuple[int, list[_Kind]]:
     """Return the number of rows of a part, and the types of its columns."""
     pa = import_extra("pyarrow", EXTRA)
     if not part.strip():
         return 0, [_Kind()] * len(head.names)
-    arrays, cast = csv_cells.read_cells(pa.py_buffer(part), head, decimal)
+    arrays, cast = read_cells(pa.py_buffer(part), head, decimal)
     return len(arrays[0]), [_Kind(str(array.type), index in cast) for index, array in enumerate(arrays)]
 
 

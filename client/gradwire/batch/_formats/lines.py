@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
-from gradwire._tables import EXTRA, json_lines
+from gradwire._tables import EXTRA
+from gradwire._tables.formats.json import column_of, finite, kind_of, read_line, require_object
 from gradwire.batch._files import InputFile
 from gradwire.batch._formats import Layout, in_blocks
 
@@ -35,7 +36,7 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
     with file.local().open("rb") as stream:
         for objects, offset, line in _objects(stream, 0, 1, file.name):
             for name in dict.fromkeys(name for each in objects for name in each):
-                kind = json_lines.kind_of(_entries(objects, name))
+                kind = kind_of(_entries(objects, name))
                 kinds[name] = _united(kinds.get(name, pa.null()), kind)
             rows.append(rows[-1] + len(objects))
             begins.append((offset, line))
@@ -53,7 +54,7 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str,
 
     def batches() -> Iterator[Any]:
         for objects, _, _ in _objects(stream, place.offset, place.line, file.name):
-            columns = [json_lines.column_of(_entries(objects, name), kind) for name, kind in kinds.items()]
+            columns = [column_of(_entries(objects, name), kind) for name, kind in kinds.items()]
             yield pa.RecordBatch.from_arrays(columns, names=list(kinds))
 
     with file.local().open("rb") as stream:
@@ -67,15 +68,15 @@ def _objects(stream: BinaryIO, offset: int, line: int, what: str) -> Iterator[tu
         objects: list[dict[str, Any]] = []
         for number, text in enumerate(lines, line):
             if text.strip():
-                objects.append(json_lines.read_line(text, number, what))
-                json_lines.require_object(objects[-1], number - 1, what)
+                objects.append(read_line(text, number, what))
+                require_object(objects[-1], number - 1, what)
         offset, line = offset + sum(map(len, lines)), line + len(lines)
         if objects:
             yield objects, offset, line
 
 
 def _entries(objects: list[dict[str, Any]], name: str) -> list[Any]:
-    return [json_lines.finite(each.get(name)) for each in objects]
+    return [finite(each.get(name)) for each in objects]
 
 
 def _united(first: Any, second: Any) -> Any:
