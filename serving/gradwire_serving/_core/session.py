@@ -117,7 +117,7 @@ class LoadedSession:
 
 
 def timeout_in_ms(timeout: float | None) -> int:
-    """Return a timeout as TensorFlow counts it: whole milliseconds, at least one, for 0 means no limit, as None does."""
+    """Return a timeout as TensorFlow counts it: whole milliseconds, at least one, for 0 is no limit, and so is None."""
     return 0 if timeout is None else max(1, int(timeout * 1000))
 
 
