@@ -1,8 +1,8 @@
 """The floating-point mode of TensorFlow's threads, for operations that run in a caller's.
 
 TensorFlow's threads flush denormal numbers to zero. A caller's does not: log(1e-40) would then be another number for
-one row than for a thousand. C's ``fesetenv`` sets the mode of a thread, denormals too where the environment has the word
-for it, ``MXCSR``: its last one on x86-64.
+one row than for a thousand. C's ``fesetenv`` sets the mode of a thread, denormals too where the environment has the
+word for it, ``MXCSR``: its last one on x86-64.
 """
 
 from __future__ import annotations
