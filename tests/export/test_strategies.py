@@ -48,7 +48,7 @@ STRATEGIES = [
     for name, plan in PLANS.items()
 ]
 # Products for what depends on b, and sweeps for the others; the sparse one has sweeps and products of several elements.
-MIXED = [
+MIXED_STRATEGIES = [
     pytest.param(
         kind(blocks.mixed(frozenset(pair for pair in blocks.pairs if pair[1] == "b"))), id=f"{kind.__name__}, {name}"
     )
@@ -122,7 +122,7 @@ def test_each_derivative_equals_its_closed_form(output, wrt):
     np.testing.assert_allclose(derivatives[output][wrt], FIRST[output, wrt], rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, *MIXED])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *MIXED_STRATEGIES])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_all_gradients_have_their_closed_forms(wrapped, strategy):
     """Computed together, they are what they are alone, and the values are the function's."""
@@ -204,7 +204,7 @@ def test_hessians_have_their_closed_forms(wrapped, strategy):
     _require_values(values)
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, *MIXED])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *MIXED_STRATEGIES])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_hvp_is_the_hessian_times_the_tangent(wrapped, strategy):
     """All pairs of inputs take part, the mixed ones on both sides."""
