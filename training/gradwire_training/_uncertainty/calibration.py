@@ -16,6 +16,9 @@ Afterwards the bars are widened by Student's quantile for as few rows; and, wher
 has it in 5 % of cases, until they hold 95 % of these labels (Vovk et al. 2005). To widen them until then in any case
 would make them too large by a tenth to a fifth, for chance alone leaves fewer inside in half of the cases. Derivatives
 with labels get a factor of their own; those without have the value's.
+
+Where rows have weights, each counts by its own in all of these sums, in units in which they are as many rows as would
+tell as much with one weight, :math:`(\sum w)^2 / \sum w^2` (Kish, Survey Sampling, 1965).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 from gradwire._package import BAND, COVERAGE
-from gradwire_training._data import Derivatives, Table
+from gradwire_training._data import Derivatives, Table, known_mean
 from gradwire_training._uncertainty.laplace import Network, Spectrum
 from gradwire_training._uncertainty.misfit import Misfit
 
@@ -43,6 +46,7 @@ MOST_HELD_OUT: Final = 500  # rows: a scale to three percent
 MOST_SLOPES: Final = 6  # derivatives of an output whose labels decide together; each has its own factor all the same
 ROWS_STREAM: Final = 9  # of random numbers, apart from those behind points, weights and splits
 CHANCE: Final = 0.05  # that right bars are widened
+ROUNDING: Final = 1e-9  # of a sum of weights
 NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise at most
 # Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6.
 SCALE_BELIEF: Final = 1.5  # of s^2
@@ -63,6 +67,7 @@ class LabelledRows:
     x: Table
     y: Table
     dydx: Derivatives
+    weights: Array | None = None  # of the rows; None where every row counts the same
 
     @property
     def count(self) -> int:
@@ -79,7 +84,14 @@ class LabelledRows:
         def taken(table: Table) -> Table:
             return {name: column[rows] for name, column in table.items()}
 
-        return LabelledRows(taken(self.x), taken(self.y), {name: taken(by) for name, by in self.dydx.items()})
+        weights = None if self.weights is None else self.weights[rows]
+        return LabelledRows(taken(self.x), taken(self.y), {name: taken(by) for name, by in self.dydx.items()}, weights)
+
+    def counts(self) -> Array:
+        """Return for how many rows each row counts, ``(rows,)``: their sum is Kish's effective number of rows."""
+        if self.weights is None:
+            return np.ones(self.count)
+        return self.weights * (self.weights.sum() / (self.weights @ self.weights))
 
     def points(self) -> Table:
         """Return the points by input, ``(rows, elements)``."""
@@ -116,13 +128,13 @@ def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) ->
 
     Raises FloatingPointError where the network is not finite.
     """
-    errors, gradients = _errors(network, held_out.take(MOST_HELD_OUT))
-    scale = _mean_squares(errors)
-    sample = fitted.take(MOST_FITTED)
+    others, sample = held_out.take(MOST_HELD_OUT), fitted.take(MOST_FITTED)
+    errors, gradients = _errors(network, others)
+    scale = _mean_squares(errors, others.counts())
     matrix, fitted_errors = _matrix(network, sample, scale)
     spectrum = Spectrum.of(matrix * (fitted.count / sample.count))
-    squares, fitted_squares = spectrum.squares(gradients), _mean_squares(fitted_errors)
-    labels = _Labels(errors, scale, np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf))
+    squares, fitted_squares = spectrum.squares(gradients), _mean_squares(fitted_errors, sample.counts())
+    labels = _Labels(errors, others.counts(), scale, np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf))
     prior = spectrum.prior(network.point[network.chosen])
     tried = [
         _Scaled.of(labels, spectrum.variances(squares, ridge), ridge, prior) for ridge in (prior * RIDGES).tolist()
@@ -144,6 +156,7 @@ class _Labels:
     """The errors of labels that were not fitted, ``(rows, output elements, 1 + input elements)``; NaN for none."""
 
     errors: Array
+    counts: Array  # (rows,): for how many rows each counts
     squares: Array  # their means, (output elements, 1 + input elements)
     most: Array  # noise, as a variance, at most; the same shape
 
@@ -175,7 +188,7 @@ class _Labels:
             if known.any():
                 spread = np.sqrt(variances[known, element, 0] + noise[element])
                 ratios = np.abs(self.errors[known, element, 0]) / np.maximum(spread, np.finfo(float).tiny)
-                factors[element] = _widening(ratios) ** 2
+                factors[element] = _widening(ratios, self.counts[known]) ** 2
             for kind in range(1, variances.shape[2]):
                 if self.known(element, kind).sum() >= LEAST_LABELS:
                     likelihood, tried = self._likelihood(variances * factors[element], element, kind, FACTORS**2)
@@ -183,7 +196,7 @@ class _Labels:
                     factor, level = np.unravel_index(likelihood.argmax(), likelihood.shape)
                     factors[element, kind] *= FACTORS[factor] ** 2
                     noises[element, kind] = tried[level]
-        counts = np.isfinite(self.errors).sum(axis=0).max(axis=1, keepdims=True)
+        counts = np.tensordot(self.counts, np.isfinite(self.errors), 1).max(axis=1, keepdims=True)
         return factors * (student.ppf((1 + COVERAGE) / 2, counts) / BAND) ** 2, noises
 
     def _likelihood(self, q: Array, element: int, kind: int, scales: Array) -> tuple[Array, Array]:
@@ -193,7 +206,7 @@ class _Labels:
         noises = np.minimum(NOISES * self.squares[element, kind], self.most[element, kind])
         variances = scales[:, None, None] * q[known, element, kind] + noises[:, None]
         variances = np.maximum(variances, np.finfo(float).tiny)
-        return -0.5 * np.sum(np.log(variances) + squares / variances, axis=2), noises
+        return -0.5 * (np.log(variances) + squares / variances) @ self.counts[known], noises
 
 
 @final
@@ -213,13 +226,15 @@ class _Scaled:
         return cls(float(likelihoods.sum()), ridge, scales, noise)
 
 
-def _widening(ratios: Array) -> float:
+def _widening(ratios: Array, counts: Array) -> float:
     """Return by how much bars are widened, from |error| over its standard deviation: 1 unless labels refute them."""
-    outside = int((ratios > BAND).sum())
-    if binom.sf(outside - 1, len(ratios), 1 - COVERAGE) > CHANCE:
+    rows, outside = (int(np.rint(total)) for total in (counts.sum(), counts[ratios > BAND].sum()))
+    if binom.sf(outside - 1, rows, 1 - COVERAGE) > CHANCE:
         return 1.0
-    rank = min(math.ceil(COVERAGE * (len(ratios) + 1)), len(ratios))
-    return float(np.sort(ratios)[rank - 1]) / BAND
+    order = np.argsort(ratios)
+    below = np.cumsum(counts[order])
+    rank = min(math.ceil(COVERAGE * (rows + 1)), below[-1])
+    return float(ratios[order][np.searchsorted(below, rank * (1 - ROUNDING)).clip(max=len(ratios) - 1)]) / BAND
 
 
 def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:
@@ -234,7 +249,7 @@ def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:
 
 def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, Array]:
     """Return J^T J of the fitted labels in units of the held-out errors, and the errors on the fitted rows."""
-    labels = rows.labels()
+    labels, counts = rows.labels(), rows.counts()
     matrix = np.zeros((len(network.chosen), len(network.chosen)))
     errors = np.empty_like(labels)
     known = np.isfinite(labels)
@@ -242,9 +257,10 @@ def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, 
     units = np.sqrt(np.where(scale > 0, scale, np.nan))
     for part, made, jacobian in network.gradients(rows.points()):
         errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
-        own = np.sqrt(_mean_squares(errors[part]))
+        own = np.sqrt(_mean_squares(errors[part], counts[part]))
         unit = np.where(np.isfinite(units), units, np.where(own > 0, own, 1.0))
-        row = _finite((jacobian / unit[..., None])[known[part]])
+        factor = np.sqrt(counts[part])[:, None, None] / unit
+        row = _finite((jacobian * factor[..., None])[known[part]])
         matrix += row.T @ row
     return matrix, errors
 
@@ -255,10 +271,9 @@ def _finite(jacobian: Array) -> Array:
     return jacobian
 
 
-def _mean_squares(errors: Array) -> Array:
+def _mean_squares(errors: Array, counts: Array) -> Array:
     """Return the mean squares over the rows of what is known; 0 where nothing is."""
-    known = np.isfinite(errors)
-    return (np.where(known, errors, 0.0) ** 2).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return known_mean(errors**2, counts)
 
 
 def elements_without_labels(rows: LabelledRows) -> Sequence[int]:

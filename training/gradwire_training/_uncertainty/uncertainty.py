@@ -167,4 +167,5 @@ def _ordered(rows: LabelledRows, binding: IoBinding) -> LabelledRows:
             for tensor in binding.outputs
             for by in [rows.dydx.get(tensor.name, {})]
         },
+        rows.weights,
     )
