@@ -24,8 +24,8 @@ tell as much with one weight, :math:`(\sum w)^2 / \sum w^2` (Kish, Survey Sampli
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, final
 
 import numpy as np
@@ -36,7 +36,8 @@ from scipy.stats import t as student
 from gradwire._package import BAND, COVERAGE
 from gradwire_training._data import Derivatives, Table, known_mean
 from gradwire_training._uncertainty.laplace import Network, Spectrum
-from gradwire_training._uncertainty.misfit import Misfit
+from gradwire_training._uncertainty.misfit import EVIDENCE, Misfit
+from gradwire_training._uncertainty.noise import noise_profile
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -51,7 +52,7 @@ NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise
 # Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6.
 SCALE_BELIEF: Final = 1.5  # of s^2
 PRIOR_BELIEF: Final = 3.0  # of the prior variance
-SLOPE_BELIEF: Final = 0.5  # of a derivative's own factor
+OWN_BELIEF: Final = 0.5  # of a factor of one kind of labels
 # What is tried: ridges in units of the prior precision, s^2, and noise in units of the mean square of the errors.
 RIDGES: Final = np.logspace(-4, 4, 17)
 SCALES: Final = np.logspace(-3, 5, 33)
@@ -129,19 +130,25 @@ def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) ->
     Raises FloatingPointError where the network is not finite.
     """
     others, sample = held_out.take(MOST_HELD_OUT), fitted.take(MOST_FITTED)
-    errors, gradients = _errors(network, others)
+    errors, predicted, gradients = _errors(network, others)
     scale = _mean_squares(errors, others.counts())
-    matrix, fitted_errors = _matrix(network, sample, scale)
+    matrix, fitted_errors, fitted_values = _matrix(network, sample, scale)
     spectrum = Spectrum.of(matrix * (fitted.count / sample.count))
     squares, fitted_squares = spectrum.squares(gradients), _mean_squares(fitted_errors, sample.counts())
-    labels = _Labels(errors, others.counts(), scale, np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf))
     prior = spectrum.prior(network.point[network.chosen])
-    tried = [
-        _Scaled.of(labels, spectrum.variances(squares, ridge), ridge, prior) for ridge in (prior * RIDGES).tolist()
-    ]
-    best = max(tried, key=lambda each: each.likelihood)
-    scaled = best.scales[:, None] * spectrum.variances(squares, best.ridge)
-    factors, noise = labels.factors(scaled, best.noise)
+    by_ridge = {ridge: spectrum.variances(squares, ridge) for ridge in (prior * RIDGES).tolist()}
+    labels = _Labels(
+        errors,
+        others.counts(),
+        scale,
+        np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf),
+        np.ones_like(errors),
+    )
+    uneven = replace(labels, profile=noise_profile(fitted_values, fitted_errors, predicted))
+    best, other = (_Scaled.best_of(each, by_ridge, prior) for each in (labels, uneven))
+    if other.likelihood > best.likelihood + EVIDENCE:
+        labels, best = uneven, other
+    factors, noise = labels.factors(best.scales[:, None] * by_ridge[best.ridge], best.noise)
     misfit = Misfit.of(np.concatenate(list(sample.points().values()), axis=1), fitted_errors)
     counts = np.isfinite(errors).sum(axis=0)
     known = misfit.fraction * noise
@@ -159,6 +166,7 @@ class _Labels:
     counts: Array  # (rows,): for how many rows each counts
     squares: Array  # their means, (output elements, 1 + input elements)
     most: Array  # noise, as a variance, at most; the same shape
+    profile: Array  # of the noise: its variance over its mean, as the errors
 
     def known(self, element: int, kind: int) -> NDArray[np.bool_]:
         """Return which rows have a label of this kind."""
@@ -183,28 +191,39 @@ class _Labels:
         """Return what variances are to be multiplied by, and the noise, ``(output elements, 1 + input elements)``."""
         factors, noises = np.ones(variances.shape[1:]), np.zeros(variances.shape[1:])
         noises[:, 0] = noise
+        labelled = np.isfinite(self.errors).sum(axis=0) >= LEAST_LABELS
         for element in range(variances.shape[1]):
-            known = self.known(element, 0)
+            known, own = self.known(element, 0), 1.0
+            if labelled[element, 0] and labelled[element, 1:].any():  # else s is that of the values already
+                own, noises[element, 0] = self._own_factor(variances, element, 0)
             if known.any():
-                spread = np.sqrt(variances[known, element, 0] + noise[element])
-                ratios = np.abs(self.errors[known, element, 0]) / np.maximum(spread, np.finfo(float).tiny)
-                factors[element] = _widening(ratios, self.counts[known]) ** 2
+                variance = own * variances[known, element, 0] + noises[element, 0] * self.profile[known, element, 0]
+                spread = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
+                factors[element] = _widening(np.abs(self.errors[known, element, 0]) / spread, self.counts[known]) ** 2
             for kind in range(1, variances.shape[2]):
-                if self.known(element, kind).sum() >= LEAST_LABELS:
-                    likelihood, tried = self._likelihood(variances * factors[element], element, kind, FACTORS**2)
-                    likelihood -= (np.log(FACTORS) ** 2 / (2 * SLOPE_BELIEF**2))[:, None]
-                    factor, level = np.unravel_index(likelihood.argmax(), likelihood.shape)
-                    factors[element, kind] *= FACTORS[factor] ** 2
-                    noises[element, kind] = tried[level]
+                if labelled[element, kind]:
+                    factor, noises[element, kind] = self._own_factor(variances * factors[element], element, kind)
+                    factors[element, kind] *= factor
+            factors[element, ~labelled[element]] *= own
+            factors[element, 0] *= own if labelled[element, 0] else 1.0
         counts = np.tensordot(self.counts, np.isfinite(self.errors), 1).max(axis=1, keepdims=True)
         return factors * (student.ppf((1 + COVERAGE) / 2, counts) / BAND) ** 2, noises
+
+    def _own_factor(self, variances: Array, element: int, kind: int) -> tuple[float, float]:
+        """Return what the variances of one kind of labels are to be multiplied by, and its noise."""
+        likelihood, tried = self._likelihood(variances, element, kind, FACTORS**2)
+        likelihood -= (np.log(FACTORS) ** 2 / (2 * OWN_BELIEF**2))[:, None]
+        factor, level = np.unravel_index(likelihood.argmax(), likelihood.shape)
+        return float(FACTORS[factor] ** 2), float(tried[level])
 
     def _likelihood(self, q: Array, element: int, kind: int, scales: Array) -> tuple[Array, Array]:
         """Return the logarithms of likelihoods of every scale and noise, ``(scales, noises)``, and the noises."""
         known = self.known(element, kind)
         squares = self.errors[known, element, kind] ** 2
         noises = np.minimum(NOISES * self.squares[element, kind], self.most[element, kind])
-        variances = scales[:, None, None] * q[known, element, kind] + noises[:, None]
+        variances = (
+            scales[:, None, None] * q[known, element, kind] + noises[:, None] * self.profile[known, element, kind]
+        )
         variances = np.maximum(variances, np.finfo(float).tiny)
         return -0.5 * (np.log(variances) + squares / variances) @ self.counts[known], noises
 
@@ -218,6 +237,11 @@ class _Scaled:
     ridge: float
     scales: Array  # s^2, (output elements,)
     noise: Array  # of the values' labels, as variances
+
+    @classmethod
+    def best_of(cls, labels: _Labels, by_ridge: Mapping[float, Array], prior: float) -> _Scaled:
+        """Choose the likeliest ridge, of those whose variances are given."""
+        return max((cls.of(labels, q, ridge, prior) for ridge, q in by_ridge.items()), key=lambda each: each.likelihood)
 
     @classmethod
     def of(cls, labels: _Labels, q: Array, ridge: float, prior: float) -> _Scaled:
@@ -237,32 +261,35 @@ def _widening(ratios: Array, counts: Array) -> float:
     return float(ratios[order][np.searchsorted(below, rank * (1 - ROUNDING)).clip(max=len(ratios) - 1)]) / BAND
 
 
-def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array]:
-    """Return the errors of all labels, and the Jacobian of what they are errors of."""
+def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array, Array]:
+    """Return the errors of all labels, the values that are predicted, and the Jacobian of what they are errors of."""
     labels = rows.labels()
     errors, gradients = np.empty_like(labels), np.empty((*labels.shape, len(network.chosen)))
+    values = np.empty(labels.shape[:2])
     for part, made, jacobian in network.gradients(rows.points()):
         predicted = np.concatenate([made.values[:, :, None], made.derivatives], axis=2)
         errors[part], gradients[part] = predicted - labels[part], _finite(jacobian)
-    return errors, gradients
+        values[part] = made.values
+    return errors, values, gradients
 
 
-def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, Array]:
-    """Return J^T J of the fitted labels in units of the held-out errors, and the errors on the fitted rows."""
+def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, Array, Array]:
+    """Return J^T J of the fitted labels in units of the held-out errors, their errors, and the predicted values."""
     labels, counts = rows.labels(), rows.counts()
     matrix = np.zeros((len(network.chosen), len(network.chosen)))
-    errors = np.empty_like(labels)
+    errors, values = np.empty_like(labels), np.empty(labels.shape[:2])
     known = np.isfinite(labels)
     # A kind of label that was fitted and is not held out counts in units of its own error.
     units = np.sqrt(np.where(scale > 0, scale, np.nan))
     for part, made, jacobian in network.gradients(rows.points()):
         errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
+        values[part] = made.values
         own = np.sqrt(_mean_squares(errors[part], counts[part]))
         unit = np.where(np.isfinite(units), units, np.where(own > 0, own, 1.0))
         factor = np.sqrt(counts[part])[:, None, None] / unit
         row = _finite((jacobian * factor[..., None])[known[part]])
         matrix += row.T @ row
-    return matrix, errors
+    return matrix, errors, values
 
 
 def _finite(jacobian: Array) -> Array:
