@@ -17,6 +17,15 @@ has it in 5 % of cases, until they hold 95 % of these labels (Vovk et al. 2005).
 would make them too large by a tenth to a fifth, for chance alone leaves fewer inside in half of the cases. Derivatives
 with labels get a factor of their own; those without have the value's.
 
+Where held-out labels are likelier with a noise that differs from row to row (``noise``), t is that; and q is then that
+of a sandwich, in which the labels of one row count together (White, Econometrica 48 (1980) 817-838; Liang and Zeger,
+Biometrika 73 (1986) 13-22), for the errors of rows with much noise move the weights the most:
+
+.. math:: q = g A \left(\sum_i s_i s_i^T + \lambda I\right) A g^T, \qquad A = (J^T J + \lambda I)^{-1},
+
+with :math:`s_i` the gradient of half a row's loss. With one noise for all, fits to the payoffs of a simulated basket
+had bars five times too large.
+
 Where rows have weights, each counts by its own in all of these sums, in units in which they are as many rows as would
 tell as much with one weight, :math:`(\sum w)^2 / \sum w^2` (Kish, Survey Sampling, 1965).
 """
@@ -52,7 +61,7 @@ NOISE: Final = 3.0  # times the mean square of a fitted label's error: its noise
 # Standard deviations of logarithms beforehand: factors of 4, 20 and 1.6.
 SCALE_BELIEF: Final = 1.5  # of s^2
 PRIOR_BELIEF: Final = 3.0  # of the prior variance
-OWN_BELIEF: Final = 0.5  # of a factor of one kind of labels
+SLOPE_BELIEF: Final = 0.5  # of a derivative's own factor
 # What is tried: ridges in units of the prior precision, s^2, and noise in units of the mean square of the errors.
 RIDGES: Final = np.logspace(-4, 4, 17)
 SCALES: Final = np.logspace(-3, 5, 33)
@@ -132,29 +141,34 @@ def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) ->
     others, sample = held_out.take(MOST_HELD_OUT), fitted.take(MOST_FITTED)
     errors, predicted, gradients = _errors(network, others)
     scale = _mean_squares(errors, others.counts())
-    matrix, fitted_errors, fitted_values = _matrix(network, sample, scale)
-    spectrum = Spectrum.of(matrix * (fitted.count / sample.count))
-    squares, fitted_squares = spectrum.squares(gradients), _mean_squares(fitted_errors, sample.counts())
+    fit = _Fitted.of(network, sample, scale)
+    size = fitted.count / sample.count
+    spectrum = Spectrum.of(fit.matrix * size)
     prior = spectrum.prior(network.point[network.chosen])
-    by_ridge = {ridge: spectrum.variances(squares, ridge) for ridge in (prior * RIDGES).tolist()}
-    labels = _Labels(
-        errors,
-        others.counts(),
-        scale,
-        np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf),
-        np.ones_like(errors),
-    )
-    uneven = replace(labels, profile=noise_profile(fitted_values, fitted_errors, predicted))
+    fitted_squares = _mean_squares(fit.errors, sample.counts())
+    most = np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf)
+    labels = _Labels(errors, others.counts(), scale, most, np.ones_like(errors))
+    uneven = replace(labels, profile=noise_profile(fit.values, fit.errors, predicted))
+    misfit = Misfit.of(np.concatenate(list(sample.points().values()), axis=1), fit.errors)
+    by_ridge = _variances(spectrum, gradients, prior)
     best, other = (_Scaled.best_of(each, by_ridge, prior) for each in (labels, uneven))
-    if other.likelihood > best.likelihood + EVIDENCE:
-        labels, best = uneven, other
+    # Misfit is larger in places, too, and no noise.
+    if other.likelihood > best.likelihood + EVIDENCE and not misfit.fraction.any():
+        spectrum = spectrum.with_scores(fit.scores(network, sample, scale) * size)
+        by_ridge = _variances(spectrum, gradients, prior)
+        labels, best = uneven, _Scaled.best_of(uneven, by_ridge, prior)
     factors, noise = labels.factors(best.scales[:, None] * by_ridge[best.ridge], best.noise)
-    misfit = Misfit.of(np.concatenate(list(sample.points().values()), axis=1), fitted_errors)
     counts = np.isfinite(errors).sum(axis=0)
     known = misfit.fraction * noise
     unknown = np.concatenate([known[:, :1], known[:, :1] * misfit.roughness], axis=1)
     added = factors * np.where(counts >= LEAST_LABELS, known, unknown)
     return spectrum, Calibration(best.ridge, best.scales[:, None] * factors, added, counts)
+
+
+def _variances(spectrum: Spectrum, gradients: Array, prior: float) -> dict[float, Array]:
+    """Return q of Jacobian rows by ridge."""
+    components = spectrum.components(gradients)
+    return {ridge: spectrum.variances(components, ridge) for ridge in (prior * RIDGES).tolist()}
 
 
 @final
@@ -191,30 +205,21 @@ class _Labels:
         """Return what variances are to be multiplied by, and the noise, ``(output elements, 1 + input elements)``."""
         factors, noises = np.ones(variances.shape[1:]), np.zeros(variances.shape[1:])
         noises[:, 0] = noise
-        labelled = np.isfinite(self.errors).sum(axis=0) >= LEAST_LABELS
         for element in range(variances.shape[1]):
-            known, own = self.known(element, 0), 1.0
-            if labelled[element, 0] and labelled[element, 1:].any():  # else s is that of the values already
-                own, noises[element, 0] = self._own_factor(variances, element, 0)
+            known = self.known(element, 0)
             if known.any():
-                variance = own * variances[known, element, 0] + noises[element, 0] * self.profile[known, element, 0]
-                spread = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
-                factors[element] = _widening(np.abs(self.errors[known, element, 0]) / spread, self.counts[known]) ** 2
+                spread = np.sqrt(variances[known, element, 0] + noise[element] * self.profile[known, element, 0])
+                ratios = np.abs(self.errors[known, element, 0]) / np.maximum(spread, np.finfo(float).tiny)
+                factors[element] = _widening(ratios, self.counts[known]) ** 2
             for kind in range(1, variances.shape[2]):
-                if labelled[element, kind]:
-                    factor, noises[element, kind] = self._own_factor(variances * factors[element], element, kind)
-                    factors[element, kind] *= factor
-            factors[element, ~labelled[element]] *= own
-            factors[element, 0] *= own if labelled[element, 0] else 1.0
+                if self.known(element, kind).sum() >= LEAST_LABELS:
+                    likelihood, tried = self._likelihood(variances * factors[element], element, kind, FACTORS**2)
+                    likelihood -= (np.log(FACTORS) ** 2 / (2 * SLOPE_BELIEF**2))[:, None]
+                    factor, level = np.unravel_index(likelihood.argmax(), likelihood.shape)
+                    factors[element, kind] *= FACTORS[factor] ** 2
+                    noises[element, kind] = tried[level]
         counts = np.tensordot(self.counts, np.isfinite(self.errors), 1).max(axis=1, keepdims=True)
         return factors * (student.ppf((1 + COVERAGE) / 2, counts) / BAND) ** 2, noises
-
-    def _own_factor(self, variances: Array, element: int, kind: int) -> tuple[float, float]:
-        """Return what the variances of one kind of labels are to be multiplied by, and its noise."""
-        likelihood, tried = self._likelihood(variances, element, kind, FACTORS**2)
-        likelihood -= (np.log(FACTORS) ** 2 / (2 * OWN_BELIEF**2))[:, None]
-        factor, level = np.unravel_index(likelihood.argmax(), likelihood.shape)
-        return float(FACTORS[factor] ** 2), float(tried[level])
 
     def _likelihood(self, q: Array, element: int, kind: int, scales: Array) -> tuple[Array, Array]:
         """Return the logarithms of likelihoods of every scale and noise, ``(scales, noises)``, and the noises."""
@@ -273,23 +278,48 @@ def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array, Array]:
     return errors, values, gradients
 
 
-def _matrix(network: Network, rows: LabelledRows, scale: Array) -> tuple[Array, Array, Array]:
-    """Return J^T J of the fitted labels in units of the held-out errors, their errors, and the predicted values."""
-    labels, counts = rows.labels(), rows.counts()
-    matrix = np.zeros((len(network.chosen), len(network.chosen)))
-    errors, values = np.empty_like(labels), np.empty(labels.shape[:2])
-    known = np.isfinite(labels)
-    # A kind of label that was fitted and is not held out counts in units of its own error.
-    units = np.sqrt(np.where(scale > 0, scale, np.nan))
-    for part, made, jacobian in network.gradients(rows.points()):
-        errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
-        values[part] = made.values
-        own = np.sqrt(_mean_squares(errors[part], counts[part]))
-        unit = np.where(np.isfinite(units), units, np.where(own > 0, own, 1.0))
-        factor = np.sqrt(counts[part])[:, None, None] / unit
-        row = _finite((jacobian * factor[..., None])[known[part]])
-        matrix += row.T @ row
-    return matrix, errors, values
+@final
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The fitted rows."""
+
+    matrix: Array  # J^T J of their labels in units of the held-out errors
+    errors: Array  # (rows, output elements, 1 + input elements)
+    values: Array  # that are predicted, (rows, output elements)
+
+    @classmethod
+    def of(cls, network: Network, rows: LabelledRows, scale: Array) -> _Fitted:
+        labels, counts = rows.labels(), rows.counts()
+        matrix = np.zeros((len(network.chosen), len(network.chosen)))
+        errors, values = np.empty_like(labels), np.empty(labels.shape[:2])
+        known = np.isfinite(labels)
+        for part, made, jacobian in network.gradients(rows.points()):
+            errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
+            values[part] = made.values
+            factor = np.sqrt(counts[part])[:, None, None] / _units(scale, errors[part], counts[part])
+            row = _finite((jacobian * factor[..., None])[known[part]])
+            matrix += row.T @ row
+        return cls(matrix, errors, values)
+
+    def scores(self, network: Network, rows: LabelledRows, scale: Array) -> Array:
+        """Return the sum over rows of g g^T, with g the gradient of half a row's loss.
+
+        Its mean is J^T J where the labels' errors are independent and of one size.
+        """
+        counts = rows.counts()
+        matrix = np.zeros_like(self.matrix)
+        for part, _, jacobian in network.gradients(rows.points()):
+            units = _units(scale, self.errors[part], counts[part])
+            pull = np.nan_to_num(self.errors[part]) * counts[part, None, None] / units**2
+            gradients = np.einsum("rokw,rok->rw", jacobian, pull)
+            matrix += gradients.T @ gradients
+        return matrix
+
+
+def _units(scale: Array, errors: Array, counts: Array) -> Array:
+    """Return the size of each kind of errors; of one that was fitted and is not held out its own."""
+    own = np.sqrt(_mean_squares(errors, counts))
+    return np.where(scale > 0, np.sqrt(scale), np.where(own > 0, own, 1.0))
 
 
 def _finite(jacobian: Array) -> Array:
