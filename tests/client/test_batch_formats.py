@@ -273,7 +273,7 @@ def test_tables_in_memory_come_back_in_their_own_kind(log_curved):
 
 def test_polars_tables_come_back_as_they_are(log_curved):
     """Where Polars is installed."""
-    polars = pytest.importorskip("polars")
+    polars = pytest.importorskip("polars", reason="it is optional, and in no requirement file")
     frame = polars.DataFrame({"x": [0.5, 1.0], "id": ["a", "b"]})
     out = apply(frame, model=log_curved, compute="value")
     assert isinstance(out, polars.DataFrame)
@@ -282,7 +282,7 @@ def test_polars_tables_come_back_as_they_are(log_curved):
 
 def test_records_are_those_of_tensorflow(tmp_path):
     """TensorFlow reads what is written here, and the other way round."""
-    tf = pytest.importorskip("tensorflow")
+    tf = pytest.importorskip("tensorflow", reason="the client alone is tested where there is no TensorFlow")
     model = FakeModel(np.log, dtype="float32").connect()
     with tf.io.TFRecordWriter(str(tmp_path / "in.tfrecord")) as writer:
         for value in (0.5, 2.0):
