@@ -134,7 +134,7 @@ def test_noise_that_grows_with_the_value_is_found():
 
 
 def test_bars_of_noise_that_grows_are_those_of_the_textbook():
-    """A line whose noise grows along it: the sandwich of least squares, up to a factor; else its ends would be alike."""
+    """A line whose noise grows along it: the sandwich of least squares, up to a factor; else its ends were alike."""
     generator = np.random.default_rng(6)
     x = generator.uniform(0, 1, (2_000, 1))
     noise = 0.02 + 2 * x**4
