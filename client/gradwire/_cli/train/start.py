@@ -66,7 +66,8 @@ def with_names(columns: Mapping[str, Any], start: Any, path: Path, decimal: str)
 def _weight_column(start: Any) -> str | None:
     """Return the column that weighted the rows of an earlier fit."""
     samples: Mapping[str, Any] = start.trained.get("samples") or {}
-    return (samples.get("weights") or {}).get("column")
+    weights: Mapping[str, Any] = samples.get("weights") or {}
+    return weights.get("column")
 
 
 def loss_of(start: Any, samples: Any, default: str) -> tuple[str, dict[str, Any]]:
