@@ -27,7 +27,7 @@ from gradwire_training._data.columns import (
     rows_with_labels,
 )
 from gradwire_training._data.read import read_columns
-from gradwire_training._data.replicates import replicates_note
+from gradwire_training._data.replicates import ROUNDING, noise_of, number_points, replicates_note
 from gradwire_training._data.roles import Roles
 from gradwire_training._data.truth import Truth
 
@@ -371,9 +371,22 @@ class Samples:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to know of them before a fit, a line each: columns left out, replicates."""
+        """What there is to know of them before a fit, a line each: columns left out, replicates and their noise."""
         line = replicates_note(self.x)
-        return self._notes if line is None else (*self._notes, line)
+        if line is None:
+            return self._notes
+        told = [f"{name} {100 * noise:.2g} %" for name, noise in self._replicate_noise().items() if noise > ROUNDING]
+        noise = (f"they tell the noise of the labels, of their spread: {', '.join(told)}",) if told else ()
+        return (*self._notes, line, *noise)
+
+    def _replicate_noise(self) -> dict[str, float]:
+        """Return what replicates tell of the noise, by output and derivative; those along directions are of several."""
+        columns = self.y | {
+            derivative_name(output, wrt): column for output, by in self.dydx.items() for wrt, column in by.items()
+        }
+        numbers = number_points(self.x)
+        noises = {name: noise_of(numbers, column) for name, column in columns.items()}
+        return {name: noise for name, noise in noises.items() if noise is not None}
 
     @property
     def value_labels(self) -> int:
