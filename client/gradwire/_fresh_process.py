@@ -37,8 +37,14 @@ def fresh_process() -> subprocess.Popen[str]:
 
 
 def _start() -> subprocess.Popen[str]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM], env=os.environ | ENVIRONMENT, text=True, **pipes)  # noqa: S603 - our own module, no shell
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [sys.executable, "-c", PROGRAM],
+        env=os.environ | ENVIRONMENT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def _end(process: subprocess.Popen[str]) -> None:
