@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -41,6 +42,7 @@ class StandIn:
         hook: called with each of them before it is answered; may refuse with ``context.abort``.
         target: where it listens, once started.
         receives: the most bytes of a request; -1 for any number.
+        described: the metadata of each request for signatures or states that came.
     """
 
     models: dict[str, dict[int, gradwire.FakeTransport]] = field(
@@ -62,6 +64,7 @@ class StandIn:
     hook: Callable[[Any, grpc.ServicerContext], None] = lambda request, context: None
     target: str = ""
     receives: int = -1
+    described: list[dict[str, Any]] = field(default_factory=list)
 
     def choose(self, spec: Any, context: grpc.ServicerContext) -> tuple[int, gradwire.FakeTransport]:
         """Finds the version asked for, in Serving's words where there is none."""
@@ -125,6 +128,11 @@ class StandIn:
             answer.model_version_status.add(version=version, state=STATES["AVAILABLE"])
         return answer.SerializeToString()
 
+    def noted(self, data: bytes, context: grpc.ServicerContext, method: Callable[..., bytes]) -> bytes:
+        """Answers a request for signatures or states, and keeps its metadata."""
+        self.described.append(dict(context.invocation_metadata()))
+        return method(data, context)
+
     def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> grpc.Server:
         """Serves on an address; port 0 takes a free one, which ``target`` then names."""
         server = grpc.server(
@@ -133,8 +141,8 @@ class StandIn:
         )
         for path, method in (
             (proto.PREDICT, self.predict),
-            (proto.GET_MODEL_METADATA, self.metadata),
-            (proto.GET_MODEL_STATUS, self.status),
+            (proto.GET_MODEL_METADATA, partial(self.noted, method=self.metadata)),
+            (proto.GET_MODEL_STATUS, partial(self.noted, method=self.status)),
         ):
             service, name = path[1:].split("/")
             handlers = {name: grpc.unary_unary_rpc_method_handler(method)}

@@ -214,7 +214,8 @@ def test_a_channel_without_a_word_is_given_up(stand_in: Any):
     """No call outlasts its timeout by more than a second, whatever gRPC does; the next one has a channel of its own."""
     with gradwire.connect(stand_in.target, "log", timeout=0.5) as log:
         log.value(1.0)
-        silent = log._transport._session.predict = Silent()  # pyright: ignore[reportAttributeAccessIssue]
+        transport: Any = log._transport
+        silent = transport._session.predict = Silent()
         began = time.monotonic()
         with pytest.raises(gradwire.DeadlineExceeded, match=r"0\.5"):
             log.value(np.ones(2_000_000))

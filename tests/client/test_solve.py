@@ -232,7 +232,7 @@ def test_a_query_solves(shown):
 def test_a_batch_solves(tmp_path):
     """A column more for each tensor; error bars and the domain are those of the solutions; rows keep their order."""
     pq = pytest.importorskip("pyarrow.parquet", reason="the client alone reads no tables")
-    batch = pytest.importorskip("gradwire.batch")
+    batch = pytest.importorskip("gradwire.batch", reason="it needs what the client alone has not")
     (tmp_path / "in.csv").write_text("id,target\n1,0\n2,2\n3,-0.5\n")
     card = replace(
         log_card(), solves={"solve_x_from_f": LOG}, uncertainty={"bars": {"f_std": {"trusted_up_to": [0.5]}}}

@@ -33,16 +33,20 @@ def provider(monkeypatch) -> Any:
 
 
 @pytest.fixture
-def spans(provider) -> Callable[[], list[Any]]:
-    """Gives the spans that have ended, those of the card and of the first request left out."""
+def spans(ended) -> Callable[[], list[Any]]:
+    """Gives the spans of calls that have ended, but for those of the card."""
+    return lambda: [span for span in ended() if span.attributes.get("gradwire.signature", "card") != "card"]
+
+
+@pytest.fixture
+def ended(provider) -> Callable[[], tuple[Any, ...]]:
+    """Gives all spans that have ended."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return lambda: [
-        span for span in exporter.get_finished_spans() if span.attributes.get("gradwire.signature") != "card"
-    ]
+    return exporter.get_finished_spans
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def test_a_call_is_a_span_of_the_client(stand_in, provider, spans, sent, how):
     """By the semantic conventions, with what Gradwire knows, in the caller's span; its context arrives."""
     with provider.get_tracer("the program").start_as_current_span("step") as step:
         compute(stand_in.target, how, [1.0, 2.0])
-    span, _ = spans()
+    (span,) = spans()
     assert (span.name, span.kind) == ("tensorflow.serving.PredictionService/Predict", trace.SpanKind.CLIENT)
     assert span.parent.span_id == step.context.span_id
     host, _, port = stand_in.target.rpartition(":")
@@ -106,6 +110,53 @@ def test_a_call_is_a_span_of_the_client(stand_in, provider, spans, sent, how):
     }
     assert span.status.is_unset
     assert [request["traceparent"] for request in sent] == [traceparent(span)]
+
+
+def request(target: str, how: str, method: str) -> None:
+    """Requests signatures or states by one of the clients."""
+    address = Address(target, "log")
+    if how == "sync":
+        transport = GrpcTransport(address)
+        getattr(transport, method)(timeout=10.0)
+        transport.close()
+        return
+
+    async def go() -> None:
+        transport = gradwire.aio.GrpcTransport(address)
+        await getattr(transport, method)(timeout=10.0)
+        await transport.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("how", ["sync", "aio"])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("signatures", "tensorflow.serving.PredictionService/GetModelMetadata"),
+        ("pinned", "tensorflow.serving.PredictionService/GetModelMetadata"),
+        ("status", "tensorflow.serving.ModelService/GetModelStatus"),
+    ],
+)
+def test_a_request_for_signatures_or_states_is_a_span(stand_in, ended, how, method, name):
+    """With the model; its context arrives."""
+    request(stand_in.target, how, method)
+    (span,) = ended()
+    service, _, called = name.rpartition("/")
+    assert (span.name, span.kind) == (name, trace.SpanKind.CLIENT)
+    assert (span.attributes["rpc.service"], span.attributes["rpc.method"]) == (service, called)
+    assert (span.attributes["gradwire.model"], span.attributes["rpc.grpc.status_code"]) == ("log", 0)
+    assert [metadata["traceparent"] for metadata in stand_in.described] == [traceparent(span)]
+
+
+@pytest.mark.parametrize("how", ["sync", "aio"])
+def test_a_request_that_fails_is_recorded(ended, provider, how):
+    """With the client's error."""
+    with pytest.raises(gradwire.ServerUnreachable):
+        request("127.0.0.1:1", how, "status")
+    (span,) = ended()
+    assert span.status.status_code is trace.StatusCode.ERROR
+    assert (span.attributes["rpc.grpc.status_code"], span.attributes["error.type"]) == (14, "ServerUnreachable")
 
 
 @pytest.mark.parametrize("how", ["sync", "aio"])

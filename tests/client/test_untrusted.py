@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import traceback
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from tests.client.models import curved_card, curved_fake
 from tests.client.stand_in import StandIn
+from typer.testing import CliRunner
 from typing_extensions import override
 
 import gradwire
@@ -36,6 +38,7 @@ from gradwire import (
 )
 from gradwire._cli.commands.card import show_card
 from gradwire._cli.io import CardView
+from gradwire._cli.main import app
 from gradwire._cli.query import resolve_query
 from gradwire._package import boxes_of, signatures_of
 from gradwire._wire import (
@@ -281,7 +284,8 @@ class Stranger(Transport):
 
     @override
     def status(self, *, timeout: float) -> Any:
-        return read_status(mutated_bytes(self.rng, self.server.status(status_request(WHERE), None)))  # pyright: ignore[reportArgumentType]
+        data = self.server.status(status_request(WHERE), None)  # pyright: ignore[reportArgumentType] - it refuses nothing here
+        return read_status(mutated_bytes(self.rng, data))
 
     @override
     def close(self) -> None:
@@ -338,7 +342,8 @@ def test_signatures_and_responses():
 def test_a_signature_card_that_is_none(change: Callable[[Any], Any], message: str):
     """A package whose signature `card` is another's is refused by name."""
     server = StandIn(models={"curved": {1: curved_fake()}})
-    data = proto.MetadataResponse.FromString(server.metadata(metadata_request(WHERE), None))  # pyright: ignore[reportArgumentType]
+    answer = server.metadata(metadata_request(WHERE), None)  # pyright: ignore[reportArgumentType] - it refuses nothing here
+    data = proto.MetadataResponse.FromString(answer)
     signatures = proto.SignatureDefMap.FromString(data.metadata["signature_def"].value)
     change(signatures.signature_def["card"])
     data.metadata["signature_def"].value = signatures.SerializeToString()
@@ -364,3 +369,34 @@ def test_few_bytes_that_stand_for_many(size: int, monkeypatch: pytest.MonkeyPatc
         response.outputs[name].double_val.append(np.ones(1).tobytes())
     with pytest.raises(gradwire.ServerError, match=r"values that fill it|stands for more than"):
         PredictCodec(WHERE).read(response.SerializeToString(), call, 4)
+
+
+POINT = ("--input", "x=1")
+
+
+@pytest.mark.parametrize(
+    ("size", "command", "arguments", "table"),
+    [
+        (10**8, "query", ("--compute", "vjp", "--cotangent", "f=1", *POINT), None),
+        (10**8, "bench", ("--compute", "vjp", "--rows", "1", "--seconds", "0.1"), None),
+        (10**7, "query", ("--signature", "vjp", "--input", "-"), "x\n1\n"),
+    ],
+    ids=["zeros", "random", "columns"],
+)
+def test_a_size_that_a_server_declares_is_not_filled(
+    stand_in: StandIn, size: int, command: str, arguments: tuple[str, ...], table: str | None
+):
+    """So many numbers a row, none of them the caller's: refused, and nothing of that size is made."""
+    specs = {"x": (1,), "f_bar": (1,), "w_bar": (size,)}
+    inputs = {name: TensorSpec(name, "float64", (None, *row)) for name, row in specs.items()}
+    signature = Signature("vjp", inputs, {"x_bar": TensorSpec("x_bar", "float64", (None, 1))})
+    stand_in.models["huge"] = {1: gradwire.FakeTransport({"vjp": lambda **_: {}}, signatures=[signature])}
+    tracemalloc.start()
+    try:
+        done = CliRunner().invoke(app, [command, stand_in.target, "huge", *arguments], input=table)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(done.exception, gradwire.UsageError), done
+    assert f"'w_bar' is declared with {size:,} elements a row" in str(done.exception)
+    assert peak < 16 * 2**20

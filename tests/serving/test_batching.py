@@ -28,6 +28,7 @@ class Doubling:
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.timeouts: list[float | None] = []
+        self.threads: list[threading.Thread] = []
         self.too_slow = float("nan")  # a value with which it takes longer than it may
         self.held = threading.Event()
         self.held.set()
@@ -36,6 +37,7 @@ class Doubling:
     def __call__(self, arrays: Mapping[str, np.ndarray], timeout: float | None) -> dict[str, np.ndarray]:
         self.shapes.append(arrays["x"].shape)
         self.timeouts.append(timeout)
+        self.threads.append(threading.current_thread())
         self.begun.release()
         assert self.held.wait(PATIENCE)
         if (arrays["x"] == 13).any():
@@ -56,6 +58,14 @@ class Calls:
         array = np.array(x, np.float32)
         what = Batchable(self.run, {"x": (-1,) * array.ndim}, fixed_outputs=fixed)
         return self.batcher.submit("s", what, ("y",), {"x": array}, deadline)
+
+    def hold(self) -> Future[list[Any]]:
+        """Have a batch of one row computed by its caller, another thread, and hold it there."""
+        self.run.held.clear()
+        result: Future[list[Any]] = Future()
+        threading.Thread(target=lambda: result.set_result(_y(self.submit([[1]]))), daemon=True).start()
+        assert self.run.begun.acquire(timeout=PATIENCE)
+        return result
 
 
 @pytest.fixture
@@ -166,26 +176,43 @@ def test_an_output_of_a_fixed_length_is_not_split(calls):
     assert caught.value.code == "FAILED_PRECONDITION"
 
 
+def test_a_call_alone_is_computed_by_its_own_thread(calls, run: Doubling):
+    """Nothing else waits or is computed: the result is there at once."""
+    assert calls(batch_timeout=0.0).submit([[1]]).done()
+    assert run.threads == [threading.current_thread()]
+
+
+@pytest.mark.parametrize(("threads", "computed"), [(1, 1), (2, 2)])
+def test_no_more_batches_run_than_threads_are_allowed(calls, run: Doubling, threads: int, computed: int):
+    """A batch that its caller computes counts as well; the ones that wait meanwhile are joined."""
+    batch = calls(max_batch_size=4, num_batch_threads=threads, batch_timeout=0.0)
+    first = batch.hold()
+    others = [batch.submit([[2]])]
+    if computed > 1:
+        assert run.begun.acquire(timeout=PATIENCE)
+    others += [batch.submit([[3]]), batch.submit([[4]])]
+    assert not run.begun.acquire(timeout=0.1)
+    run.held.set()
+    assert [first.result(PATIENCE), *map(_y, others)] == [[[2]], [[4]], [[6]], [[8]]]
+    assert [rows for rows, _ in run.shapes] == ([1, 3] if threads == 1 else [1, 1, 2])
+
+
 def test_a_full_queue_is_unavailable(calls, run: Doubling):
     """One batch is computed and two wait; the next is refused at once, in the real server's words."""
-    run.held.clear()
     batch = calls(max_batch_size=1, num_batch_threads=1, max_enqueued_batches=2)
-    first = batch.submit([[1]])
-    assert run.begun.acquire(timeout=PATIENCE)
+    first = batch.hold()
     waiting = [batch.submit([[2]]), batch.submit([[3]])]
     with pytest.raises(ServerError, match=r"queue .* is full; currently 2 batches enqueued and .* is 2") as caught:
         batch.submit([[4]])
     assert caught.value.code == "UNAVAILABLE"
     run.held.set()
-    assert [_y(future) for future in (first, *waiting)] == [[[2]], [[4]], [[6]]]
+    assert [first.result(PATIENCE), *map(_y, waiting)] == [[[2]], [[4]], [[6]]]
 
 
 def test_late_and_cancelled_calls_are_not_computed(calls, run: Doubling):
     """Of three calls in a batch one is late and one cancelled: the third is computed alone, within its own time."""
-    run.held.clear()
     batch = calls(max_batch_size=1, num_batch_threads=1, batch_timeout=0.0)
-    batch.submit([[1]])
-    assert run.begun.acquire(timeout=PATIENCE)
+    batch.hold()
     late = batch.submit([[2]], deadline=time.monotonic())
     cancelled, good = batch.submit([[3]]), batch.submit([[4]], deadline=time.monotonic() + 1000)
     assert cancelled.cancel()

@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
 
 from gradwire_serving import EmbeddedServer, ServerOptions
 
-pytest.importorskip("hypothesis")
+pytest.importorskip("hypothesis", reason="it makes the messages")
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 

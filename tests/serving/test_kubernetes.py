@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-kubernetes_validate = pytest.importorskip("kubernetes_validate")
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="it has the schemas")
 
 DIRECTORY = Path(__file__).parents[2] / "serving" / "kubernetes"
 RECORD = Path(__file__).parents[1] / "conformance" / "records" / "rest.json"

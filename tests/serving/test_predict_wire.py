@@ -65,6 +65,23 @@ def test_a_request_is_read_by_its_bytes(seed: predict_pb2.PredictRequest):
     assert plain == (None if any(not t.tensor_content for t in seed.inputs.values()) else _outcome(_any, data))
 
 
+@pytest.mark.parametrize("name", ["x" * length for length in range(1, 9)], ids=len)
+def test_large_content_is_copied_once(name: str):
+    """Wherever it begins in the message, TensorFlow reads it as it is, or copies it itself: never both."""
+    array = np.random.default_rng(0).normal(size=(10_000, 1))
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "log"
+    request.inputs[name].CopyFrom(_request(array).inputs["x0"])
+    data = request.SerializeToString()
+    call = predict._read_plain(data)
+    assert call is not None
+    read = call.inputs[name]
+    np.testing.assert_array_equal(read, array)
+    begins = read.__array_interface__["data"][0]
+    shared = np.shares_memory(read, np.frombuffer(data, np.uint8))
+    assert (begins % 8, shared) == (0, True) or (begins % predict.PLACE, shared) == (0, False)
+
+
 def test_damaged_requests_are_read_alike():
     """Of 20,000 requests with bytes changed, cut, repeated or joined, no reader takes one otherwise than the other."""
     random = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from gradwire._grpc.runner import Events, run_calls
 from gradwire._grpc.scheduler import IN_FLIGHT, CallScheduler
 from gradwire._grpc.session import DirectCall, GrpcSession
 from gradwire._grpc.status import RpcStatus, status_of
-from gradwire._grpc.tracing import CallSpans, is_tracing
+from gradwire._grpc.tracing import CallSpans, RequestSpan, is_tracing
 
 __all__ = [
     "GATE",
@@ -24,6 +24,7 @@ __all__ = [
     "GrpcSession",
     "Outgoing",
     "Pairs",
+    "RequestSpan",
     "RpcStatus",
     "check_fork",
     "check_loop",

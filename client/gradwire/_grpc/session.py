@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import grpc
@@ -32,8 +32,7 @@ class GrpcSession:
     Attributes:
         channel: gRPC's.
         predict: takes and returns bytes, as do the other methods.
-        metadata: as above.
-        status: as above.
+        requests: the methods for signatures and states, by gRPC's path.
         limiter: of the calls under way.
         codec: of the messages.
         process: the id of the process that it belongs to; a channel does not outlive a fork.
@@ -54,8 +53,10 @@ class GrpcSession:
         self.process = os.getpid()
         self.channel: Any = open_channel(address, keep_alive, asynchronous=asynchronous)
         self.predict: Any = open_method(self.channel, proto.PREDICT, address)
-        self.metadata: Any = open_method(self.channel, proto.GET_MODEL_METADATA, address)
-        self.status: Any = open_method(self.channel, proto.GET_MODEL_STATUS, address)
+        self.requests: Mapping[str, Any] = {
+            path: open_method(self.channel, path, address)
+            for path in (proto.GET_MODEL_METADATA, proto.GET_MODEL_STATUS)
+        }
 
     def scheduler(self, timeout: float, wake: Callable[[], None]) -> CallScheduler:
         """Return a scheduler for calls of this session.

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, one for each call, with its context in the metadata of every message.
+"""Spans of OpenTelemetry, one for each call and request, with its context in the metadata of every message.
 
 Nothing is imported here: a program that traces has imported OpenTelemetry itself. The names are those of its semantic
 conventions for RPC; what they have no name for begins with ``gradwire.``.
@@ -19,11 +19,9 @@ import grpc
 from gradwire._errors import DeadlineExceeded, ModelNotFound, ServerError, ServerUnreachable, SignatureNotFound
 from gradwire._grpc.channel import Pairs
 from gradwire._grpc.status import RpcStatus
-from gradwire._wire import Address, Call, Prediction
+from gradwire._wire import Address, Call, Prediction, proto
 
 _API: Final = "opentelemetry.trace"
-_SERVICE: Final = "tensorflow.serving.PredictionService"
-_METHOD: Final = "Predict"
 _CODES: Final[Mapping[type[BaseException], grpc.StatusCode]] = {  # of which each of the client's errors was made
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
@@ -36,6 +34,76 @@ def is_tracing() -> bool:
     """Whether this process has set up OpenTelemetry, so that spans go somewhere."""
     trace = sys.modules.get(_API)
     return trace is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+@final
+class _Span:
+    """A span of kind client, with what is known of the call before it begins.
+
+    Attributes:
+        metadata: what carries the span to the server.
+    """
+
+    def __init__(self, path: str, address: Address, attributes: Mapping[str, Any]) -> None:
+        self._trace: Any = sys.modules[_API]
+        name = path.removeprefix("/")
+        service, _, method = name.rpartition("/")
+        known = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method, **_server(address)}
+        self._span: Any = self._trace.get_tracer("gradwire").start_span(
+            name,
+            kind=self._trace.SpanKind.CLIENT,
+            attributes={**known, "gradwire.model": address.model, **attributes},
+        )
+        self.metadata = self._inject()
+
+    def set(self, name: str, value: Any) -> None:
+        """Set an attribute."""
+        self._span.set_attribute(name, value)
+
+    def add_event(self, name: str, attributes: Mapping[str, Any]) -> None:
+        """Add an event, which happens now."""
+        self._span.add_event(name, attributes)
+
+    def end(self, error: BaseException | None = None, code: grpc.StatusCode = grpc.StatusCode.OK) -> None:
+        """End it: with an error, or with a status code."""
+        if error is not None:
+            self._span.record_exception(error)
+            self.set("error.type", type(error).__qualname__)
+            self._span.set_status(self._trace.StatusCode.ERROR, str(error))
+        self.set("rpc.grpc.status_code", (code if error is None else _code(error)).value[0])
+        self._span.end()
+
+    def _inject(self) -> Pairs:
+        propagate: Any = import_module("opentelemetry.propagate")
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, self._trace.set_span_in_context(self._span))
+        return tuple((name.lower(), value) for name, value in carrier.items())  # gRPC refuses other names
+
+
+@final
+class RequestSpan:
+    """The span of a request for signatures or states, as a ``with`` block; none where nobody traces.
+
+    Args:
+        path: gRPC's of the method.
+        address: where the request goes.
+
+    Attributes:
+        metadata: what carries the span to the server.
+    """
+
+    def __init__(self, path: str, address: Address) -> None:
+        self._span = _Span(path, address, {}) if is_tracing() else None
+        self.metadata: Pairs = () if self._span is None else self._span.metadata
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._span is not None:
+            self._span.end(error)
 
 
 @final
@@ -53,21 +121,11 @@ class CallSpan:
     """
 
     def __init__(self, call: Call, address: Address) -> None:
-        self._trace: Any = sys.modules[_API]
-        attributes: dict[str, Any] = {
-            "rpc.system": "grpc",
-            "rpc.service": _SERVICE,
-            "rpc.method": _METHOD,
-            **_server(address),
-            "gradwire.model": address.model,
-            "gradwire.signature": call.signature.name,
-        }
+        attributes: dict[str, Any] = {"gradwire.signature": call.signature.name}
         if call.rows is not None:
             attributes["gradwire.rows"] = call.rows
-        self._span: Any = self._trace.get_tracer("gradwire").start_span(
-            f"{_SERVICE}/{_METHOD}", kind=self._trace.SpanKind.CLIENT, attributes=attributes
-        )
-        self.metadata = self._inject()
+        self._span = _Span(proto.PREDICT, address, attributes)
+        self.metadata = self._span.metadata
         self.chunks = 0
         self.retries = 0
 
@@ -80,28 +138,18 @@ class CallSpan:
     def end(self, prediction: Prediction) -> None:
         """End it with a prediction."""
         if prediction.version is not None:
-            self._span.set_attribute("gradwire.version", prediction.version)
-        self._end(grpc.StatusCode.OK)
+            self._span.set("gradwire.version", prediction.version)
+        self._count()
+        self._span.end()
 
     def fail(self, error: BaseException | None) -> None:
         """End it with an error; None where the caller did not wait for the end."""
-        if error is not None:
-            self._span.record_exception(error)
-            self._span.set_attribute("error.type", type(error).__qualname__)
-            self._span.set_status(self._trace.StatusCode.ERROR, str(error))
-        self._end(_code(error))
+        self._count()
+        self._span.end(error, grpc.StatusCode.CANCELLED)
 
-    def _end(self, code: grpc.StatusCode) -> None:
-        self._span.set_attribute("rpc.grpc.status_code", code.value[0])
-        self._span.set_attribute("gradwire.chunks", max(1, self.chunks))
-        self._span.set_attribute("gradwire.retries", self.retries)
-        self._span.end()
-
-    def _inject(self) -> Pairs:
-        propagate: Any = import_module("opentelemetry.propagate")
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier, self._trace.set_span_in_context(self._span))
-        return tuple((name.lower(), value) for name, value in carrier.items())  # gRPC refuses other names
+    def _count(self) -> None:
+        self._span.set("gradwire.chunks", max(1, self.chunks))
+        self._span.set("gradwire.retries", self.retries)
 
 
 @final
@@ -146,7 +194,7 @@ class CallSpans:
                 span.fail(None if isinstance(error, GeneratorExit) else error)
 
 
-def _code(error: BaseException | None) -> grpc.StatusCode:
+def _code(error: BaseException) -> grpc.StatusCode:
     """The status code that an error was made of, as far as it is known."""
     if isinstance(error, ServerError):
         return grpc.StatusCode.__members__.get(error.code, grpc.StatusCode.UNKNOWN)

@@ -6,6 +6,7 @@ A signature's tensors are named here and nowhere else. Names are for people: pro
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ TANGENT: Final = "_dot"  # ends the name of a tangent
 COTANGENT: Final = "_bar"  # ends the name of a cotangent
 STD: Final = "_std"  # ends the name of a standard deviation; a model may have outputs of such names
 RESERVED_SUFFIXES: Final = (TANGENT, COTANGENT)
+
+MOST_FILLED: Final = 2**24  # elements of a row that is not the caller's: 128 MiB of float64
 
 # Of inputs or outputs, in the package's order; or name in the package -> own name in the source, a model or a table.
 Names: TypeAlias = "Sequence[str] | Mapping[str, str]"
@@ -148,6 +151,26 @@ class TensorSpec:
     def is_scalar(self) -> bool:
         """Whether a row has a single element: ``(batch,)`` or ``(batch, 1)``."""
         return self.row_shape in ((), (1,))
+
+
+def row_to_fill(name: str, shape: Sequence[int | None], most: int = MOST_FILLED) -> tuple[int, ...]:
+    """Return the shape of the smallest row, for one that is filled here: a server may declare any size.
+
+    Args:
+        name: of the tensor, for the message.
+        shape: of its rows; None for a size that is open.
+        most: elements.
+
+    Raises:
+        UsageError: it has more.
+    """
+    row = tuple(size or 1 for size in shape)
+    if (size := math.prod(row)) > most:
+        raise UsageError(
+            f"{name!r} is declared with {size:,} elements a row, and at most {most:,} are drawn, filled with zeros or named "
+            "here: call Model.run with arrays of your own, or ask the model's operator"
+        )
+    return row
 
 
 @dataclass(frozen=True, slots=True)

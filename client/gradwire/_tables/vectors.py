@@ -10,18 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire._errors import DataError
+from gradwire._package import row_to_fill
 
 ELEMENT: Final = re.compile(r"(?P<base>[^\[\]]+)\[(?P<index>\d+(?:\s*,\s*\d+)*)\]")  # x[0], df_dx[1,0]
+MOST_COLUMNS: Final = 2**20
 REAL: Final = "iuf"  # NumPy's kinds of real numbers
 
 Elements = dict[tuple[int, ...], str]  # index -> column
 
 
 def column_names(name: str, row_shape: Sequence[int]) -> list[str]:
-    """Name the columns of a tensor, one for each element: ``x``; or ``x[0]``, ``x[1]`` and so on."""
+    """Name the columns of a tensor, one for each element: ``x``; or ``x[0]``, ``x[1]`` and so on.
+
+    Raises:
+        UsageError: there are more than 2²⁰.
+    """
     if tuple(row_shape) in ((), (1,)):
         return [name]
-    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*row_shape)]
+    row = row_to_fill(name, row_shape, MOST_COLUMNS) if 0 not in row_shape else row_shape
+    return [f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(*row)]
 
 
 def elements_of(names: Iterable[str], what: str) -> dict[str, Elements]:

@@ -23,6 +23,7 @@ from gradwire._grpc import (
     GrpcSession,
     Outgoing,
     Pairs,
+    RequestSpan,
     check_fork,
     is_tracing,
     run_calls,
@@ -35,6 +36,7 @@ from gradwire._wire import (
     Prediction,
     VersionStatus,
     metadata_request,
+    proto,
     read_metadata,
     read_status,
     read_version,
@@ -88,7 +90,7 @@ class GrpcTransport(Transport):
     @override
     def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
-        data = self._send(session, session.metadata, metadata_request(self._address), timeout)
+        data = self._send(session, proto.GET_MODEL_METADATA, metadata_request(self._address), timeout)
         return read_metadata(data, self._address)
 
     @override
@@ -128,15 +130,15 @@ class GrpcTransport(Transport):
 
     @override
     def status(self, *, timeout: float) -> list[VersionStatus]:
-        session = self._open()
-        return read_status(self._send(session, session.status, status_request(self._address), timeout))
+        request = status_request(self._address)
+        return read_status(self._send(self._open(), proto.GET_MODEL_STATUS, request, timeout))
 
     @override
     def pinned(self, *, timeout: float) -> GrpcTransport:
         if self._address.version is not None:
             return self
         session = self._open()
-        data = self._send(session, session.metadata, metadata_request(self._address), timeout)
+        data = self._send(session, proto.GET_MODEL_METADATA, metadata_request(self._address), timeout)
         return GrpcTransport(read_version(data, self._address), **self._settings)
 
     @override
@@ -183,11 +185,12 @@ class GrpcTransport(Transport):
     def _connect(self) -> GrpcSession:
         return GrpcSession(self._address, **self._settings, asynchronous=False)
 
-    def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
-        try:
-            return self._block(session, method, request, timeout)
-        except grpc.RpcError as error:
-            raise session.translate(error, timeout) from None
+    def _send(self, session: GrpcSession, path: str, request: bytes, timeout: float) -> bytes:
+        with RequestSpan(path, self._address) as span:
+            try:
+                return self._block(session, session.requests[path], request, timeout, span.metadata)
+            except grpc.RpcError as error:
+                raise session.translate(error, timeout) from None
 
     def _run(
         self,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from gradwire._errors import GradwireError, ServerError
 from gradwire._numerics import ALLOWED_EPS, SAFETY, Batch, eps_of, largest, poisoned, sample_points
-from gradwire._package import Signature, numpy_dtype
+from gradwire._package import Signature, numpy_dtype, row_to_fill
 from gradwire._verify.evaluations import SignatureEvaluations
 from gradwire._verify.probe import Probe, brief, run_no_rows
 from gradwire._verify.result import Finding
@@ -125,7 +125,7 @@ def _draw(probe: Probe, signature: Signature, count: int) -> Arrays:
         if name in probe.boxes:
             rows[name] = sample_points(probe.boxes[name], count, dtype, probe.rng)
         else:
-            shape = (count, *spec.least_row_shape)
+            shape = (count, *row_to_fill(name, spec.row_shape))
             rows[name] = probe.rng.uniform(-1.0, 1.0, shape).astype(dtype)
     return rows
 

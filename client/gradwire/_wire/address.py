@@ -247,7 +247,8 @@ def as_metadata(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ..
     if not isinstance(metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller may give anything
         raise UsageError(f"metadata={metadata!r}, expected a mapping of names to values, or None")
     pairs = tuple(metadata.items())
-    if not all(isinstance(part, str) for pair in pairs for part in pair):  # pyright: ignore[reportUnnecessaryIsInstance]
+    texts = (isinstance(part, str) for pair in pairs for part in pair)  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+    if not all(texts):
         raise UsageError(f"metadata has {sorted(map(str, metadata))}, expected names and values as text")
     return pairs
 

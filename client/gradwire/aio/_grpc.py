@@ -14,7 +14,16 @@ import grpc
 from typing_extensions import override
 
 from gradwire._errors import UsageError
-from gradwire._grpc import IN_FLIGHT, KEEP_ALIVE, MESSAGE_LIMIT, CallSpans, GrpcSession, check_loop, is_tracing
+from gradwire._grpc import (
+    IN_FLIGHT,
+    KEEP_ALIVE,
+    MESSAGE_LIMIT,
+    CallSpans,
+    GrpcSession,
+    RequestSpan,
+    check_loop,
+    is_tracing,
+)
 from gradwire._package import Signature
 from gradwire._wire import (
     Address,
@@ -22,6 +31,7 @@ from gradwire._wire import (
     Prediction,
     VersionStatus,
     metadata_request,
+    proto,
     read_metadata,
     read_status,
     read_version,
@@ -80,7 +90,7 @@ class GrpcTransport(Transport):
     @override
     async def signatures(self, *, timeout: float) -> Mapping[str, Signature]:
         session = self._open()
-        data = await self._send(session, session.metadata, metadata_request(self._address), timeout)
+        data = await self._send(session, proto.GET_MODEL_METADATA, metadata_request(self._address), timeout)
         return read_metadata(data, self._address)
 
     @override
@@ -119,15 +129,15 @@ class GrpcTransport(Transport):
 
     @override
     async def status(self, *, timeout: float) -> list[VersionStatus]:
-        session = self._open()
-        return read_status(await self._send(session, session.status, status_request(self._address), timeout))
+        request = status_request(self._address)
+        return read_status(await self._send(self._open(), proto.GET_MODEL_STATUS, request, timeout))
 
     @override
     async def pinned(self, *, timeout: float) -> GrpcTransport:
         if self._address.version is not None:
             return self
         session = self._open()
-        data = await self._send(session, session.metadata, metadata_request(self._address), timeout)
+        data = await self._send(session, proto.GET_MODEL_METADATA, metadata_request(self._address), timeout)
         return GrpcTransport(read_version(data, self._address), **self._settings)
 
     @override
@@ -152,11 +162,12 @@ class GrpcTransport(Transport):
             session = self._sessions[loop] = GrpcSession(self._address, **self._settings, asynchronous=True)
         return session
 
-    async def _send(self, session: GrpcSession, method: Any, request: bytes, timeout: float) -> bytes:
-        try:
-            return await method(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise session.translate(error, timeout) from None
+    async def _send(self, session: GrpcSession, path: str, request: bytes, timeout: float) -> bytes:
+        with RequestSpan(path, self._address) as span:
+            try:
+                return await session.requests[path](request, timeout=timeout, metadata=span.metadata)
+            except grpc.RpcError as error:
+                raise session.translate(error, timeout) from None
 
 
 async def _only(runner: Runner) -> Prediction:

@@ -1,5 +1,8 @@
 """Joining concurrent calls of a signature into one computation, as TensorFlow Serving does with ``--enable_batching``.
 
+A batch is computed by one of the batcher's threads, or, where none is under way and none waits, by the thread of the
+call that made it due: to hand one call over to another thread and back takes longer than to compute it.
+
 Calls are joined where their arrays have the same dtypes and row shapes, so that none can spoil another; where a batch
 fails, each of its calls is computed alone, and where it takes longer than one of its calls may, the others are computed
 again without it. (In TensorFlow Serving a call of another row shape fails its whole batch.)
@@ -129,6 +132,8 @@ class Batcher:
         self._open: dict[Any, _Batch] = {}
         self._changed = threading.Condition()
         self._threads = 0
+        self._most_running = parameters.num_batch_threads or os.cpu_count() or 1
+        self._running = 0  # batches that are computed
         self._closed = False
 
     def submit(
@@ -170,6 +175,12 @@ class Batcher:
         ]
         with self._changed:
             self._enqueue(name, key, what, tasks)
+            own = self._take_only()
+            if own is None:
+                self._start_thread()
+                self._changed.notify()
+        if own is not None:
+            self._compute(own)
         return tasks[0].future if len(tasks) == 1 else _joined([task.future for task in tasks])
 
     def close(self) -> None:
@@ -207,16 +218,26 @@ class Batcher:
                     batch.due = 0.0
                 batch = self._open[key] = _Batch(name, key, what, time.monotonic() + self._parameters.batch_timeout)
                 self._queue.append(batch)
-                self._start_thread()
-                self._changed.notify()
             batch.tasks.append(task)
             batch.rows += task.rows
             if batch.rows == self._parameters.batch_size:
                 batch.due = 0.0
-                self._changed.notify()
+
+    def _take_only(self) -> _Batch | None:
+        """Take the batch that waits, if it is the only one, is due, and none is computed."""
+        if self._running or len(self._queue) != 1 or self._queue[0].due > time.monotonic():
+            return None
+        return self._take(self._queue[0])
+
+    def _take(self, batch: _Batch) -> _Batch:
+        self._queue.remove(batch)
+        if self._open.get(batch.key) is batch:
+            del self._open[batch.key]
+        self._running += 1
+        return batch
 
     def _start_thread(self) -> None:
-        if self._threads < (self._parameters.num_batch_threads or os.cpu_count() or 1):
+        if self._threads < self._most_running:
             self._threads += 1
             threading.Thread(target=self._work, name="gradwire-batch", daemon=True).start()
 
@@ -228,18 +249,27 @@ class Batcher:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                due = next((batch for batch in self._queue if batch.due <= now), None)
+                is_free = self._running < self._most_running
+                due = next((batch for batch in self._queue if batch.due <= now), None) if is_free else None
                 if due is not None:
-                    self._queue.remove(due)
+                    self._take(due)
                     if self._queue:
                         self._changed.notify()  # another thread waits for the next one, while this one computes
-                    if self._open.get(due.key) is due:
-                        del self._open[due.key]
                     return due
-                self._changed.wait(min((batch.due for batch in self._queue), default=now + 3600) - now)
+                next_due = min((batch.due for batch in self._queue), default=now + 3600) if is_free else now + 3600
+                self._changed.wait(next_due - now)
             return None
 
     def _compute(self, batch: _Batch) -> None:
+        try:
+            self._compute_tasks(batch)
+        finally:
+            with self._changed:
+                self._running -= 1
+                if self._queue:
+                    self._changed.notify()
+
+    def _compute_tasks(self, batch: _Batch) -> None:
         now = time.monotonic()
         if self._queued is not None:
             for task in batch.tasks:

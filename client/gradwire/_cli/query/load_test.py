@@ -17,7 +17,7 @@ from gradwire._cli.query.request import Query
 from gradwire._errors import UsageError
 from gradwire._model import Model
 from gradwire._numerics import sample_points
-from gradwire._package import CARD, SERVING_DEFAULT, Box, TensorSpec, boxes_of, numpy_dtype
+from gradwire._package import CARD, SERVING_DEFAULT, Box, TensorSpec, boxes_of, numpy_dtype, row_to_fill
 
 NUMERIC: Final = "fiu"
 
@@ -100,7 +100,7 @@ def _draw(spec: TensorSpec, box: Box | None, rows: int, rng: np.random.Generator
         raise UsageError(
             f"input {spec.name!r} is {spec.dtype}, and random points need a numeric input: time Model.predict yourself"
         )
-    row = spec.least_row_shape
+    row = row_to_fill(spec.name, spec.row_shape)
     lower, upper = box if box is not None else (-np.ones(row), np.ones(row))
     return sample_points(Box(lower.reshape(row), upper.reshape(row)), rows, dtype, rng)
 

@@ -25,6 +25,7 @@ from gradwire._package import (
     cotangent_name,
     name_mismatch,
     numpy_dtype,
+    row_to_fill,
     tangent_name,
 )
 
@@ -71,7 +72,7 @@ class Query:
         Raises:
             InputNameError: an input is missing or unknown, or all directions are omitted.
             ShapeError: inputs have different numbers of points.
-            UsageError: fractions for an input of integers.
+            UsageError: fractions for an input of integers, or an omitted direction with rows too large to fill.
         """
         self._check_names(points)
         count = max((len(rows) for rows in points.values() if len(rows) != 1), default=1)
@@ -97,7 +98,7 @@ class Query:
 
 def _repeated(rows: NDArray[Any] | None, spec: TensorSpec, count: int) -> NDArray[Any]:
     if rows is None:
-        return np.zeros((count, *spec.least_row_shape))
+        return np.zeros((count, *row_to_fill(spec.name, spec.row_shape)))
     rows = np.repeat(rows, count, axis=0) if len(rows) == 1 else rows
     return _integers(rows, spec) if numpy_dtype(spec.name, spec.dtype).kind in "iu" else rows
 
