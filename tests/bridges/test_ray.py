@@ -143,15 +143,17 @@ def test_a_job_whose_driver_was_stopped_goes_on(log, points, number, cluster, tm
 
 
 def test_a_bad_row_is_told_as_in_one_process(log, points, tmp_path):
-    """The message of the worker is the driver's, and nothing is left."""
+    """The message of the worker is the driver's, and the job goes on without the row, keeping what is done."""
     x = pa.array([1.0, None])
-    pq.write_table(pa.table({"id": [0, 1], "x": x}), points / "3.parquet")
+    pq.write_table(pa.table({"id": [0, 1], "x": x}), points / "7.parquet")
     with pytest.raises(DataError) as local:
         run(points, tmp_path / "local", model=log)
     with pytest.raises(DataError) as remote:
         run(points, tmp_path / "ray", model=log, engine="ray")
     assert str(remote.value) == str(local.value)
-    assert not (tmp_path / "ray").exists()
+    assert run(points, tmp_path / "ray", model=log, engine="ray", on_error="skip").computed <= 2 * ROWS
+    run(points, tmp_path / "local", model=log, on_error="skip")
+    assert _files(tmp_path / "ray") == _files(tmp_path / "local")
 
 
 def test_workers_that_see_another_target_or_package_take_no_part(log, points, monkeypatch, tmp_path):

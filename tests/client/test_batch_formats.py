@@ -1,5 +1,6 @@
 """Sources and results of batch jobs: files, directories and URLs of every format, and rows that cannot be read."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradwire import DataError, Model, UsageError
-from gradwire.batch import BatchOptions, Source, apply, iterate, run
+from gradwire._tables import open_table
+from gradwire.batch import BatchOptions, Source, _job, apply, iterate, run
+from gradwire.batch._formats import csv, lines
 from gradwire.batch._job import rows_of
 from gradwire.testing import FakeModel
 
@@ -43,7 +46,9 @@ def _arrays(path, *names):
     """The columns of a file, by the reader of jobs."""
     source = Source(path)
     (file,) = source.files
-    whole = pa.Table.from_batches(list(rows_of(file, source.schema, 0, source.cuts[file][-1], BatchOptions())))
+    whole = pa.Table.from_batches(
+        list(rows_of(file, source.schema, 0, source.cuts[file][-1], BatchOptions(), source.places[file].get(0)))
+    )
 
     def array(name):
         elements = [each for each in whole.column_names if each.startswith(f"{name}[")]
@@ -117,6 +122,87 @@ def test_a_source_is_files_in_an_order(tmp_path, scheme, name):
     blocks = [batch.to_pydict() for batch in iterate(what, model=double, compute="value")]
     found = [row for block in blocks for row in zip(block["x"], block["y"], block["f"], strict=True)]
     assert found == [(each, {0.25: 3.0, 1: 1.5, 2: 2.5}[each], 2 * each) for each in x]
+
+
+TEXTS = {
+    "numbers": ("csv", b"k,x\n1,0.5\n2,1\n3,\n4,1e3\n"),
+    "numbers of another kind further down": ("csv", b"k,x\n1,1\n2,2\n3,\n4,2.5\n9007199254740993,1\n"),
+    "a word further down": ("csv", b"k,x\n1,01\n2,true\n3,+4\n4, 5 \n5,word\n6,2020-01-01\n"),
+    "blanks and signs": ("csv", b"k,x\n1,1\n2, 2 \n3,+3.5\n4,NA\n"),
+    "a mark, ends of lines of Windows, blank lines": ("csv", b"\xef\xbb\xbf k ,x\r\n1,0.5\r\n\r\n2,1\r\n3,2"),
+    "ends of lines of old": ("csv", b"k,x\r1,0.5\r2,1\r3,2\r"),
+    "quotes": ("csv", b'"k","x"\n"a, ""b""",0.5\n"two\nlines\n",1\n5" pipe,2\n"\xc3\xa9\r\n",3\n'),
+    "a decimal comma": ("csv", b"k;x\n1;0,5\n2; 1,5 \n3;2\n"),
+    "points and a decimal comma": ("csv", b"k;x\n1;0,5\n2;1.000\n3;2\n"),
+    "tabs": ("tsv", b"k\tx\na\t0.5\nb,c\t1\n"),
+    "truth values": ("csv", b"k,x\ntrue,1\nfalse,0\n"),
+    "nothing but missing": ("csv", b"k,x\n1,\n2,\n"),
+    "JSON lines": ("jsonl", b'{"k": 1, "x": 1}\n\n{"x": 0.5, "k": 2}\r\n{"k": 3, "x": null}\n{"k": 4}'),
+    "names further down": ("ndjson", b'\xef\xbb\xbf{"x": 1}\n{"x": 2, "v": [1, 2]}\n{"v": [0.5, 1], "x": "NaN"}\n'),
+    "mixed kinds": ("jsonl", b'{"x": 1, "t": "a"}\n{"x": "one", "t": 2}\n{"x": true, "t": [1]}\n{"x": null}\n'),
+}
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 20])
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_read_in_parts_as_it_is_whole(tmp_path, monkeypatch, name, size):
+    """Whatever the parts: names, types and cells of units of a row or two are those of the whole file."""
+    suffix, data = TEXTS[name]
+    monkeypatch.setattr(_job, "UNIT_ROWS", 1)
+    monkeypatch.setattr(csv, "PART", size)
+    monkeypatch.setattr(lines, "BLOCK", size)
+    path = tmp_path / f"in.{suffix}"
+    path.write_bytes(data)
+    options = BatchOptions(decimal="," if "decimal comma" in name else ".", block_rows=2)
+    expected = open_table(path, decimal=options.decimal).whole()
+    source = Source(path, options.decimal)
+    (file,) = source.files
+    cuts = source.cuts[file]
+    assert len(cuts) == (expected.num_rows + 1 if size == 1 else 2 if size > 5 else len(cuts))
+    blocks = [
+        list(rows_of(file, source.schema, start, stop, options, source.places[file][start]))
+        for start, stop in itertools.pairwise(cuts)
+    ]
+    found = pa.Table.from_batches([block for unit in blocks for block in unit])
+    assert found.schema == expected.schema
+    assert repr(found.to_pydict()) == repr(expected.to_pydict())  # NaN is not NaN
+    assert all(block.num_rows == 2 for unit in blocks for block in unit[:-1])
+
+
+def test_a_large_file_of_text_is_never_held_whole(tmp_path, monkeypatch):
+    """Neither in search of types, nor of rows: what Arrow holds at most is a few parts of a file of 40."""
+    monkeypatch.setattr(csv, "PART", 1 << 16)
+    monkeypatch.setattr(csv, "BLOCK", 1 << 16)
+    path = tmp_path / "in.csv"
+    x = np.random.default_rng(0).uniform(0.5, 2, 140_000)
+    pd.DataFrame({"x": x}).to_csv(path, index=False)
+    assert path.stat().st_size > 40 << 16
+    pool = pa.system_memory_pool()
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        base = pool.max_memory()
+        source = Source(path)
+        (file,) = source.files
+        options = BatchOptions(block_rows=4096)
+        blocks = rows_of(file, source.schema, 0, len(x), options, source.places[file][0])
+        rows = [block.num_rows for block in blocks]
+    finally:
+        pa.set_memory_pool(before)
+    assert (sum(rows), max(rows)) == (len(x), 4096)
+    assert pool.max_memory() - base < 12 << 16
+
+
+UNCLOSED = b'k,x\n"a,1\n' + b"b,2\n" * 400
+
+
+def test_a_quote_that_is_not_closed_is_told(tmp_path, monkeypatch):
+    """Before the whole file is in memory."""
+    monkeypatch.setattr(csv, "PART", 64)
+    monkeypatch.setattr(csv, "MOST", 512)
+    (tmp_path / "in.csv").write_bytes(UNCLOSED)
+    with pytest.raises(DataError, match="more than 512 bytes: is a quote not closed"):
+        Source(tmp_path / "in.csv")
 
 
 REFUSED_SOURCES = {

@@ -152,6 +152,66 @@ def test_a_job_does_not_go_on_with_something_else(points, tmp_path, target, name
     assert _files(sink) == _files(other)
 
 
+MENDED = {
+    "the row": {"mend": True},
+    "left out": {"on_error": "skip"},
+    "null": {"on_error": "null"},
+    "both": {"mend": True, "on_error": "skip"},
+}
+
+
+@pytest.mark.parametrize("how", MENDED)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_job_that_a_bad_row_has_ended_goes_on(points, tmp_path, target, how):
+    """With the row mended, or with another word about it; the units of other files are not computed again."""
+    sink, alone = _address(tmp_path, target), _address(tmp_path, target, "alone")
+    rows = {"id": np.arange(12, 24), "x": [1.0 + row if row != 20 else None for row in range(12, 24)]}
+    pq.write_table(pa.table(rows), points / "b.parquet", row_group_size=2)
+    with pytest.raises(DataError, match=r"b.parquet: .*null in row 8.*--on-error"):
+        run(points, sink, model=_log())
+    done = sum("part-" in name and name.endswith(".json") for name in _files(sink))
+    assert done >= UNITS / 2
+    options = dict(MENDED[how])
+    if options.pop("mend", False):
+        rows["x"][8] = 0.5
+        pq.write_table(pa.table(rows), points / "b.parquet", row_group_size=2)
+        done = UNITS // 2  # those of the file that was not changed
+    result = run(points, sink, model=_log(), **options)
+    assert result.computed == 24 - 4 * done
+    run(points, alone, model=_log(), **options)
+    assert _files(sink) == _files(alone)
+
+
+REFUSED_MENDS = {
+    "another file": ("input", "a.parquet was changed"),
+    "a file less": ("input", "b.parquet is not there now"),
+    "what is computed": ("options", "compute was"),
+    "the package": ("package", "digest was"),
+    "a shard": ("options", "on_error was 'fail' and is 'skip'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_MENDS)
+def test_a_job_that_a_bad_row_has_ended_does_not_go_on_with_something_else(points, tmp_path, name):
+    """Only that row's file may have changed, and what is done about it, and no other process may be at work."""
+    x = pa.array([None], pa.float64())
+    pq.write_table(pa.table({"id": [12], "x": x}), points / "b.parquet")
+    with pytest.raises(DataError, match=r"b.parquet"):
+        run(points, tmp_path / "out.parquet", model=_log())
+    options = {"on_error": "skip", "model": _log("sha256:two" if name == "the package" else "sha256:one")}
+    if name == "another file":
+        os.utime(points / "a.parquet", ns=(1, 1))
+    elif name == "a file less":
+        (points / "b.parquet").unlink()
+    elif name == "what is computed":
+        options["compute"] = "value"
+    elif name == "a shard":
+        options["shard"] = (0, 2)
+    kind, message = REFUSED_MENDS[name]
+    with pytest.raises(UsageError, match=rf"unfinished job of another .*{kind}.* \(.*{message}.*--restart"):
+        run(points, tmp_path / "out.parquet", **options)
+
+
 @pytest.mark.parametrize("target", TARGETS[:2])
 def test_two_jobs_on_one_target(points, tmp_path, target):
     """The first has it, the second is told, and the target is the first one's."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gradwire._errors import PackageError, ServerError
+from gradwire_export._package.blocks import MIN_BLOCK, split
 from gradwire_serving import Servable
+from gradwire_serving._core.floating_point import CAN_FLUSH
+from gradwire_serving._core.signature import SMALL
 
 ONE = np.ones((1, 1), np.float32)
 
@@ -120,6 +127,78 @@ def test_a_timeout_below_a_millisecond_is_a_timeout(models: Path, timeout: float
     with pytest.raises(ServerError, match=r"^Deadline Exceeded$"):
         slow.run("", {"x": np.full((1, 1), 3000.0, np.float32)}, timeout=timeout)
     slow.close()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Servable, set[int], list[float]]:
+    """A model of three signatures, the threads that its operation runs in, and the seconds that it sleeps next."""
+    threads: set[int] = set()
+    naps: list[float] = []
+    spec = tf.TensorSpec([None, 1], tf.float32, name="x")
+
+    def note(x: np.ndarray) -> np.ndarray:
+        threads.add(threading.get_ident())
+        if naps:
+            time.sleep(naps.pop())
+        return x
+
+    def noted(tensors: dict[str, Any]) -> dict[str, Any]:
+        return {"f": tf.ensure_shape(tf.numpy_function(note, [tensors["x"]], tf.float32), [None, 1])}
+
+    def looped(x: tf.Tensor) -> dict[str, Any]:
+        return {"f": tf.while_loop(lambda i, _: i < 1, lambda i, y: (i + 1, noted({"x": y})["f"]), (0, x))[1]}
+
+    functions = {
+        "plain": lambda x: noted({"x": x}),
+        "looped": looped,
+        "in_blocks": lambda x: split(noted, {"f": spec}, MIN_BLOCK)({"x": x}),
+    }
+    module = tf.Module()
+    signatures = {name: tf.function(each, input_signature=[spec]) for name, each in functions.items()}
+    path = tmp_path_factory.mktemp("watched")
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    return Servable.load(path), threads, naps
+
+
+@pytest.mark.parametrize(
+    ("signature", "rows", "here"),
+    [
+        ("plain", 1, True),
+        ("plain", SMALL, True),
+        ("plain", SMALL + 1, False),
+        ("looped", 1, False),
+        ("in_blocks", 0, True),
+        ("in_blocks", SMALL, True),
+        ("in_blocks", SMALL + 1, False),
+    ],
+)
+def test_small_calls_without_loops_run_in_the_callers_thread(
+    watched: tuple[Servable, set[int], list[float]], signature: str, rows: int, here: bool
+):
+    """What a deadline could stop, a loop, runs in TensorFlow's threads, and so do large calls."""
+    servable, threads, _ = watched
+    threads.clear()
+    x = np.arange(rows, dtype=np.float32)[:, None]
+    assert np.array_equal(servable.run(signature, {"x": x}, timeout=60.0)["f"], x)
+    assert ({threading.get_ident()} == threads) == (here and CAN_FLUSH)
+
+
+@pytest.mark.parametrize("rows", [1, SMALL + 1])
+def test_denormals_are_zero_whatever_thread_computes(log: Servable, rows: int):
+    """As in TensorFlow's own threads; the caller's arithmetic is as before."""
+    tiny = np.full((rows, 1), 1e-38, np.float32)
+    np.testing.assert_array_equal(log.run("", {"x": tiny})["df_dx"], np.inf)  # of 1/x + x, else 1e38
+    assert (tiny / 2 > 0).all()
+
+
+def test_a_small_call_that_is_late_is_late(watched: tuple[Servable, set[int], list[float]]):
+    """In the caller's thread nothing stops a computation, but its result is not passed off as in time."""
+    servable, _, naps = watched
+    naps.append(0.05)
+    with pytest.raises(ServerError, match=r"^Deadline Exceeded$") as caught:
+        servable.run("plain", {"x": ONE}, timeout=0.02)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert servable.run("plain", {"x": ONE}, timeout=60.0)["f"] == 1
 
 
 def test_a_closed_one_refuses(models: Path):

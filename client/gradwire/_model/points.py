@@ -170,8 +170,11 @@ def read_points(
             batches[name] = _batch_of_scalars(array, name)
         else:
             batches[name] = _batch_of_vectors(array, name, spec.row_shape)
-    single = [name for name in scalars if not arrays[name].ndim]  # one value for all points
-    batch = _common({name: batches[name] for name in arrays if name not in single} or batches)
+    if len(arrays) == 1:  # what most models have
+        single, batch = (), next(iter(batches.values()))
+    else:
+        single = [name for name in scalars if not arrays[name].ndim]  # one value for all points
+        batch = _common({name: batches[name] for name in arrays if name not in single} or batches)
     count = math.prod(batch)
     rows: dict[str, NDArray[Any]] = {}
     for name, array in arrays.items():

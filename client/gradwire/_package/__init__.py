@@ -44,6 +44,7 @@ from gradwire._package.distances import beyond_distances, sorted_distances
 from gradwire._package.domain import UNKNOWN_BOUNDS, Box, boxes_of
 from gradwire._package.dtypes import BFLOAT16, BY_NAME, BY_NUMBER, STRING, DType, numpy_dtype
 from gradwire._package.files import (
+    BLOCKS_LOOP,
     CARD_FILE,
     GRAPH_FILE,
     NETWORK_FILE,
@@ -66,6 +67,7 @@ from gradwire._package.solve import CONVERGED, RESIDUAL, SOLVE_FORM, Solve, solv
 __all__ = [
     "BAND",
     "BFLOAT16",
+    "BLOCKS_LOOP",
     "BY_NAME",
     "BY_NUMBER",
     "CARD",

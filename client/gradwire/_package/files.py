@@ -13,6 +13,7 @@ from gradwire._package.card import Card
 
 # Paths within a version directory; TensorFlow Serving knows them all but the card.
 GRAPH_FILE: Final = Path("saved_model.pb")
+BLOCKS_LOOP: Final = "gradwire_blocks"  # names the loop over the blocks of a large call, in a package's graph
 VARIABLES: Final = Path("variables")
 ASSETS: Final = Path("assets")
 CARD_FILE: Final = ASSETS / "card.json"

@@ -59,8 +59,8 @@ class InProcessTransport(Transport):
 
     @override
     def predict(self, call: Call, *, timeout: float) -> Mapping[str, NDArray[Any]]:
-        specs = call.signature.inputs
-        inputs = {name: _to_tensorflow(array, specs[name].dtype) for name, array in call.inputs.items()}
+        takes, gives = call.signature.inputs, call.signature.outputs
+        inputs = {name: _to_tensorflow(array, takes[name].dtype) for name, array in call.inputs.items()}
         names = None if call.outputs is None else list(call.outputs)
         try:
             outputs = self._open().run(call.signature.name, inputs, names, timeout)
@@ -70,7 +70,7 @@ class InProcessTransport(Transport):
                     f"{self._path} did not answer within {timeout:g} s: give a longer timeout"
                 ) from error
             raise
-        return {name: _from_tensorflow(array) for name, array in outputs.items()}
+        return {name: _from_tensorflow(array, gives[name].dtype) for name, array in outputs.items()}
 
     @override
     def status(self, *, timeout: float) -> list[VersionStatus]:
@@ -105,5 +105,5 @@ def _to_tensorflow(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     return np.asarray(array, order="C") if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _from_tensorflow(array: Any) -> NDArray[Any]:
-    return array.astype(np.float32) if array.dtype.name == BFLOAT16 else array
+def _from_tensorflow(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    return array.astype(np.float32) if dtype == BFLOAT16 else array

@@ -64,6 +64,16 @@ class BatchOptions:
             raise UsageError(f"block_rows {self.block_rows}, expected at least one row")
 
 
+class BadRow(DataError):  # noqa: N818 - it says what happened
+    """A row that cannot be read, where that ends the job.
+
+    Attributes:
+        file: the name of the file that it is in.
+    """
+
+    file: str = ""
+
+
 class Block(NamedTuple):
     """A computed block.
 
@@ -135,13 +145,15 @@ class Computation:
             is_text: whether the file is of text, whose columns are text where a single cell is a word.
 
         Raises:
-            DataError: a row cannot be read, and that is not allowed; names file, row and column.
+            BadRow: a row cannot be read, and that is not allowed; names file, row and column.
         """
         try:
             inputs, bad = self._read(block, first_row), {}
         except DataError as error:
             if self._options.on_error == "fail":
-                raise DataError(f"{file}: {error}; or give --on-error null or skip") from error
+                bad_row = BadRow(f"{file}: {error}; or give --on-error null or skip")
+                bad_row.file = file
+                raise bad_row from error
             inputs, bad = self._read_good(block, first_row, is_text)
         good = np.setdiff1d(np.arange(block.num_rows), list(bad)) if bad else None
         results, outside = self._compute(inputs)

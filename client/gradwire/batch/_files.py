@@ -8,11 +8,12 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, final
 
 from gradwire._errors import DataError
 from gradwire._extras import import_extra
@@ -102,9 +103,44 @@ def file_system(address: str) -> tuple[Any, str]:
     """
     fsspec = import_extra("fsspec", EXTRA)
     try:
-        return fsspec.core.url_to_fs(address)
+        system, path = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:
         raise DataError(f"cannot reach {address}: {error}") from error
+    return RemoteSystem(system), path
+
+
+@final
+class RemoteSystem:
+    """A file system of fsspec's, whose failures are OSErrors: of a store's own library they may be anything.
+
+    Args:
+        system: fsspec's.
+    """
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._system, name)
+        if not callable(value):
+            return value
+
+        def careful(*args: Any, **options: Any) -> Any:
+            with reaching():
+                return value(*args, **options)
+
+        return careful
+
+
+@contextmanager
+def reaching() -> Generator[None]:
+    """Raise what a store's library raises, such as for want of credentials, as an OSError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("builtins", __name__.partition(".")[0]):
+            raise
+        raise OSError(f"{' '.join(str(error).split())} ({type(error).__name__})") from error
 
 
 def find_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[InputFile, ...]:
@@ -132,12 +168,18 @@ def find_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def _find(address: str) -> list[InputFile]:
     system, path = file_system(address) if is_url(address) else (None, address)
     if system is None:
+        return _find_in(address, None, path)
+    try:
+        return _find_in(address, system, path)
+    except OSError as error:
+        raise DataError(f"cannot read {address}: {error.strerror or error}") from error
+
+
+def _find_in(address: str, system: Any, path: str) -> list[InputFile]:
+    if system is None:
         is_directory, exists = Path(path).is_dir(), Path(path).exists()
     else:
-        try:
-            exists, is_directory = system.exists(path), system.isdir(path)
-        except OSError as error:
-            raise DataError(f"cannot read {address}: {error}") from error
+        exists, is_directory = system.exists(path), system.isdir(path)
     if is_directory:
         return _below(address, system, path)
     if exists:

@@ -67,7 +67,7 @@ def iterate(source: Any | Iterable[Any], *, model: Model | str | os.PathLike[str
             computation = Computation(pinned, chosen, files.schema)
             for file in files.files:
                 row = 0
-                for block in rows_of(file, files.schema, 0, files.cuts[file][-1], chosen):
+                for block in rows_of(file, files.schema, 0, files.cuts[file][-1], chosen, files.places[file].get(0)):
                     yield computation(block, row, file.name, is_text=file.is_text).batch
                     row += block.num_rows
             return

@@ -24,6 +24,7 @@ from gradwire.batch._storage import Storage, storage_of
 UNIT_ROWS: Final = 2**20  # the least rows of a unit, where the file has as many: a second of work, lost by a kill
 WORK: Final = ".gradwire"  # names the directory of a job that is not complete
 LOOKS: Final = 16  # at files at once
+POLICY: Final = "on_error"  # the option that is about bad rows alone
 PART: Final = "arrows"  # Arrow's stream: what a single file is put together from
 
 
@@ -36,7 +37,8 @@ class Unit:
         file: that they are in.
         start: the first row in the file.
         stop: the row behind the last.
-        name: the stem of its result: the index, and the hash of the rows, the package and the options.
+        name: the stem of its result: the index, and the hash of the rows, the package and what is computed.
+        place: where the first row is, as the file's format notes it.
     """
 
     index: int
@@ -44,6 +46,7 @@ class Unit:
     start: int
     stop: int
     name: str
+    place: Any = field(default=None, repr=False)
 
     @property
     def rows(self) -> int:
@@ -131,15 +134,18 @@ class Job:
         """What is compared with a job that is there already."""
         return _identity(self.target, self.options, self.package, self.files)
 
-    @property
-    def origin(self) -> dict[str, str]:
-        """What the metadata of a result says about where it comes from."""
+    def origin(self, unit: Unit | None = None) -> dict[str, str]:
+        """Return what the metadata of a result says about where it comes from.
+
+        Args:
+            unit: whose result it is, and whose file is the input then; None for that of all of them.
+        """
         version, digest = self.package.get("version"), self.package.get("digest")
         return {
             **({} if version is None else {"gradwire.version": str(version)}),
             **({"gradwire.digest": str(digest)} if digest else {}),
-            "gradwire.options": _json(asdict(self.options)),
-            "gradwire.input": hash_of(self.identity["input"]),
+            "gradwire.options": _json(asdict(self.options) if unit is None else _computed(self.options)),
+            "gradwire.input": hash_of([_entry(file) for file in (self.files if unit is None else [unit.file])]),
         }
 
     def blocks(self, unit: Unit) -> Iterator[Any]:
@@ -148,7 +154,7 @@ class Job:
         Raises:
             DataError: the file is damaged.
         """
-        return rows_of(unit.file, self.schema, unit.start, unit.stop, self.options)
+        return rows_of(unit.file, self.schema, unit.start, unit.stop, self.options, unit.place)
 
 
 class Source:
@@ -162,6 +168,7 @@ class Source:
         files: in order.
         schema: pyarrow's, of all of them.
         cuts: for each file the numbers of rows before which a unit begins, and its number of rows.
+        places: for each file where these rows are, by their number, as its format notes it.
 
     Raises:
         DataError: it cannot be read, or its files have other columns than the first.
@@ -177,6 +184,7 @@ class Source:
             layouts = dict(zip(self.files, pool.map(lambda file: read_layout(file, decimal), self.files), strict=True))
         self.schema = _united({file.name: layout.schema for file, layout in layouts.items()})
         self.cuts = {file: _merged(layout.cuts) for file, layout in layouts.items()}
+        self.places = {file: dict(zip(layout.cuts, layout.places, strict=False)) for file, layout in layouts.items()}
 
 
 def plan(
@@ -196,17 +204,23 @@ def plan(
     """
     target = read_target(os.fspath(sink), form, is_one=len(source.files) == 1)
     units: list[Unit] = []
+    rows = (
+        [[each.name, str(each.type)] for each in source.schema],
+        sorted(map(str, (source.schema.metadata or {}).items())),
+    )
     for file in source.files:
         cuts = source.cuts[file]
         for start, stop in zip(cuts, cuts[1:] or cuts, strict=False):
-            seed = [file.name, file.size, file.stamp, start, stop, package, asdict(options), target.form]
+            seed = [*rows, file.name, file.size, file.stamp, start, stop, package, _computed(options), target.form]
             name = f"part-{len(units):05d}-{hash_of(seed)[:16]}"
-            units.append(Unit(len(units), file, start, stop, name))
+            units.append(Unit(len(units), file, start, stop, name, source.places[file].get(start)))
     job_id = hash_of([_identity(target, options, package, source.files), [unit.name for unit in units]])
     return Job(target, options, package, source.files, tuple(units), source.schema, job_id)
 
 
-def rows_of(file: InputFile, schema: Any, start: int, stop: int, options: BatchOptions) -> Iterator[Any]:
+def rows_of(
+    file: InputFile, schema: Any, start: int, stop: int, options: BatchOptions, place: Any = None
+) -> Iterator[Any]:
     """Iterate over rows of a file as blocks with the columns of a schema; at least one, perhaps empty.
 
     Args:
@@ -215,13 +229,14 @@ def rows_of(file: InputFile, schema: Any, start: int, stop: int, options: BatchO
         start: the first row.
         stop: the row behind the last.
         options: how many rows a block has, and the decimal mark.
+        place: where the first row is, as the source has it.
 
     Raises:
         DataError: the file is damaged, or a value cannot be held by the schema.
     """
     pa = import_extra("pyarrow", EXTRA)
     plain, is_empty = _plain(schema), True
-    for block in read_blocks(file, start, stop, options.block_rows, options.decimal):
+    for block in read_blocks(file, start, stop, options.block_rows, options.decimal, place):
         is_empty = False
         yield _as(block, plain, file)
     if is_empty:
@@ -256,10 +271,19 @@ def _identity(
     target: Target, options: BatchOptions, package: Mapping[str, Any], files: Iterable[InputFile]
 ) -> dict[str, Any]:
     return {
-        "input": [{"name": file.name, "size": file.size, "stamp": file.stamp} for file in files],
+        "input": [_entry(file) for file in files],
         "package": dict(package),
         "options": {**asdict(options), "format": target.form, "columns": dict(options.columns)},
     }
+
+
+def _entry(file: InputFile) -> dict[str, Any]:
+    return {"name": file.name, "size": file.size, "stamp": file.stamp}
+
+
+def _computed(options: BatchOptions) -> dict[str, Any]:
+    """Return the options that decide about the result of a unit without bad rows."""
+    return {key: value for key, value in asdict(options).items() if key != POLICY}
 
 
 def _json(value: Any) -> str:

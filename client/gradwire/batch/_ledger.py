@@ -21,11 +21,12 @@ from gradwire._errors import PackageError, UsageError
 from gradwire._extras import import_extra
 from gradwire._tables import EXTRA
 from gradwire.batch._formats import open_writer
-from gradwire.batch._job import WORK, Job, Unit
+from gradwire.batch._job import POLICY, WORK, Job, Unit
 from gradwire.batch._storage import TEMPORARY, Busy, LocalStorage, Staged, Written, writing
 from gradwire.batch._unit import UnitRecord, errors_of, with_origin
 
 IDENTITY: Final = "job.json"
+STOPPED: Final = "stopped_at"  # the file whose bad row has ended the job, in its identity
 ANNOUNCED: Final = "publishing.json"  # a file of this size and hash at the target is the job's own
 POLL: Final = 0.02  # seconds between looks for the next unit
 SHOWN: Final = 3  # differences in a message
@@ -139,6 +140,12 @@ class Ledger:
         for path in self._new:
             self._storage.remove_empty(path)
 
+    def stop_at(self, file: str) -> None:
+        """Note that a row of a file has ended the job, which may go on with that mended, or the row left out."""
+        path = f"{self._target.work}/{IDENTITY}"
+        with writing(self._target.address):
+            self._write_entry({**json.loads(self._storage.read(path) or b"{}"), STOPPED: file})
+
     @property
     def _folder(self) -> str:
         return self._path.rpartition("/")[0] if self._target.is_file else self._path
@@ -153,16 +160,12 @@ class Ledger:
             return
         text = self._storage.read(f"{work}/{IDENTITY}")
         if text is None:
-            entry = {
-                "job": self._job.id,
-                "identity": self._job.identity,
-                "parts": self._parts(),
-                "replaces": self._require_free(),
-            }
-            self._storage.create(f"{work}/{IDENTITY}", json.dumps(entry).encode(), work)
+            self._storage.create(f"{work}/{IDENTITY}", json.dumps(self._entry(self._require_free())).encode(), work)
             text = self._storage.read(f"{work}/{IDENTITY}") or b"{}"
         entry = json.loads(text)
-        if entry.get("job") != self._job.id:
+        if entry.get("job") != self._job.id and shard is None and self._is_mended(entry):
+            self._take_over(entry)
+        elif entry.get("job") != self._job.id:
             raise UsageError(
                 f"{self._target.address} has an unfinished job of {_difference(entry.get('identity', {}), self._job.identity)}: "
                 "give what it had to go on with it, or --restart to begin anew"
@@ -172,6 +175,36 @@ class Ledger:
             for name in self._storage.names(work):
                 if name.endswith(TEMPORARY):
                     self._storage.remove(f"{work}/{name}")
+
+    def _entry(self, replaces: Sequence[str]) -> dict[str, Any]:
+        job = self._job
+        return {"job": job.id, "identity": job.identity, "parts": self._parts(), "replaces": list(replaces)}
+
+    def _write_entry(self, entry: Mapping[str, Any]) -> None:
+        text = json.dumps(entry).encode()
+        path = f"{self._target.work}/{IDENTITY}"
+        self._storage.write(path, lambda stream: stream.write(text), self._target.work)
+
+    def _is_mended(self, entry: Mapping[str, Any]) -> bool:
+        """Tell whether a job that a bad row has ended is this one, but for that row's file and what is done about it.
+
+        No unit of it has a bad row, so that its results are those of this job, whatever that does with bad rows.
+        """
+        file = entry.get(STOPPED)
+        return file is not None and _but_for(file, entry["identity"]) == _but_for(file, self._job.identity)
+
+    def _take_over(self, entry: Mapping[str, Any]) -> None:
+        """Make the directory this job's; results of a file that was mended are removed."""
+        work = self._target.work
+        gone = set(entry["parts"]).difference(self._parts())
+        if not self._target.is_file:
+            for name in gone:
+                self._storage.remove(f"{self._path}/{name}")
+        stems = {name.partition(".")[0] for name in gone}
+        for name in self._storage.names(work):
+            if name.partition(".")[0] in stems:
+                self._storage.remove(f"{work}/{name}")
+        self._write_entry(self._entry(entry.get("replaces", [])))
 
     def _parts(self) -> list[str]:
         return [self._target.part(unit).rpartition("/")[2] for unit in self._job.units]
@@ -285,7 +318,9 @@ class Ledger:
                 if stop.wait(POLL):
                     raise _Stopped
             with pa.ipc.open_stream(self._storage.open(self._target.part(unit))) as reader:
-                writer = writer or open_writer(self._target.form, stream, with_origin(self._job, reader.schema))
+                writer = writer or open_writer(
+                    self._target.form, stream, with_origin(reader.schema, self._job.origin())
+                )
                 for batch in reader:
                     writer.write(batch)
         if writer is not None:
@@ -316,6 +351,13 @@ class _Stopped(Exception):  # noqa: N818 - it says what happened
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+def _but_for(file: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without what a file holds, and without what is done about bad rows."""
+    entries = [{"name": file} if entry["name"] == file else entry for entry in identity["input"]]
+    options = {key: value for key, value in identity["options"].items() if key != POLICY}
+    return {**identity, "input": entries, "options": options}
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

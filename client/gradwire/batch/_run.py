@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from gradwire._errors import UsageError
 from gradwire._model import Model
-from gradwire.batch._compute import BLOCK_ROWS, BatchOptions, Computation
+from gradwire.batch._compute import BLOCK_ROWS, BadRow, BatchOptions, Computation
 from gradwire.batch._frames import opened
 from gradwire.batch._job import Job, Source, Unit, plan
 from gradwire.batch._ledger import Ledger, Shard, units_of
@@ -239,9 +239,12 @@ def _run_missing(
         with ledger.assembling() if shard is None else nullcontext():
             engine.run(job, missing, model, on_rows)
     except BaseException as error:
-        # What is wrong with the call or its rows is wrong the next time as well: nothing is to be gone on with.
-        if shard is None and (isinstance(error, UsageError) or not ledger.records()):
-            ledger.discard()
+        # A row can be mended, or left out. What else is wrong with the call or its files is wrong the next time, too.
+        if shard is None:
+            if not ledger.records() or (isinstance(error, UsageError) and not isinstance(error, BadRow)):
+                ledger.discard()
+            elif isinstance(error, BadRow):
+                ledger.stop_at(error.file)
         raise
     return sum(unit.rows for unit in missing)
 

@@ -18,10 +18,11 @@ from typing import Any, BinaryIO, Final, NamedTuple, Self, cast, final
 from typing_extensions import override
 
 from gradwire._errors import PackageError
-from gradwire.batch._files import file_system, is_url
+from gradwire.batch._files import file_system, is_url, reaching
 
 BUFFER: Final = 1 << 20
 TEMPORARY: Final = ".tmp"  # ends the names of files that are being written
+OBJECTS: Final = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"}  # stores of objects: no directories
 Fill = Callable[[BinaryIO], object]
 
 
@@ -241,6 +242,8 @@ class RemoteStorage(Storage):
 
     def __init__(self, system: Any) -> None:
         self._system = system
+        protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
+        self._is_objects = not OBJECTS.isdisjoint(protocols)
 
     @override
     def read(self, path: str) -> bytes | None:
@@ -273,7 +276,10 @@ class RemoteStorage(Storage):
 
     @override
     def make_directory(self, path: str) -> list[str]:
-        self._system.makedirs(path, exist_ok=True)
+        if self._is_objects:
+            self._require_bucket(path.lstrip("/").partition("/")[0])
+        else:
+            self._system.makedirs(path, exist_ok=True)
         return [path]
 
     @override
@@ -284,6 +290,15 @@ class RemoteStorage(Storage):
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._system.rm(path, recursive=True)
+
+    def _require_bucket(self, bucket: str) -> None:
+        """Raise if there is none: fsspec would make it, and a slip of the pen another bucket."""
+        try:
+            self._system.info(bucket)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(None, f"there is no bucket {bucket}") from error
+        except PermissionError:
+            pass  # who may write below a prefix need not be allowed to look at the bucket
 
     @override
     def remove_empty(self, path: str) -> None:
@@ -341,8 +356,14 @@ class _RemoteStaged(Staged):
         if not replaces and self._system.exists(self._target):
             raise FileExistsError(self._target)
         self._staged.seek(0)
-        with self._opened("wb" if replaces else "xb") as stream:
-            shutil.copyfileobj(self._staged, stream, BUFFER)
+        with reaching():
+            stream = self._opened("wb" if replaces else "xb")
+            try:
+                shutil.copyfileobj(self._staged, stream, BUFFER)
+                stream.close()  # in a store an object is there from now on, whole
+            except BaseException:
+                _abandon(stream)
+                raise
 
     @override
     def discard(self) -> None:
@@ -355,6 +376,14 @@ class _RemoteStaged(Staged):
             if mode == "wb":
                 raise
             return self._system.open(self._target, "wb")  # without exclusive creation, the check just made has to do
+
+
+def _abandon(stream: Any) -> None:
+    """Give up a file of fsspec's, which would put what it holds in place when it is closed, or forgotten."""
+    with contextlib.suppress(Exception):
+        stream.discard()
+    with contextlib.suppress(AttributeError):
+        stream.closed = True
 
 
 @final

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO, Final
@@ -97,7 +97,7 @@ def run_unit(
     def fill(stream: BinaryIO) -> None:
         writer: Writer | None = None
         for block in _ordered(pool, compute, blocks()):
-            writer = writer or _open(job, stream, block.batch.schema)
+            writer = writer or _open(job, unit, stream, block.batch.schema)
             writer.write(block.batch)
             tally.add(block)
             on_rows(block.rows)
@@ -149,16 +149,16 @@ class _Stream:
         self._writer.close()
 
 
-def _open(job: Job, stream: BinaryIO, schema: Any) -> Writer:
+def _open(job: Job, unit: Unit, stream: BinaryIO, schema: Any) -> Writer:
     if job.target.is_file:
         open_writer(job.target.form, io.BytesIO(), schema)  # a column that it cannot hold is told before the work
         return _Stream(stream, schema)
-    return open_writer(job.target.form, stream, with_origin(job, schema))
+    return open_writer(job.target.form, stream, with_origin(schema, job.origin(unit)))
 
 
-def with_origin(job: Job, schema: Any) -> Any:
+def with_origin(schema: Any, origin: Mapping[str, str]) -> Any:
     """Return a schema whose metadata says where the results come from."""
-    return schema.with_metadata({**(schema.metadata or {}), **job.origin})
+    return schema.with_metadata({**(schema.metadata or {}), **origin})
 
 
 def _ordered(

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
+from gradwire._package import BLOCKS_LOOP
 from gradwire_export._derivatives import TensorFunction, Tensors, row_count
 
 # Of the widest layer's result: 64k rows of 20 float32, 8k of 128, the best that were measured.
@@ -85,7 +86,9 @@ def split(
             for output in outputs.values()
         ]
         state = (tf.constant(0), *arrays)
-        _, *done = tf.while_loop(lambda index, *_: index < count, step, state, parallel_iterations=IN_FLIGHT)
+        _, *done = tf.while_loop(
+            lambda index, *_: index < count, step, state, parallel_iterations=IN_FLIGHT, name=BLOCKS_LOOP
+        )
         return {name: array.concat() for name, array in zip(outputs, done, strict=True)}
 
     def shortened(tensors: Tensors) -> Tensors:

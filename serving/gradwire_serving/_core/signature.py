@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +16,13 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from gradwire_serving._core.batching import Batchable, Batcher
-from gradwire_serving._core.session import LoadedSession
+from gradwire_serving._core.floating_point import CAN_FLUSH
+from gradwire_serving._core.session import LoadedSession, timeout_in_ms
 from gradwire_serving._core.status import StatusError, deadline_exceeded, invalid_argument, status_of
+
+# Rows up to which a call is computed in the caller's thread: a package runs those in one block, whatever its network.
+# Measured: 0.4 times the time in TensorFlow's threads for 1 row, 0.6 to 0.8 for 256, no difference from 4,096 on.
+SMALL: Final = 256
 
 
 @final
@@ -27,9 +32,11 @@ class BoundSignature:
     __slots__ = (
         "_batcher",
         "_defaults",
+        "_everything",
         "_fetches",
         "_input_shapes",
         "_inputs",
+        "_is_stoppable",
         "_name",
         "_names",
         "_rows",
@@ -46,7 +53,10 @@ class BoundSignature:
         self._rows = {alias: (_shape(info) or (-1,))[:1] for alias, info in signature.outputs.items()}
         self._names = {alias: info.name for alias, info in sorted(signature.inputs.items())}
         self._inputs = {alias: _handle(session, name) for alias, name in self._names.items()}
-        self._fetches = {alias: _handle(session, info.name) for alias, info in sorted(signature.outputs.items())}
+        fetched = {alias: info.name for alias, info in sorted(signature.outputs.items())}
+        self._fetches = {alias: _handle(session, name) for alias, name in fetched.items()}
+        self._everything = tuple(self._fetches)
+        self._is_stoppable = session.has_loops(fetched.values())
         self._defaults = {alias: _default(tensor, alias) for alias, tensor in sorted(signature.defaults.items())}
 
     def start(
@@ -59,7 +69,7 @@ class BoundSignature:
         if inputs.keys() != self._inputs.keys():
             self._check_inputs(inputs)
         arrays = self._defaults | dict(inputs)  # decodes, where the mapping does
-        selected = tuple(self._select_outputs(outputs))
+        selected = tuple(self._select_outputs(outputs)) if outputs else self._everything
         if self._batcher is None:
             return self._compute(arrays, selected, None if deadline is None else deadline - time.monotonic())
         what = Batchable(
@@ -91,9 +101,7 @@ class BoundSignature:
                 f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request input: {','.join(names)}"
             )
 
-    def _select_outputs(self, output_filter: Sequence[str] | None) -> list[str]:
-        if not output_filter:
-            return list(self._fetches)
+    def _select_outputs(self, output_filter: Sequence[str]) -> list[str]:
         for position, alias in enumerate(output_filter):
             if alias not in self._fetches:
                 raise invalid_argument(
@@ -108,14 +116,22 @@ class BoundSignature:
     def _compute(
         self, arrays: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
     ) -> dict[str, np.ndarray]:
-        feeds = {self._inputs[alias]: array for alias, array in arrays.items()}
+        feeds: dict[Any, np.ndarray] = {}
+        is_small = CAN_FLUSH and not self._is_stoppable
+        for alias, array in arrays.items():
+            feeds[self._inputs[alias]] = array
+            is_small = is_small and (array.ndim == 0 or len(array) <= SMALL)
+        fetches = [self._fetches[alias] for alias in outputs]
+        began = time.monotonic()
         try:
-            results = self._session.run(feeds, [self._fetches[alias] for alias in outputs], timeout)
+            results = self._session.run(feeds, fetches, timeout, in_callers_thread=is_small)
         except tf.errors.DeadlineExceededError as error:
             raise deadline_exceeded() from error
         except tf.errors.OpError as error:
             status = status_of(error)
             raise StatusError(status.code, status.message) from error
+        if is_small and timeout is not None and 1000 * (time.monotonic() - began) > timeout_in_ms(timeout):
+            raise deadline_exceeded()  # as TensorFlow answers where it could stop nothing
         return dict(zip(outputs, results, strict=True))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,11 +58,30 @@ def _lines(text: str, path: Path) -> list[Any]:
     rows: list[Any] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            try:
-                rows.append(json.loads(line, object_pairs_hook=object_of))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path.name}: line {number} is not JSON: {error}") from error
+            rows.append(read_line(line, number, path.name))
     return rows
+
+
+def read_line(line: str | bytes, number: int, what: str) -> Any:
+    """Read a line of JSON.
+
+    Args:
+        line: the line.
+        number: its number in the file, from 1, for messages.
+        what: the file's name, for messages.
+
+    Raises:
+        DataError: it is not JSON, or an object has two entries of one name.
+    """
+    try:
+        return _decoder().decode(line if isinstance(line, str) else line.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{what}: line {number} is not JSON: {error}") from error
+
+
+@cache
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=object_of)  # json.loads makes one a call, which takes ten times as long
 
 
 def _columns(data: Any, what: str) -> Mapping[str, list[Any]]:
@@ -72,27 +92,47 @@ def _columns(data: Any, what: str) -> Mapping[str, list[Any]]:
         raise DataError(f"{what} has columns of different numbers of rows, {lengths}: give one entry a row")
     rows = data if isinstance(data, list) else [data]
     for index, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise DataError(
-                f'{what}: entry {index} is {json.dumps(row)[:40]}, expected an object, such as {{"x": 0.5}}'
-            )
+        require_object(row, index, what)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _to_arrow(values: list[Any]) -> Any:
-    """Return a column; one of mixed kinds as JSON text, which is refused by row if it is read."""
+def require_object(row: Any, index: int, what: str) -> None:
+    """Raise if an entry is no object.
+
+    Raises:
+        DataError: it is not; names the file and the entry.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f'{what}: entry {index} is {json.dumps(row)[:40]}, expected an object, such as {{"x": 0.5}}')
+
+
+def kind_of(values: list[Any]) -> Any:
+    """Return the type of a column of ``finite`` values; None for one of mixed kinds."""
     pa = import_extra("pyarrow", EXTRA)
-    values = [_finite(value) for value in values]
     if any(isinstance(value, bool) for value in values):  # a column of truth values alone is told by its row, too
-        return pa.array([None if value is None else json.dumps(value) for value in values])
+        return None
     try:
-        return pa.array(values)
+        return pa.array(values).type
     except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else json.dumps(value) for value in values])
+        return None
 
 
-def _finite(value: Any) -> Any:
+def column_of(values: list[Any], kind: Any) -> Any:
+    """Return a column of ``finite`` values; one of mixed kinds as JSON text, which is refused by row if it is read."""
+    pa = import_extra("pyarrow", EXTRA)
+    if kind is None:
+        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+    return pa.array(values, kind)
+
+
+def _to_arrow(values: list[Any]) -> Any:
+    values = [finite(value) for value in values]
+    return column_of(values, kind_of(values))
+
+
+def finite(value: Any) -> Any:
+    """Return a value, or list, with numbers for the words that stand for those that JSON has not."""
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return NON_FINITE.get(value, value) if isinstance(value, str) else value

@@ -27,10 +27,10 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
         return Layout(reader.schema, _cuts(reader))
 
 
-def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str, place: Any) -> Iterator[Any]:
     """Iterate over the batches from one row to another."""
     if _is_feather_1(file):
-        yield from tables.read_blocks(file, start, stop, rows, decimal)
+        yield from tables.read_blocks(file, start, stop, rows, decimal, place)
         return
     with _open(file) as reader:
         for index, cut in enumerate(_cuts(reader)[:-1]):

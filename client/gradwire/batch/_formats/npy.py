@@ -29,9 +29,9 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
     return Layout(_batch(array[:0]).schema, (*range(0, len(array), CUT), len(array)))
 
 
-def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str, place: Any) -> Iterator[Any]:
     """Iterate over a part of the rows."""
-    del decimal
+    del decimal, place
     array = _map(file)
     for first in range(start, stop, rows):
         yield _batch(array[first : min(stop, first + rows)])

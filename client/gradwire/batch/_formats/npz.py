@@ -70,9 +70,9 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
         return Layout(_batch(members, 0).schema, (*range(0, rows, CUT), rows))
 
 
-def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str, place: Any) -> Iterator[Any]:
     """Iterate over a part of the rows."""
-    del decimal
+    del decimal, place
     with _open(file) as members:
         for member in members.values():
             member.skip(start)

@@ -27,9 +27,9 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
         return Layout(schema, _cuts(parquet.metadata))
 
 
-def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str, place: Any) -> Iterator[Any]:
     """Iterate over the row groups from one row to another."""
-    del decimal
+    del decimal, place
     with _open(file) as parquet:
         cuts = _cuts(parquet.metadata)
         groups = [index for index, cut in enumerate(cuts[:-1]) if start <= cut < stop]

@@ -1,4 +1,4 @@
-"""What has to be read whole before its columns have a type: CSV, JSON, extended XYZ, by the reader of all commands."""
+"""What is one document, and so is read whole: JSON, extended XYZ, by the reader of all commands."""
 
 # pyarrow has no types.
 # pyright: basic
@@ -25,8 +25,9 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
     return Layout(table.schema, (*range(0, table.num_rows, CUT), table.num_rows))
 
 
-def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str, place: Any) -> Iterator[Any]:
     """Iterate over a part of the table."""
+    del place
     yield from _read(file, decimal).slice(start, stop - start).to_batches(max_chunksize=rows)
 
 

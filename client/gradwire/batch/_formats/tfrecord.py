@@ -35,21 +35,19 @@ _KINDS: Final = {"bytes_list": _FIELD.TYPE_BYTES, "float_list": _FIELD.TYPE_FLOA
 def read_layout(file: InputFile, decimal: str) -> Layout:
     """Read the columns of a file, which are the features of its first record, and count its records."""
     del decimal
-    pa = import_extra("pyarrow", EXTRA)
     with file.local().open("rb") as stream:
-        first = next(_records(stream, 0), None)
+        schema = _schema(stream)
         stream.seek(0)
-        rows = 0 if first is None else _skip(stream, None)
-    features = {} if first is None else _features(first, 0)
-    schema = pa.schema([(name, _type(pa, feature, name)) for name, feature in sorted(features.items())])
-    return Layout(schema, (*range(0, rows, CUT), rows))
+        rows, places = _count(stream)
+    return Layout(schema, (*range(0, rows, CUT), rows), places)
 
 
-def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str) -> Iterator[Any]:
+def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str, place: Any) -> Iterator[Any]:
     """Iterate over a part of the records."""
-    schema = read_layout(file, decimal).schema
+    del decimal
     with file.local().open("rb") as stream:
-        _skip(stream, start)
+        schema = _schema(stream)
+        stream.seek(place or 0)
         records = islice(_records(stream, start), stop - start)
         row = start
         while block := list(islice(records, rows)):
@@ -57,17 +55,26 @@ def read_blocks(file: InputFile, start: int, stop: int, rows: int, decimal: str)
             row += len(block)
 
 
-def _skip(stream: BinaryIO, count: int | None) -> int:
-    """Go behind some records, or all; return how many they were."""
-    passed = 0
+def _schema(stream: BinaryIO) -> Any:
+    pa = import_extra("pyarrow", EXTRA)
+    first = next(_records(stream, 0), None)
+    features = {} if first is None else _features(first, 0)
+    return pa.schema([(name, _type(pa, feature, name)) for name, feature in sorted(features.items())])
+
+
+def _count(stream: BinaryIO) -> tuple[int, tuple[int, ...]]:
+    """Return how many records there are, and where those stand before which a unit may begin."""
+    count, places = 0, [0]
     end = stream.seek(0, 2)
     stream.seek(0)
-    while passed != count and (header := stream.read(LENGTH.size)):
-        stream.seek(_length(header, passed) + CHECKSUM.size, 1)
-        passed += 1
+    while header := stream.read(LENGTH.size):
+        stream.seek(_length(header, count) + CHECKSUM.size, 1)
+        count += 1
         if stream.tell() > end:
-            raise DataError(f"record {passed - 1} is cut off: write the file again")
-    return passed
+            raise DataError(f"record {count - 1} is cut off: write the file again")
+        if count % CUT == 0:
+            places.append(stream.tell())
+    return count, tuple(places)
 
 
 def _records(stream: BinaryIO, first: int) -> Iterator[bytes]:
