@@ -67,6 +67,9 @@ WIRE_RIVALS = (
     Rival("PyTriton, gRPC", "pytriton", "pytriton", ()),
 )
 
+# Its driver is a program that reads files and writes files.
+FILE_RIVAL = Rival("d. Beam RunInference, start of the pipeline included", "beam", "beam", ())
+
 
 class Driver:
     """A running driver; ``ask`` sends a request and waits for its response."""
