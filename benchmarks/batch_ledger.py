@@ -6,6 +6,7 @@ environment says how often.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import signal
@@ -53,6 +54,9 @@ ray.data.read_parquet(source, override_num_blocks={FILES}).map_batches(slow, bat
 
 
 def main(*, write: bool) -> None:
+    if importlib.util.find_spec("ray") is None:
+        print(f"{Path(__file__).stem} needs ray: run it by .venv-bridges/bin/python", file=sys.stderr)
+        return
     import ray
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
