@@ -69,6 +69,7 @@ WIRE_RIVALS = (
 
 # Its driver is a program that reads files and writes files.
 FILE_RIVAL = Rival("d. Beam RunInference, start of the pipeline included", "beam", "beam", ())
+CHEBYSHEV = Rival("PyChebyshev tensor train", "pychebyshev", "pychebyshev", ())  # of benchmarks/chebyshev.py
 
 
 class Driver:

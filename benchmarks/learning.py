@@ -20,6 +20,7 @@ from scipy.special import ndtr
 
 from benchmarks._report import Measured, Report
 from benchmarks._rivals import ROOT, Driver, Rival
+from gradwire import GradwireError
 from gradwire_training import Loss, Samples, Sobolev, Value, fit, hold_out, mlp, networks, problems, with_noise
 from gradwire_training._fit.evaluation import evaluate
 from gradwire_training._models import IoBinding
@@ -125,16 +126,19 @@ def _measured(errors: list[float | None]) -> str | Measured:
 
 def _ours(case: Case, way: str, seed: int) -> Cell:
     began = time.perf_counter()
-    result = fit(
-        case.network(),
-        case.samples,
-        loss=case.loss,
-        optimizer=way,
-        steps=case.steps,
-        seconds=SECONDS,
-        seed=seed,
-        dtype="float64",
-    )
+    try:
+        result = fit(
+            case.network(),
+            case.samples,
+            loss=case.loss,
+            optimizer=way,
+            steps=case.steps,
+            seconds=SECONDS,
+            seed=seed,
+            dtype="float64",
+        )
+    except GradwireError as error:
+        return {"error": None, "seconds": time.perf_counter() - began, "why": str(error)}
     seconds = time.perf_counter() - began
     return {"error": case.error(result.model), "seconds": seconds, "sentence": result.selection_reason}
 

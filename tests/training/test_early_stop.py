@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
 import numpy as np
 import pytest
 
@@ -89,3 +92,58 @@ def test_the_better_of_the_two_is_taken(noisy, monkeypatch, error, ahead):
     assert words.startswith("lbfgs, 30 steps: " if ahead else "lm with a ridge of 0.0001: ")
     assert ("(lm with the best of 9 ridges to 20 %)" in words) == ahead
     assert ("(lbfgs, stopped in time, to " in words) != ahead
+
+
+@pytest.mark.parametrize(
+    ("stop", "optimizers", "words"),
+    [
+        (_early_stop.Stop(30, 0.1, fitted=0.05), {"lbfgs"}, "lbfgs, 30 steps: it predicts 10 rows best"),
+        (_early_stop.Stop(30, 0.3, fitted=0.25), {"lm"}, "lm with a ridge of 0.0001: "),
+        (_early_stop.Stop(30, 0.1, is_falling=True), {"lbfgs"}, "lbfgs: it predicts 10 rows better, to 10 %"),
+        (_early_stop.Stop(30, 0.3, is_falling=True), {"lm"}, "no noise is seen in 30 steps of lbfgs"),
+        (None, {"lm"}, "lm with a ridge of 0.0001: "),
+    ],
+)
+def test_a_path_that_was_cut_tells_nothing_of_weaker_ridges(noisy, monkeypatch, stop, optimizers, words):
+    """Its last ridge is the best because time ran out, not because labels are exact: L-BFGS tells whether they are."""
+    choice = Choice(ridge=1e-4, error=0.2, fitted=0.2, last=0.2, tried=2, rows="10 rows", parts=(PART,), beside=0.2)
+    cut = dataclasses.replace(choice, is_cut=True)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_ridge", lambda *_, **__: cut)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_stop", lambda *_, **__: stop)
+    result = fit(_model(noisy), noisy, loss=Value(), steps=200)
+    assert set(result.history["optimizer"]) == optimizers
+    assert words in result.selection_reason
+
+
+def test_time_is_divided_among_the_runs_to_come():
+    """Each may take as long as leaves the fit its part; one that ends early leaves more to the others."""
+    monitor = Monitor(1, (), seconds=100.0, began=time.perf_counter() - 10)
+    assert monitor.share_for(2, 1.25) == pytest.approx(0.1 + 0.9 / 3.25, abs=1e-3)
+    assert monitor.share_for(1, 1.25) == pytest.approx(0.1 + 0.9 / 2.25, abs=1e-3)
+    with monitor.until(0.5):
+        assert monitor.goes_on(1.0, 1.0, "", share=0.99)
+        assert monitor.share_for(1, 0) == 1.0
+        assert not monitor.time_is_up
+    assert Monitor(1, ()).share_for(1, 1.25) == pytest.approx(1 / 2.25)
+    late = Monitor(1, (), seconds=1.0, began=time.perf_counter() - 10)
+    assert not late.goes_on(1.0, 1.0, "", share=late.share_for(1, 1.25))
+
+
+def test_adam_leaves_its_part_of_the_time_to_lbfgs(monkeypatch):
+    """Where its steps take longer than the time that there is."""
+
+    def slow(_, objective, monitor, *, steps):
+        while not monitor.time_is_up:
+            time.sleep(0.01)
+        monitor.report(np.ones(1), np.ones(1), "adam", xla=True)
+
+    def quick(_, objective, monitor, *, steps):
+        monitor.report(np.ones(1), np.ones(1), "lbfgs", xla=True)
+
+    monkeypatch.setattr("gradwire_training.optimizers._auto.Adam.minimize", slow)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.Lbfgs.minimize", quick)
+    x = np.linspace(-1, 1, 2_000)
+    many = Samples(x, np.sin(3 * x))
+    model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(64, 64), activation="tanh", scale=many)
+    result = fit(model, many, loss=Value(), steps=99, seconds=20)
+    assert set(result.history["optimizer"]) == {"adam", "lbfgs"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gradwire import UsageError
 from gradwire_training import Derivative, Samples, Sobolev, Value, mlp, with_dtype
 from gradwire_training._jacobian.activations import KNOWN
 from gradwire_training._jacobian.read_graph import read_graph
@@ -176,3 +177,16 @@ def test_other_layers_are_left_to_tensorflow(objective, build):
     """A model that is not understood as a whole is not read at all."""
     problem = objective(build(), CURVE, Value())
     assert isinstance(residuals_of(problem), Taped)
+
+
+def test_a_jacobian_that_memory_does_not_hold_is_refused(objective, monkeypatch):
+    """The tape makes it whole: 320 frames of six atoms took 40 GB."""
+    problem = objective(UNREAD["own activation"](), CURVE, Value())
+
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "Out of memory while trying to allocate 40.66GiB.")
+
+    residuals = Taped(problem)
+    monkeypatch.setattr(residuals, "_value_and_jacobian", exhausted)
+    with pytest.raises(UsageError, match=r"labels with respect to 7 weights.*use adam or lbfgs, or fewer rows"):
+        list(residuals.blocks(_point(problem)))

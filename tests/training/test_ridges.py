@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from gradwire_training import Derivative, Samples, Sobolev, Value, fit, mlp, optimizers, repeat, with_dtype, with_noise
-from gradwire_training._progress import checkpoint
+from gradwire_training._progress import Monitor, checkpoint
 from gradwire_training.optimizers._folds import folds_of
+from gradwire_training.optimizers._ridges import choose_ridge
 
 STEPS = 400
 
@@ -143,6 +144,16 @@ def test_many_rows_hold_out_a_fifth(objective):
     (part,), words = folds(500)
     assert part.sum() == 100
     assert words == "100 of 500 rows, held out,"
+
+
+@pytest.mark.parametrize(("steps", "is_cut"), [(60, True), (3_000, False)])
+def test_a_path_is_cut_where_steps_run_out(objective, log, steps, is_cut):
+    """Of exact labels the last ridge is the best: only a whole path says that they are exact."""
+    whole = objective(with_dtype(log.network(), "float64"), log.samples(), Sobolev())
+    choice = choose_ridge(whole, Monitor(1, ()), damping=1e-3, steps=steps)
+    assert choice is not None
+    assert choice.is_cut == is_cut
+    assert (choice.ridge is None) != is_cut
 
 
 def test_callbacks_hear_of_the_choice_and_can_end_it(monkeypatch):

@@ -17,6 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from gradwire._errors import UsageError
 from gradwire_training._jacobian.dense_network import Graph, Jacobian, Signal
 from gradwire_training._jacobian.read_graph import read_graph
 from gradwire_training._models import Components
@@ -207,7 +208,13 @@ class Taped(Residuals):
 
     @override
     def blocks(self, point: Array) -> Iterator[ResidualBlock]:
-        residuals, jacobian = self._value_and_jacobian(tf.constant(point))
+        try:
+            residuals, jacobian = self._value_and_jacobian(tf.constant(point))
+        except tf.errors.ResourceExhaustedError:
+            raise UsageError(
+                f"this model's Jacobian of {self.count:,} labels with respect to {self.weights:,} weights, which TensorFlow's "
+                "tape makes whole, needs more memory than there is: use adam or lbfgs, or fewer rows"
+            ) from None
         yield residuals.numpy(), jacobian.numpy()
 
     def _residuals(self, point: Any) -> Any:

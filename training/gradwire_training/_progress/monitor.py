@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -107,6 +108,27 @@ class Monitor:
     def time_is_up(self) -> bool:
         """Whether the fit has taken all its seconds; ``report`` then ends it."""
         return self.seconds >= self._limit
+
+    def share_for(self, runs: int, more: float) -> float:
+        """Return the share of its seconds after which the next of so many runs should end, so that all take as long.
+
+        Args:
+            runs: still to come, the next one included.
+            more: how many times as long the fit itself takes, for which time is left.
+        """
+        passed = self.seconds / self._limit
+        return passed + max(1 - passed, 0.0) / (runs + more)
+
+    @contextmanager
+    def until(self, share: float) -> Iterator[None]:
+        """Let an optimiser that is not the last one have a share of the seconds that are left."""
+        limit = self._limit
+        self._limit = self.seconds + share * max(limit - self.seconds, 0.0)
+        try:
+            yield
+        finally:
+            self._limit = limit
+            self.time_was_up = self.time_is_up
 
     @property
     def best(self) -> tuple[float, Weights] | None:

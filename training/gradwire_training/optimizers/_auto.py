@@ -30,7 +30,7 @@ MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a 
 FIT_WORK: Final = 2e10  # multiplications in a whole fit of lm: some seconds
 FEWEST_STEPS: Final = 500  # of lm: enough to come near, whatever they take
 MOST_LABELS: Final = 100_000  # of lbfgs, which evaluates all of them in every step
-# Of the steps: more of Adam gained nothing, since L-BFGS overtakes it within 100 steps.
+# Of the steps, and of the time: more of Adam gained nothing, since L-BFGS overtakes it within 100 steps.
 ADAM_FRACTION: Final = 2 / 7
 CHOICE_WORK: Final = 1.5e11  # of all steps along a path of ridges: some ten seconds
 STOP_WORK: Final = 1e10  # weights times labels times steps of lbfgs, of all folds: some ten seconds
@@ -100,7 +100,8 @@ class Auto(Optimizer):
             case _:
                 first = max(1, round(steps * ADAM_FRACTION))
                 if monitor.resumed(Lbfgs.name) is None:
-                    Adam().minimize(objective, monitor, steps=first)
+                    with monitor.until(ADAM_FRACTION):
+                        Adam().minimize(objective, monitor, steps=first)
                 if monitor.status == "completed" and not monitor.time_was_up and first < steps:
                     Lbfgs().minimize(objective, monitor, steps=steps - first)
 
@@ -135,13 +136,14 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
                 f"{percent(choice.error)} of the labels' spread"
             )
             return
-        parts, rows = choice.parts, choice.rows
+        parts, rows, is_noisy = choice.parts, choice.rows, not choice.is_cut
         candidates.append(_with_ridge(choice))
     else:
+        is_noisy = False
         parts, rows = folds_of(objective)
         parts = parts[:COMPARED]
-    if parts:
-        _compare(objective, monitor, candidates, parts, longest)
+    if parts and not _compare(objective, monitor, candidates, parts, longest, is_noisy=is_noisy):
+        return
     if not candidates:
         return
     best = min(candidates, key=lambda candidate: candidate.error)
@@ -160,25 +162,28 @@ def _compare(
     candidates: list[_Candidate],
     parts: Sequence[NDArray[np.bool_]],
     longest: int,
-) -> None:
-    """Add other candidates, measured on some folds; none to none where L-BFGS sees no noise there."""
+    *,
+    is_noisy: bool,
+) -> bool:
+    """Add other candidates, measured on some folds; return whether labels are noisy, where L-BFGS is to tell."""
     folds, first = Folds(objective, parts), not candidates
     most = STOP_WORK / (objective.weight_count * objective.label_count * len(parts))
-    most = min(most, longest * STOP_FRACTION if first else Lbfgs.steps, longest)
-    stop = choose_stop(folds, monitor, steps=int(most))
+    most = min(most, Lbfgs.steps if is_noisy else longest * STOP_FRACTION, longest)
+    has_schedule = first and not objective.has_two_forms
+    stop = choose_stop(folds, monitor, steps=int(most), others=len(parts) if has_schedule else 0)
     if stop is not None:
-        if first and (stop.is_falling or stop.fitted < EXACT * stop.error):
+        if not is_noisy and (stop.is_falling or stop.fitted < EXACT * stop.error):
+            if candidates and stop.error < BETTER * candidates[0].error:
+                candidates[:] = [_unstopped(stop, candidates[0], min(longest, Lbfgs.steps))]
+                return True
             monitor.selection_reason += (
                 f"; no noise is seen in {stop.steps:,} steps of {Lbfgs.name} on some of the rows"
             )
-            return
+            return False
         candidates.append(_stopped(stop))
-    if (
-        first
-        and not objective.has_two_forms
-        and (schedule := choose_schedule(folds, monitor, steps=longest, work=SCHEDULE_WORK)) is not None
-    ):
+    if has_schedule and (schedule := choose_schedule(folds, monitor, steps=longest, work=SCHEDULE_WORK)) is not None:
         candidates.append(_scheduled(schedule))
+    return True
 
 
 def _with_ridge(choice: Choice) -> _Candidate:
@@ -196,6 +201,11 @@ def _stopped(stop: Stop) -> _Candidate:
     return _Candidate(
         Lbfgs(), stop.steps, stop.error, first, f"{Lbfgs.name}, stopped in time, to {percent(stop.error)}"
     )
+
+
+def _unstopped(stop: Stop, beaten: _Candidate, steps: int) -> _Candidate:
+    first = f"{Lbfgs.name}: it predicts {{rows}} better, {{error}}, than {beaten.other} in the time for choosing"
+    return _Candidate(Lbfgs(), steps, stop.error, first, "")
 
 
 def _scheduled(schedule: Schedule) -> _Candidate:

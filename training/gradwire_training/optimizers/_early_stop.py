@@ -20,7 +20,7 @@ Array: TypeAlias = "NDArray[np.float64]"
 
 EVERY: Final = 25  # steps from one measurement to the next
 PATIENCE: Final = 40  # measurements without a smaller error
-SHARE: Final = 0.6  # of the seconds of a fit, after which no more is spent on choosing
+WHOLE: Final = 1.25  # times what a fold takes, for the fit to all rows
 FALLING: Final = 0.8  # of the error half the steps before: exact labels are predicted better, noise leaves it there
 
 
@@ -42,20 +42,26 @@ class Stop:
     is_falling: bool = False
 
 
-def choose_stop(folds: Folds, monitor: Monitor, *, steps: int) -> Stop | None:
+def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, others: int = 0) -> Stop | None:
     """Fit some of the rows, and measure the others on the way.
 
     Args:
         folds: of the objective, whose variables are left as they are.
         monitor: asked several times a second whether to go on.
         steps: of a fit, at most.
+        others: how many fits of another optimiser are to have as much time.
 
     Returns:
         Where the error is smallest; None where nothing was measured.
     """
     before, surface = folds.objective.snapshot(), Surface(folds.objective)
     try:
-        curves = [_follow(folds, surface, monitor, fold, steps) for fold in range(len(folds.parts))]
+        count = len(folds.parts)
+        surface.evaluate(surface.start)  # compiled before the time is divided
+        curves = [
+            _follow(folds, surface, monitor, fold, steps, monitor.share_for(count - fold + others, WHOLE))
+            for fold in range(count)
+        ]
     finally:
         folds.objective.restore(before)
     if not all(curves):
@@ -66,7 +72,9 @@ def choose_stop(folds: Folds, monitor: Monitor, *, steps: int) -> Stop | None:
     return Stop(EVERY * (best + 1), errors[best], fitted[best], is_falling)
 
 
-def _follow(folds: Folds, surface: Surface, monitor: Monitor, fold: int, steps: int) -> list[tuple[float, float]]:
+def _follow(
+    folds: Folds, surface: Surface, monitor: Monitor, fold: int, steps: int, share: float
+) -> list[tuple[float, float]]:
     """Return the errors on one fold and on the rows beside it, a pair for every so many steps."""
     folds.hold_out(fold)
     errors: list[tuple[float, float]] = []
@@ -80,7 +88,7 @@ def _follow(folds: Folds, surface: Surface, monitor: Monitor, fold: int, steps: 
             best = min(range(len(errors)), key=lambda index: errors[index][0])
             if len(errors) - 1 - best >= PATIENCE:
                 return False
-        return monitor.goes_on(loss, mae, CHOOSING, share=SHARE)
+        return monitor.goes_on(loss, mae, CHOOSING, share=share)
 
     Lbfgs().descend(surface, surface.start, after, steps=steps)
     return errors

@@ -40,7 +40,7 @@ FEW_STEPS: Final = 200
 EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
 TOO_FEW: Final = 40  # rows for another optimiser to be measured on some folds alone
 TINY: Final = 1e-300
-SHARE: Final = 0.4  # of the seconds of a fit that may be spent on choosing
+SHARE: Final = 0.3  # of the seconds of a fit that may be spent on choosing a ridge
 
 
 @final
@@ -85,6 +85,7 @@ class Choice:
         rows: that were held out, as text.
         parts: which rows to measure another optimiser on; none where rows are too few.
         beside: the error on these rows alone.
+        is_cut: whether time or steps ran out at that ridge with the error still falling: labels may still be exact.
     """
 
     ridge: float | None
@@ -95,6 +96,7 @@ class Choice:
     rows: str
     parts: tuple[NDArray[np.bool_], ...]
     beside: float
+    is_cut: bool = False
 
 
 @final
@@ -158,7 +160,7 @@ def _chosen(
         if not all(fold.path.ridge and fold.outer.count for fold in folds):
             return None
         with few_threads(folds[0].residuals), np.errstate(over="ignore", invalid="ignore"):
-            curve = _follow(folds, monitor, steps)
+            curve, is_whole = _follow(folds, monitor, steps)
     finally:
         objective.restore(before)
     if not curve or not objective.variation:
@@ -170,8 +172,9 @@ def _chosen(
     beside = tuple(parts[:COMPARED] if objective.count > TOO_FEW else ())
     if held_out > 1 and len(folds) > 1:  # no better than the labels' mean: too few rows to tell anything by
         return None
+    is_exact, is_cut = fitted < EXACT * held_out, best is last and not is_whole
     return Choice(
-        ridge=None if best is last or fitted < EXACT * held_out else best.ridge,
+        ridge=None if is_exact or (best is last and is_whole) else best.ridge,
         error=held_out,
         fitted=fitted,
         last=_error(last.held_out, outer, spread),
@@ -179,6 +182,7 @@ def _chosen(
         rows=text_of(parts, objective.count),
         parts=beside,
         beside=_error(best.held_out[: len(beside)], outer, spread) if beside else held_out,
+        is_cut=is_cut,
     )
 
 
@@ -193,8 +197,8 @@ def _best(curve: Sequence[_Stage]) -> int:
     return int(np.argmin([sum(math.log(max(loss, TINY)) for loss in stage.held_out) for stage in curve]))
 
 
-def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> list[_Stage]:
-    """Return ridges and losses, as far as the path was worth following."""
+def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> tuple[list[_Stage], bool]:
+    """Return ridges and losses, and whether that is as far as the path was worth following."""
     curve: list[_Stage] = []
     taken = 0
     weakest = LAST * folds[0].path.ridge
@@ -206,11 +210,11 @@ def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> list[_Stage]:
                 taken += 1
                 at = fold.descent
                 if taken >= steps or not monitor.goes_on(at.loss, at.mae, CHOOSING, share=SHARE):
-                    return curve
+                    return curve, False
         ridge = folds[0].path.ridge
         curve.append(_Stage(ridge, tuple(fold.loss() for fold in folds), tuple(fold.descent.loss for fold in folds)))
         is_long = len(curve) - _best(curve) > (PATIENCE if steps > FEW_STEPS else IMPATIENCE)
         if ridge < weakest or is_long or all(fold.descent.is_stuck for fold in folds):
-            return curve
+            return curve, True
         for fold in folds:
             fold.path.weaken()

@@ -20,7 +20,6 @@ from typing_extensions import override
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._adam import Adam
-from gradwire_training.optimizers._early_stop import SHARE
 from gradwire_training.optimizers._folds import CHOOSING, Folds, best_of, start_of
 from gradwire_training.optimizers._steps import Chunks
 
@@ -30,6 +29,7 @@ RATE: Final = 0.03  # of mini-batches: on 8,192 simulated paths 0.01 came half a
 EPOCHS: Final = (25, 50, 100, 200)
 STEPS: Final = (2_500, 10_000)  # on all rows
 GAIN: Final = 0.02  # of the error: a longer schedule that gains less is the last one
+SHARE: Final = 0.6  # of the seconds of a fit, after which no more is spent on choosing
 
 
 @final
