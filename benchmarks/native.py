@@ -43,11 +43,8 @@ def main(*, write: bool) -> None:
 
 
 def _network(sizes: tuple[int, ...], directory: Path) -> list[list[str | Measured]]:
-    keras.utils.set_random_seed(0)
-    first, *hidden, last = sizes
-    layers = [keras.layers.Dense(width, activation="tanh") for width in hidden]
-    model = keras.Sequential([keras.Input((first,), name="x"), *layers, keras.layers.Dense(last, name="f")])
-    domain = {"x": (-1.0, 1.0)}
+    first, *_, last = sizes
+    model, domain = network(sizes), {"x": (-1.0, 1.0)}
     export(model, to=directory / "plain", domain=domain)
     export(model, to=directory / "xla", domain=domain, compile="xla")
     models = {
@@ -63,7 +60,7 @@ def _network(sizes: tuple[int, ...], directory: Path) -> list[list[str | Measure
                 row.append("")
             continue
         x = random.uniform(-1, 1, (rows, first)).astype(np.float32)
-        times = _interleaved({engine: _call(each, x) for engine, each in models.items()}, rows)
+        times = interleaved({engine: _call(each, x) for engine, each in models.items()}, rows)
         for engine, seconds in times.items():
             ratio = np.median([a / b for a, b in zip(times["TensorFlow"], seconds, strict=True)])
             unit, values = (
@@ -81,19 +78,33 @@ def _call(model: gradwire.Model, x: np.ndarray) -> Callable[[], Any]:
     return lambda: model.value_and_grad(x)
 
 
-def _interleaved(calls: dict[str, Callable[[], Any]], rows: int) -> dict[str, list[float]]:
+def network(sizes: tuple[int, ...]) -> keras.Model:
+    """A dense network of some widths, the first of them the inputs, with tanh between."""
+    keras.utils.set_random_seed(0)
+    first, *hidden, last = sizes
+    layers = [keras.layers.Dense(width, activation="tanh") for width in hidden]
+    return keras.Sequential([keras.Input((first,), name="x"), *layers, keras.layers.Dense(last, name="f")])
+
+
+def interleaved(
+    calls: dict[str, Callable[[], Any]],
+    rows: int,
+    *,
+    runs: int = RUNS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Return seconds of a call, run by run."""
     times: dict[str, list[float]] = {engine: [] for engine in calls}
     repeats = {}
     for engine, call in calls.items():
         call()
-        began = time.perf_counter()
+        began = clock()
         call()
-        repeats[engine] = max(1, int(LEAST_SECONDS / (time.perf_counter() - began))) if rows < ROWS[2] else 1
-    for _ in range(RUNS):
+        repeats[engine] = max(1, int(LEAST_SECONDS / (clock() - began))) if rows < ROWS[2] else 1
+    for _ in range(runs):
         for engine, call in calls.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(repeats[engine]):
                 call()
-            times[engine].append((time.perf_counter() - began) / repeats[engine])
+            times[engine].append((clock() - began) / repeats[engine])
     return times

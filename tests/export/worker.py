@@ -17,11 +17,11 @@ _WORKER = r"""
 import sys
 from pathlib import Path
 from gradwire._errors import GradwireError
-from gradwire_export._checks.fresh_process import main
+from gradwire_serving._fresh_process import run_requests
 
 for line in sys.stdin:
     try:
-        main(*map(Path, line.rstrip("\n").split("\t")))
+        run_requests(*map(Path, line.rstrip("\n").split("\t")))
         print("done", flush=True)
     except GradwireError as error:
         print(" ".join(str(error).split()), flush=True)

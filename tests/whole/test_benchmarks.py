@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def driver(rivals, monkeypatch, tmp_path):
 
 def test_every_rival_has_a_driver_and_pins(rivals):
     """What `make bench-rivals` installs is fixed to the version, so that numbers can be compared."""
-    known = (*rivals.RIVALS, *rivals.WIRE_RIVALS)
+    known = (*rivals.RIVALS, *rivals.WIRE_RIVALS, rivals.CHEBYSHEV)
     for rival in known:
         assert (RIVALS / f"{rival.driver}_driver.py").is_file()
         if rival.environment is not None:
@@ -184,3 +185,36 @@ def test_a_call_that_fails_ends_the_benchmark(load):
     elapsed, latencies = load._in_flight(Stub(grpc.StatusCode.OK), b"", 3, 0.0)
     assert len(latencies) == 3
     assert elapsed >= max(latencies)
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The module that measures how near to the limit we are."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.speed")
+
+
+def test_the_reference_of_the_engines_is_a_function_and_its_derivatives(speed, tmp_path):
+    """Its Jacobian is that of its values, by central differences; the errors of engines are against it."""
+    random = np.random.default_rng(0)
+    weights = [random.normal(size=shape).astype(np.float32) for shape in ((3, 5), (5,), (5, 4), (4,), (4, 2), (2,))]
+    np.savez(tmp_path / "weights.npz", *weights)
+    x, step = random.uniform(-1, 1, (6, 3)), 1e-6
+    _, jacobian = speed._reference(tmp_path, x)
+    for each in range(3):
+        ends = [speed._reference(tmp_path, x + side * step * np.eye(3)[each])[0] for side in (1, -1)]
+        np.testing.assert_allclose(jacobian[:, :, each], (ends[0] - ends[1]) / (2 * step), rtol=1e-7, atol=1e-8)
+
+
+def test_errors_are_in_units_in_the_last_place(speed):
+    """A number that is one and a half units off is so in the median; the largest is in units of the largest number."""
+    exact = np.array([[1.0], [1.0], [4.0]])
+    off = exact + np.array([[1.5], [1.5], [0.0]]) * np.spacing(np.float32(1))
+    assert speed._ulp((off, off), (exact, exact)) == [[1.5, 1.5 / 4]] * 2
+
+
+def test_the_exponent_of_a_power(speed):
+    """That of all steps, and of the last tenfold."""
+    column = {1: [1.0, 9.0, 1.0], 10: [1.0], 100: [10.0], 1000: [1000.0]}
+    assert speed._exponent(column, last=2) == pytest.approx(2.0)
+    assert speed._exponent({at: [at**1.5] for at in column}) == pytest.approx(1.5)

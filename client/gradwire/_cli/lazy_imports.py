@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from gradwire._extras import import_extra
+from gradwire._fresh_process import start_ahead
 
 # TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log from the end of its import on. Two or three lines ("I0000
 # 00:00:1795401342.973865  2807 port.cc:153] …", with a notice above them) are written while its libraries load, before
@@ -26,14 +28,41 @@ EXTRAS: Final = {
 }
 
 
+# What the import of TensorFlow brings in where it is installed, and the command does not use then: of a server Keras, a
+# third of the time, of the others what Keras plots and reads with, a quarter.
+UNUSED: Final = {
+    "gradwire_training": ("matplotlib", "pandas"),
+    "gradwire_export": ("matplotlib", "pandas"),
+    "gradwire_serving": ("keras",),
+}
+
+
 def import_heavy(name: str) -> Any:
     """Import one of the heavy packages.
+
+    Export will run what it writes in a fresh process, which imports TensorFlow meanwhile.
 
     Raises:
         MissingExtra: a dependency of the package is not installed; the message names the extra to install.
     """
+    if name == "gradwire_export" and "tensorflow" not in sys.modules:
+        start_ahead()
     with quiet_tensorflow():
+        with _hidden(UNUSED[name]), suppress(ImportError):  # which is named below
+            importlib.import_module("tensorflow")
         return import_extra(name, EXTRAS[name])
+
+
+@contextmanager
+def _hidden(names: Iterable[str]) -> Generator[None]:
+    """Have modules count as not installed; those that are imported already stay."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # pyright: ignore[reportArgumentType] - what None means there is in the language
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextmanager

@@ -25,8 +25,8 @@ class FlushedDenormals:
     __slots__ = ("_own",)
 
     def __enter__(self) -> None:
-        self._own = (ctypes.c_uint32 * WORDS)()
-        _c.fegetenv(self._own)
+        self._own = own = _Environment()
+        _c.fegetenv(own)
         _c.fesetenv(_flushed)
 
     def __exit__(
@@ -36,7 +36,7 @@ class FlushedDenormals:
 
 
 def _environment() -> Any:
-    words = (ctypes.c_uint32 * WORDS)()
+    words = _Environment()
     _c.fegetenv(words)
     return words
 
@@ -53,5 +53,6 @@ def _set_up() -> bool:
 
 
 _c: Final = ctypes.PyDLL(None)  # what the interpreter is linked with; calls keep the lock, which takes less time
-_flushed: Final = (ctypes.c_uint32 * WORDS)()
+_Environment: Final = ctypes.c_uint32 * WORDS
+_flushed: Final = _Environment()
 CAN_FLUSH: Final = _set_up()

@@ -11,7 +11,7 @@ where other work is about, and 54 in the caller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, final
@@ -89,7 +89,7 @@ class LoadedSession:
     def run(
         self,
         feeds: dict[Any, np.ndarray],
-        fetches: Sequence[Any],
+        fetches: list[Any],
         timeout: float | None = None,
         *,
         in_callers_thread: bool = False,
@@ -100,15 +100,12 @@ class LoadedSession:
         a loop is not, and it has to be one where ``CAN_FLUSH``.
         """
         session = self._session._session  # noqa: SLF001 - the C session
-        options = c_api.TF_NewBufferFromString(_run_options(timeout_in_ms(timeout), in_callers_thread))
-        try:
-            if in_callers_thread:
-                with FlushedDenormals():
-                    results = c_api.TF_SessionRun_wrapper(session, options, feeds, list(fetches), [], None)
-            else:
-                results = c_api.TF_SessionRun_wrapper(session, options, feeds, list(fetches), [], None)
-        finally:
-            c_api.TF_DeleteBuffer(options)
+        options = _run_options(timeout_in_ms(timeout), in_callers_thread)
+        if in_callers_thread:
+            with FlushedDenormals():
+                results = c_api.TF_SessionRun_wrapper(session, options.buffer, feeds, fetches, [], None)
+        else:
+            results = c_api.TF_SessionRun_wrapper(session, options.buffer, feeds, fetches, [], None)
         return _arrays(results)
 
     def close(self) -> None:
@@ -121,10 +118,23 @@ def timeout_in_ms(timeout: float | None) -> int:
     return 0 if timeout is None else max(1, int(timeout * 1000))
 
 
-@lru_cache(maxsize=256)
-def _run_options(milliseconds: int, in_callers_thread: bool) -> bytes:
-    pool = IN_CALLERS_THREAD if in_callers_thread else 0
-    return config_pb2.RunOptions(timeout_in_ms=milliseconds, inter_op_thread_pool=pool).SerializeToString()
+@final
+class _RunOptions:
+    """Options of a run, as TensorFlow takes them: a buffer, which lives as long as this."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self, milliseconds: int, pool: int) -> None:
+        options = config_pb2.RunOptions(timeout_in_ms=milliseconds, inter_op_thread_pool=pool)
+        self.buffer = c_api.TF_NewBufferFromString(options.SerializeToString())
+
+    def __del__(self, delete: Callable[[Any], None] = c_api.TF_DeleteBuffer) -> None:
+        delete(self.buffer)
+
+
+@lru_cache(maxsize=256)  # a caller's timeouts are few; those of a server's callers are not
+def _run_options(milliseconds: int, in_callers_thread: bool) -> _RunOptions:
+    return _RunOptions(milliseconds, IN_CALLERS_THREAD if in_callers_thread else 0)
 
 
 def _operation(tensor_name: str) -> str:
