@@ -67,6 +67,8 @@ WIRE_RIVALS = (
     Rival("PyTriton, gRPC", "pytriton", "pytriton", ()),
 )
 
+CHEBYSHEV = Rival("PyChebyshev tensor train", "pychebyshev", "pychebyshev", ())  # of benchmarks/chebyshev.py
+
 
 class Driver:
     """A running driver; ``ask`` sends a request and waits for its response."""

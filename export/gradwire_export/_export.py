@@ -168,7 +168,8 @@ def export(
         replace_contract: allow other inputs, outputs, shapes, dtypes or derivatives than those of the latest version in
             ``to``, whose callers a server would give the new version unasked.
         gate: rows on which the package must be no worse than the latest version in ``to``, or than the one that the
-            gate names. It is compared before it has its place, so that no server sees a package that is refused.
+            gate names, which must be there before anything else is done. It is compared before it has its place, so
+            that no server sees a package that is refused.
 
     Returns:
         Where the package is, its card, which signatures were left out because their proof failed, and what the gate
@@ -187,6 +188,8 @@ def export(
         UsageError: inputs, names, domain or units do not fit the model, or the latest version in ``to`` has another
             contract.
     """
+    if gate is not None:
+        gate.require_baseline(Path(to))
     read = _read(source, signature, tags, unsafe_lambda=unsafe_lambda)
     names = None if has_specs(inputs) else cast("Names | None", inputs)
     read = read.renamed(names or None, outputs)

@@ -171,30 +171,56 @@ class Gate:
             raise GateRefused(verdict)
         return verdict
 
+    def require_baseline(self, to: Path) -> None:
+        """Raise unless the package to compare with can be reached: a wrong name is told before anything is exported.
+
+        Args:
+            to: directory of the model, as for ``judge``.
+
+        Raises:
+            UsageError: there is nothing where it should be.
+            ServerUnreachable: no server responds at the address.
+            ModelNotFound: the server does not serve the model, or the label.
+        """
+        directory, which = self._place(to)
+        if directory is None and which:
+            with self._served(to):
+                pass
+
+    def _place(self, to: Path) -> tuple[Path | None, str]:
+        """Return the directory of the package to compare with, and which it is.
+
+        There is no directory where a server has the package, and neither where nothing serves yet.
+        """
+        against = "" if self.against is None else str(self.against)
+        if not against:
+            latest = latest_version(to)
+            return latest, "" if latest is None else f"the latest of {to}"
+        directory = to / against if against.isdecimal() else Path(against)
+        if directory.is_dir():
+            return directory, f"chosen from {to}" if against.isdecimal() else f"of {against}"
+        if ":" in against:
+            return None, f"which {against} serves"
+        raise UsageError(
+            f"the gate compares with {against!r}, and there is no directory {directory}: give the number of a version in "
+            f"{to}, the directory of a package, or HOST:PORT or HOST:PORT/LABEL of a server"
+        )
+
+    @contextmanager
+    def _served(self, to: Path) -> Generator[Model]:
+        address, _, label = str(self.against).partition("/")
+        with connect(address, to.absolute().name, label=label or None) as served, served.pinned() as old:
+            yield old
+
     @contextmanager
     def _baseline(self, to: Path) -> Generator[tuple[Model | None, dict[str, str]]]:
         """Open the package to compare with, and say which it is; None where nothing serves yet."""
-        against = "" if self.against is None else str(self.against)
-        if not against:
-            directory, which = latest_version(to), f"the latest of {to}"
-        elif against.isdecimal():
-            directory, which = to / against, f"chosen from {to}"
-        else:
-            directory, which = Path(against), f"of {against}"
-        if directory is None:
+        directory, which = self._place(to)
+        if not which:
             yield None, {}
-        elif directory.is_dir():
-            with load(directory) as old:
-                yield old, _about(old, which)
-        elif ":" in against:
-            address, _, label = against.partition("/")
-            with connect(address, to.absolute().name, label=label or None) as served, served.pinned() as old:
-                yield old, _about(old, f"which {against} serves")
-        else:
-            raise UsageError(
-                f"the gate compares with {against!r}, and there is no directory {directory}: give the number of a version in "
-                f"{to}, the directory of a package, or HOST:PORT or HOST:PORT/LABEL of a server"
-            )
+            return
+        with self._served(to) if directory is None else load(directory) as old:
+            yield old, _about(old, which)
 
     def _evaluate(self, model: Model, baseline: Model | None) -> Evaluation:
         inputs = {tensor.name for tensor in model.card.inputs}

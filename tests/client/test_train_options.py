@@ -130,6 +130,7 @@ START = SimpleNamespace(
     units={"price": "USD"},
     aliases={"vega": Alias("price", "vol", 0.01), "delta": Alias("price", "spot")},
 )
+UNWEIGHTED: dict[str, Any] = {"ignore": [], "weights": None}
 TRAINING: Any = SimpleNamespace(
     load=lambda path: START, optimizers=SimpleNamespace(get=lambda name, **settings: (name, settings))
 )
@@ -151,8 +152,9 @@ def test_names_are_those_of_the_earlier_fit(tmp_path):
     pytest.importorskip("pyarrow", reason="the client alone reads no tables")
     path = tmp_path / "a.csv"
     path.write_text("spot,vol,price,vega\n1,2,3,4\n")
-    nothing: dict[str, Any] = {"inputs": None, "outputs": None, "derivatives": None, "units": {}}
+    nothing: dict[str, Any] = {"inputs": None, "outputs": None, "derivatives": None, "units": {}, **UNWEIGHTED}
     assert with_names(nothing, START, path, ".") == {
+        **UNWEIGHTED,
         "inputs": ["spot", "vol"],
         "outputs": ["price"],
         "derivatives": {"vega": ("0.01*price", "vol")},
@@ -163,9 +165,29 @@ def test_names_are_those_of_the_earlier_fit(tmp_path):
         "outputs": None,
         "derivatives": {"v": ("price", "vol")},
         "units": {"price": "EUR"},
+        **UNWEIGHTED,
     }
     assert with_names(given, START, path, ".") == given | {"outputs": ["price"]}
     assert with_names(nothing, None, path, ".") == nothing
+
+
+def test_weights_are_of_the_column_of_the_earlier_fit(tmp_path, capsys):
+    """Another that is given wins; one that is to be ignored is left out, and one that is not there with a word."""
+    pytest.importorskip("pyarrow", reason="the client alone reads no tables")
+    start = SimpleNamespace(
+        **{**vars(START), "source": "models/wing/1", "trained": {"samples": {"weights": {"column": "w"}}}}
+    )
+    path = tmp_path / "a.csv"
+    path.write_text("spot,vol,price,w,v\n1,2,3,4,5\n")
+    nothing: dict[str, Any] = {"inputs": None, "outputs": None, "derivatives": None, "units": {}, **UNWEIGHTED}
+    assert with_names(nothing, start, path, ".")["weights"] == "w"
+    assert with_names({**nothing, "weights": "v"}, start, path, ".")["weights"] == "v"
+    assert with_names({**nothing, "ignore": ["w"]}, start, path, ".")["weights"] is None
+    assert with_names(nothing, start, tmp_path, ".")["weights"] == "w"  # a directory of files, not opened yet
+    assert capsys.readouterr().err == ""
+    path.write_text("spot,vol,price\n1,2,3\n")
+    assert with_names(nothing, start, path, ".")["weights"] is None
+    assert "has no column 'w', by which models/wing/1 weighted its rows" in " ".join(capsys.readouterr().err.split())
 
 
 def test_loss_and_optimizer_are_those_of_the_earlier_fit():

@@ -203,7 +203,7 @@ def test_the_terminal_has_bands_and_says_where_points_are_far(sure, log):
 TRIANGLES = {"H-O": Domain([0.9, 0.95], [1.0, 1.1]), "H-H": Domain([1.4], [1.6])}
 
 
-def _water(**changes):
+def _water(*, has_bars=True, **changes):
     """Water in a box of its own, of which turned molecules reach out; its energy is nothing."""
     box = Domain(
         [[0.0, 0.0, 0.0], [0.9, 0.0, 0.0], [0.0, 0.9, 0.0]], [[0.1, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.1, 0.0]]
@@ -213,13 +213,15 @@ def _water(**changes):
         log_card(),
         inputs=(positions,),
         derivatives={"f": {"r": "df_dr"}},
-        uncertainty={"bars": {"f_std": {"trusted_up_to": [1.0]}}},
+        uncertainty={"bars": {"f_std": {"trusted_up_to": [1.0]}}} if has_bars else {"reason": "other layers"},
     )
     functions = {
         "serving_default": lambda r: {"f": r[:, 0, :1], "df_dr": r},
         "value": lambda r: {"f": r[:, 0, :1]},
         "uncertainty": lambda r: {"f_std": 0 * r[:, 0, :1], "df_dr_std": r},
     }
+    if not has_bars:
+        del functions["uncertainty"]
     return gradwire.FakeTransport(functions, card=card)
 
 
@@ -245,10 +247,15 @@ def test_the_domain_of_atoms_is_that_of_their_distances(molecule, inside):
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
     x = molecule @ turn + [7.0, -3.0, 2.0]
     felt, boxed = (gradwire.Model(_water(**changes)) for changes in ({"distances": TRIANGLES}, {}))
-    assert felt.is_trusted(x) == inside
+    without_bars = gradwire.Model(_water(has_bars=False, distances=TRIANGLES))
     assert not boxed.is_trusted(x)
-    evaluation = gradwire.evaluate(felt, {"r": x[None], "f": x[None, 0, :1]})
-    assert (evaluation.outside, evaluation.untrusted) == (int(not inside), int(not inside))
+    for model in (felt, without_bars):
+        assert model.is_trusted(x) == inside
+        assert model.is_trusted(np.stack([x, x + 1])).tolist() == [inside] * 2
+        evaluation = gradwire.evaluate(model, {"r": x[None], "f": x[None, 0, :1]})
+        assert (evaluation.outside, evaluation.untrusted) == (int(not inside), int(not inside))
+    with pytest.raises(gradwire.SignatureNotFound, match="no error bars"):
+        gradwire.Model(_water(has_bars=False)).is_trusted(x)  # a box is not enough
     strict = gradwire.Model(_water(distances=TRIANGLES), on_extrapolation="raise")
     if inside:
         strict.value(x)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gradwire import DataError, PackageError, UsageError, load
+from gradwire import DataError, PackageError, ServerUnreachable, UsageError, load
 from gradwire._cli.io import gate_table
 from gradwire._package import version_directories
 from gradwire_export import Gate, GateRefused, export
@@ -116,6 +116,21 @@ def test_gates_that_cannot_judge_are_refused(packages, options, error, words):
     """Before or at the gate, by what is wrong."""
     with pytest.raises(error, match=words):
         Gate(**options).judge(packages["better"], packages["serving"].parent)
+
+
+@pytest.mark.parametrize(
+    ("against", "error", "words"),
+    [
+        (7, UsageError, "there is no directory"),
+        ("nowhere", UsageError, "HOST:PORT/LABEL"),
+        ("localhost:1", ServerUnreachable, "localhost:1"),
+    ],
+)
+def test_a_wrong_place_is_refused_before_anything_is_exported(tmp_path, against, error, words):
+    """Not even the source is read, which is none."""
+    gate = Gate(rows=ROWS, against=against)
+    with pytest.raises(error, match=words):
+        export(tmp_path / "nowhere.keras", to=tmp_path / "log", gate=gate)
 
 
 def test_a_prediction_that_is_not_finite_is_worse(packages, tmp_path):

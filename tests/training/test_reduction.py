@@ -63,6 +63,19 @@ def test_auto_finds_the_subspace_of_the_gradients():
     np.testing.assert_array_equal(kernel[:3, 2], 0)
 
 
+def test_a_weight_of_two_is_the_row_twice():
+    """In the directions, in their spreads, and in what they carry; rows without weight change nothing."""
+    samples, weights = _samples(weight=0.3), np.arange(ROWS) % 4
+    repeated = samples.take(np.repeat(np.arange(ROWS), weights))
+    weighted = samples.weighted(weights)
+    for reduce in ("auto", 1):
+        kernels = [_kernel(_model(each, reduce)) for each in (weighted, repeated)]
+        np.testing.assert_allclose(np.abs(kernels[0]), np.abs(kernels[1]), rtol=1e-5, atol=1e-7)
+        told = [reduction_of(_model(each, reduce), each, NAMES).fraction for each in (weighted, repeated)]
+        assert told[0] == pytest.approx(told[1], rel=1e-6)
+    assert not np.allclose(np.abs(kernels[0]), np.abs(_kernel(_model(samples, 1))), rtol=1e-2)
+
+
 def test_components_have_mean_zero_and_spread_one():
     """So that the hidden layers see what they see of scaled inputs."""
     samples, model = _samples(), _model(_samples())

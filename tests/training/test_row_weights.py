@@ -112,7 +112,12 @@ def test_a_saved_fit_has_its_weights(small, tmp_path):
     """In the record and beside the rows; ``repeat`` ends at the same weights of the network."""
     result = fit(small(), EVERY, optimizer="lbfgs", steps=3)
     record = json.loads((result.save(tmp_path / "log") / "fit.json").read_text())
-    assert record["trained"]["samples"]["weights"] == {"smallest": 1.0, "largest": 3.0, "effective_rows": 5.8}
+    assert record["trained"]["samples"]["weights"] == {
+        "column": None,
+        "smallest": 1.0,
+        "largest": 3.0,
+        "effective_rows": 5.8,
+    }
     again = repeat(tmp_path / "log")
     np.testing.assert_array_equal(again.request.samples.row_weights, WEIGHTS)
     assert again.loss == result.loss
@@ -125,7 +130,9 @@ def test_a_column_of_a_table_is_no_input(tmp_path):
     assert list(samples.x) == ["x"]
     np.testing.assert_array_equal(samples.row_weights, WEIGHTS)
     assert "rows are weighted by w" in samples.notes
+    assert (samples.weight_column, samples.weighted(WEIGHTS).weight_column) == ("w", None)
     fitted, others = hold_out(samples, least=2)
+    assert fitted.weight_column == Samples.concat([fitted, others]).weight_column == "w"
     assert sorted([*fitted.row_weights, *others.row_weights]) == sorted(WEIGHTS)
     with pytest.raises(DataError, match="has numbers in w, which is neither input, output nor derivative"):
         Samples.read(table)

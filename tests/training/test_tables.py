@@ -145,6 +145,18 @@ def test_replicates_are_noted_and_kept():
     assert samples.notes[-1].startswith("2 points occur more than once (4 of 6 rows): all are fitted")
 
 
+def test_replicates_tell_the_noise():
+    """By output and derivative: the pooled deviation from the points' means; few, exact or lone ones tell none."""
+    x = np.repeat(np.arange(40.0), 3)
+    noise = 0.2 * np.random.default_rng(0).standard_normal(120)
+    samples = Samples(x, {"f": np.sin(x) + noise, "g": np.sin(x)}, {"f": {"x": np.where(x == 1, noise, np.nan)}})
+    groups = (np.sin(x) + noise).reshape(40, 3)
+    pooled = np.sqrt(((groups - groups.mean(axis=1, keepdims=True)) ** 2).sum() / 80) / groups.std()
+    assert 0.2 < pooled < 0.32
+    assert samples.notes[-1] == f"they tell the noise of the labels, of their spread: f {100 * pooled:.2g} %"
+    assert "noise" not in " ".join(Samples(x, np.sin(x)).notes)
+
+
 def test_a_missing_library_is_named(monkeypatch, tmp_path):
     """Parquet without pyarrow says what to install, and arrays are read without it."""
     path = _written(tmp_path, "parquet")

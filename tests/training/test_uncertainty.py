@@ -30,6 +30,7 @@ from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertai
 from gradwire_training._uncertainty.calibration import _widening, calibrate
 from gradwire_training._uncertainty.laplace import Network, Spectrum
 from gradwire_training._uncertainty.misfit import Misfit
+from gradwire_training._uncertainty.noise import noise_profile
 
 ZERO = np.zeros(1)
 
@@ -39,7 +40,7 @@ def _weights(model):
 
 
 def _rows(samples):
-    return LabelledRows(samples.x, samples.y, samples.dydx)
+    return LabelledRows(samples.x, samples.y, samples.dydx, samples.row_weights)
 
 
 def _noisy(noise, *, seed=0, count=80):
@@ -103,18 +104,73 @@ def test_variances_are_those_of_the_inverse():
     for ridge in (1e-3, 10.0):
         inverse = np.linalg.inv(jacobian.T @ jacobian + ridge * np.eye(6))
         expected = np.einsum("abi,ij,abj->ab", gradients, inverse, gradients)
-        np.testing.assert_allclose(spectrum.variances(spectrum.squares(gradients), ridge), expected, rtol=1e-9)
+        np.testing.assert_allclose(spectrum.variances(spectrum.components(gradients), ridge), expected, rtol=1e-9)
 
 
-def test_a_line_has_the_bars_of_least_squares():
-    """Of a model that is linear in its weights the bar is the textbook's, at points and for the slope."""
+def test_a_sandwich_is_the_textbooks():
+    """Noise that differs from row to row, its labels in pairs: g A (sum of s s^T + ridge) A g^T for any ridge."""
+    generator = np.random.default_rng(1)
+    jacobian, gradients = generator.standard_normal((20, 6)), generator.standard_normal((3, 2, 6))
+    scores = jacobian.reshape(10, 2, 6).sum(axis=1)
+    spectrum = Spectrum.of(jacobian.T @ jacobian).with_scores(scores.T @ scores)
+    for ridge in (1e-3, 10.0):
+        inverse = np.linalg.inv(jacobian.T @ jacobian + ridge * np.eye(6))
+        covariance = inverse @ (scores.T @ scores + ridge * np.eye(6)) @ inverse
+        expected = np.einsum("abi,ij,abj->ab", gradients, covariance, gradients)
+        np.testing.assert_allclose(spectrum.variances(spectrum.components(gradients), ridge), expected, rtol=1e-9)
+
+
+def test_noise_that_grows_with_the_value_is_found():
+    """A tenth of the value: its variance over its mean at other rows, to what 60 neighbours tell."""
+    generator = np.random.default_rng(4)
+    values, others = (generator.uniform(0, 3, (count, 1)) for count in (600, 50))
+    errors = np.stack([0.1 * values * generator.standard_normal(values.shape), np.full_like(values, np.nan)], axis=2)
+    profile = noise_profile(values, errors, others)
+    expected = others[:, 0] ** 2 / np.mean(others**2)
+    np.testing.assert_allclose(profile[:, 0, 0], expected, atol=0.5)
+    assert np.corrcoef(profile[:, 0, 0], expected)[0, 1] > 0.9
+    assert (profile[:, 0, 1] == 1).all()
+    assert (noise_profile(values[:30], errors[:30], others) == 1).all()  # too few to tell
+
+
+def test_bars_of_noise_that_grows_are_those_of_the_textbook():
+    """A line whose noise grows along it: the sandwich of least squares, up to a factor; else its ends were alike."""
+    generator = np.random.default_rng(6)
+    x = generator.uniform(0, 1, (2_000, 1))
+    noise = 0.02 + 2 * x**4
+    fitted, held_out = hold_out(Samples(x, 5 * x + noise * generator.standard_normal(x.shape)), share=0.25)
+    design = np.concatenate([fitted.x["x"], np.ones_like(fitted.x["x"])], axis=1)
+    weights, *_ = np.linalg.lstsq(design, fitted.y["f"][:, 0], rcond=None)
+    model = keras.Sequential([keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64")])
+    model.set_weights([weights[:1, None], weights[1:]])
+    network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
+    spectrum, calibration = calibrate(network, _rows(fitted), _rows(held_out))
+    at = np.array([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])
+    ((_, _, gradients),) = network.gradients({"x": at[:, :1]})
+    found = spectrum.variances(spectrum.components(gradients), calibration.ridge) * calibration.variance
+    inverse = np.linalg.inv(design.T @ design)
+    scored = design * (0.02 + 2 * fitted.x["x"] ** 4)
+    expected = np.einsum("ai,ij,aj->a", at, inverse @ (scored.T @ scored) @ inverse, at)
+    ratios = np.sqrt(found[:, 0, 0] / expected)
+    assert 0.5 < ratios.min() < ratios.max() < 1.2 * ratios.min() < 2
+    assert expected[2] > 4 * expected[0]
+
+
+@pytest.mark.parametrize("is_weighted", [False, True], ids=["plain", "weighted"])
+def test_a_line_has_the_bars_of_least_squares(is_weighted):
+    """Of a model that is linear in its weights the bar is the textbook's, at points and for the slope.
+
+    Of weighted rows, a third of which tell as much, it is that of weighted least squares with noise of one size.
+    """
     generator = np.random.default_rng(2)
     noise, count = 0.3, 400
     x = generator.uniform(-1, 1, (count, 1))
     y = 2 * x + 1 + noise * generator.standard_normal(x.shape)
-    fitted, held_out = hold_out(Samples(x, y), share=0.5)
+    counted = np.exp(generator.standard_normal(count)) if is_weighted else None
+    fitted, held_out = hold_out(Samples(x, y, weights=counted), share=0.5)
     design = np.concatenate([fitted.x["x"], np.ones_like(fitted.x["x"])], axis=1)
-    weights, *_ = np.linalg.lstsq(design, fitted.y["f"][:, 0], rcond=None)
+    weighed = design if counted is None else design * fitted.row_weights[:, None]
+    weights = np.linalg.solve(weighed.T @ design, weighed.T @ fitted.y["f"][:, 0])
     model = keras.Sequential([keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64")])
     model.set_weights([weights[:1, None], weights[1:]])
     network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
@@ -122,9 +178,11 @@ def test_a_line_has_the_bars_of_least_squares():
     points = np.array([[-1.0], [0.0], [3.0]])
     ((_, _, gradients),) = network.gradients({"x": points})
     stds = np.sqrt(
-        spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance + calibration.misfit
+        spectrum.variances(spectrum.components(gradients), calibration.ridge) * calibration.variance
+        + calibration.misfit
     )[:, 0]
-    covariance = noise**2 * np.linalg.inv(design.T @ design)
+    inverse = np.linalg.inv(weighed.T @ design)
+    covariance = noise**2 * inverse @ (weighed.T @ weighed) @ inverse
     at = np.concatenate([points, np.ones_like(points)], axis=1)
     np.testing.assert_allclose(stds[:, 0], np.sqrt(np.einsum("ai,ij,aj->a", at, covariance, at)), rtol=0.2)
     np.testing.assert_allclose(stds[:, 1], np.sqrt(covariance[0, 0]), rtol=0.2)
@@ -161,7 +219,8 @@ def test_the_served_network_returns_the_exact_bars(noisy):
     x = samples.x["x"]
     ((_, _, gradients),) = network.gradients({"x": x})
     exact = np.sqrt(
-        spectrum.variances(spectrum.squares(gradients), calibration.ridge) * calibration.variance + calibration.misfit
+        spectrum.variances(spectrum.components(gradients), calibration.ridge) * calibration.variance
+        + calibration.misfit
     )[:, 0]
     served = bars.model({"x": x.astype(np.float32)})
     for column, name in enumerate(("f_std", "df_dx_std")):
@@ -309,9 +368,25 @@ def test_a_prior_is_that_of_the_weights_that_labels_determine():
 
 @pytest.mark.parametrize(("outside", "widened"), [(0, False), (1, False), (3, False), (4, True), (20, True)])
 def test_bars_are_widened_where_labels_refute_them(outside, widened):
-    """Of twenty labels three may lie outside by chance, four come in 1.6 % of cases; never are bars shortened."""
+    """Of twenty labels three may lie outside by chance, four come in 1.6 % of cases; never are bars shortened.
+
+    Ten that count twice are as many.
+    """
     ratios = np.concatenate([np.full(outside, 3.0), np.full(20 - outside, 0.1)])
-    assert _widening(ratios) == pytest.approx(3.0 / 1.959964 if widened else 1.0)
+    assert _widening(ratios, np.ones(20)) == pytest.approx(3.0 / 1.959964 if widened else 1.0)
+    if outside % 2 == 0:
+        assert _widening(ratios[::2], np.full(10, 2.0)) == _widening(ratios, np.ones(20))
+
+
+def test_weights_count_by_their_ratios():
+    """Nine rows of one weight beside one of a larger: as many as would tell as much; equal ones are no weights."""
+    x = np.arange(10.0)[:, None]
+    assert LabelledRows({"x": x}, {"f": x}, {}, np.full(10, 7.0)).counts() == pytest.approx(np.ones(10))
+    weights = np.append(np.ones(9), 9.0)
+    rows = LabelledRows({"x": x}, {"f": x}, {}, weights)
+    assert rows.counts() == pytest.approx(rows.take(10).counts())
+    assert rows.counts().sum() == pytest.approx(18**2 / 90)
+    assert rows.counts()[-1] == pytest.approx(9 * rows.counts()[0])
 
 
 def test_rows_that_weigh_nothing_calibrate_nothing():

@@ -199,7 +199,7 @@ def _groups(
     """Return which rows belong to which part of an evaluation."""
     outside = outside_of(package, x)
     groups = {"all": np.ones_like(outside), "inside": ~outside, "outside": outside}
-    if std:
+    if std or package.is_trusted_by_distances:
         near = trusted(package, x, {std_name(name): bars for name, bars in std.items()})
         groups |= {"trusted": near, "untrusted": ~near}
     return groups

@@ -107,6 +107,8 @@ def trusted(
 ) -> NDArray[np.bool_]:
     """Return which rows lie inside of the domain and have error bars as at the samples, ``(rows,)``.
 
+    Atoms without error bars are trusted where their distances are inside of those that the samples covered.
+
     Args:
         package: whose card says it.
         rows: every input by name, ``(rows, *row)``.
@@ -115,7 +117,8 @@ def trusted(
     Raises:
         PackageError: the card does not say which bars are trusted.
     """
-    return (package.trust.excess(bars) <= 1) & ~outside_of(package, rows)
+    inside = ~outside_of(package, rows)
+    return inside if package.is_trusted_by_distances else inside & (package.trust.excess(bars) <= 1)
 
 
 def _level() -> int:

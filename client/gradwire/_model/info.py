@@ -140,6 +140,13 @@ class PackageInfo:
         """The error bars up to which a point is trusted, as the card has them; see ``Trust.of``."""
         return Trust.of(self.card)
 
+    @property
+    def is_trusted_by_distances(self) -> bool:
+        """Whether a point is trusted by the distances of its atoms alone, for want of error bars."""
+        if UNCERTAINTY in self.signatures or not self.has_card:
+            return False
+        return any(tensor.distances is not None for tensor in self.card.inputs)
+
     def signature(self, name: str) -> Signature:
         """Return a signature.
 

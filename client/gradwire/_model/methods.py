@@ -118,6 +118,8 @@ class RequestBuilder:
     def build_trust(self, args: Args, inputs: Inputs) -> PreparedRequest:
         """Prepare the question which points are near enough to the samples; see ``Model.is_trusted``.
 
+        Where the distances of atoms tell it alone, the call of a value checks the points.
+
         Args:
             args: the arguments by position.
             inputs: the arguments by name.
@@ -127,12 +129,15 @@ class RequestBuilder:
             SignatureNotFound: the package has no error bars, or no card.
             PackageError: the card does not say which bars are trusted.
         """
-        binding, points, rows = self._read(self._bind("uncertainty"), args, inputs, is_checked=False)
+        by_distances = self._package.is_trusted_by_distances
+        method: Method = "value" if by_distances else "uncertainty"
+        binding, points, rows = self._read(self._bind(method), args, inputs, is_checked=False)
+        names = binding.names[:1] if by_distances else tuple(self._package.trust.limits)
 
         def unpacked(arrays: Arrays) -> Any:
             return trusted(self._package, points.rows, arrays).reshape(points.batch)
 
-        return PreparedRequest.of(binding.signature, rows, tuple(self._package.trust.limits), unpacked)
+        return PreparedRequest.of(binding.signature, rows, names, unpacked)
 
     def _build_solve(self, args: Args, inputs: Inputs, choice: Mapping[str, Any]) -> PreparedRequest:
         """Prepare a call of the signature that solves for the input that is not given; see ``Model.solve``."""

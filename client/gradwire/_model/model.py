@@ -260,7 +260,7 @@ class Model:
 
         Trusted is a bar that is no larger than those of 99 % of the fitted rows (the card's ``trusted_up_to``). So a
         hole between the samples is seen, which the domain, a box, does not show. It does not say how good the model
-        is there: that is what the bars are for.
+        is there: that is what the bars are for. Without bars, atoms are trusted by their distances alone.
 
         Args:
             *args: the inputs in the card's order: ``(…)`` for a scalar input, ``(…, n)`` for one of n elements.

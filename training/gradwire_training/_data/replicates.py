@@ -12,6 +12,7 @@ from gradwire_training._data.columns import Table
 # Steps of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): each mixes every bit into every other.
 GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 MIX: Final = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
+FEWEST_LEFT: Final = 5  # labels beyond the means of their points: of fewer a deviation is chance
 ROUNDING: Final = 1e-9  # of a value: smaller differences are how it was computed or written, not noise
 
 
@@ -45,6 +46,29 @@ def replicates_note(x: Table) -> str | None:
         f"{int((counts > 1).sum()):,} points occur more than once ({int(counts[counts > 1].sum()):,} of "
         f"{int(counts.sum()):,} rows): all are fitted, and the fit tends to their mean"
     )
+
+
+def noise_of(numbers: NDArray[np.int64], column: NDArray[np.float64]) -> float | None:
+    """Return the labels' noise that replicates tell: their pooled standard deviation, over the spread of all labels.
+
+    Args:
+        numbers: of the points, see ``number_points``.
+        column: labels, ``(rows, *shape)``; NaN where one is missing. Of several elements the root mean square is told.
+
+    Returns:
+        The fraction; None where fewer than five labels are left over from the means of their points.
+    """
+    squares: list[float] = []
+    for element in column.reshape(len(column), -1).T:
+        known = np.isfinite(element)
+        points, labels = numbers[known], element[known]
+        counts = np.bincount(points)
+        left = int((counts[counts > 0] - 1).sum())
+        if left < FEWEST_LEFT or not labels.var():
+            continue
+        means = np.bincount(points, labels) / np.maximum(counts, 1)
+        squares.append(float(((labels - means[points]) ** 2).sum() / left / labels.var()))
+    return float(np.sqrt(np.mean(squares))) if squares else None
 
 
 def shows_noise(x: Table, y: Table) -> bool:

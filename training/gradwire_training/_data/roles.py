@@ -135,6 +135,7 @@ class Roles:
             "x_dot": self._tangents(table, x),
             "y_dot": self._tangents(table, y),
             "weights": None if self.weights is None else self._read(table, self.weights),
+            "weight_column": self.weights,
             "aliases": self.aliases,
         }
 

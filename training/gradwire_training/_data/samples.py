@@ -27,7 +27,7 @@ from gradwire_training._data.columns import (
     rows_with_labels,
 )
 from gradwire_training._data.read import read_columns
-from gradwire_training._data.replicates import replicates_note
+from gradwire_training._data.replicates import ROUNDING, noise_of, number_points, replicates_note
 from gradwire_training._data.roles import Roles
 from gradwire_training._data.truth import Truth
 
@@ -66,6 +66,7 @@ class Samples:
             shape. Several directions at one point are several rows.
         weights: ``(rows,)``: how much a row counts in the loss and in errors; 0 leaves it out, 2 counts as the row
             twice. By default every row counts the same.
+        weight_column: the column of a table that the weights are from, for a later fit that starts from this one.
         units: input or output -> physical unit, ``"1"`` for a pure number; the card shows them.
         species: of an input ``(atoms, 3)``, the species of every atom in its order; the card shows them.
         aliases: name -> the derivative that people call so, and its sign or factor: ``{"forces": Alias("energy",
@@ -80,6 +81,7 @@ class Samples:
         x_dot: the directions by input; empty where there are none.
         y_dot: the derivatives along them by output.
         row_weights: ``(rows,)``; None where every row counts the same.
+        weight_column: the column of a table that they are from; None where they are from none.
         units: by name, as far as known.
         species: by input, as far as known.
         aliases: derivatives by the names that people give them.
@@ -102,6 +104,7 @@ class Samples:
         "row_weights",
         "species",
         "units",
+        "weight_column",
         "x",
         "x_dot",
         "y",
@@ -117,6 +120,7 @@ class Samples:
         x_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         y_dot: Mapping[str, ArrayLike] | ArrayLike | None = None,
         weights: ArrayLike | None = None,
+        weight_column: str | None = None,
         units: Mapping[str, str] | None = None,
         species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
@@ -131,6 +135,7 @@ class Samples:
         self.x_dot: Table = read_tangents("x_dot", x_dot, self.x)
         self.y_dot: Table = read_tangents("y_dot", y_dot, self.y)
         self.row_weights = read_weights(weights)
+        self.weight_column = weight_column
         self.provenance = provenance
         self.units: dict[str, str] = _units(units, self)
         self.species: dict[str, list[str]] = _species(species, self)
@@ -191,6 +196,7 @@ class Samples:
         cls,
         columns: Mapping[ColumnKey, ArrayLike],
         *,
+        weight_column: str | None = None,
         units: Mapping[str, str] | None = None,
         species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
@@ -218,6 +224,7 @@ class Samples:
             x_dot=tables["x_dot"] or None,
             y_dot=tables["y_dot"] or None,
             weights=weights,
+            weight_column=weight_column,
             units=units,
             species=species,
             aliases=aliases,
@@ -231,6 +238,7 @@ class Samples:
         arrays: Mapping[str, NDArray[Any]],
         *,
         prefix: str = "",
+        weight_column: str | None = None,
         units: Mapping[str, str] | None = None,
         species: Species | None = None,
         aliases: Mapping[str, Alias] | None = None,
@@ -241,6 +249,7 @@ class Samples:
         Args:
             arrays: by name; those that are not columns of these samples are ignored.
             prefix: of the names of these samples.
+            weight_column: see the class.
             units: input or output -> unit.
             species: of an input ``(atoms, 3)``, one for each atom.
             aliases: derivatives by the names that people give them.
@@ -252,7 +261,14 @@ class Samples:
         names = [name for name in arrays if name.startswith(prefix)]
         keys = {name: ColumnKey.from_file_name(name.removeprefix(prefix)) for name in names}
         columns = {key: arrays[name] for name, key in keys.items() if key is not None}
-        return cls.from_columns(columns, units=units, species=species, aliases=aliases, provenance=provenance)
+        return cls.from_columns(
+            columns,
+            weight_column=weight_column,
+            units=units,
+            species=species,
+            aliases=aliases,
+            provenance=provenance,
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[Samples]) -> Samples:
@@ -280,7 +296,12 @@ class Samples:
         }
         first = parts[0]
         return cls.from_columns(
-            columns, units=first.units, species=first.species, aliases=first.aliases, provenance=first.provenance
+            columns,
+            weight_column=first.weight_column,
+            units=first.units,
+            species=first.species,
+            aliases=first.aliases,
+            provenance=first.provenance,
         )
 
     def __repr__(self) -> str:
@@ -320,7 +341,9 @@ class Samples:
         Raises:
             DataError: one is negative or NaN, or there are too few, or too many.
         """
-        return self._with({**self.columns(), ColumnKey("weight"): np.asarray(weights)}, self._notes)
+        weighted = self._with({**self.columns(), ColumnKey("weight"): np.asarray(weights)}, self._notes)
+        weighted.weight_column = None
+        return weighted
 
     def counted(self) -> Samples:
         """Return the rows whose weight is not 0, with a note where there are others.
@@ -348,9 +371,22 @@ class Samples:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to know of them before a fit, a line each: columns left out, replicates."""
+        """What there is to know of them before a fit, a line each: columns left out, replicates and their noise."""
         line = replicates_note(self.x)
-        return self._notes if line is None else (*self._notes, line)
+        if line is None:
+            return self._notes
+        told = [f"{name} {100 * noise:.2g} %" for name, noise in self._replicate_noise().items() if noise > ROUNDING]
+        noise = (f"they tell the noise of the labels, of their spread: {', '.join(told)}",) if told else ()
+        return (*self._notes, line, *noise)
+
+    def _replicate_noise(self) -> dict[str, float]:
+        """Return what replicates tell of the noise, by output and derivative; those along directions are of several."""
+        columns = self.y | {
+            derivative_name(output, wrt): column for output, by in self.dydx.items() for wrt, column in by.items()
+        }
+        numbers = number_points(self.x)
+        noises = {name: noise_of(numbers, column) for name, column in columns.items()}
+        return {name: noise for name, noise in noises.items() if noise is not None}
 
     @property
     def value_labels(self) -> int:
@@ -373,6 +409,7 @@ class Samples:
     def _with(self, columns: Mapping[ColumnKey, NDArray[np.float64]], notes: Sequence[str]) -> Samples:
         return Samples.from_columns(
             columns,
+            weight_column=self.weight_column,
             units=self.units,
             species=self.species,
             aliases=self.aliases,

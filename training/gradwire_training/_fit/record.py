@@ -106,6 +106,7 @@ def read(path: str | Path) -> SavedFit:
             model=_started(model.get_layer(STAGES[0]) if trained.get("stages", 1) > 1 else model, start),
             samples=Samples.from_arrays(
                 columns,
+                weight_column=(trained["samples"].get("weights") or {}).get("column"),
                 units=trained.get("units", {}),
                 species=trained.get("species", {}),
                 aliases=aliases_of(record.get("aliases", {})),

@@ -202,12 +202,20 @@ def _trained(result: Result) -> dict[str, Any]:
     }
 
 
-def _weights(samples: Samples) -> dict[str, float] | None:
-    """Return the range of the rows' weights, and how many rows of one weight would tell as much; None without any."""
+def _weights(samples: Samples) -> dict[str, float | str | None] | None:
+    """Return the range of the rows' weights, their column, and how many rows of one weight would tell as much.
+
+    None where every row counts the same.
+    """
     if (weights := samples.row_weights) is None:
         return None
     effective = float(weights.sum() ** 2 / (weights @ weights))  # Kish, Survey Sampling, 1965
-    return {"smallest": float(weights.min()), "largest": float(weights.max()), "effective_rows": round(effective, 1)}
+    return {
+        "column": samples.weight_column,
+        "smallest": float(weights.min()),
+        "largest": float(weights.max()),
+        "effective_rows": round(effective, 1),
+    }
 
 
 def _network(model: keras.Model) -> dict[str, Any]:

@@ -55,4 +55,5 @@ def _labelled(rows: EvaluationSet) -> LabelledRows:
             for name, column in table.items()
         }
 
-    return LabelledRows(rows.x, known(rows.y), {output: known(by) for output, by in rows.dydx.items()})
+    dydx = {output: known(by) for output, by in rows.dydx.items()}
+    return LabelledRows(rows.x, known(rows.y), dydx, rows.weights)

@@ -71,7 +71,8 @@ class Components:
 def components(samples: Samples, inputs: Sequence[str], reduce: str | int) -> keras.Layer:
     """Build the layer from scaled inputs, flattened and in this order, to their differential principal components.
 
-    Each component has mean 0 and spread 1 over the samples. Elements that do not vary pass unchanged behind them.
+    Each component has mean 0 and spread 1 over the samples, which count by the weights of their rows. Elements that do
+    not vary pass unchanged behind them.
 
     Args:
         samples: with derivatives of every output with respect to every element of the inputs that varies, in some rows.
@@ -98,7 +99,7 @@ def components(samples: Samples, inputs: Sequence[str], reduce: str | int) -> ke
     scaled = np.concatenate(
         [_flat((samples.x[name] - scales[name].centre) / scales[name].spread) for name in inputs], 1
     )
-    spread = (scaled[:, varies] @ directions[:, :number]).std(axis=0)
+    _, spread = moments(scaled[:, varies] @ directions[:, :number], samples.row_weights)
     kernel = np.zeros((len(varies), number + len(varies) - count))
     kernel[varies, :number] = directions[:, :number] / np.where(spread > NARROW, spread, 1.0)
     kernel[~varies, number:] = np.eye(len(varies) - count)
@@ -144,7 +145,10 @@ def _kernel(model: keras.Model) -> Array | None:
 
 
 def _second_moments(samples: Samples, inputs: Sequence[str], varies: NDArray[np.bool_]) -> list[Array]:
-    """Return by output the mean outer product of its scaled gradient, over its trace; without those that are zero."""
+    """Return by output the mean outer product of its scaled gradient, over its trace; without those that are zero.
+
+    It is the weighted mean where rows have weights.
+    """
     inward, outward = input_scales(samples), output_scales(samples)
     moments_by_output: list[Array] = []
     for output in samples.y:
@@ -156,6 +160,8 @@ def _second_moments(samples: Samples, inputs: Sequence[str], varies: NDArray[np.
             known = np.full((samples.count, size, elements), np.nan) if column is None else column
             columns.append(known.reshape(samples.count, size, elements) * inward[name].spread.ravel())
         gradients = np.concatenate(columns, axis=2)[:, :, varies] / outward[output].spread.reshape(-1, 1)
+        if samples.row_weights is not None:
+            gradients *= np.sqrt(samples.row_weights)[:, None, None]
         gradients = gradients.reshape(-1, gradients.shape[2])
         gradients = gradients[np.isfinite(gradients).all(axis=1)]
         if not len(gradients):
@@ -179,7 +185,7 @@ def _carried(directions: Array, moments_by_output: Iterable[Array]) -> float:
 
 def _varying(samples: Samples, inputs: Sequence[str]) -> NDArray[np.bool_]:
     """Tell which elements of the inputs, flattened and in this order, vary over the samples."""
-    return np.concatenate([moments(samples.x[name])[1].ravel() > 0 for name in inputs])
+    return np.concatenate([moments(samples.x[name], samples.row_weights)[1].ravel() > 0 for name in inputs])
 
 
 def _flat(column: Array) -> Array:

@@ -16,7 +16,7 @@ problems 600 of up to 1,441 weights gave the same coverage as all of them, in a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, final
 
 import numpy as np
@@ -72,6 +72,7 @@ class Spectrum:
 
     eigenvalues: Array  # (weights,)
     vectors: Array  # (weights, weights)
+    uneven: Array | None = None  # (weights, weights): what takes the place of J^T J where noise differs from row to row
 
     @classmethod
     def of(cls, matrix: Array) -> Spectrum:
@@ -91,10 +92,17 @@ class Spectrum:
             precision = max(determined / size, np.finfo(float).tiny)
         return precision
 
-    def squares(self, gradients: Array) -> Array:
-        """Return the squared components of Jacobian rows along the eigenvectors, the weights as last axis."""
-        return (gradients @ self.vectors) ** 2
+    def with_scores(self, matrix: Array) -> Spectrum:
+        """Return the same for labels whose noise differs from row to row, with the sum of their outer products."""
+        return replace(self, uneven=self.vectors.T @ matrix @ self.vectors)
 
-    def variances(self, squares: Array, ridge: float) -> Array:
-        """Return g (J^T J + ridge)^-1 g^T of such squares."""
-        return squares @ (1 / (self.eigenvalues + ridge))
+    def components(self, gradients: Array) -> Array:
+        """Return the components of Jacobian rows along the eigenvectors, the weights as last axis."""
+        return gradients @ self.vectors
+
+    def variances(self, components: Array, ridge: float) -> Array:
+        """Return g (J^T J + ridge)^-1 g^T of Jacobian rows with such components, or that of the sandwich."""
+        if self.uneven is None:
+            return components**2 @ (1 / (self.eigenvalues + ridge))
+        solved = components / (self.eigenvalues + ridge)
+        return np.sum((solved @ self.uneven + ridge * solved) * solved, axis=-1)

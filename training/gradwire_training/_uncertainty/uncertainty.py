@@ -128,7 +128,7 @@ def _refusal(binding: IoBinding, held_out: LabelledRows) -> str:
 def _stds(network: Network, spectrum: Spectrum, calibration: Calibration, x: dict[str, Array]) -> Array:
     """Return the exact standard deviations, ``(rows, output elements * (1 + input elements))``."""
     variances = [
-        spectrum.variances(spectrum.squares(jacobian), calibration.ridge) * calibration.variance + calibration.misfit
+        spectrum.variances(spectrum.components(jacobian), calibration.ridge) * calibration.variance + calibration.misfit
         for _, _, jacobian in network.gradients(x)
     ]
     whole = np.concatenate(variances)
@@ -167,4 +167,5 @@ def _ordered(rows: LabelledRows, binding: IoBinding) -> LabelledRows:
             for tensor in binding.outputs
             for by in [rows.dydx.get(tensor.name, {})]
         },
+        rows.weights,
     )

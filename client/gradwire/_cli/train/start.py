@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradwire._cli.choices import DType, OptimizerName
+from gradwire._cli.console import note
 from gradwire._cli.train.options import TrainOptions
 from gradwire._tables import elements_of, open_table
 
@@ -33,14 +34,25 @@ def read_start(training: Any, options: TrainOptions) -> tuple[Any, TrainOptions]
 
 
 def with_names(columns: Mapping[str, Any], start: Any, path: Path, decimal: str) -> dict[str, Any]:
-    """Return the arguments of ``Samples.read`` with the names of an earlier fit where the options leave them open."""
+    """Return the arguments of ``Samples.read`` with the names of an earlier fit where the options leave them open.
+
+    A column of weights that the file does not have, or that is to be ignored, is left out.
+    """
     if start is None:
         return dict(columns)
     inputs, outputs = columns["inputs"] or list(start.inputs) or None, columns["outputs"] or list(start.outputs) or None
-    derivatives = columns["derivatives"]
-    if derivatives is None and start.aliases and path.is_file():
+    derivatives, weights = columns["derivatives"], columns["weights"] or _weight_column(start)
+    there: Collection[str] | None = None
+    if path.is_file():
         table = open_table(path, decimal=decimal)
         there = elements_of(table.names, table.what)
+    if columns["weights"] is None and weights is not None:
+        if weights in columns["ignore"]:
+            weights = None
+        elif there is not None and weights not in there:
+            note(f"{path} has no column {weights!r}, by which {start.source} weighted its rows: all count the same")
+            weights = None
+    if derivatives is None and there is not None:
         derivatives = {
             name: (f"{alias.factor!r}*{alias.output}", alias.input)
             for name, alias in start.aliases.items()
@@ -48,7 +60,14 @@ def with_names(columns: Mapping[str, Any], start: Any, path: Path, decimal: str)
         }
     units = {**start.units, **columns["units"]}
     named = {"inputs": inputs, "outputs": outputs, "derivatives": derivatives or None, "units": units}
-    return {**columns, **named}
+    return {**columns, **named, "weights": weights}
+
+
+def _weight_column(start: Any) -> str | None:
+    """Return the column that weighted the rows of an earlier fit."""
+    samples: Mapping[str, Any] = start.trained.get("samples") or {}
+    weights: Mapping[str, Any] = samples.get("weights") or {}
+    return weights.get("column")
 
 
 def loss_of(start: Any, samples: Any, default: str) -> tuple[str, dict[str, Any]]:
