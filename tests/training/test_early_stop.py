@@ -99,7 +99,11 @@ def test_the_better_of_the_two_is_taken(noisy, monkeypatch, error, ahead):
     [
         (_early_stop.Stop(30, 0.1, fitted=0.05), {"lbfgs"}, "lbfgs, 30 steps: it predicts 10 rows best"),
         (_early_stop.Stop(30, 0.3, fitted=0.25), {"lm"}, "lm with a ridge of 0.0001: "),
-        (_early_stop.Stop(30, 0.1, is_falling=True), {"lbfgs"}, "lbfgs: it predicts 10 rows better, to 10 %"),
+        (
+            _early_stop.Stop(30, 0.1, is_falling=True),
+            {"lbfgs"},
+            "30 steps, it predicts 10 rows to 10 % of the labels' spread without a sign of noise (better than lm",
+        ),
         (_early_stop.Stop(30, 0.3, is_falling=True), {"lm"}, "no noise is seen in 30 steps of lbfgs"),
         (None, {"lm"}, "lm with a ridge of 0.0001: "),
     ],
@@ -147,3 +151,16 @@ def test_adam_leaves_its_part_of_the_time_to_lbfgs(monkeypatch):
     model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(64, 64), activation="tanh", scale=many)
     result = fit(model, many, loss=Value(), steps=99, seconds=20)
     assert set(result.history["optimizer"]) == {"adam", "lbfgs"}
+
+
+@pytest.mark.parametrize(("is_cut", "optimizers"), [(True, {"lbfgs"}), (False, {"adam", "lbfgs"})])
+def test_where_time_is_short_what_was_measured_goes_on(monkeypatch, is_cut, optimizers):
+    """Adam's part of the steps would leave L-BFGS no time."""
+    stop = _early_stop.Stop(50, 0.1, is_falling=True, is_cut=is_cut)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_stop", lambda *_, **__: stop)
+    x = np.linspace(-1, 1, 2_000)
+    many = Samples(x, np.sin(3 * x))
+    model = mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(64, 64), activation="tanh", scale=many)
+    result = fit(model, many, loss=Value(), steps=140)
+    assert set(result.history["optimizer"]) == optimizers
+    assert ("without a sign of noise" in result.selection_reason) == is_cut

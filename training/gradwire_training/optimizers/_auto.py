@@ -173,8 +173,9 @@ def _compare(
     stop = choose_stop(folds, monitor, steps=int(most), others=len(parts) if has_schedule else 0)
     if stop is not None:
         if not is_noisy and (stop.is_falling or stop.fitted < EXACT * stop.error):
-            if candidates and stop.error < BETTER * candidates[0].error:
-                candidates[:] = [_unstopped(stop, candidates[0], min(longest, Lbfgs.steps))]
+            is_ahead = stop.error < BETTER * candidates[0].error if candidates else stop.is_cut
+            if is_ahead:
+                candidates[:] = [_unstopped(stop, candidates, min(longest, Lbfgs.steps))]
                 return True
             monitor.selection_reason += (
                 f"; no noise is seen in {stop.steps:,} steps of {Lbfgs.name} on some of the rows"
@@ -203,9 +204,10 @@ def _stopped(stop: Stop) -> _Candidate:
     )
 
 
-def _unstopped(stop: Stop, beaten: _Candidate, steps: int) -> _Candidate:
-    first = f"{Lbfgs.name}: it predicts {{rows}} better, {{error}}, than {beaten.other} in the time for choosing"
-    return _Candidate(Lbfgs(), steps, stop.error, first, "")
+def _unstopped(stop: Stop, beaten: Sequence[_Candidate], steps: int) -> _Candidate:
+    first = f"{Lbfgs.name}: in the time for choosing, {stop.steps:,} steps, it predicts {{rows}} {{error}} without a sign of noise"
+    than = "".join(f" (better than {each.other})" for each in beaten)
+    return _Candidate(Lbfgs(), steps, stop.error, first + than, "")
 
 
 def _scheduled(schedule: Schedule) -> _Candidate:

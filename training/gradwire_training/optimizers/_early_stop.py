@@ -34,12 +34,14 @@ class Stop:
         error: at that step; of several folds, the geometric mean.
         fitted: that on the rows fitted beside them, at that step.
         is_falling: whether the error still fell where the steps ended.
+        is_cut: whether time ended them.
     """
 
     steps: int
     error: float
     fitted: float = 0.0
     is_falling: bool = False
+    is_cut: bool = False
 
 
 def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, others: int = 0) -> Stop | None:
@@ -58,37 +60,40 @@ def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, others: int = 0) 
     try:
         count = len(folds.parts)
         surface.evaluate(surface.start)  # compiled before the time is divided
-        curves = [
+        runs = [
             _follow(folds, surface, monitor, fold, steps, monitor.share_for(count - fold + others, WHOLE))
             for fold in range(count)
         ]
     finally:
         folds.objective.restore(before)
+    curves = [curve for curve, _ in runs]
     if not all(curves):
         return None
     best, errors = best_of([[error for error, _ in curve] for curve in curves])
     _, fitted = best_of([[error for _, error in curve] for curve in curves])
     is_falling = best == len(errors) - 1 and errors[best] < FALLING * errors[best // 2]
-    return Stop(EVERY * (best + 1), errors[best], fitted[best], is_falling)
+    return Stop(EVERY * (best + 1), errors[best], fitted[best], is_falling, any(is_cut for _, is_cut in runs))
 
 
 def _follow(
     folds: Folds, surface: Surface, monitor: Monitor, fold: int, steps: int, share: float
-) -> list[tuple[float, float]]:
-    """Return the errors on one fold and on the rows beside it, a pair for every so many steps."""
+) -> tuple[list[tuple[float, float]], bool]:
+    """Return the errors on one fold and on the rows beside it, of every so many steps; and whether time ended it."""
     folds.hold_out(fold)
     errors: list[tuple[float, float]] = []
     best = done = 0
+    has_time = True
 
     def after(point: Array, loss: float, mae: float, _: bool) -> bool:
-        nonlocal best, done
+        nonlocal best, done, has_time
         done += 1
         if done % EVERY == 0:
             errors.append((folds.error(fold, point), folds.fitted_error(fold, loss)))
             best = min(range(len(errors)), key=lambda index: errors[index][0])
             if len(errors) - 1 - best >= PATIENCE:
                 return False
-        return monitor.goes_on(loss, mae, CHOOSING, share=share)
+        has_time = monitor.goes_on(loss, mae, CHOOSING, share=share)
+        return has_time
 
     Lbfgs().descend(surface, surface.start, after, steps=steps)
-    return errors
+    return errors, not has_time
