@@ -168,6 +168,7 @@ def test_a_gradient_without_a_gradient_is_swept_alone():
     assert (len(plan.backward), len(plan.forward)) == (16, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("run_in_one_process")
 def test_a_package_says_how_its_derivatives_are_computed(tmp_path):
     """The whole way: exported and proved, loaded, called, and read from the card, whose format is the old one."""
