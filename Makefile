@@ -66,7 +66,7 @@ test-fast: setup ## run the tests that take seconds
 
 # As long as it is told: make soak SECONDS=200. Each test prints its figures.
 SECONDS ?= 600
-soak: setup ## fuzz, mixed traffic, swaps and a killed server: 100,000 messages, and SECONDS (600) of traffic
+soak: setup ## fuzz, mixed traffic, swaps, overload, a killed server: 100,000 messages, and SECONDS (600) of traffic
 	@GRADWIRE_FUZZ_MESSAGES=100000 GRADWIRE_SOAK_SECONDS=$(SECONDS) GRADWIRE_SOAK_SWAPS=50 $(BIN)/python -m pytest \
 		--numprocesses 0 --capture no --timeout 7200 tests/serving/test_fuzz.py tests/serving/test_soak.py
 

@@ -67,6 +67,8 @@ WIRE_RIVALS = (
     Rival("PyTriton, gRPC", "pytriton", "pytriton", ()),
 )
 
+# Its driver is a program that reads files and writes files.
+FILE_RIVAL = Rival("d. Beam RunInference, start of the pipeline included", "beam", "beam", ())
 CHEBYSHEV = Rival("PyChebyshev tensor train", "pychebyshev", "pychebyshev", ())  # of benchmarks/chebyshev.py
 
 

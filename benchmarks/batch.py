@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,14 +26,18 @@ import pyarrow.parquet as pq
 import gradwire
 from benchmarks import _wire
 from benchmarks._report import Measured, Report
+from benchmarks._rivals import DRIVERS
+from benchmarks._rivals import FILE_RIVAL as BEAM
 from gradwire.batch import BLOCK_ROWS, LocalEngine, run
 
 ROWS = int(os.environ.get("GRADWIRE_BENCH_ROWS", "10_000_000"))
 RUNS = int(os.environ.get("GRADWIRE_BENCH_RUNS", "3"))
 FILE_ROWS = 1 << 20
 MILLION = 1e6
-ELSEWHERE = ("server", "ray", "Ray")  # what works in other processes, whose processor time is not counted
+ENGINES = ("tensorflow", "native")
+ELSEWHERE = ("server", "ray", "Ray", "Beam")  # what works in other processes, whose processor time is not counted
 RAY_ROWS = "needs ray: run it by .venv-bridges/bin/python"
+NATIVE = "gradwire batch, native engine"
 FLOOR, RATE, LOCAL = "a. read and write by pyarrow, no model", "b. the package in process, no files", "gradwire batch"
 
 Way = Callable[[Path], "float | None"]  # an empty directory for results -> seconds, None for those of the whole call
@@ -42,10 +48,11 @@ def main(*, write: bool) -> None:
         folder = Path(name)
         with _wire.servers(str(folder / "models")) as servers:
             source = _write_points(folder / "points")
-            model = gradwire.load(folder / "models" / _wire.NETWORK)
-            ways = _ways(source, folder, model, servers.embedded)
+            model, native = (gradwire.load(folder / "models" / _wire.NETWORK, engine=each) for each in ENGINES)
+            ways = _ways(source, folder, model, native, servers.embedded)
             rates, costs = _interleaved(ways, folder / "out", RUNS)
             model.close()
+            native.close()
     _report(rates, costs).show(write=write)
 
 
@@ -59,7 +66,7 @@ def _write_points(folder: Path) -> Path:
     return folder
 
 
-def _ways(source: Path, folder: Path, model: gradwire.Model, server: str) -> dict[str, Way]:
+def _ways(source: Path, folder: Path, model: gradwire.Model, native: gradwire.Model, server: str) -> dict[str, Way]:
     package = folder / "models" / _wire.NETWORK / "1"
     files = sorted(source.iterdir())
     x = pq.read_table(source)["x"].to_numpy()
@@ -82,11 +89,15 @@ def _ways(source: Path, folder: Path, model: gradwire.Model, server: str) -> dic
         LOCAL: job,
         "gradwire batch, into one file": one_file,
         "gradwire batch, embedded server": served,
+        "the package in process, no files, native engine": lambda _: _discard(_compute(native, x)),
+        NATIVE: lambda out: _discard(run(source, f"{out}/", model=native)),
         "c. by hand: pandas and tf.saved_model.load, a file at a time": lambda out: _by_hand(
             files, package, out, FILE_ROWS
         ),
         "c. by hand, blocks of 65,536 rows": lambda out: _by_hand(files, package, out, BLOCK_ROWS),
     }
+    if BEAM.is_installed:
+        ways[BEAM.label] = lambda out: _beam(source, package, out)
     if importlib.util.find_spec("ray") is not None:
         ways |= _ray_ways(source, model, package)
     return ways
@@ -136,6 +147,14 @@ def _by_hand(files: Sequence[Path], package: Path, out: Path, rows: int) -> None
         for name in ("f", "df_dx"):
             frame[name] = np.concatenate([part[name] for part in parts])
         frame.to_parquet(out / file.name)
+
+
+def _beam(source: Path, package: Path, out: Path) -> float:
+    words = [BEAM.python, DRIVERS / f"{BEAM.driver}_driver.py", source, out, package]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert measured["rows"] == ROWS
+    return measured["seconds"]
 
 
 def _ray_ways(source: Path, model: gradwire.Model, package: Path) -> dict[str, Way]:
@@ -228,6 +247,8 @@ def _report(rates: dict[str, Measured], costs: dict[str, Measured]) -> Report:
     ]
     if not any("ray" in name for name in rates):
         rows.append(["--engine ray; Ray Data", RAY_ROWS, "", "", "", ""])
+    if BEAM.label not in rates:
+        rows.append([BEAM.label, "needs `make bench-rivals`", "", "", "", ""])
     return Report(
         name="batch",
         title=f"{ROWS:,} rows, Parquet to Parquet, the network 1-20-20-1 in float32",

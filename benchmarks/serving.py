@@ -34,7 +34,17 @@ METHOD = (
     "servers in turn, medians (range). The echo returns as many bytes as the server. In process: gradwire.load, one call "
     f"at a time. A call that fails, or takes {TIMEOUT:g} s, ends the benchmark."
 )
-COLUMNS = ("rows", "in flight", "server", "calls a second", "p50 ms", "p99 ms", "rows a second", "p50 / echo's")
+COLUMNS = (
+    "rows",
+    "in flight",
+    "server",
+    "calls a second",
+    "p50 ms",
+    "p99 ms",
+    "rows a second",
+    "p50 / echo's",
+    "rate / echo's",
+)
 
 Call = Callable[[bytes], Any]
 
@@ -72,6 +82,7 @@ class Load:
             Measured(tuple(self.p99)),
             f"{rate.median * rows:,.0f}",
             f"{Measured(tuple(self.p50)).median / Measured(tuple(echo.p50)).median:.2f}",
+            f"{rate.median / Measured(tuple(echo.rates)).median:.2f}",
         ]
 
 

@@ -228,6 +228,7 @@ def export(
         errors=read.errors,
         uncertainty=_uncertainty(bars, spec),
         compiled=_compiled(spec),
+        jacobian=spec.jacobian,
         versions={package: version_of(package) for package in SOFTWARE} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -377,6 +378,7 @@ def _write_proved(
             card,
             signatures=(*spec.signatures, *spec.solves),
             second_derivatives=spec.second_derivatives,
+            jacobian=spec.jacobian,
             solves={name: each.solve for name, each in spec.solves.items()},
         )
         if UNCERTAINTY in unproven:

@@ -186,6 +186,19 @@ def test_options_that_cannot_be_are_refused(log, points, options, error, message
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_that_does_not_respond_is_named(log, points, monkeypatch, tmp_path):
+    """As for a server; nothing is written."""
+
+    def init(*args, **options):
+        raise ConnectionError("nobody listens")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ServerUnreachable, match="no Ray cluster at head:1: nobody listens"):
+        run(points, tmp_path / "out", model=log, engine=RayEngine(address="head:1"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_engine_that_there_is_not_is_named(log, points, tmp_path):
     """By Python; the command has the same words."""
     with pytest.raises(UsageError, match="engine 'spark', expected one of local, ray"):

@@ -14,7 +14,7 @@ import pytest
 from gradwire import DataError, Model, UsageError
 from gradwire._tables import open_table
 from gradwire.batch import BatchOptions, Source, _job, apply, iterate, run
-from gradwire.batch._formats import csv, lines
+from gradwire.batch._formats import csv, lines, tfrecord
 from gradwire.batch._job import rows_of
 from gradwire.testing import FakeModel
 
@@ -191,6 +191,76 @@ def test_a_large_file_of_text_is_never_held_whole(tmp_path, monkeypatch):
         pa.set_memory_pool(before)
     assert (sum(rows), max(rows)) == (len(x), 4096)
     assert pool.max_memory() - base < 12 << 16
+
+
+UNWRITTEN = {
+    "lists in CSV": ("csv", [[1.0], [1.0, 2.0]], r"column 'k' holds list<.*>, which CSV cannot hold: write Parquet"),
+    "lists in NPZ": ("npz", [[1.0], [1.0, 2.0]], r"holds list<.*>, which NPZ cannot hold: write Parquet"),
+    "times in NPY": ("npy", pa.array([1, 2], pa.timestamp("s")), "which NPY cannot hold: write Parquet"),
+    "missing integers": ("npz", [1, None], "has a null in row 1, which NPZ can hold for floats alone"),
+    "times in TFRecord": ("tfrecord", pa.array([1, 2], pa.timestamp("s")), "which tf.train.Example cannot hold"),
+    "doubles in TFRecord": ("tfrecord", [1.0, 1e300], "'k' cannot be written as tf.train.Example: .*infinite"),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITTEN)
+@pytest.mark.parametrize("target", ["out", "out/"])
+def test_a_column_that_a_format_cannot_hold_is_named(tmp_path, name, target):
+    """And nothing is left."""
+    form, column, message = UNWRITTEN[name]
+    pq.write_table(pa.table({"x": [1.0, 2.0], "k": column}), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match=message):
+        run(
+            tmp_path / "in.parquet",
+            f"{tmp_path}/{target}",
+            model=FakeModel(np.log).connect(),
+            compute="value",
+            form=form,
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def _record(data, checksum=True):
+    length = tfrecord.LENGTH.pack(len(data), tfrecord._checksum(len(data).to_bytes(8, "little")))
+    return length + data + tfrecord.CHECKSUM.pack(tfrecord._checksum(data) if checksum else 0)
+
+
+def _example(**features):
+    example = tfrecord._EXAMPLE()
+    for name, (kind, values) in features.items():
+        feature = example.features.feature[name]
+        if kind is not None:
+            getattr(feature, kind).value.extend(values)
+    return _record(example.SerializeToString())
+
+
+ONE = _example(x=("float_list", [1.0]))
+UNREAD = {
+    "no example": (ONE + _record(b"none"), "record 1 is no tf.train.Example"),
+    "another feature": (
+        ONE + _example(x=("float_list", [1.0]), k=("int64_list", [1])),
+        "'k', which the first record has",
+    ),
+    "another kind": (
+        ONE + _example(x=("int64_list", [1])),
+        "'x' of record 1 is a int64_list of 1.*of one kind and length",
+    ),
+    "another length": (ONE + _example(x=("float_list", [1.0, 2.0])), "of one kind and length"),
+    "an end": (ONE + ONE[:-3], "record 1 is cut off"),
+    "an end in a length": (ONE + ONE[:5], "record 1 is cut off"),
+    "a checksum": (ONE + _record(b"", checksum=False), "record 1 is damaged, its checksum is another"),
+    "an empty feature": (_example(x=(None, [])), "the feature 'x' of the first record is empty"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_record_that_is_damaged_or_another_is_named(tmp_path, name):
+    """By its number, and nothing is left."""
+    data, message = UNREAD[name]
+    (tmp_path / "in.tfrecord").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        run(tmp_path / "in.tfrecord", tmp_path / "out.parquet", model=FakeModel(np.log).connect(), compute="value")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tfrecord"]
 
 
 UNCLOSED = b'k,x\n"a,1\n' + b"b,2\n" * 400

@@ -38,9 +38,9 @@ def test_one_call_fewer_than_the_threads_runs_at_once(
     """
     end, run = threading.Event(), LoadedSession.run
 
-    def wait(*arguments: Any) -> list[np.ndarray]:
+    def wait(*arguments: Any, **options: Any) -> list[np.ndarray]:
         end.wait(60)
-        return run(*arguments)
+        return run(*arguments, **options)
 
     monkeypatch.setattr(LoadedSession, "run", wait)
     options = ServerOptions(port=0, model_name="slow", model_base_path=str(models / "slow"), grpc_max_threads=threads)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from gradwire._errors import ConversionError
 from gradwire_export import row_derivatives
 from gradwire_export._derivatives import (
+    Blocks,
     Differentiable,
     RepeatedRows,
     SeparateSweeps,
@@ -25,7 +26,35 @@ SHAPES = {"one": (1,), "flat": (), "vector": (3,), "matrix": (2, 3), "linear": (
 BARS = {name: RNG.normal(size=(ROWS, *shape)) for name, shape in SHAPES.items()}
 DIFFERENTIATED = {"one": ["a", "b"], "flat": ["a"], "vector": ["a", "b"], "matrix": ["a", "b"], "linear": ["a"]}
 EYE = np.broadcast_to(np.eye(3), (ROWS, 3, 3))
-STRATEGIES = [RepeatedRows(), SeparateSweeps()]
+# Which entries of the derivatives of `_call` may not be zero, as its graph tells.
+STRUCTURE = {
+    ("vector", "a"): np.eye(3, dtype=bool),
+    ("matrix", "a"): np.vstack([np.eye(3, dtype=bool)] * 2),
+    ("matrix", "b"): np.arange(6)[:, None] >= 3,
+    ("linear", "a"): np.eye(3, dtype=bool),
+}
+INPUTS = {"a": 3, "b": 1}
+SIZES = {"one": 1, "flat": 1, "vector": 3, "matrix": 6, "linear": 3}
+DENSE, SPARSE = (Blocks(DIFFERENTIATED, SIZES, INPUTS, structure) for structure in ({}, STRUCTURE))
+PLANS = {
+    "every element": None,
+    "products": DENSE.pushed(),
+    "coloured sweeps": SPARSE.swept(),
+    "coloured products": SPARSE.pushed(),
+}
+STRATEGIES = [
+    pytest.param(kind(plan), id=f"{kind.__name__}, {name}")
+    for kind in (RepeatedRows, SeparateSweeps)
+    for name, plan in PLANS.items()
+]
+# Products for what depends on b, and sweeps for the others; the sparse one has sweeps and products of several elements.
+MIXED_STRATEGIES = [
+    pytest.param(
+        kind(blocks.mixed(frozenset(pair for pair in blocks.pairs if pair[1] == "b"))), id=f"{kind.__name__}, {name}"
+    )
+    for kind in (RepeatedRows, SeparateSweeps)
+    for name, blocks in {"mixed": DENSE, "mixed and coloured": SPARSE}.items()
+]
 
 
 def _call(x):
@@ -93,7 +122,7 @@ def test_each_derivative_equals_its_closed_form(output, wrt):
     np.testing.assert_allclose(derivatives[output][wrt], FIRST[output, wrt], rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *MIXED_STRATEGIES])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_all_gradients_have_their_closed_forms(wrapped, strategy):
     """Computed together, they are what they are alone, and the values are the function's."""
@@ -175,7 +204,7 @@ def test_hessians_have_their_closed_forms(wrapped, strategy):
     _require_values(values)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *MIXED_STRATEGIES])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_hvp_is_the_hessian_times_the_tangent(wrapped, strategy):
     """All pairs of inputs take part, the mixed ones on both sides."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 MESSAGES = int(os.environ.get("GRADWIRE_FUZZ_MESSAGES", "500"))  # of all tests of this file together
+GUIDED = 10  # times as many of those that are not sent: thousands a second
 PATIENCE = 60.0  # seconds until a response that does not come counts as a failure
 PREDICTION = "/tensorflow.serving.PredictionService/"
 MODEL = "/tensorflow.serving.ModelService/"
@@ -150,16 +153,20 @@ def channel(server: EmbeddedServer) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def _good(channel: grpc.Channel) -> list[float]:
+def _request(x: float) -> predict_pb2.PredictRequest:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "log"
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((1, 1), np.float32)))
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.full((1, 1), x, np.float32)))
+    return request
+
+
+def _good(channel: grpc.Channel) -> list[float]:
     method = channel.unary_unary(
         f"{PREDICTION}Predict",
         predict_pb2.PredictRequest.SerializeToString,
         predict_pb2.PredictResponse.FromString,
     )
-    return list(method(request, timeout=PATIENCE).outputs["f"].float_val)
+    return list(method(_request(1.0), timeout=PATIENCE).outputs["f"].float_val)
 
 
 def test_every_message_has_a_status(channel: grpc.Channel):
@@ -175,6 +182,18 @@ def test_every_message_has_a_status(channel: grpc.Channel):
 
     send()
     assert _good(channel) == [0.5]
+
+
+@pytest.mark.slow
+def test_no_line_of_code_fails_a_message(models: Path, server: EmbeddedServer, tmp_path: Path):
+    """Those that libFuzzer makes to reach as many lines as it can: a status each, and both readers read the same."""
+    pytest.importorskip("atheris", reason="it has no build for this machine")
+    for number, (method, data) in enumerate([(0, _request(1.0).SerializeToString()), (5, b'{"inputs": [[1.0]]}')]):
+        (tmp_path / str(number)).write_bytes(bytes([method]) + data)
+    program = [sys.executable, str(Path(__file__).with_name("fuzz_guided.py")), models.parent / f"{models.name}-good"]
+    done = subprocess.run([*program, tmp_path, str(GUIDED * MESSAGES)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert f"Done {GUIDED * MESSAGES} runs" in done.stderr
 
 
 def test_every_body_has_a_status(server: EmbeddedServer, channel: grpc.Channel):

@@ -184,11 +184,11 @@ def test_the_callers_deadline_is_the_sessions_timeout(models: Path, monkeypatch:
         deadlines.append((deadline_of(context), time.monotonic()))
         return deadlines[-1][0]
 
-    def record(session, feeds, fetches, timeout):
+    def record(session, feeds, fetches, timeout, **options):
         now = time.monotonic()
         ends.append(None if timeout is None else now + timeout)
         lateness.append(now - deadlines[-1][1])
-        return run(session, feeds, fetches, timeout)
+        return run(session, feeds, fetches, timeout, **options)
 
     monkeypatch.setattr(methods, "_deadline", record_deadline)
     monkeypatch.setattr(LoadedSession, "run", record)

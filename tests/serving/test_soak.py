@@ -1,4 +1,4 @@
-"""Mixed traffic, swaps under load, and a server that is killed: for seconds, and in ``make soak`` for minutes."""
+"""Mixed traffic, swaps under load, overload, and a killed server: for seconds, and in ``make soak`` for minutes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ SECONDS = float(os.environ.get("GRADWIRE_SOAK_SECONDS", "6"))
 SWAPS = int(os.environ.get("GRADWIRE_SOAK_SWAPS", "4"))
 LONG = 120.0  # seconds from which the memory of a soak can be judged
 CALLERS = 64
+PLACES = 8
+LOOPS = 20.0  # of the model `slow`: some milliseconds
 PATIENCE = 60.0  # seconds until a response that does not come counts as a failure
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 SERVE = """
@@ -328,3 +330,42 @@ def test_swaps_lose_no_call(made: Path, folder: Path):
     print(f"\nswaps: {SWAPS} with {CALLERS} callers, {sum(seen.values())} calls, {len(failed)} failed")
     assert failed == []
     assert set(seen) == set(range(1, SWAPS + 2))
+
+
+def test_overload_is_refused_and_passes(folder: Path):
+    """Sixty-four callers of a server that runs eight calls at once: the others are told at once, and none is lost."""
+    server = EmbeddedServer(ServerOptions(port=0, directory=folder, grpc_max_threads=PLACES + 1))
+    server.start()
+    seconds = max(1.0, SECONDS / 60)
+    end = time.monotonic() + seconds
+    refused: list[float] = []  # seconds until a call was
+
+    def call(_: int) -> int:
+        answered = 0
+        with grpc.insecure_channel(server.address, UNRETRIED) as channel:
+            while time.monotonic() < end:
+                began = time.monotonic()
+                try:
+                    response = channel.unary_unary(PREDICT)(_request("slow", [[LOOPS]]), timeout=PATIENCE)
+                except grpc.RpcError as error:
+                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        raise
+                    refused.append(time.monotonic() - began)
+                else:
+                    output = predict_pb2.PredictResponse.FromString(response).outputs["y"]
+                    np.testing.assert_array_equal(tf.make_ndarray(output), [[LOOPS]])
+                    answered += 1
+        return answered
+
+    try:
+        with ThreadPoolExecutor(CALLERS) as pool:
+            answered = sum(pool.map(call, range(CALLERS)))
+        end = time.monotonic() + 0.1
+        assert call(0) > 0
+    finally:
+        server.stop(grace=0)
+    print(
+        f"\noverload: {CALLERS} callers, {PLACES} places, {seconds:g} s: {answered} answered, {len(refused)} refused, in "
+        f"the median after {1000 * statistics.median(refused):.0f} ms"
+    )
+    assert answered > 0

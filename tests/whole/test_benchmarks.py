@@ -76,7 +76,7 @@ def driver(rivals, monkeypatch, tmp_path):
 
 def test_every_rival_has_a_driver_and_pins(rivals):
     """What `make bench-rivals` installs is fixed to the version, so that numbers can be compared."""
-    known = (*rivals.RIVALS, *rivals.WIRE_RIVALS, rivals.CHEBYSHEV)
+    known = (*rivals.RIVALS, *rivals.WIRE_RIVALS, rivals.CHEBYSHEV, rivals.FILE_RIVAL)
     for rival in known:
         assert (RIVALS / f"{rival.driver}_driver.py").is_file()
         if rival.environment is not None:

@@ -96,6 +96,10 @@ class Card:
         uncertainty: of the error bars, by tensor of the signature `uncertainty`, ``"bars": {tensor: {"typical": …,
             "trusted_up_to": …, "calibrated_on": …}}`` with ``"method"``, ``"about"`` and ``"against"`` what; or the
             ``"reason"`` why there are none; None in packages that say nothing.
+        jacobian: how derivatives are computed: ``"sweeps": {signature: {"strategy": …, "reverse": how many, "forward":
+            …}}``, and ``"structure": {output: {input: {"nonzeros": …, "entries": …, "rows": by output element the input
+            elements that it may depend on, or None where they are too many}}}`` of the pairs that have entries which
+            are zero whatever the inputs; None in packages that say nothing.
         checks: the results of the checks at export.
         compiled: ``{"by": "xla", "batch_sizes": [rows, …], "needs": flag of a CPU server}``, or None.
         reference: points with the values and derivatives that a float64 run of the model gives there, or None.
@@ -120,6 +124,7 @@ class Card:
     errors: Mapping[str, Any] | None = None
     uncertainty: Mapping[str, Any] | None = None
     compiled: Mapping[str, Any] | None = None
+    jacobian: Mapping[str, Any] | None = None
     checks: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reference: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -246,6 +251,7 @@ _FORMS: Final[Mapping[str, Form]] = {
     "errors": optional(_OBJECT),
     "uncertainty": optional(_OBJECT),
     "compiled": optional(_OBJECT),
+    "jacobian": optional(_OBJECT),
     "checks": _OBJECT,
     "reference": optional(_OBJECT),
     "versions": _OBJECT,

@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeAlias, final
 
 from typing_extensions import override
 
-from gradwire._errors import UsageError
+from gradwire._errors import DataError, UsageError
 from gradwire._model import Model
 from gradwire.batch._compute import BLOCK_ROWS, BadRow, BatchOptions, Computation
 from gradwire.batch._frames import opened
@@ -201,7 +201,12 @@ def run(
             manifest, computed = ledger.finished(), 0
             if manifest is None:
                 computed = _run_missing(job, ledger, shard, pinned, runner, on_progress)
-            manifest = ledger.commit()
+            try:
+                manifest = ledger.commit()
+            except DataError:  # the format of the one file cannot hold what some row has
+                if shard is None:
+                    ledger.discard()
+                raise
         totals = manifest["totals"] if manifest else _counted(ledger)
     seconds = time.perf_counter() - started
     counts = {key: totals[key] for key in ("rows", "written", "outside", "non_finite", "bad")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import tensorflow as tf
@@ -12,7 +12,7 @@ from gradwire._errors import ConversionError, UsageError
 from gradwire._package import cotangent_name
 from gradwire_export._analysis.dependence import DependenceAnalysis, Obstacle
 from gradwire_export._analysis.operations import LOOPS, why_forbidden
-from gradwire_export._derivatives import Tensors
+from gradwire_export._derivatives import Differentiable, Tensors, row_jvp
 from gradwire_export._gradients import operations_of
 from gradwire_export._reasons import refused
 from gradwire_export._sources import Function, Pair
@@ -58,6 +58,25 @@ def require_derivatives(function: Function, zeros: Collection[Pair]) -> Support:
     without_two_sweeps = _missing(analysis.obstacles(list(swept.cotangents.values()), gradients))
     without_second = _missing(analysis.obstacles(inputs, gradients))
     return Support(tuple(warnings), not without_two_sweeps, tuple(without_second), loops)
+
+
+def has_second_products(function: Function, differentiable: Differentiable) -> bool:
+    """Whether forward products have forward products themselves: whether every gradient on their way has a gradient."""
+    specs = {output: function.outputs[output] for output in differentiable.differentiated}
+
+    def pushed(x: Tensors) -> Tensors:
+        return row_jvp(differentiable, x, {wrt: tf.ones_like(x[wrt]) for wrt in differentiable.wrt})[1]
+
+    try:
+        swept = _sweep(replace(function, call=pushed, outputs=specs))
+    except ConversionError:
+        return False
+    analysis = DependenceAnalysis(swept.graph)
+    inputs = [swept.inputs[wrt] for wrt in function.wrt]
+    gradients = [part for by_input in swept.gradients.values() for part in by_input.values() if part is not None]
+    return not _missing(analysis.obstacles(inputs, list(swept.values.values()))) and not _missing(
+        analysis.obstacles(list(swept.cotangents.values()), gradients)
+    )
 
 
 def _remarks(function: Function) -> list[str]:

@@ -1,10 +1,7 @@
-r"""Products with the Jacobian of a batched function, row by row: :math:`J\dot x` and :math:`J^\top\bar f`.
+"""Products with the Jacobian of a batched function, row by row, of cotangents or tangents that a caller gives.
 
-:math:`J^\top\bar f` is one reverse sweep. :math:`J\dot x` is two: the sweep :math:`u \mapsto J^\top u` is linear in its
-cotangent u, so the reverse sweep over *it*, with :math:`\dot x` as cotangent, returns :math:`J\dot x` at the price of a
-few evaluations however many outputs there are (Christianson's "two-reverse trick"; ``ForwardAccumulator`` fails on GRU,
-LSTM and some loops, and in a graph silently ignores ``custom_gradient``). Where a gradient operation has itself no
-gradient, the Jacobian from repeated rows is contracted instead; for a scalar output that is cheaper anyway.
+Where a gradient operation has itself no gradient, a tangent is multiplied with the Jacobian from repeated rows; for a
+scalar output that is cheaper anyway.
 """
 
 from __future__ import annotations
@@ -13,36 +10,23 @@ import math
 
 import tensorflow as tf
 
+from gradwire_export._derivatives.function import Differentiable, Tensors, row_of
+from gradwire_export._derivatives.linearised import Linearised
 from gradwire_export._derivatives.repeated_rows import RepeatedRows
-from gradwire_export._derivatives.strategy import Differentiable, Tensors, row_of, sweep_back
 
 
 def row_vjp(function: Differentiable, x: Tensors, cotangents: Tensors) -> tuple[Tensors, Tensors]:
     """Evaluate a function, and pull cotangents of its outputs, ``(batch, *output)``, back to its inputs."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch([x[wrt] for wrt in function.wrt])
-        values = function.call(x)
-    outputs = [values[output] for output in function.differentiated]
-    duals = [cotangents[output] for output in function.differentiated]
-    return values, sweep_back(tape, outputs, {wrt: x[wrt] for wrt in function.wrt}, duals)
+    linear = Linearised(function.call, x, function.wrt, list(function.differentiated))
+    return dict(linear.values), linear.pull(
+        {output: cotangents[output] for output in function.differentiated}, function.wrt
+    )
 
 
 def row_jvp(function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:
     """Evaluate a function, and push tangents of its inputs, ``(batch, *input)``, forward, by two reverse sweeps."""
-    with tf.GradientTape(watch_accessed_variables=False) as inner:
-        inner.watch([x[wrt] for wrt in function.wrt])
-        values = function.call(x)
-    with tf.GradientTape(watch_accessed_variables=False) as outer:
-        # Any values do: the sweep is linear in them.
-        dual = {output: tf.zeros_like(values[output]) for output in function.differentiated}
-        outer.watch(list(dual.values()))
-        swept = inner.gradient(
-            [values[output] for output in dual], [x[wrt] for wrt in function.wrt], output_gradients=list(dual.values())
-        )
-        pulled_back = {
-            wrt: tf.convert_to_tensor(part) for wrt, part in zip(function.wrt, swept, strict=True) if part is not None
-        }
-    return values, sweep_back(outer, list(pulled_back.values()), dual, [tangents[wrt] for wrt in pulled_back])
+    linear = Linearised(function.call, x, function.wrt, list(function.differentiated))
+    return dict(linear.values), linear.push({wrt: tangents[wrt] for wrt in function.wrt}, function.differentiated)
 
 
 def row_jvp_by_contraction(function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Tensors]:

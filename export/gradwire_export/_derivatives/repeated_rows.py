@@ -3,7 +3,8 @@ r"""Derivatives of a batched function, row by row, from one reverse sweep; for p
 For rows that do not depend on one another the gradient of :math:`\sum_b f(x_b)` with respect to :math:`x` holds, row by
 row, the gradient of every :math:`f(x_b)`. With a scalar output that is one plain reverse sweep. With K output elements
 the rows are repeated K times, the model runs once on them, and one reverse sweep with a tiled identity as cotangent
-returns all K: no loop and no pfor (``batch_jacobian`` fails at zero rows and cannot trace some loops).
+returns all K: no loop and no pfor (``batch_jacobian`` fails at zero rows and cannot trace some loops). With fewer input
+elements the rows are repeated once for each of those, and one product goes forward.
 
 Second derivatives are one reverse sweep over another. With n input elements, ``hvp`` repeats the rows K times (copy k
 holds output element k) and sweeps back twice; ``hessian`` repeats them K·n times, and in copy (k, j) the first sweep
@@ -13,25 +14,36 @@ starts from output element k, the second from element j of what the first return
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, final
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, final
 
 import tensorflow as tf
 from typing_extensions import override
 
 from gradwire._errors import ConversionError
-from gradwire._package import derivative_shape, second_derivative_shape
-from gradwire_export._derivatives.strategy import (
+from gradwire._package import second_derivative_shape
+from gradwire_export._derivatives.function import (
     Differentiable,
     Gradients,
     SecondDerivatives,
-    Strategy,
     TensorFunction,
     Tensors,
     row_count,
     row_of,
     sweep_back,
 )
+from gradwire_export._derivatives.linearised import Linearised
+from gradwire_export._derivatives.plan import Group, Plan, places
+from gradwire_export._derivatives.strategy import (
+    Strategy,
+    Swept,
+    assembled,
+    input_pairs,
+    second_mask,
+    shaped,
+)
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def row_derivatives(
@@ -59,7 +71,9 @@ def row_derivatives(
 
 @final
 class RepeatedRows(Strategy):
-    """One sweep over rows that are repeated once for each element."""
+    """One sweep, or one product, over rows that are repeated once for each group."""
+
+    name: ClassVar[str] = "repeated rows"
 
     @override
     def n_repeats(self, n_sweeps: int) -> int:
@@ -67,52 +81,115 @@ class RepeatedRows(Strategy):
 
     @override
     def gradients(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients]:
-        if not function.differentiated:
-            return function.call(x), {}
-        rows = row_count(x)
-        outputs, swept = _sweep(function, _repeat(x, function.size), rows, unconnected=tf.UnconnectedGradients.NONE)
-        if missing := [wrt for wrt, gradient in swept.items() if gradient is None]:
-            raise ConversionError(
-                f"outputs {list(function.differentiated)} have no derivative with respect to input {missing[0]!r}: "
-                "leave it out"
-            )
-        return _first_copy(outputs, function.size, rows), _split_copies(function, swept, rows)
+        return super().gradients(function, x) if function.differentiated else (function.call(x), {})
 
     @override
-    def hvp(self, function: Differentiable, x: Tensors, tangents: Tensors) -> tuple[Tensors, Gradients, Gradients]:
-        n_copies, rows = function.size, row_count(x)
+    def _swept(self, function: Differentiable, x: Tensors, plan: Plan) -> tuple[Tensors, Swept, Swept]:
+        values: Tensors = {}
+        rows = columns = _Copies({}, 0, 0)
+        if plan.forward:
+            outputs = [output for output in function.differentiated if any(output == of for of, _ in plan.pushed)]
+            wrt = list(dict.fromkeys(name for group in plan.forward for name, _ in group))
+            pushed, columns = self._products(function.call, x, (wrt, outputs), plan.forward)
+            values = {str(name): value for name, value in pushed.items()}
+        if plan.backward:
+            n_rows, n_copies = row_count(x), len(plan.backward)
+            repeated = _repeat(x, n_copies)
+            outputs, gradients = _sweep(function, plan.backward, repeated, unconnected=tf.UnconnectedGradients.NONE)
+            if missing := [wrt for wrt, gradient in gradients.items() if gradient is None]:
+                raise ConversionError(
+                    f"outputs {list(function.differentiated)} have no derivative with respect to input {missing[0]!r}: "
+                    "leave it out"
+                )
+            rows = _Copies(gradients, n_copies, n_rows)
+            values = _first_copy(outputs, n_copies, n_rows)
+        return values, rows, columns
+
+    @override
+    def _products(
+        self, call: Any, x: Tensors, blocks: tuple[Sequence[str], Sequence[Hashable]], groups: Sequence[Group]
+    ) -> tuple[Mapping[Hashable, Any], Swept]:
+        n_rows, n_copies = row_count(x), len(groups)
         repeated = _repeat(x, n_copies)
-        directions = _repeat({wrt: tangents[wrt] for wrt in function.wrt}, n_copies)
+        linear: Linearised[Hashable] = Linearised(call, repeated, *blocks)
+        tangents = {wrt: _picking(repeated[wrt], wrt, groups) for wrt in blocks[0]}
+        pushed = linear.push(tangents, blocks[1])
+        return _first_copy(linear.values, n_copies, n_rows), _Copies(pushed, n_copies, n_rows)
+
+    @override
+    def _hvp_by_sweeps(
+        self, function: Differentiable, x: Tensors, tangents: Tensors
+    ) -> tuple[Tensors, Gradients, Gradients]:
+        groups, rows = self.plan_of(function).backward, row_count(x)
+        repeated = _repeat(x, len(groups))
+        directions = _repeat({wrt: tangents[wrt] for wrt in function.wrt}, len(groups))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([repeated[wrt] for wrt in function.wrt])
-            outputs, first = _first_sweep(function, repeated, rows)
+            outputs, first = _sweep(function, groups, repeated, unconnected=tf.UnconnectedGradients.ZERO)
         second = sweep_back(
             tape, list(first.values()), {wrt: repeated[wrt] for wrt in first}, [directions[wrt] for wrt in first]
         )
-        return (
-            _first_copy(outputs, n_copies, rows),
-            _split_copies(function, first, rows),
-            _split_copies(function, second, rows),
+        gradients, along = (
+            assembled(function, self.plan_of(function), x, _Copies(part, len(groups), rows), _Copies({}, 0, 0))
+            for part in (first, second)
         )
+        return _first_copy(outputs, len(groups), rows), gradients, along
 
     @override
-    def hessian(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients, SecondDerivatives]:
+    def _hessian_by_sweeps(self, function: Differentiable, x: Tensors) -> tuple[Tensors, Gradients, SecondDerivatives]:
+        plan = self.plan_of(function)
         sizes = {wrt: math.prod(row_of(x[wrt])) for wrt in x if wrt in function.wrt}
-        n_copies, n_inner = function.size, sum(sizes.values())
+        n_groups, n_inner = len(plan.backward), sum(sizes.values())
         rows = row_count(x)
-        repeated = _repeat(x, n_copies * n_inner)
+        repeated = _repeat(x, n_groups * n_inner)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([repeated[wrt] for wrt in sizes])
-            outputs, first = _first_sweep(function, repeated, n_inner * rows)
-        picked = _pick_inputs(first, sizes, rows, n_copies)
-        second = sweep_back(
-            tape, list(first.values()), {wrt: repeated[wrt] for wrt in first}, [picked[wrt] for wrt in first]
+            outputs, first = _sweep(function, plan.backward, repeated, unconnected=tf.UnconnectedGradients.ZERO)
+        elements = [((wrt, element),) for wrt, size in sizes.items() for element in range(size)]
+        picked_inputs = {wrt: _picking(first[wrt], wrt, elements, times=n_groups) for wrt in first}
+        swept = sweep_back(
+            tape, list(first.values()), {wrt: repeated[wrt] for wrt in first}, [picked_inputs[wrt] for wrt in first]
         )
+        second: SecondDerivatives = {}
+        by_element = _Copies(swept, n_groups * n_inner, rows)
+        starts = {wrt: elements.index(((wrt, 0),)) for wrt in sizes}
+        for output, one, other in input_pairs(function, x):
+            chosen = [
+                group * n_inner + starts[one] + element
+                for group in places(plan.backward, output, function.sizes[output])
+                for element in range(sizes[one])
+            ]
+            shape = second_derivative_shape(function.shapes[output], row_of(x[one]), row_of(x[other]))
+            mask = second_mask(function, plan, x, (output, one, other))
+            block = by_element.pick(other, [max(copy, 0) for copy in chosen], 1)
+            second.setdefault(output, {}).setdefault(one, {})[other] = shaped(block, x, shape, mask)
+        once = _Copies(_first_inner_copy(first, n_groups, n_inner, rows), n_groups, rows)
         return (
             {name: output[:rows] for name, output in outputs.items()},
-            _split_copies(function, _first_inner_copy(first, n_copies, n_inner, rows), rows),
-            _split_input_pairs(function, second, rows, sizes),
+            assembled(function, plan, x, once, _Copies({}, 0, 0)),
+            second,
         )
+
+
+@final
+class _Copies(Swept):
+    """What all copies of the rows returned, ``(copies * rows, *row)``."""
+
+    def __init__(self, tensors: Mapping[Any, Any], n_copies: int, rows: Any) -> None:
+        self._tensors = tensors
+        self._n_copies, self._rows = n_copies, rows
+
+    @override
+    def pick(self, name: Hashable, groups: Sequence[int], axis: int) -> Any:
+        tensor = self._tensors[name]
+        row, first = row_of(tensor), groups[0]
+        copies = tf.reshape(tensor, [self._n_copies, self._rows, *row])
+        if list(groups) == list(range(first, first + len(groups))):
+            copies = copies[first : first + len(groups)]
+        else:
+            copies = tf.gather(copies, groups)
+        own = range(2, 2 + len(row))
+        return tf.transpose(copies, [1, 0, *own] if axis == 1 else [1, *own, 0])
 
 
 def _repeat(x: Tensors, n_copies: int) -> Tensors:
@@ -122,51 +199,41 @@ def _repeat(x: Tensors, n_copies: int) -> Tensors:
     return {name: tf.tile(column, [n_copies] + [1] * (column.shape.rank - 1)) for name, column in x.items()}
 
 
-def _first_copy(outputs: Tensors, n_copies: int, rows: Any) -> Tensors:
-    return outputs if n_copies == 1 else {name: output[:rows] for name, output in outputs.items()}
+def _first_copy(outputs: Mapping[Key, Any], n_copies: int, rows: Any) -> dict[Key, Any]:
+    return dict(outputs) if n_copies == 1 else {name: output[:rows] for name, output in outputs.items()}
 
 
 def _sweep(
-    function: Differentiable, repeated: Tensors, rows: Any, *, unconnected: tf.UnconnectedGradients
+    function: Differentiable, groups: Sequence[Group], repeated: Tensors, *, unconnected: tf.UnconnectedGradients
 ) -> tuple[Tensors, Tensors]:
-    """Evaluate repeated rows, ``rows`` a copy, and sweep back from output element k in copy k."""
+    """Evaluate repeated rows, and sweep back from a group in each copy, or the copies that belong to it."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([repeated[wrt] for wrt in function.wrt])
         outputs = function.call(repeated)
+    cotangents = None
+    if function.size > 1:
+        cotangents = [_picking(outputs[output], output, groups) for output in function.differentiated]
     swept = tape.gradient(
         [outputs[output] for output in function.differentiated],
         {wrt: repeated[wrt] for wrt in function.wrt},
-        output_gradients=None if function.size == 1 else _pick_outputs(outputs, function.sizes, rows),
+        output_gradients=cotangents,
         unconnected_gradients=unconnected,
     )
+    for wrt, gradient in swept.items():
+        if gradient is not None:
+            swept[wrt] = tf.convert_to_tensor(gradient)
+            swept[wrt].set_shape(repeated[wrt].shape)  # which TensorFlow loses on the way
     return outputs, swept
 
 
-def _pick_outputs(outputs: Tensors, sizes: Mapping[str, int], rows: Any) -> list[Any]:
-    """Return a cotangent for each output, shaped as it is: copy k picks output element k."""
-    n_copies, start, cotangents = sum(sizes.values()), 0, []
-    for name, size in sizes.items():
-        picked = tf.eye(n_copies, dtype=outputs[name].dtype)[:, start : start + size]
-        by_row = tf.repeat(picked, tf.fill([n_copies], rows), axis=0)
-        cotangents.append(tf.reshape(by_row, tf.shape(outputs[name])))
-        start += size
-    return cotangents
+def _picking(tensor: Any, name: str, groups: Sequence[Group], *, times: int = 1) -> Any:
+    """Return the tangent or cotangent of a tensor of some name that picks in each copy the elements of its group.
 
-
-def _first_sweep(function: Differentiable, repeated: Tensors, rows: Any) -> tuple[Tensors, Tensors]:
-    outputs, swept = _sweep(function, repeated, rows, unconnected=tf.UnconnectedGradients.ZERO)
-    return outputs, {wrt: tf.convert_to_tensor(gradient) for wrt, gradient in swept.items()}
-
-
-def _pick_inputs(first: Tensors, sizes: Mapping[str, int], rows: Any, n_copies: int) -> Tensors:
-    """Return a cotangent for each first derivative: copy (k, j) picks element j of all inputs."""
-    total, start, cotangents = sum(sizes.values()), 0, Tensors()
-    for wrt, size in sizes.items():
-        picked = tf.eye(total, dtype=first[wrt].dtype)[:, start : start + size]
-        by_row = tf.repeat(picked, tf.fill([total], rows), axis=0)
-        cotangents[wrt] = tf.reshape(tf.tile(by_row, [n_copies, 1]), tf.shape(first[wrt]))
-        start += size
-    return cotangents
+    Copies are in the order of the groups, and all of them some times over; each has as many of the rows as any other.
+    """
+    picked = tf.one_hot(places(groups, name, math.prod(row_of(tensor))), len(groups), axis=0, dtype=tensor.dtype)
+    by_row = tf.repeat(picked, tf.shape(tensor)[0] // (len(groups) * times), axis=0)
+    return tf.reshape(by_row if times == 1 else tf.tile(by_row, [times, 1]), tf.shape(tensor))
 
 
 def _first_inner_copy(first: Tensors, n_copies: int, n_inner: int, rows: Any) -> Tensors:
@@ -177,39 +244,3 @@ def _first_inner_copy(first: Tensors, n_copies: int, n_inner: int, rows: Any) ->
         )
         for wrt, part in first.items()
     }
-
-
-def _split_copies(function: Differentiable, swept: Mapping[str, Any], rows: Any) -> Gradients:
-    """Sort the gradients of all copies, ``(copies * rows, *input)``, into derivatives of the contract's shapes."""
-    start = 0
-    gradients: Gradients = {}
-    for output, size in function.sizes.items():
-        gradients[output] = {}
-        for wrt in function.differentiated[output]:
-            gradient = tf.convert_to_tensor(swept[wrt])
-            row = row_of(gradient)
-            copies = tf.reshape(gradient, [function.size, rows, *row])[start : start + size]
-            rows_first = tf.transpose(copies, [1, 0, *range(2, 2 + len(row))])
-            gradients[output][wrt] = tf.reshape(rows_first, [rows, *derivative_shape(function.shapes[output], row)])
-        start += size
-    return gradients
-
-
-def _split_input_pairs(
-    function: Differentiable, second: Tensors, rows: Any, sizes: Mapping[str, int]
-) -> SecondDerivatives:
-    n_inner = sum(sizes.values())
-    order, start, derivatives = list(sizes), 0, SecondDerivatives()
-    copies = {wrt: tf.reshape(part, [function.size, n_inner, rows, *row_of(part)]) for wrt, part in second.items()}
-    for output, size in function.sizes.items():
-        of_output = {wrt: copies[wrt][start : start + size] for wrt in order if wrt in function.differentiated[output]}
-        derivatives[output] = {one: {} for one in of_output}
-        for one in of_output:
-            begin = sum(sizes[wrt] for wrt in order[: order.index(one)])
-            for other in list(of_output)[list(of_output).index(one) :]:
-                elements = of_output[other][:, begin : begin + sizes[one]]
-                rows_first = tf.transpose(elements, [2, 0, 1, *range(3, elements.shape.rank)])
-                shape = second_derivative_shape(function.shapes[output], row_of(second[one]), row_of(second[other]))
-                derivatives[output][one][other] = tf.reshape(rows_first, [rows, *shape])
-        start += size
-    return derivatives

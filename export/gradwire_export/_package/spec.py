@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import tensorflow as tf
 
 from gradwire._errors import ConversionError, UsageError
 from gradwire._package import (
     CARD,
+    HESSIAN,
+    HVP,
     SIGNATURES,
     UNCERTAINTY,
     Alias,
@@ -21,9 +24,18 @@ from gradwire._package import (
     second_derivative_names,
     tangent_name,
 )
-from gradwire_export._analysis import require_derivatives
-from gradwire_export._derivatives import Differentiable, RepeatedRows, SeparateSweeps, Strategy
+from gradwire_export._analysis import Support, has_second_products, jacobian_structure, require_derivatives
+from gradwire_export._derivatives import (
+    Blocks,
+    Differentiable,
+    Plan,
+    RepeatedRows,
+    SeparateSweeps,
+    Strategy,
+    Structure,
+)
 from gradwire_export._gradients import with_visible_graph
+from gradwire_export._package.plans import Plans, cheapest_plans, listed
 from gradwire_export._package.solve import SolveSpec
 from gradwire_export._sources import Function, Pair, row_shape
 
@@ -48,6 +60,8 @@ class PackageSpec:
     warnings: tuple[str, ...] = ()  # what its user must know, a line each
     two_sweeps: bool = True  # one reverse sweep can be taken over another
     loops: bool = False
+    plans: Plans | None = None  # which derivatives are swept back and which pushed forward; by default all are swept
+    structure: Structure = field(default_factory=dict[Pair, np.ndarray])  # of first derivatives that have zeros
     stds: Function | None = None  # of the inputs: the standard deviations of outputs and derivatives, where known
     xla: bool = False
     nan_guard: bool = False  # a row of which an input is NaN has NaN in every output
@@ -111,24 +125,49 @@ class PackageSpec:
         """Whether a product with the Jacobian is had from the whole of it: for a scalar output that is cheapest."""
         return not self.two_sweeps or self.differentiable.size == 1
 
+    def plan(self, signature: str) -> Plan:
+        """Return which elements a signature sweeps back from, and which it pushes forward."""
+        if self.plans is None:
+            return Plan.of_every_element(self.differentiable.sizes)
+        return {HVP: self.plans.hvp, HESSIAN: self.plans.hessian}.get(signature, self.plans.first)
+
     def strategy(self, signature: str) -> Strategy:
-        """Return how a signature takes its reverse sweeps.
+        """Return how a signature takes its reverse sweeps and forward products.
 
         Separate sweeps are quicker but for loops and for more than ``MAX_SWEEPS``; a Jacobian that is contracted at
         once comes from repeated rows.
         """
         whole = Part.DERIVATIVES in SIGNATURES[signature].gives
         separate = whole and not self.loops and 1 < self.n_sweeps(signature) <= MAX_SWEEPS
-        return SeparateSweeps() if separate else RepeatedRows()
+        return (SeparateSweeps if separate else RepeatedRows)(self.plan(signature))
 
     def n_sweeps(self, signature: str) -> int:
-        """Return from how many elements a signature sweeps back."""
-        gives, n_outputs = SIGNATURES[signature].gives, self.differentiable.size
+        """Return from how many groups of elements a signature sweeps back or pushes forward."""
+        gives, plan = SIGNATURES[signature].gives, self.plan(signature)
         if Part.SECOND_DERIVATIVES in gives:
-            return n_outputs * sum(prod(self.input_shape(wrt)) for wrt in self.differentiable.wrt)
-        if Part.DERIVATIVES in gives or (Part.OUTPUT_TANGENTS in gives and self.jvp_by_contraction):
-            return n_outputs
+            n_inner = sum(prod(self.input_shape(wrt)) for wrt in self.differentiable.wrt)
+            return len(plan.forward) ** 2 or len(plan.backward) * n_inner
+        if Part.DERIVATIVES in gives:
+            return plan.n_sweeps
+        if Part.OUTPUT_TANGENTS in gives and self.jvp_by_contraction:
+            return self.differentiable.size
         return 1
+
+    @property
+    def jacobian(self) -> dict[str, Any]:
+        """What the card says of how derivatives are computed."""
+        whole = [name for name in self.row_signatures if Part.DERIVATIVES in SIGNATURES[name].gives]
+        return {
+            "sweeps": {
+                name: {
+                    "strategy": self.strategy(name).name,
+                    "reverse": len(self.plan(name).backward),
+                    "forward": len(self.plan(name).forward),
+                }
+                for name in whole
+            },
+            "structure": listed(self.structure),
+        }
 
     def n_repeats(self, signature: str) -> int:
         """Return how often a signature repeats its rows."""
@@ -171,7 +210,7 @@ def package_spec(
         warnings.append(f"left out {' and '.join(lost)}: {reason}")
         chosen -= set(lost)
     names = tuple(kind.name for kind in SIGNATURES.values() if not kind.optional or kind.name in chosen)
-    return PackageSpec(
+    spec = PackageSpec(
         function,
         derivatives,
         frozenset(zeros),
@@ -181,6 +220,24 @@ def package_spec(
         loops=support.loops,
         stds=stds if UNCERTAINTY in chosen else None,
     )
+    return _planned(spec, support)
+
+
+def _planned(spec: PackageSpec, support: Support) -> PackageSpec:
+    """Choose for each derivative the side from which it is cheaper."""
+    function, known = spec.differentiable, dict[Pair, np.ndarray]()
+    inputs = {wrt: prod(spec.input_shape(wrt)) for wrt in function.wrt}
+    if function.size > 1 and sum(inputs.values()) > 1:
+        known = dict(jacobian_structure(spec.function))
+    structure = {pair: entries for pair, entries in known.items() if pair not in spec.zeros}
+    second = any(SIGNATURES[name].order > 1 for name in spec.signatures)
+    plans = cheapest_plans(
+        Blocks(function.differentiated, function.sizes, inputs, structure),
+        loops=spec.loops,
+        products=support.two_sweeps,
+        second_products=lambda: second and has_second_products(spec.function, function),
+    )
+    return replace(spec, plans=plans, structure=structure)
 
 
 def _by_default(function: Function, *, has_stds: bool) -> set[str]:
