@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ CELLS = ROOT / "build" / "learning.json"
 ATOMS_STEPS = 1_000  # of any optimiser: one of six atoms takes 20 ms
 SECONDS = 30  # of a fit of ours, at most
 SMALL = 1e-5  # relative step of central differences
-STEP = 1e-4  # of an input's spread: rivals' derivatives are central differences of their values
+STEPS_OF_DIFFERENCES = 1e-4  # of an input's spread: rivals' derivatives are central differences of their values
 NEAR = 1.1  # times the best: the target
 
 Table = dict[str, Any]
@@ -146,17 +147,20 @@ def _ours(case: Case, way: str, seed: int) -> Cell:
 def _rival(case: Case, way: str, seed: int) -> Cell:
     """Fit a rival to the rows, and take its derivatives by central differences."""
     samples, began = case.samples, time.perf_counter()
-    if any(column.shape[1:] != (1,) for column in (*samples.x.values(), *samples.y.values())):
-        return {"error": None, "seconds": 0.0, "why": "inputs and outputs are to be numbers"}
+    if any(column.shape[2:] for column in (*samples.x.values(), *samples.y.values())):
+        return {"error": None, "seconds": 0.0, "why": "inputs and outputs are to be numbers and vectors"}
     x, at = (np.concatenate(list(table.values()), axis=1) for table in (samples.x, case.x))
     y = np.concatenate(list(samples.y.values()), axis=1)
+    outputs, inputs = _places(samples.y), _places(samples.x)
     rows = {"x": x, "y": y}
-    pairs = [(output, wrt) for output in samples.y for wrt in samples.x]
-    if all(wrt in samples.dydx.get(output, {}) for output, wrt in pairs):
-        slopes = [samples.dydx[output][wrt].reshape(len(x)) for output, wrt in pairs]
-        rows["dydx"] = np.stack(slopes, axis=1).reshape(len(x), y.shape[1], x.shape[1])
-    steps = STEP * x.std(axis=0) * np.eye(x.shape[1])
-    moved = [at, *(at + sign * step for step in steps for sign in (1, -1))]
+    if all(wrt in samples.dydx.get(output, {}) for output in outputs for wrt in inputs):
+        dydx = np.empty((len(x), y.shape[1], x.shape[1]))
+        for output, wrt in product(outputs, inputs):
+            part = dydx[:, outputs[output], inputs[wrt]]
+            part[...] = samples.dydx[output][wrt].reshape(part.shape)
+        rows["dydx"] = dydx
+    steps = STEPS_OF_DIFFERENCES * x.std(axis=0)
+    moved = [at, *(at + sign * step for step in np.diag(steps) for sign in (1, -1))]
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "rows.npz"
         np.savez(file, allow_pickle=False, **rows, at=np.concatenate(moved))
@@ -165,15 +169,19 @@ def _rival(case: Case, way: str, seed: int) -> Cell:
         driver.close()
     if answer is None:
         return {"error": None, "seconds": time.perf_counter() - began, "why": driver.failure}
-    parts = np.split(np.array(answer["predictions"]), len(moved))
-    values = {name: parts[0][:, [index]] for index, name in enumerate(samples.y)}
-    derivatives = {
-        output: {
-            wrt: (parts[2 * i + 1] - parts[2 * i + 2])[:, [j]] / (2 * steps[i, i]) for i, wrt in enumerate(samples.x)
-        }
-        for j, output in enumerate(samples.y)
-    }
-    return {"error": case.error_of(values, derivatives), "seconds": answer["seconds"]}
+    values, *others = np.split(np.array(answer["predictions"]), len(moved))
+    jacobian = (np.stack(others[::2], axis=2) - np.stack(others[1::2], axis=2)) / (2 * steps)
+    error = case.error_of(
+        {name: values[:, place] for name, place in outputs.items()},
+        {output: {wrt: jacobian[:, outputs[output], inputs[wrt]] for wrt in inputs} for output in outputs},
+    )
+    return {"error": error, "seconds": answer["seconds"]}
+
+
+def _places(table: Table) -> dict[str, slice]:
+    """Return where each column's elements stand among those of all, one behind the other."""
+    ends = np.cumsum([column.shape[1] for column in table.values()]).tolist()
+    return {name: slice(end - column.shape[1], end) for (name, column), end in zip(table.items(), ends, strict=True)}
 
 
 def _built_in(name: str, count: int, noise: float, *, values_alone: bool = False) -> Callable[[int], Case]:
