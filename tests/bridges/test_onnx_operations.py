@@ -95,6 +95,13 @@ def table(n, x):
     return row[:, :1] * tf.sin(x) + tf.one_hot(n[:, 0] // 2, 3, dtype=x.dtype) @ rows[:, 1:] * x * x
 
 
+def from_both_sides(a, b):
+    """Many elements of few, a scalar of all, and a chain: pushed forward, swept back, and several elements together."""
+    wide = tf.tanh(b @ tf.constant(RNG.normal(size=(1, 7))))
+    chain = a * tf.pad(a, [[0, 0], [1, 0]])[:, :-1]
+    return {"scalar": tf.reduce_sum(tf.sin(a), 1, keepdims=True) * b, "wide": wide + 0 * a[:, :1], "chain": chain * b}
+
+
 def guarded(x):
     """Quotients, logarithms and remainders that are guarded, and elements scattered; of 0.1 < x < 1."""
     first, second, third = (x[:, place : place + 1] for place in range(3))
@@ -136,6 +143,7 @@ MODELS = {
     "elementary": (elementary, {"x": SCALAR}, "float64", (0.1, 0.9)),
     "moved": (moved, {"x": THREE}, "float64", (-1, 1)),
     "reduced": (reduced, {"x": THREE}, "float64", (0.2, 1)),
+    "from both sides": (from_both_sides, {"a": (None, 4), "b": SCALAR}, "float64", (-1, 1)),
     "guarded": (guarded, {"x": THREE}, "float64", (0.11, 0.99)),
     "a table": (table, {"n": SCALAR, "x": SCALAR}, "float64", (0, 2)),
 }  # fmt: skip
