@@ -187,7 +187,7 @@ def test_gateways(stand_in: Any, http: int, error: type[Exception], message: str
     """A gateway's refusal of a one-row call is its own, by its HTTP status, and tried again only where that helps."""
     gateway = Gateway(stand_in, lambda size: http)
     with listening(gateway.serve) as target:
-        model = Model(GrpcTransport(Address(target, "log")), timeout=0.8)
+        model = Model(GrpcTransport(Address(target, "log")), timeout=2)
         assert model.signatures
         with model, pytest.raises(error, match=message) as caught:
             model.predict("serving_default", x=np.ones((1, 1)))

@@ -34,6 +34,8 @@ EXACT = {
     "slices": (lambda x: tf.concat([x[:, :1], x[:, 1:] * x[:, :-1], tf.ones_like(x[:, :2])], 1), SIX),
     "a function that is called": (tf.function(lambda x: tf.reverse(x, [1]) ** 3), SIX),
     "gathered and stacked": (lambda x: tf.stack([tf.gather(x, SELECTED, axis=1)[:, 0], x[:, 4:]], 1), SIX),
+    "split": (lambda x: tf.stack(tf.split(x, 3, 1), 1)[:, 1:] ** 2, SIX),
+    "split by sizes": (lambda x: tf.concat(tf.split(tf.sin(x), [1, 2, 3], 1)[::-1], 1), SIX),
     "padded and tiled": (lambda x: tf.tile(tf.pad(x * x, [[0, 0], [1, 2]]), [1, 2]), SIX),
     "reduced": (lambda x: tf.reduce_sum(tf.sin(x), axis=2), PAIRS),
     "softmax of rows": (tf.nn.softmax, PAIRS),

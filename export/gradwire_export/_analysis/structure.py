@@ -63,6 +63,7 @@ _MOVES: Final = frozenset(
         *("StridedSlice", "Tile", "Transpose", "Unpack", "MatrixDiagPartV3"),
     )
 )
+_RENAMED: Final = {"split_dim": "axis"}  # arguments that have another name in Python
 _REDUCTIONS: Final = frozenset(("Max", "Mean", "Min", "Prod", "Sum", "EuclideanNorm"))
 _ALONG_LAST: Final = frozenset(("Softmax", "LogSoftmax"))
 _PRODUCTS: Final = frozenset(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"))
@@ -223,7 +224,7 @@ def _run(operation: tf.Operation, arguments: Sequence[Any]) -> list[np.ndarray]:
     for argument in definition.input_arg:
         count = operation.get_attr(argument.number_attr) if argument.number_attr else 1
         part = arguments[start : start + count]
-        named[argument.name] = part if argument.number_attr else part[0]
+        named[_RENAMED.get(argument.name, argument.name)] = part if argument.number_attr else part[0]
         start += count
     inferred = {name for each in definition.input_arg for name in (each.type_attr, each.number_attr)}
     named |= {each.name: operation.get_attr(each.name) for each in definition.attr if each.name not in inferred}
