@@ -224,7 +224,7 @@ def _run(operation: tf.Operation, arguments: Sequence[Any]) -> list[np.ndarray]:
     for argument in definition.input_arg:
         count = operation.get_attr(argument.number_attr) if argument.number_attr else 1
         part = arguments[start : start + count]
-        named[_RENAMED.get(argument.name, argument.name)] = part if argument.number_attr else part[0]
+        named[_RENAMED.get(argument.name) or argument.name] = part if argument.number_attr else part[0]
         start += count
     inferred = {name for each in definition.input_arg for name in (each.type_attr, each.number_attr)}
     named |= {each.name: operation.get_attr(each.name) for each in definition.attr if each.name not in inferred}
