@@ -168,6 +168,7 @@ def test_a_function_that_fails_is_one_conversion_error(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_package_that_fails_when_run_names_the_operation(tmp_path):
     """TensorFlow's message without the marks around it."""
     with pytest.raises(CheckFailed) as refused:

@@ -130,6 +130,7 @@ def test_derivatives_are_those_of_the_values(name):
                 np.testing.assert_allclose(along[f"{derivative}_dot"], expected, rtol=0, atol=ALLOWED * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_both_sides_give_the_same(name):
     """Every tensor of every signature, and no rows, by the plan and by a sweep from each output element."""

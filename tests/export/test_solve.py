@@ -56,6 +56,7 @@ def values(f, x, a=2.0, dtype=np.float64):
     return f(tf.constant(x), tf.constant(np.broadcast_to(np.asarray(a, dtype), x.shape))).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [(name, tf.float64) for name in CASES] + [(name, tf.float32) for name in ("exp", "decreasing", "steep", "kink")],

@@ -169,6 +169,7 @@ def _good(channel: grpc.Channel) -> list[float]:
     return list(method(_request(1.0), timeout=PATIENCE).outputs["f"].float_val)
 
 
+@pytest.mark.slow
 def test_every_message_has_a_status(channel: grpc.Channel):
     """OK or an error of gRPC's, none of them a fault of the server; afterwards a good call is answered right."""
 

@@ -133,6 +133,7 @@ def test_time_is_divided_among_the_runs_to_come():
     assert not late.goes_on(1.0, 1.0, "", share=late.share_for(1, 1.25))
 
 
+@pytest.mark.slow
 def test_adam_leaves_its_part_of_the_time_to_lbfgs(monkeypatch):
     """Where its steps take longer than the time that there is."""
 
@@ -153,6 +154,7 @@ def test_adam_leaves_its_part_of_the_time_to_lbfgs(monkeypatch):
     assert set(result.history["optimizer"]) == {"adam", "lbfgs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("is_cut", "optimizers"), [(True, {"lbfgs"}), (False, {"adam", "lbfgs"})])
 def test_where_time_is_short_what_was_measured_goes_on(monkeypatch, is_cut, optimizers):
     """Adam's part of the steps would leave L-BFGS no time."""

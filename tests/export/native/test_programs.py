@@ -84,6 +84,7 @@ def test_a_row_is_the_same_in_any_number_of_rows(compiled: Callable):
             np.testing.assert_array_equal(array, whole[name][:rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_c99_compiles_without_a_warning_and_runs_clean(compiled: Callable, tmp_path: Path, dtype: type):
     """One row a call, sanitised; names that mean something in C are names of arguments there."""
