@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_the_stop_is_where_the_error_on_rows_held_out_is_smallest(objective, noi
     monkeypatch.setattr(_early_stop, "EVERY", 2)
     whole = objective(with_dtype(_model(noisy), "float64"), noisy, Value())
     before = whole.snapshot()
-    stop = choose_stop(Folds(whole, [PART]), Monitor(1, ()), steps=300)
+    stop = choose_stop(Folds(whole, [PART]), Monitor(1, ()), steps=300, most=300)
     assert 0 < stop.steps < 300
     assert not stop.is_falling
     for one, other in zip(before, whole.snapshot(), strict=True):
@@ -71,6 +72,53 @@ def test_folds_share_a_program_and_are_measured_apart(objective, noisy):
             fitted = np.sqrt(float(inner.loss_and_mae()[0]) / (whole.variation * (~part).mean()))
             assert folds.fitted_error(fold, float(inner.loss_and_mae()[0])) == pytest.approx(fitted)
     assert len(point) == swept.weight_count
+
+
+EXACT = 0.9 ** np.arange(200)
+NOISE = [1.0, 0.5, *np.linspace(0.3, 0.29, 198)]  # falls ever more slowly
+TURN = [*np.linspace(0.3, 0.29, 60), *np.linspace(0.3, 1.0, 140)]
+
+
+@pytest.mark.parametrize(
+    ("curves", "measured", "steps"),
+    [
+        ([EXACT], [10], 10),  # told by the first end
+        ([NOISE], [200], 200),  # more to gain: followed to the second
+        ([TURN], [90], 60),
+        ([[0.1, *np.ones(199)]], [21], 1),
+        ([EXACT, NOISE], [10, 10], 10),  # no fold goes further than the first of them
+    ],
+    ids=["exact", "noise", "turn", "patience", "folds"],
+)
+def test_how_far_a_fold_is_followed(monkeypatch, curves, measured, steps):
+    """To the first end where the error falls as that of exact labels does, else on, until it has long been larger."""
+    seen = []
+
+    class Scripted:
+        parts = curves
+        objective = SimpleNamespace(snapshot=list, restore=lambda _: None)
+
+        def hold_out(self, fold):
+            self.errors = iter(curves[fold])
+            seen.append(0)
+
+        def error(self, fold, point):
+            seen[-1] += 1
+            return next(self.errors)
+
+        fitted_error = staticmethod(lambda fold, loss: loss)
+
+    def descend(self, surface, start, after, *, steps):
+        for _ in range(steps):
+            if not after(start, 1.0, 1.0, True):
+                return
+
+    monkeypatch.setattr(_early_stop.Lbfgs, "descend", descend)
+    monkeypatch.setattr(_early_stop, "Surface", lambda _: SimpleNamespace(start=np.zeros(1), evaluate=list))
+    stop = choose_stop(Scripted(), Monitor(1, ()), steps=10 * _early_stop.EVERY, most=200 * _early_stop.EVERY)
+    assert seen == measured
+    assert stop.steps == steps * _early_stop.EVERY
+    assert stop.is_falling == (curves[0] is EXACT)
 
 
 def test_several_folds_stop_together():

@@ -33,7 +33,8 @@ MOST_LABELS: Final = 100_000  # of lbfgs, which evaluates all of them in every s
 # Of the steps, and of the time: more of Adam gained nothing, since L-BFGS overtakes it within 100 steps.
 ADAM_FRACTION: Final = 2 / 7
 CHOICE_WORK: Final = 1.5e11  # of all steps along a path of ridges: some ten seconds
-STOP_WORK: Final = 1e10  # weights times labels times steps of lbfgs, of all folds: some ten seconds
+EXACT_WORK: Final = 1e10  # weights times labels times steps of lbfgs, of all folds: by then exact labels are seen
+STOP_WORK: Final = 5e10  # likewise, where labels are noisy: some twenty seconds
 SCHEDULE_WORK: Final = 3e10  # likewise of adam
 STOP_FRACTION: Final = 1 / 7  # of the steps of a fit that was chosen by size, which lbfgs may try on each fold
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
@@ -167,10 +168,12 @@ def _compare(
 ) -> bool:
     """Add other candidates, measured on some folds; return whether labels are noisy, where L-BFGS is to tell."""
     folds, first = Folds(objective, parts), not candidates
-    most = STOP_WORK / (objective.weight_count * objective.label_count * len(parts))
-    most = min(most, Lbfgs.steps if is_noisy else longest * STOP_FRACTION, longest)
+    step_work = objective.weight_count * objective.label_count * len(parts)
+    most = int(min(STOP_WORK / step_work, Lbfgs.steps, longest))
+    steps = int(min(EXACT_WORK / step_work, longest * STOP_FRACTION, most))
     has_schedule = first and not objective.has_two_forms
-    stop = choose_stop(folds, monitor, steps=int(most), others=len(parts) if has_schedule else 0)
+    others = len(parts) if has_schedule else 0
+    stop = choose_stop(folds, monitor, steps=most if is_noisy else steps, most=most, others=others)
     if stop is not None:
         if not is_noisy and (stop.is_falling or stop.fitted < EXACT * stop.error):
             is_ahead = stop.error < BETTER * candidates[0].error if candidates else stop.is_cut

@@ -6,6 +6,7 @@ move far in the directions that many labels tell, and little in those that few d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
@@ -19,7 +20,8 @@ from gradwire_training.optimizers._lbfgs import Lbfgs, Surface
 Array: TypeAlias = "NDArray[np.float64]"
 
 EVERY: Final = 25  # steps from one measurement to the next
-PATIENCE: Final = 40  # measurements without a smaller error
+PATIENCE: Final = 20  # measurements without a smaller error, at least
+LONGER: Final = 1.5  # times the steps to the smallest error: as far a fit goes on to see whether it becomes smaller
 WHOLE: Final = 1.25  # times what a fold takes, for the fit to all rows
 FALLING: Final = 0.8  # of the error half the steps before: exact labels are predicted better, noise leaves it there
 
@@ -44,13 +46,14 @@ class Stop:
     is_cut: bool = False
 
 
-def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, others: int = 0) -> Stop | None:
+def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, most: int, others: int = 0) -> Stop | None:
     """Fit some of the rows, and measure the others on the way.
 
     Args:
         folds: of the objective, whose variables are left as they are.
         monitor: asked several times a second whether to go on.
-        steps: of a fit, at most.
+        steps: of a fit whose error still falls by then as that of exact labels does.
+        most: of any other.
         others: how many fits of another optimiser are to have as much time.
 
     Returns:
@@ -60,10 +63,12 @@ def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, others: int = 0) 
     try:
         count = len(folds.parts)
         surface.evaluate(surface.start)  # compiled before the time is divided
-        runs = [
-            _follow(folds, surface, monitor, fold, steps, monitor.share_for(count - fold + others, WHOLE))
-            for fold in range(count)
-        ]
+        runs: list[tuple[list[tuple[float, float]], bool]] = []
+        for fold in range(count):
+            share = monitor.share_for(count - fold + others, WHOLE)
+            runs.append(_follow(folds, surface, monitor, fold, (steps, most), share))
+            if _is_falling([error for error, _ in runs[0][0]]):
+                most = min(most, EVERY * len(runs[0][0]))  # the others need to go no further
     finally:
         folds.objective.restore(before)
     curves = [curve for curve, _ in runs]
@@ -71,14 +76,23 @@ def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, others: int = 0) 
         return None
     best, errors = best_of([[error for error, _ in curve] for curve in curves])
     _, fitted = best_of([[error for _, error in curve] for curve in curves])
-    is_falling = best == len(errors) - 1 and errors[best] < FALLING * errors[best // 2]
-    return Stop(EVERY * (best + 1), errors[best], fitted[best], is_falling, any(is_cut for _, is_cut in runs))
+    is_cut = any(is_cut for _, is_cut in runs)
+    return Stop(EVERY * (best + 1), errors[best], fitted[best], _is_falling(errors), is_cut)
+
+
+def _is_falling(errors: Sequence[float]) -> bool:
+    """Return whether the error is smallest at the end, and much smaller than half the steps before."""
+    best = int(np.argmin(errors)) if errors else 0
+    return bool(errors) and best == len(errors) - 1 and errors[best] < FALLING * errors[best // 2]
 
 
 def _follow(
-    folds: Folds, surface: Surface, monitor: Monitor, fold: int, steps: int, share: float
+    folds: Folds, surface: Surface, monitor: Monitor, fold: int, ends: tuple[int, int], share: float
 ) -> tuple[list[tuple[float, float]], bool]:
-    """Return the errors on one fold and on the rows beside it, of every so many steps; and whether time ended it."""
+    """Return the errors on one fold and on the rows beside it, of every so many steps; and whether time ended it.
+
+    It ends at the first of the two ends where the error still falls, else at the second.
+    """
     folds.hold_out(fold)
     errors: list[tuple[float, float]] = []
     best = done = 0
@@ -90,10 +104,12 @@ def _follow(
         if done % EVERY == 0:
             errors.append((folds.error(fold, point), folds.fitted_error(fold, loss)))
             best = min(range(len(errors)), key=lambda index: errors[index][0])
-            if len(errors) - 1 - best >= PATIENCE:
+            if len(errors) - 1 - best >= max(PATIENCE, (LONGER - 1) * best):
+                return False
+            if done <= ends[0] < done + EVERY and _is_falling([error for error, _ in errors]):
                 return False
         has_time = monitor.goes_on(loss, mae, CHOOSING, share=share)
         return has_time
 
-    Lbfgs().descend(surface, surface.start, after, steps=steps)
+    Lbfgs().descend(surface, surface.start, after, steps=ends[1])
     return errors, not has_time
