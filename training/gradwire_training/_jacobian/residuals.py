@@ -73,17 +73,19 @@ class ResidualTerm:
     target: Array  # its labels, (rows, elements), zero where unknown
     present: NDArray[np.bool_]  # the same shape
     factor: Array  # (elements,), or (rows, elements) where rows have weights
+    is_whole: bool  # whether every label is present
 
     def residuals(self, values: Array, derivatives: Array, layout: Layout, rows: slice) -> Array:
         """Return the residuals of some rows, those whose label is known (see ``Term.select``)."""
         predictions = self.term.select(values, derivatives, layout, rows)
-        return ((predictions - self.target[rows]) * self._factor(rows))[self.present[rows]]
+        residuals = (predictions - self.target[rows]) * self._factor(rows)
+        return residuals.ravel() if self.is_whole else residuals[self.present[rows]]
 
     def jacobian(self, jacobian: Jacobian, layout: Layout, rows: slice) -> Array:
         """Return the Jacobian of these residuals, ``(residuals, weights)``."""
         part = self.term.select(jacobian.values, jacobian.derivatives, layout, rows)
         present, factor = self.present[rows], self._factor(rows)
-        if present.all():
+        if self.is_whole:
             return (part * factor[..., None]).reshape(-1, part.shape[-1])
         return part[present] * np.broadcast_to(factor, present.shape)[present][:, None]
 
@@ -100,8 +102,8 @@ class Swept(Residuals):
         x = {name: column.reshape(len(column), -1).astype(np.float64) for name, column in objective.x.items()}
         known = {name: _flat(column) for name, column in objective.known.items()}
         self._graph = graph
-        self._known = np.concatenate([known[tensor.name] for tensor in binding.outputs], axis=1)
-        self._rows, outputs = self._known.shape
+        labels = np.concatenate([known[tensor.name] for tensor in binding.outputs], axis=1)
+        self._rows, outputs = labels.shape
         wrt = {name for term in objective.terms for name in term.wrt}
         inputs = {tensor.name: x[tensor.name].shape[1] for tensor in binding.inputs if tensor.name in wrt}
         places = _places(inputs)
@@ -122,13 +124,17 @@ class Swept(Residuals):
             outputs=outputs_at, inputs=places, directions=directions, along_components=components is not None
         )
         roots = None if objective.data.roots is None else objective.data.roots.numpy()
-        self._weights = objective.row_weights
+        # The mean absolute error is a weighted sum, where unknown values count nothing.
+        is_known, weights = np.isfinite(labels), objective.row_weights
+        counts = is_known * (1.0 if weights is None else weights[:, None])
+        self._labels, self._shares = np.where(is_known, labels, 0.0), counts / max(counts.sum(), np.finfo(float).tiny)
         self._terms = [
             ResidualTerm(
                 term,
                 _flat(labels.target.numpy()),
-                _flat(labels.present.numpy()),
+                (present := _flat(labels.present.numpy())),
                 term.factor.ravel() if roots is None else roots[:, None] * term.factor.ravel(),
+                is_whole=bool(present.all()),
             )
             for term, labels in zip(objective.terms, objective.data.labels, strict=True)
         ]
@@ -147,9 +153,7 @@ class Swept(Residuals):
         signals = self._graph.forward(point, self._inputs(every))
         self._last = (point, signals) if self._block_rows == self._rows else None
         values, derivatives = self._predictions(signals)
-        known = np.isfinite(self._known)
-        weights = None if self._weights is None else np.broadcast_to(self._weights[:, None], known.shape)[known]
-        mae = float(np.average(np.abs(values - self._known)[known], weights=weights)) if known.any() else 0.0
+        mae = float(np.vdot(np.abs(values - self._labels), self._shares))
         return self._residuals(values, derivatives, every), mae
 
     @override
