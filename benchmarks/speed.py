@@ -6,6 +6,7 @@ import ctypes
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ ROWS: Final = (1, 64, 4_096, 65_536, 1_000_000)
 LARGEST: Final = 1 << 24  # numbers of a response: the rest of a row of the table is left out
 THREADS: Final = (1, 2)
 RUNS: Final = 7
+STARTS: Final = 5
 REFERENCE_ROWS: Final = 4_096
 DOMAIN: Final = {"x": (-1.0, 1.0)}
 ONE_ROW: Final = "C99, one row a call"
@@ -61,6 +63,9 @@ def main(*, write: bool) -> None:
     _growth(times).show(write=write)
     if write:
         _draw(times)
+    from benchmarks import jacobians
+
+    jacobians.main(write=write)
 
 
 def _in_process(arguments: list[str], threads: int) -> Any:
@@ -257,38 +262,44 @@ def _errors(ulp: dict[str, dict[str, list[list[float]]]]) -> Report:
 
 
 def _start_up() -> Report:
-    """Time the command beside what it cannot do without."""
+    """Time the commands beside what they cannot do without."""
     from benchmarks.native import network
 
     command = Path(sys.executable).with_name("gradwire")
+    export, serve = "gradwire export, 1-20-20-1", "gradwire serve, until it answers"
     with tempfile.TemporaryDirectory() as directory:
-        network(NETWORKS[0]).save(Path(directory, "log.keras"))
+        model, models = Path(directory, "log.keras"), Path(directory, "models")
+        network(NETWORKS[0]).save(model)
         program = [sys.executable, "-c"]
-        runs = {
+        runs: dict[str, list[str | Path]] = {
             "import tensorflow": [*program, "import tensorflow"],
             "import tensorflow, without Keras": [
                 *program,
                 "import sys; sys.modules['keras'] = None; import tensorflow",
             ],
-            "gradwire export, 1-20-20-1": [
-                command,
-                "export",
-                f"{directory}/log.keras",
-                "--to",
-                f"{directory}/models/log",
-            ],
+            export: [command, "export", model, "--to", models / "log"],
+            serve: [command, "serve", models, "--engine", "embedded", "--port", "0"],
         }
         times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(3):
+        for _ in range(STARTS):
             for name, each in runs.items():
                 began = time.perf_counter()
-                subprocess.run(each, check=True, capture_output=True)
-                times[name].append(time.perf_counter() - began)
+                with subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+                    assert process.stdout is not None
+                    is_serving = any(name == serve and "serving on " in line for line in process.stdout)
+                    times[name].append(time.perf_counter() - began)
+                    process.terminate()
+                    assert is_serving or process.wait() == 0
+            shutil.rmtree(models)  # the next export is version 1 again
+    times["from the command to served"] = list(np.add(times[export], times[serve]))
     floor = times["import tensorflow"]
     return Report(
         name="speed_start",
-        title="From the command to a package",
-        method="Seconds of wall time, median (range) of three interleaved runs, and as a multiple of the import, run by run.",
+        title="From the command to a server that answers",
+        method=(
+            f"Seconds of wall time, median (range) of {STARTS} interleaved runs, and as a multiple of the import, run by "
+            "run. The server answers where it says so: each version is loaded and warmed up."
+        ),
         columns=["what", "time", "÷ import"],
         rows=[
             [name, Measured(tuple(each), "s"), f"{np.median(np.divide(each, floor)):.2f}"]
