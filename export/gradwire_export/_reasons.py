@@ -99,8 +99,8 @@ def _brief(message: str) -> str:
     if message.lstrip().startswith(_TRANSLATED):  # AutoGraph's, whose original is gone
         message = _FRAME.sub("", message.replace(_TRANSLATED, ""))
     lines = [line.strip() for line in message.splitlines()]
-    kept = [line for line in lines if line and not line.startswith(_HEADINGS) and not line.startswith('File "')]
-    text = " ".join(_MARKS.sub(" ", " ".join(kept)).split())
+    telling = [line for line in lines if line and not line.startswith(_HEADINGS) and not line.startswith('File "')]
+    text = " ".join(_MARKS.sub(" ", " ".join(telling)).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 

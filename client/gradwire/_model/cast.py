@@ -90,21 +90,21 @@ def _cast(array: NDArray[Any], dtype: str, target: np.dtype[Any], name: str) -> 
     raise _refusal(name, array, dtype)
 
 
-def check_dtype(given: str, dtype: str, name: str) -> None:
+def check_dtype(source: str, dtype: str, name: str) -> None:
     """Check that some values of one dtype go into another, before there are any values: while a program is traced.
 
     Args:
-        given: NumPy's name of the dtype of the values.
+        source: NumPy's name of the dtype of the values.
         dtype: the dtype that the signature names.
         name: of the input, for messages.
 
     Raises:
         DTypeError: none do, whatever they are.
     """
-    if given == BFLOAT16:
-        given = "float32"  # which holds each of its values
-    if dtype in BY_NAME and dtype != given:
-        cast(np.zeros(0, given), dtype, name)
+    if source == BFLOAT16:
+        source = "float32"  # which holds each of its values
+    if dtype in BY_NAME and dtype != source:
+        cast(np.zeros(0, source), dtype, name)
 
 
 def _array(value: Any, name: str) -> NDArray[Any]:

@@ -263,9 +263,9 @@ class _OnnxFile:
                 raise self._foreign(f"{what} {_texts(actual)}, and the card {_texts(specs)}")
         weights = {tensor.name for tensor in graph.initializer}
         for name, function in self._functions.items():
-            own, given = list(signatures[name].inputs), list(function.input)
-            if given[: len(own)] != own or not weights.issuperset(given[len(own) :]):
-                raise self._foreign(f"inputs {given} of {name!r}, and the card {own}")
+            own, actual_inputs = list(signatures[name].inputs), list(function.input)
+            if actual_inputs[: len(own)] != own or not weights.issuperset(actual_inputs[len(own) :]):
+                raise self._foreign(f"inputs {actual_inputs} of {name!r}, and the card {own}")
             if list(function.output) != list(signatures[name].outputs):
                 raise self._foreign(
                     f"outputs {list(function.output)} of {name!r}, and the card {list(signatures[name].outputs)}"

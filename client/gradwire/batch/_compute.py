@@ -113,8 +113,8 @@ class Computation:
     def __init__(self, model: Model, options: BatchOptions, schema: Any) -> None:
         package = package_of(model)
         self._elements = elements_of(schema.names, "the table")
-        given = [*self._elements, *(name for name, column in options.columns.items() if column in self._elements)]
-        name = only_solve(package, given) if options.compute == SOLVE else COMPUTE[options.compute].name
+        columns = [*self._elements, *(name for name, column in options.columns.items() if column in self._elements)]
+        name = only_solve(package, columns) if options.compute == SOLVE else COMPUTE[options.compute].name
         self._signature = package.value_signature() if name == VALUE else package.signature(name)
         names = package.result_names(self._signature.name)
         if name == VALUE and self._signature.name == SERVING_DEFAULT:
@@ -192,10 +192,10 @@ class Computation:
         whole = np.setdiff1d(np.arange(block.num_rows), list(bad))
         present = block.take(_indices(whole))
         # The rows' own numbers: those of `present` have gaps.
-        found = find_bad_rows(lambda part, _: self._read(part, 0, is_text), present, 0)
-        bad |= {int(whole[row]): _renumbered(reason, first_row + int(whole[row])) for row, reason in found.items()}
-        kept = np.setdiff1d(np.arange(len(whole)), list(found))
-        return self._read(present.take(_indices(kept)), first_row, is_text), bad
+        reasons = find_bad_rows(lambda part, _: self._read(part, 0, is_text), present, 0)
+        bad |= {int(whole[row]): _renumbered(reason, first_row + int(whole[row])) for row, reason in reasons.items()}
+        good = np.setdiff1d(np.arange(len(whole)), list(reasons))
+        return self._read(present.take(_indices(good)), first_row, is_text), bad
 
     def _compute(self, inputs: Arrays) -> tuple[Arrays, int]:
         response: Arrays = self._model.run(self._signature.name, inputs, self._outputs)

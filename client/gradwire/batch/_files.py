@@ -188,9 +188,9 @@ def _find_in(address: str, system: Any, path: str) -> list[InputFile]:
         raise DataError(f"cannot read {address}: there is no such file or directory")
     base = path[: min(path.index(mark) for mark in MAGIC if mark in path)].rpartition("/")[0]
     base = base or ("/" if path.startswith("/") else "")
-    found = glob.glob(path, recursive=True) if system is None else system.glob(path)  # noqa: PTH207 - any path
+    matches = glob.glob(path, recursive=True) if system is None else system.glob(path)  # noqa: PTH207 - any path
     files = sorted(
-        each for each in map(str, found) if (Path(each).is_file() if system is None else system.isfile(each))
+        each for each in map(str, matches) if (Path(each).is_file() if system is None else system.isfile(each))
     )
     if not files:
         raise DataError(f"no file matches {address}: give a file, a directory, or a glob in quotes")
@@ -200,10 +200,10 @@ def _find_in(address: str, system: Any, path: str) -> list[InputFile]:
 def _below(address: str, system: Any, path: str) -> list[InputFile]:
     base = path.rstrip("/")
     if system is None:
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(base or "/") for name in names]  # noqa: PTH118 - names are text here
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(base or "/") for name in names]  # noqa: PTH118 - names are text here
     else:
-        found = [str(each) for each in system.find(path)]
-    names = {each[len(base) :].lstrip("/"): each for each in found}
+        paths = [str(each) for each in system.find(path)]
+    names = {each[len(base) :].lstrip("/"): each for each in paths}
     shown = {name: each for name, each in names.items() if not any(part.startswith(HIDDEN) for part in name.split("/"))}
     if not shown:
         raise DataError(f"{address} has no files of rows: give a directory that has some")

@@ -269,10 +269,10 @@ class RemoteStorage(Storage):
     def names(self, path: str) -> list[str]:
         self._system.invalidate_cache()
         try:
-            found = self._system.ls(path, detail=False)
+            paths = self._system.ls(path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(str(each).rstrip("/").rpartition("/")[2] for each in found)
+        return sorted(str(each).rstrip("/").rpartition("/")[2] for each in paths)
 
     @override
     def make_directory(self, path: str) -> list[str]:

@@ -93,13 +93,13 @@ class _Flattener:
 
     def _drop_unused(self, needed: set[str]) -> None:
         """Drop what only the loop over blocks needed."""
-        names, kept = {_node_of(tensor) for tensor in needed}, []
+        names, last_first = {_node_of(tensor) for tensor in needed}, []
         for node in reversed(self._graph_def.node):
             if node.name in names:
                 names.update(_node_of(entry) for entry in node.input)
-                kept.append(node)
+                last_first.append(node)
         del self._graph_def.node[:]
-        self._graph_def.node.extend(reversed(kept))
+        self._graph_def.node.extend(reversed(last_first))
 
     def _emit(self, scope: _Scope, references: Iterable[str]) -> None:
         """Bring every operation that some tensors of a scope need into the flat graph."""

@@ -53,8 +53,8 @@ def gradient_of_prod(own: Gradient | None) -> Gradient:
             return [cotangent, None]
         order = [*(axis for axis in range(rank) if axis not in reduced), *reduced]
         last = tf.transpose(x, order)
-        kept = tf.shape(last)[: rank - len(reduced)]
-        row = tf.reshape(last, tf.concat([kept, [-1]], 0))
+        batch = tf.shape(last)[: rank - len(reduced)]
+        row = tf.reshape(last, tf.concat([batch, [-1]], 0))
         row = tf.ensure_shape(row, [*last.shape[: rank - len(reduced)], math.prod(x.shape[axis] for axis in reduced)])
         before, after = (tf.math.cumprod(row, -1, exclusive=True, reverse=reverse) for reverse in (False, True))
         others = tf.transpose(tf.reshape(before * after, tf.shape(last)), tf.math.invert_permutation(order))

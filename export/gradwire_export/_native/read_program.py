@@ -189,10 +189,10 @@ class _Reader:
         along = tuple(int(axis) % (len(x.shape) + 1) for axis in np.atleast_1d(axes))
         if 0 in along:
             raise _Refused("it mixes rows")
-        width, kept = math.prod(x.shape), bool(node.attr["keep_dims"].b)
+        width, keepdims = math.prod(x.shape), bool(node.attr["keep_dims"].b)
         reduce = np.mean if node.op == "Mean" else np.sum
         units = np.eye(width).reshape(width, *x.shape)
-        reduced = np.asarray(reduce(units, axis=along, keepdims=kept))
+        reduced = np.asarray(reduce(units, axis=along, keepdims=keepdims))
         return _Rows(self._program.linear(x.node, reduced.reshape(width, -1)), reduced.shape[1:])
 
     def _square(self, node: Any, x: Any) -> _Rows:

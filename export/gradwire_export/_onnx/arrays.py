@@ -87,7 +87,7 @@ class _Cut:
         self.starts: list[Size] = []
         self.ends: list[Size] = []
         self.steps: list[int] = []
-        self.kept: list[bool] = []  # of the axes sliced, those that the result has
+        self.has_axis: list[bool] = []  # of the axes sliced, those that the result has
         for place, step in enumerate(steps):
             axis = len(self.starts)
             if marked["ellipsis"][place]:
@@ -104,15 +104,15 @@ class _Cut:
                     if marked["end"][place]
                     else _counted(ends[place], size)
                 )
-                self._take(start, _at_most(end, size), step, kept=not shrinks)
+                self._take(start, _at_most(end, size), step, has_axis=not shrinks)
         for whole in shape[len(self.starts) :]:
             self._take(ZERO, whole, 1)
 
-    def _take(self, start: Size, end: Size, step: int, *, kept: bool = True) -> None:
+    def _take(self, start: Size, end: Size, step: int, *, has_axis: bool = True) -> None:
         self.starts.append(start)
         self.ends.append(end)
         self.steps.append(step)
-        self.kept.append(kept)
+        self.has_axis.append(has_axis)
 
 
 def _counted(place: Size, size: Size) -> Size:

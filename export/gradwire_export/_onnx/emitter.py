@@ -113,9 +113,9 @@ class Emitter:
 
 def used(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
     """Return the nodes that some outputs need, in their order."""
-    needed, kept = set(outputs), []
+    needed, last_first = set(outputs), []
     for node in reversed(nodes):
         if needed.intersection(node.output):
             needed.update(node.input)
-            kept.append(node)
-    return kept[::-1]
+            last_first.append(node)
+    return last_first[::-1]

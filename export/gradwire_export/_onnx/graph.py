@@ -75,12 +75,12 @@ def signature_graph(graph: FlatGraph, signature: Signature, draw: Draw) -> Signa
 def _needed(graph: FlatGraph, statics: Mapping[str, Static]) -> list[Any]:
     """Return the operations that the outputs need, but for what follows from the number of rows, in their order."""
     needed = {tensor.split(":")[0] for tensor in graph.outputs.values() if not _is_known(tensor, statics)}
-    kept = []
+    last_first = []
     for node in reversed(graph.graph_def.node):
         if node.name in needed and node.op not in SKIPPED:
             needed.update(entry.split(":")[0] for entry in node.input if not _is_known(entry, statics))
-            kept.append(node)
-    return kept[::-1]
+            last_first.append(node)
+    return last_first[::-1]
 
 
 def _is_known(tensor: str, statics: Mapping[str, Static]) -> bool:

@@ -258,53 +258,58 @@ def _joined(op: Operation, parts: Sequence[str]) -> str:
 
 def _conv(op: Operation) -> str:
     """A convolution as one product: what the window sees, side by side, times the kernel as a matrix."""
-    *window, taken, given = (size.fixed for size in op.shape(1))
-    if taken != op.shape(0)[3].fixed:
+    *window, channels_in, channels_out = (size.fixed for size in op.shape(1))
+    if channels_in != op.shape(0)[3].fixed:
         raise Unsupported("is in groups of channels")
     seen = _joined(op, _Window(op, op.shape(0), window).slices(op.x(0), op.number(0)))
-    return op.emit.add("MatMul", seen, op.emit.reshape(op.x(1), _sizes(int(np.prod(window)) * taken, given)))
+    return op.emit.add(
+        "MatMul", seen, op.emit.reshape(op.x(1), _sizes(int(np.prod(window)) * channels_in, channels_out))
+    )
 
 
 def _conv_input_grad(op: Operation) -> str:
-    *window, taken, given = (size.fixed for size in op.shape(1))
+    *window, channels_in, channels_out = (size.fixed for size in op.shape(1))
     count = int(np.prod(window))
     image = op.result()
-    if taken != image[3].fixed:
+    if channels_in != image[3].fixed:
         raise Unsupported("is in groups of channels")
-    kernel = op.emit.transpose(op.emit.reshape(op.x(1), _sizes(count * taken, given)), [1, 0])
+    kernel = op.emit.transpose(op.emit.reshape(op.x(1), _sizes(count * channels_in, channels_out)), [1, 0])
     products = op.emit.add("MatMul", op.x(2), kernel)
-    parts = [op.emit.slice(products, [3], _sizes(place * taken), _sizes((place + 1) * taken)) for place in range(count)]
-    return _Window(op, image, window).spread(parts, taken, op.number(0, 2))
+    parts = [
+        op.emit.slice(products, [3], _sizes(place * channels_in), _sizes((place + 1) * channels_in))
+        for place in range(count)
+    ]
+    return _Window(op, image, window).spread(parts, channels_in, op.number(0, 2))
 
 
 def _depthwise(op: Operation) -> str:
-    *window, taken, times = (size.fixed for size in op.shape(1))
+    *window, channels_in, times = (size.fixed for size in op.shape(1))
     total = ""
     for place, part in enumerate(_Window(op, op.shape(0), window).slices(op.x(0), op.number(0))):
-        kernel = _kernel_at(op, place, taken, times)
-        wide = op.emit.reshape(part, [*op.result()[:3], Size(taken), Size(1)])
+        kernel = _kernel_at(op, place, channels_in, times)
+        wide = op.emit.reshape(part, [*op.result()[:3], Size(channels_in), Size(1)])
         product = op.emit.add("Mul", wide, kernel)
         total = op.emit.add("Add", total, product) if total else product
     return op.emit.reshape(total, op.result())
 
 
 def _depthwise_input_grad(op: Operation) -> str:
-    *window, taken, times = (size.fixed for size in op.shape(1))
-    by_channel = op.emit.reshape(op.x(2), [*op.shape(2)[:3], Size(taken), Size(times)])
+    *window, channels_in, times = (size.fixed for size in op.shape(1))
+    by_channel = op.emit.reshape(op.x(2), [*op.shape(2)[:3], Size(channels_in), Size(times)])
     parts = [
         op.emit.add(
             "ReduceSum",
-            op.emit.add("Mul", by_channel, _kernel_at(op, place, taken, times)),
+            op.emit.add("Mul", by_channel, _kernel_at(op, place, channels_in, times)),
             op.emit.constant([4]),
             keepdims=0,
         )
         for place in range(int(np.prod(window)))
     ]
-    return _Window(op, op.result(), window).spread(parts, taken, op.number(0, 2))
+    return _Window(op, op.result(), window).spread(parts, channels_in, op.number(0, 2))
 
 
-def _kernel_at(op: Operation, place: int, taken: int, times: int) -> str:
-    return op.emit.constant(op.array(1).reshape(-1, taken, times)[place], op.dtype(1))
+def _kernel_at(op: Operation, place: int, channels_in: int, times: int) -> str:
+    return op.emit.constant(op.array(1).reshape(-1, channels_in, times)[place], op.dtype(1))
 
 
 def _pool(op: Operation, image: Sequence[Size]) -> _Window:

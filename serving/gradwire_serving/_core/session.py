@@ -143,8 +143,8 @@ def _operation(tensor_name: str) -> str:
 
 def _functions_of(node: Any) -> set[str]:
     """Return the names of the functions that a node calls; of its gradient's, which are no functions, too."""
-    found = {value.func.name for value in node.attr.values() if value.HasField("func")}
-    return found | {function.name for value in node.attr.values() for function in value.list.func}
+    names = {value.func.name for value in node.attr.values() if value.HasField("func")}
+    return names | {function.name for value in node.attr.values() for function in value.list.func}
 
 
 def _arrays(results: list[Any]) -> list[np.ndarray]:

@@ -144,16 +144,16 @@ def columns_of(binding: IoBinding) -> Sequence[tuple[str, NDArray[np.intp], tupl
     """Return each output and derivative with its places among ``(output elements, 1 + input elements)``, flat."""
     sizes = [_size(tensor) for tensor in binding.inputs]
     stride, starts = 1 + sum(sizes), 1 + np.cumsum([0, *sizes[:-1]])
-    found: list[tuple[str, NDArray[np.intp], tuple[int, ...]]] = []
+    places: list[tuple[str, NDArray[np.intp], tuple[int, ...]]] = []
     row = 0
     for output in binding.outputs:
         rows = stride * np.arange(row, row + _size(output))
-        found.append((output.name, rows, output.shape))
+        places.append((output.name, rows, output.shape))
         for wrt, start, size in zip(binding.inputs, starts, sizes, strict=True):
             columns = (rows[:, None] + start + np.arange(size)).ravel()
-            found.append((derivative_name(output.name, wrt.name), columns, derivative_shape(output.shape, wrt.shape)))
+            places.append((derivative_name(output.name, wrt.name), columns, derivative_shape(output.shape, wrt.shape)))
         row += _size(output)
-    return found
+    return places
 
 
 def _points(rows: Array) -> Array:

@@ -53,8 +53,8 @@ def read_layout(file: InputFile, decimal: str) -> Layout:
     with _searching, path.open("rb") as stream:
         stream.seek(head.size)
         for part in () if head.is_all else _parts(stream, head):
-            count, found = _look(part, head, decimal)
-            kinds = [_united(*each) for each in zip(kinds, found, strict=True)]
+            count, seen = _look(part, head, decimal)
+            kinds = [_united(*each) for each in zip(kinds, seen, strict=True)]
             rows.append(rows[-1] + count)
             offsets.append(offsets[-1] + len(part))
     pa = import_extra("pyarrow", EXTRA)
