@@ -220,7 +220,12 @@ def _wing(seed: int) -> Case:
     table = Samples.read(_place("wing/runs.csv"), inputs=inputs, outputs=["cl", "cd", "cm"], ignore=["run"])
     samples, others = hold_out(table, seed=seed)
     assert others is not None
-    mach, alpha, reynolds = (others.x[name] for name in inputs)
+    truth = wing_coefficients(*(others.x[name] for name in inputs))
+    return Case(samples, _plain(samples, seed), Value(), others.x, truth, {})
+
+
+def wing_coefficients(mach: Any, alpha: Any, reynolds: Any) -> Table:
+    """Return lift, drag and moment of the wing behind `wing/runs.csv`."""
     root = np.sqrt(1 - 0.9 * np.minimum(mach, 0.86) ** 2)
     attached = 1 / (1 + np.exp((alpha - 11 + 4 * (mach - 0.3)) / 1.2))
     lift = (0.11 * alpha / root + 0.25) * attached + 0.75 * (1 - attached)
@@ -231,7 +236,7 @@ def _wing(seed: int) -> Case:
         + 0.35 * np.maximum(mach - 0.72 + 0.03 * lift, 0) ** 2
     )
     moment = -0.05 - 0.012 * lift * mach**2 - 0.03 * (1 - attached)
-    return Case(samples, _plain(samples, seed), Value(), others.x, {"cl": lift, "cd": drag, "cm": moment}, {})
+    return {"cl": lift, "cd": drag, "cm": moment}
 
 
 def _barrier(seed: int) -> Case:
@@ -246,13 +251,13 @@ def _barrier(seed: int) -> Case:
     assert others is not None
     spot, vol, years = (others.x[name] for name in ("S0", "vol", "T"))
     up, down = 1 + SMALL, 1 - SMALL
-    delta = (_down_and_out(spot * up, vol, years) - _down_and_out(spot * down, vol, years)) / (2 * SMALL * spot)
-    vega = (_down_and_out(spot, vol * up, years) - _down_and_out(spot, vol * down, years)) / (2 * SMALL * vol)
-    truth = {"px": _down_and_out(spot, vol, years)}
+    delta = (barrier_price(spot * up, vol, years) - barrier_price(spot * down, vol, years)) / (2 * SMALL * spot)
+    vega = (barrier_price(spot, vol * up, years) - barrier_price(spot, vol * down, years)) / (2 * SMALL * vol)
+    truth = {"px": barrier_price(spot, vol, years)}
     return Case(samples, _plain(samples, seed), Sobolev(), others.x, truth, {"px": {"S0": delta, "vol": vega}})
 
 
-def _down_and_out(spot: Any, vol: Any, years: Any, strike: float = 100, barrier: float = 80, rate: float = 0.03) -> Any:
+def barrier_price(spot: Any, vol: Any, years: Any, strike: float = 100, barrier: float = 80, rate: float = 0.03) -> Any:
     """A down-and-out call without dividends (Reiner and Rubinstein, 1991)."""
     deviation, discount = vol * np.sqrt(years), np.exp(-rate * years)
     power = (rate + vol**2 / 2) / vol**2
