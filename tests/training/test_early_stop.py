@@ -167,6 +167,20 @@ def test_a_path_that_was_cut_tells_nothing_of_weaker_ridges(noisy, monkeypatch, 
     assert words in result.selection_reason
 
 
+@pytest.mark.parametrize(
+    ("is_cut", "words"), [(True, "there is no time to tell how noisy"), (False, "lm with a ridge of")]
+)
+def test_with_little_time_no_other_program_is_compiled(noisy, monkeypatch, is_cut, words):
+    """It would take what is left; a path that was cut tells nothing, and a whole one decides."""
+    choice = Choice(ridge=1e-4, error=0.2, fitted=0.2, last=0.2, tried=2, rows="10 rows", parts=(PART,), beside=0.2)
+    choice = dataclasses.replace(choice, is_cut=is_cut)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_ridge", lambda *_, **__: choice)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_stop", lambda *_, **__: pytest.fail("compiled"))
+    result = fit(_model(noisy), noisy, loss=Value(), steps=200, seconds=2)
+    assert set(result.history["optimizer"]) == {"lm"}
+    assert words in result.selection_reason
+
+
 def test_time_is_divided_among_the_runs_to_come():
     """Each may take as long as leaves the fit its part; one that ends early leaves more to the others."""
     monitor = Monitor(1, (), seconds=100.0, began=time.perf_counter() - 10)

@@ -7,6 +7,7 @@ import pytest
 
 from gradwire_training import Derivative, Samples, Sobolev, Value, fit, mlp, optimizers, repeat, with_dtype, with_noise
 from gradwire_training._progress import Monitor, checkpoint
+from gradwire_training.optimizers import _ridges
 from gradwire_training.optimizers._folds import folds_of
 from gradwire_training.optimizers._ridges import choose_ridge
 
@@ -154,6 +155,19 @@ def test_a_path_is_cut_where_steps_run_out(objective, log, steps, is_cut):
     assert choice is not None
     assert choice.is_cut == is_cut
     assert (choice.ridge is None) != is_cut
+
+
+def test_a_path_ends_where_rows_are_predicted_finely(objective, log, monkeypatch):
+    """Weaker ridges would tell nothing more of exact labels, and take twice as long."""
+    whole = objective(with_dtype(log.network(), "float64"), log.samples(), Sobolev())
+    early = choose_ridge(whole, Monitor(1, ()), damping=1e-3, steps=3_000)
+    monkeypatch.setattr(_ridges, "FINE", 0.0)
+    late = choose_ridge(whole, Monitor(1, ()), damping=1e-3, steps=3_000)
+    assert early is not None
+    assert late is not None
+    assert early.ridge is late.ridge is None
+    assert early.tried < late.tried / 2
+    assert late.error < early.error < 1e-3
 
 
 def test_callbacks_hear_of_the_choice_and_can_end_it(monkeypatch):

@@ -109,6 +109,11 @@ class Monitor:
         """Whether the fit has taken all its seconds; ``report`` then ends it."""
         return self.seconds >= self._limit
 
+    @property
+    def seconds_left(self) -> float:
+        """Time until the fit has taken all its seconds; infinite where it has no limit."""
+        return self._limit - self.seconds
+
     def share_for(self, runs: int, more: float) -> float:
         """Return the share of its seconds after which the next of so many runs should end, so that all take as long.
 

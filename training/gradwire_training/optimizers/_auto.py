@@ -36,6 +36,7 @@ CHOICE_WORK: Final = 1.5e11  # of all steps along a path of ridges: some ten sec
 EXACT_WORK: Final = 1e10  # weights times labels times steps of lbfgs, of all folds: by then exact labels are seen
 STOP_WORK: Final = 5e10  # likewise, where labels are noisy: some twenty seconds
 SCHEDULE_WORK: Final = 3e10  # likewise of adam
+COMPILING: Final = 3.0  # seconds: with less time left, other optimisers' programs would be compiled and hardly run
 STOP_FRACTION: Final = 1 / 7  # of the steps of a fit that was chosen by size, which lbfgs may try on each fold
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
@@ -133,7 +134,7 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
         if choice.ridge is None:
             what = "rows held out are predicted nearly as well as fitted ones" if _noise(choice) else "no noise is seen"
             monitor.selection_reason += (
-                f"; {what}: none of {choice.tried} ridges helps, and fits without one predict {choice.rows} to "
+                f"; {what}: none of {choice.tried} ridges helps, and fits with next to none predict {choice.rows} to "
                 f"{percent(choice.error)} of the labels' spread"
             )
             return
@@ -143,7 +144,11 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
         is_noisy = False
         parts, rows = folds_of(objective)
         parts = parts[:COMPARED]
-    if parts and not _compare(objective, monitor, candidates, parts, longest, is_noisy=is_noisy):
+    if monitor.seconds_left < COMPILING:
+        if not candidates or not is_noisy:
+            monitor.selection_reason += "; there is no time to tell how noisy the labels are"
+            return
+    elif parts and not _compare(objective, monitor, candidates, parts, longest, is_noisy=is_noisy):
         return
     if not candidates:
         return

@@ -37,6 +37,7 @@ LAST: Final = 1e-18  # of the first ridge: rounding
 PATIENCE: Final = 14  # ridges after the best one; exact labels may be predicted worse for a few, and better again
 IMPATIENCE: Final = 6  # the same, where steps are few
 FEW_STEPS: Final = 200
+FINE: Final = 1e-3  # of the labels' spread: where rows held out are predicted as well, noise is left to the evidence
 EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
 TOO_FEW: Final = 40  # rows for another optimiser to be measured on some folds alone
 TINY: Final = 1e-300
@@ -160,7 +161,7 @@ def _chosen(
         if not all(fold.path.ridge and fold.outer.count for fold in folds):
             return None
         with few_threads(folds[0].residuals), np.errstate(over="ignore", invalid="ignore"):
-            curve, is_whole = _follow(folds, monitor, steps)
+            curve, is_whole = _follow(folds, monitor, steps, objective.variation / objective.label_count)
     finally:
         objective.restore(before)
     if not curve or not objective.variation:
@@ -197,10 +198,14 @@ def _best(curve: Sequence[_Stage]) -> int:
     return int(np.argmin([sum(math.log(max(loss, TINY)) for loss in stage.held_out) for stage in curve]))
 
 
-def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> tuple[list[_Stage], bool]:
-    """Return ridges and losses, and whether that is as far as the path was worth following."""
+def _follow(folds: list[_Fold], monitor: Monitor, steps: int, spread: float) -> tuple[list[_Stage], bool]:
+    """Return ridges and losses, and whether that is as far as the path was worth following.
+
+    It is while errors on rows held out are more than a fine fraction of the labels', whose mean square is ``spread``,
+    and fall or may fall again.
+    """
     curve: list[_Stage] = []
-    taken = 0
+    taken, counts = 0, [fold.outer.count for fold in folds]
     weakest = LAST * folds[0].path.ridge
     while True:
         for fold in folds:
@@ -213,8 +218,10 @@ def _follow(folds: list[_Fold], monitor: Monitor, steps: int) -> tuple[list[_Sta
                     return curve, False
         ridge = folds[0].path.ridge
         curve.append(_Stage(ridge, tuple(fold.loss() for fold in folds), tuple(fold.descent.loss for fold in folds)))
-        is_long = len(curve) - _best(curve) > (PATIENCE if steps > FEW_STEPS else IMPATIENCE)
-        if ridge < weakest or is_long or all(fold.descent.is_stuck for fold in folds):
+        best = _best(curve)
+        is_fine = curve[best] is curve[-1] and _error(curve[-1].held_out, counts, spread) < FINE
+        is_long = len(curve) - best > (PATIENCE if steps > FEW_STEPS else IMPATIENCE)
+        if ridge < weakest or is_long or is_fine or all(fold.descent.is_stuck for fold in folds):
             return curve, True
         for fold in folds:
             fold.path.weaken()
