@@ -59,6 +59,21 @@ def test_the_network_is_left_to_the_problem():
     assert TrainOptions("log", TO, activation=Activation.TANH).layers == {"activation": "tanh"}
 
 
+def test_rows_of_a_file_choose_the_network_unless_it_is_given():
+    """``auto`` is the default and may be written; an activation limits the choice; an earlier fit has a network."""
+    assert TrainOptions("a.csv", TO).is_chosen
+    assert TrainOptions("a.csv", TO, network="auto").layers == {}
+    assert TrainOptions("a.csv", TO, network="auto", activation=Activation.TANH).is_chosen
+    for source, given in (
+        ("a.csv", {"network": "20,20"}),
+        ("a.csv", {"network": "atoms"}),
+        ("a.csv", {"start": Path("models/a")}),
+        ("log", {}),
+        ("log", {"network": "auto"}),
+    ):
+        assert not TrainOptions(source, TO, **given).is_chosen
+
+
 def test_the_network_of_atoms_is_for_files():
     """Species belong to it, and a built-in problem has a network of its own."""
     options = TrainOptions("a.npz", TO, network="atoms", species="O,H,H")

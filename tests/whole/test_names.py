@@ -35,7 +35,8 @@ def place(tmp_path_factory):
     frame.to_csv(place / "data.csv", index=False)
     columns = [text.replace("E, total", "'E; total'") for text in COLUMNS]
     run = CliRunner().invoke(
-        app, ["train", str(place / "data.csv"), *columns, *DERIVATIVES, "--to", str(place / "fit")]
+        app,
+        ["train", str(place / "data.csv"), *columns, *DERIVATIVES, "--network", "20,20", "--to", str(place / "fit")],
     )
     assert run.exit_code == 0, run.output
     (place / "train.txt").write_text(run.output)

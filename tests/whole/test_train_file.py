@@ -224,6 +224,23 @@ def test_a_killed_command_resumes(train, place, capfd):
         np.testing.assert_array_equal(first, second)
 
 
+def test_rows_choose_the_network(train, place, capfd, monkeypatch):
+    """Where none was given; the summary, the record and the card say which and why. What is given is taken."""
+    monkeypatch.setattr("gradwire_training.networks._choice.CANDIDATES", (((3,), "tanh"), ((5,), "softplus")))
+    train(source="data.parquet", to=place / "build" / "chosen", **NAMED, steps=100)
+    printed = " ".join(capfd.readouterr().err.split())
+    story = json.loads((place / "build/chosen/fit.json").read_text())["trained"]["story"]
+    assert re.match(r"network (3 tanh|5 softplus): .* 48 rows, each held out once, .* of the labels' spread", story)
+    assert f"auto selected {story}" in printed
+    gradwire_export.export(place / "build" / "chosen", to=place / "models" / "chosen")
+    card = json.loads((place / "models/chosen/1/assets/card.json").read_text())
+    assert card["trained"]["story"] == story
+    train(source="data.parquet", to=place / "build" / "given", **NAMED, steps=100, network="4")
+    record = json.loads((place / "build/given/fit.json").read_text())["trained"]
+    assert record["network"]["chosen"] is None
+    assert "network" not in record["story"]
+
+
 def test_the_page_on_data_runs(tmp_path, monkeypatch, train, capfd):
     """Every block of docs/data.md, in order; what it says the command prints is what it prints."""
     monkeypatch.chdir(tmp_path)

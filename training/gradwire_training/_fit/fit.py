@@ -33,16 +33,18 @@ from gradwire_training._models import (
 )
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Checkpoint, Monitor, percent
+from gradwire_training.networks import ChosenNetwork
 from gradwire_training.optimizers import Auto, Optimizer
 
 DTYPE: Final = "float32"  # of packages: what GPUs are fast in
 SOBOLEV: Final = Sobolev()
 FAR_OFF: Final = 0.1  # of the spread: a fit that misses by more is not done, whatever its loss
+LEAST_SECONDS: Final = 1e-3  # of a fit whose network took all its time to choose: the first step is taken
 FINISHED: Final = ("completed", "diverged")  # nothing is gained by resuming; other fits keep their checkpoint
 
 
 def fit(
-    model: keras.Model | Start,
+    model: keras.Model | Start | ChosenNetwork,
     samples: Samples | Stream,
     *,
     loss: Loss = SOBOLEV,
@@ -65,15 +67,15 @@ def fit(
     Args:
         model: a Functional or Sequential Keras model with any number of inputs and outputs; it is left as it is. Or
             what ``load`` returns: the fit starts from an earlier one, and the result has the errors of both on the
-            same rows.
+            same rows. Or what ``networks.choose`` returns.
         samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is fitted by
             ``"adam"``.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
         optimizer: ``"auto"``, ``"lm"``, ``"lbfgs"``, ``"adam"``, ``"sgd"``, or one with settings, such as
             ``optimizers.Sgd(learning_rate=0.05)``.
         steps: at most; the optimiser's own number by default.
-        seconds: that the fit may take; it ends with the step that passes them. No limit by default: how far a limited
-            fit comes depends on the machine, so that it cannot be repeated exactly.
+        seconds: that the fit may take, the choice of its network included; it ends with the step that passes them. No
+            limit by default: how far a limited fit comes depends on the machine, so that it cannot be repeated exactly.
         seed: of layers that draw random numbers, such as dropout, and of the order of mini-batches; the initial weights
             are the model's.
         dtype: of the fitted model, ``"float32"`` or ``"float64"``; auto, lm and lbfgs compute in float64 either way.
@@ -102,7 +104,10 @@ def fit(
     request = Request.of(
         samples, optimizer, loss=loss, steps=steps, seconds=seconds, seed=seed, dtype=dtype, validation=validation
     )
-    start, model = (model, model.model) if isinstance(model, Start) else (None, model)
+    start = model if isinstance(model, Start) else None
+    chosen = model if isinstance(model, ChosenNetwork) else None
+    if isinstance(model, Start | ChosenNetwork):
+        model = model.model
     if not isinstance(model, keras.Model):
         raise UsageError(f"model is {model!r}, expected a Keras model")
     require_no_own_training(model)
@@ -116,7 +121,14 @@ def fit(
     optimizers.require_honoured(request.optimizer, objective.features)
     if steps is None:
         request = replace(request, steps=request.optimizer.steps_for(objective))
-    monitor = Monitor(request.most_steps, callbacks, seconds=seconds, began=began)
+    spent = 0.0 if chosen is None else chosen.seconds
+    monitor = Monitor(
+        request.most_steps,
+        callbacks,
+        seconds=None if seconds is None else max(seconds - spent, LEAST_SECONDS),
+        began=began,
+        network=None if chosen is None else chosen.settings(),
+    )
     file = _checkpoint(checkpoint, request, model, trained, resume=resume)
     if file is not None:
         monitor.use_checkpoint(file, resume=resume)
@@ -127,7 +139,7 @@ def fit(
             request.optimizer.minimize(objective, monitor, steps=request.most_steps)
     except KeyboardInterrupt:
         monitor.status = "interrupted"
-    taken = monitor.seconds
+    taken = spent + monitor.seconds
     final_loss = _settle(objective, monitor)
     if file is not None and monitor.status in FINISHED:
         file.remove()
@@ -150,7 +162,10 @@ def fit(
         origin=None if start is None else start.origin,
         before=None if start is None else compare(model, binding, request),
         xla=monitor.xla,
-        selection_reason=monitor.selection_reason,
+        selection_reason="; ".join(
+            reason for reason in ("" if chosen is None else chosen.reason, monitor.selection_reason) if reason
+        ),
+        chosen_network=None if chosen is None else chosen.settings(),
         notes=(
             *rounded,
             *replaced_policies(model, dtype),

@@ -15,6 +15,7 @@ from gradwire_training._fit.request import digest_of
 from gradwire_training._fit.result import Result
 from gradwire_training._fit.second_stage import refine
 from gradwire_training._progress import Callback
+from gradwire_training.networks import ChosenNetwork
 
 
 def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
@@ -35,8 +36,9 @@ def repeat(path: str | Path, *, callbacks: Sequence[Callback] = ()) -> Result:
     """
     saved = read(path)
     trained, settings = saved.trained, dict(saved.trained["optimizer"])
+    chosen = trained["network"].get("chosen")
     result = fit(
-        saved.model,
+        saved.model if chosen is None else ChosenNetwork.of(saved.model, chosen),
         _stream(saved.samples, trained["samples"].get("stream")) or saved.samples,
         loss=saved.loss,
         optimizer=optimizers.get(settings.pop("name"), **settings),

@@ -38,7 +38,7 @@ class Result:
             ``"interrupted"`` by Ctrl-C, ``"diverged"`` (it then has the best weights that were seen).
         message: the status in a sentence.
         steps: steps taken.
-        seconds: from the call to the last step, compilation included.
+        seconds: from the call to the last step, compilation and the choice of the network included.
         loss: of the model's weights, in the precision of the fit; not finite if no weights gave a finite one.
         history: by step: ``step`` from 1, ``loss``, ``mae``, and the ``optimizer`` at work. Loss and mae are those
             before the step's update, but after it for Levenberg-Marquardt and L-BFGS, which try several updates.
@@ -50,7 +50,8 @@ class Result:
         origin: where the model was from that ``load`` returned, ``{"source", "name", "digest"}``; None for a new model.
         before: that model on the same rows; None likewise.
         xla: whether XLA compiled every step.
-        selection_reason: what ``auto`` picked and why, in a line; empty where the caller chose the optimiser.
+        selection_reason: what ``networks.choose`` and ``auto`` chose and why, in a line; empty where the caller chose.
+        chosen_network: what ``networks.choose`` returned, but for the model, as plain data; None for other networks.
         notes: what was done about layers that compute one thing in training and another when exported, and which inputs
             the package's dtype rounds noticeably, a line each.
         reduction: how many directions of its inputs the network sees, where it sees principal components; else None.
@@ -73,6 +74,7 @@ class Result:
     origin: dict[str, str] | None = None
     before: Comparison | None = None
     selection_reason: str = ""
+    chosen_network: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     reduction: Reduction | None = None
     violations: tuple[Violation, ...] = ()
@@ -178,7 +180,7 @@ def _trained(result: Result) -> dict[str, Any]:
         "units": samples.units,
         "species": samples.species,
         "stages": result.stages,
-        "network": _network(result.model),
+        "network": _network(result.model) | {"chosen": result.chosen_network},
         "violations": {violation.sign: violation.to_dict() for violation in result.violations},
         "reduction": None if result.reduction is None else asdict(result.reduction),
         "loss": request.loss.settings(),

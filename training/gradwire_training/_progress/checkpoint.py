@@ -32,6 +32,7 @@ FINGERPRINT: Final = "asked"
 VARIABLE: Final = "variable:"
 HISTORY: Final = "books:"
 OPTIMIZER: Final = "state:"
+NETWORK: Final = "network"  # in the monitor's history: the one that was chosen
 
 
 @final
@@ -94,18 +95,7 @@ class Checkpoint:
         """
         if not self._path.exists():
             return None
-        try:
-            # NumPy leaves a file open that it cannot read: it is opened here.
-            with self._path.open("rb") as stream:
-                _require_checksum(stream)
-                with np.load(stream, allow_pickle=False) as file:
-                    arrays: Arrays = {name: file[name] for name in file.files}
-            fingerprint = json.loads(str(arrays[FINGERPRINT]))
-            is_newer = fingerprint.pop("format") > FORMAT
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-            raise PackageError(f"{self._path} is not a checkpoint ({error}): remove it, or do not resume") from error
-        if is_newer:
-            raise PackageError(f"{self._path} was written by a newer gradwire: update this one")
+        arrays, fingerprint = _read(self._path)
         self._require_same(fingerprint)
         for index, variable in enumerate(self._variables):
             variable.assign(arrays[f"{VARIABLE}{index}"])
@@ -131,6 +121,38 @@ class Checkpoint:
             raise UsageError(
                 f"{self._path} is of another fit ({changes}): fit the same, or do not resume and begin again"
             )
+
+
+def network_in(path: str | Path) -> dict[str, Any] | None:
+    """Return the network that was chosen for the unfinished fit of a file, as ``Monitor`` was given it.
+
+    None without a file, and where no network was chosen.
+
+    Raises:
+        PackageError: as ``Checkpoint.read`` does.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    arrays, _ = _read(path)
+    return json.loads(str(arrays[HISTORY + NETWORK])) if HISTORY + NETWORK in arrays else None
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Return all arrays of a file, and its fingerprint."""
+    try:
+        # NumPy leaves a file open that it cannot read: it is opened here.
+        with path.open("rb") as stream:
+            _require_checksum(stream)
+            with np.load(stream, allow_pickle=False) as file:
+                arrays: Arrays = {name: file[name] for name in file.files}
+        fingerprint = json.loads(str(arrays[FINGERPRINT]))
+        is_newer = fingerprint.pop("format") > FORMAT
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        raise PackageError(f"{path} is not a checkpoint ({error}): remove it, or do not resume") from error
+    if is_newer:
+        raise PackageError(f"{path} was written by a newer gradwire: update this one")
+    return arrays, fingerprint
 
 
 def _checksum(stream: BinaryIO, size: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, final
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire_training._objective import Weights
-from gradwire_training._progress.checkpoint import Arrays, Checkpoint
+from gradwire_training._progress.checkpoint import NETWORK, Arrays, Checkpoint
 
 Status: TypeAlias = Literal["completed", "stopped", "interrupted", "diverged"]
 
@@ -52,8 +52,15 @@ class Monitor:
     """The progress of one fit: optimisers report to it, and it tells them whether to go on."""
 
     def __init__(
-        self, steps: int, callbacks: Sequence[Callback], *, seconds: float | None = None, began: float | None = None
+        self,
+        steps: int,
+        callbacks: Sequence[Callback],
+        *,
+        seconds: float | None = None,
+        began: float | None = None,
+        network: Mapping[str, Any] | None = None,
     ) -> None:
+        self._network = network  # that was chosen for the fit, as plain data: checkpoints hold it
         self.status: Status = "completed"
         self.time_was_up = False  # at the last report
         self.selection_reason = ""  # what auto picked and why; empty where the caller chose the optimiser
@@ -207,6 +214,7 @@ class Monitor:
             "seconds": np.array(self.seconds),
             "xla": np.array(self.xla),
             "choice": np.array(json.dumps([self.selection_reason, self.choice])),
+            **({} if self._network is None else {NETWORK: np.array(json.dumps(dict(self._network)))}),
             "best": np.array(np.nan if self._best is None else self._best[0]),
             **best,
         }

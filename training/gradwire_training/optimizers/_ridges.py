@@ -102,6 +102,22 @@ class Choice:
 
 @final
 @dataclass(frozen=True, slots=True)
+class PathErrors:
+    """Root mean square errors at every ridge of a path, from strong to weak, as fractions of the labels' spread.
+
+    Attributes:
+        held_out: ``(ridges, folds)``, on the rows of each fold.
+        fitted: ``(ridges,)``, on the rows beside them; of several folds, the geometric mean.
+        is_whole: whether the path was followed as far as it was worth; else time or steps ran out.
+    """
+
+    held_out: Array
+    fitted: Array
+    is_whole: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class _Stage:
     """A ridge of the path, and the losses where the steps at it ended, by fold."""
 
@@ -152,20 +168,10 @@ def _chosen(
     objective: Objective, monitor: Monitor, parts: Sequence[NDArray[np.bool_]], *, damping: float, steps: int
 ) -> Choice | None:
     """Return the choice that some folds make."""
-    if not parts:
+    walked = _walked(parts, objective, monitor, damping=damping, steps=steps, share=SHARE)
+    if walked is None or not objective.variation:
         return None
-    before = objective.snapshot()
-    start = np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
-    try:
-        folds = [_Fold(objective, start, part, damping=damping) for part in parts]
-        if not all(fold.path.ridge and fold.outer.count for fold in folds):
-            return None
-        with few_threads(folds[0].residuals), np.errstate(over="ignore", invalid="ignore"):
-            curve, is_whole = _follow(folds, monitor, steps, objective.variation / objective.label_count)
-    finally:
-        objective.restore(before)
-    if not curve or not objective.variation:
-        return None
+    folds, curve, is_whole = walked
     best, last = curve[_best(curve)], curve[-1]
     spread = objective.variation / objective.label_count
     outer, inner = [fold.outer.count for fold in folds], [fold.residuals.count for fold in folds]
@@ -187,6 +193,60 @@ def _chosen(
     )
 
 
+def errors_along(
+    parts: Sequence[NDArray[np.bool_]], objective: Objective, monitor: Monitor, *, damping: float, steps: int
+) -> PathErrors | None:
+    """Follow a path of ridges on the rows that each fold leaves, and return the errors on the way.
+
+    Args:
+        parts: which rows each fold holds out.
+        objective: of all rows; its variables are left as they are.
+        monitor: asked several times a second whether to go on, to the end of its seconds.
+        damping: as in ``Lm``.
+        steps: at most, of all folds together.
+
+    Returns:
+        The errors; None where no ridge was measured.
+    """
+    walked = _walked(parts, objective, monitor, damping=damping, steps=steps, share=1.0)
+    if walked is None or not objective.variation:
+        return None
+    folds, curve, is_whole = walked
+    spread = objective.variation / objective.label_count
+    held_out = [
+        [_error([loss], [fold.outer.count], spread) for loss, fold in zip(stage.held_out, folds, strict=True)]
+        for stage in curve
+    ]
+    fitted = [_error(stage.fitted, [fold.residuals.count for fold in folds], spread) for stage in curve]
+    return PathErrors(np.array(held_out), np.array(fitted), is_whole)
+
+
+def _walked(
+    parts: Sequence[NDArray[np.bool_]],
+    objective: Objective,
+    monitor: Monitor,
+    *,
+    damping: float,
+    steps: int,
+    share: float,
+) -> tuple[list[_Fold], list[_Stage], bool] | None:
+    """Follow the path on every fold; return also whether that is as far as it was worth following."""
+    if not parts:
+        return None
+    before = objective.snapshot()
+    start = np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
+    try:
+        folds = [_Fold(objective, start, part, damping=damping) for part in parts]
+        if not all(fold.path.ridge and fold.outer.count for fold in folds):
+            return None
+        with few_threads(folds[0].residuals), np.errstate(over="ignore", invalid="ignore"):
+            spread = objective.variation / objective.label_count
+            curve, is_whole = _follow(folds, monitor, steps, spread=spread, share=share)
+    finally:
+        objective.restore(before)
+    return (folds, curve, is_whole) if curve else None
+
+
 def _error(losses: Sequence[float], counts: Sequence[int], spread: float) -> float:
     """Return the root mean square of residuals as a fraction of the labels'; of folds, the geometric mean."""
     means = [max(loss / count, TINY) for loss, count in zip(losses, counts, strict=False)]
@@ -198,7 +258,9 @@ def _best(curve: Sequence[_Stage]) -> int:
     return int(np.argmin([sum(math.log(max(loss, TINY)) for loss in stage.held_out) for stage in curve]))
 
 
-def _follow(folds: list[_Fold], monitor: Monitor, steps: int, spread: float) -> tuple[list[_Stage], bool]:
+def _follow(
+    folds: list[_Fold], monitor: Monitor, steps: int, *, spread: float, share: float
+) -> tuple[list[_Stage], bool]:
     """Return ridges and losses, and whether that is as far as the path was worth following.
 
     It is while errors on rows held out are more than a fine fraction of the labels', whose mean square is ``spread``,
@@ -214,7 +276,7 @@ def _follow(folds: list[_Fold], monitor: Monitor, steps: int, spread: float) -> 
                 is_last = fold.path.step()
                 taken += 1
                 at = fold.descent
-                if taken >= steps or not monitor.goes_on(at.loss, at.mae, CHOOSING, share=SHARE):
+                if taken >= steps or not monitor.goes_on(at.loss, at.mae, CHOOSING, share=share):
                     return curve, False
         ridge = folds[0].path.ridge
         curve.append(_Stage(ridge, tuple(fold.loss() for fold in folds), tuple(fold.descent.loss for fold in folds)))

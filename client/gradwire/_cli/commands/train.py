@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from gradwire._cli.arguments import expand_options
 from gradwire._cli.choices import OptimizerName
-from gradwire._cli.console import note, number, say
+from gradwire._cli.console import note, say
 from gradwire._cli.lazy_imports import import_heavy
 from gradwire._cli.progress import progress
-from gradwire._cli.train import Task, TrainOptions, read_start, read_task, show_summary
+from gradwire._cli.train import Task, TrainOptions, read_start, read_task, reporter, show_summary
 
 NAME: Final = "train"
 
@@ -28,37 +26,35 @@ def command(options: TrainOptions) -> None:
     """
     training = import_heavy("gradwire_training")
     start, options = read_start(training, options)
-    task = read_task(training, options, start)
     training.require_target(options.to)
-    checkpoint = _checkpoint(options)
-    network = task.model if start is None else start.model
+    _note_checkpoint(options)
+    task = read_task(training, options, start)
     if options.verbose:
-        network.summary(print_fn=say, line_length=72)
+        task.network.summary(print_fn=say, line_length=72)
     else:
         whose = "" if start is None else f", and they are those of {start.source}"
-        note(f"network of {network.count_params():,} weights{whose}; --verbose shows its layers")
-    result = _fit(training, task, options, checkpoint)
+        note(f"network of {task.network.count_params():,} weights{whose}; --verbose shows its layers")
+    result = _fit(training, task, options)
     if options.stages > 1:
         with progress("steps of the second stage") as report:
-            result = training.refine(result, callbacks=[_reporter(report)])
+            result = training.refine(result, callbacks=[reporter(report)])
     result.save(options.to)
-    if checkpoint.exists():
-        note(f"{checkpoint} is kept: the same command with --resume continues from it")
+    if options.checkpoint.exists():
+        note(f"{options.checkpoint} is kept: the same command with --resume continues from it")
     show_summary(training.report(result, to=options.to), to=options.to)
     note(f"next: gradwire export {options.to} --to models/{task.name}")
 
 
-def _checkpoint(options: TrainOptions) -> Path:
-    """Return the file beside the result in which a fit leaves its state."""
-    path = options.to.with_name(f"{options.to.name}.checkpoint")
+def _note_checkpoint(options: TrainOptions) -> None:
+    """Say what becomes of the state that an unfinished fit left, or that there is none."""
+    path = options.checkpoint
     if options.resume and not path.exists():
         note(f"no checkpoint at {path}: the fit starts from the beginning")
     if not options.resume and path.exists():
         note(f"{path} belongs to an unfinished fit and will be replaced; --resume would continue that fit")
-    return path
 
 
-def _fit(training: Any, task: Task, options: TrainOptions, checkpoint: Path) -> Any:
+def _fit(training: Any, task: Task, options: TrainOptions) -> Any:
     is_auto = options.optimizer is OptimizerName.AUTO
     if options.batch_size is not None:
         optimizer = training.optimizers.Adam(batch_size=options.batch_size)
@@ -74,15 +70,8 @@ def _fit(training: Any, task: Task, options: TrainOptions, checkpoint: Path) -> 
             seconds=options.seconds,
             seed=options.seed,
             dtype=None if options.dtype is None else options.dtype.value,
-            callbacks=[_reporter(report)],
+            callbacks=[reporter(report)],
             validation=task.validation,
-            checkpoint=checkpoint,
+            checkpoint=options.checkpoint,
             resume=options.resume,
         )
-
-
-def _reporter(report: Callable[[int, int, str], None]) -> Callable[[Any], None]:
-    def show(now: Any) -> None:
-        report(now.step, now.steps, f"{now.optimizer}: loss {number(now.loss)}, mae {number(now.mae)}")
-
-    return show

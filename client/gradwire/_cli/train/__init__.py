@@ -3,6 +3,6 @@
 from gradwire._cli.train.options import TrainOptions
 from gradwire._cli.train.start import read_start
 from gradwire._cli.train.tables import show_summary
-from gradwire._cli.train.task import Task, read_task
+from gradwire._cli.train.task import Task, read_task, reporter
 
-__all__ = ["Task", "TrainOptions", "read_start", "read_task", "show_summary"]
+__all__ = ["Task", "TrainOptions", "read_start", "read_task", "reporter", "show_summary"]

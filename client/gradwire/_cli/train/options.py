@@ -15,7 +15,7 @@ from gradwire._errors import UsageError
 
 OF_PROBLEM: Final = "For a built-in problem"
 OF_FILE: Final = "For a file"
-AUTO: Final = "auto"  # the number of components of ``--reduce auto``
+AUTO: Final = "auto"  # of ``--network`` and ``--reduce``: what held-out rows, or derivatives, choose
 ATOMS: Final = "atoms"  # the network of ``--network atoms``
 HOLDOUT: Final = 0.2  # enough to measure errors on, and four fifths of the labels are left to learn from
 
@@ -53,7 +53,7 @@ class TrainOptions:
         str | None,
         typer.Option(
             help="Units of the hidden layers, such as 20,20; or atoms, for a file whose input is (atoms, 3). "
-            "Default: the problem's."
+            "Default: auto, the problem's own, or for a file one that held-out rows choose."
         ),
     ] = None
     species: Annotated[
@@ -61,7 +61,10 @@ class TrainOptions:
         _of_file("Species of every atom for --network atoms, such as O,H,H. Default: the file's, or all alike."),
     ] = None
     activation: Annotated[
-        Activation | None, typer.Option(help="Activation of the hidden layers. Default: the problem's.")
+        Activation | None,
+        typer.Option(
+            help="Activation of the hidden layers. Default: the problem's; for a file sigmoid, or --network's auto."
+        ),
     ] = None
     reduce: Annotated[
         str | None,
@@ -171,6 +174,16 @@ class TrainOptions:
         return self.network == ATOMS
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether rows of the file choose the network: its size, and its activation unless that is given."""
+        return self.is_file and self.network in (None, AUTO) and self.start is None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file beside the result in which a fit leaves its state."""
+        return self.to.with_name(f"{self.to.name}.checkpoint")
+
+    @property
     def layers(self) -> dict[str, Any]:
         """Overrides of the network, as arguments of ``gradwire_training.mlp`` or ``networks.atoms``.
 
@@ -178,12 +191,12 @@ class TrainOptions:
             UsageError: ``--network`` is not a list of positive integers, or ``--reduce`` is neither auto nor a number.
         """
         layers: dict[str, Any] = {}
-        if self.network is not None and not self.is_of_atoms:
+        if self.network not in (None, AUTO, ATOMS):
             parts = [part.strip() for part in self.network.split(",")]
             if not all(part.isdecimal() and int(part) > 0 for part in parts):
                 raise UsageError(
                     f"--network {self.network!r}, expected the number of units of each hidden layer, such as 20,20, "
-                    f"or {ATOMS}"
+                    f"{AUTO}, or {ATOMS}"
                 )
             layers["widths"] = tuple(map(int, parts))
         if self.activation is not None:

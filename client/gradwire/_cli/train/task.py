@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
 from gradwire._cli.choices import OptimizerName
-from gradwire._cli.console import note
+from gradwire._cli.console import note, number
 from gradwire._cli.io import read_columns, read_derivatives, read_units, split_quoted
+from gradwire._cli.progress import progress
 from gradwire._cli.train.options import TrainOptions
 from gradwire._cli.train.start import accepted, loss_of, optimizer_of, with_names
 from gradwire._errors import UsageError
@@ -27,7 +28,8 @@ class Task:
     Attributes:
         name: of the model, in a package's path.
         samples: the samples, or a stream of them.
-        model: a new Keras model, or the ``Start`` of an earlier fit.
+        model: a new Keras model, a ``networks.ChosenNetwork``, or the ``Start`` of an earlier fit.
+        network: the Keras model itself.
         loss: the loss.
         validation: rows held out to measure errors on; None where the function is known, or rows are few.
         optimizer: what ``auto`` stands for.
@@ -37,6 +39,7 @@ class Task:
     name: str
     samples: Any
     model: Any
+    network: Any
     loss: Any
     validation: Any = None
     optimizer: Any = OptimizerName.AUTO.value
@@ -70,10 +73,12 @@ def _from_problem(training: Any, options: TrainOptions) -> Task:
     samples = training.with_noise(samples, options.noise, seed=seed)
     loss = options.loss.value if options.loss else training.losses.names()[0]
     settings = options.loss_settings(loss, training.losses.kind(loss).options)
+    network = problem.network(seed=seed, samples=samples, **options.layers)
     return Task(
         name=options.source,
         samples=samples,
-        model=problem.network(seed=seed, samples=samples, **options.layers),
+        model=network,
+        network=network,
         loss=training.losses.get(loss, pins=problem.pins, **settings),
         optimizer=problem.optimizer(samples.count),
         steps=problem.steps,
@@ -101,12 +106,16 @@ def _from_file(training: Any, options: TrainOptions, start: Any) -> Task:
         note(f"fitting {samples.count:,} rows; {validation.count:,} rows are held out to measure errors on")
     in_memory = samples.samples if is_stream else samples
     if start is not None:
-        model = start
+        model, network = start, start.model
     elif options.is_of_atoms:
-        model = training.networks.atoms(in_memory, seed=options.seed, **layers)
+        model = network = training.networks.atoms(in_memory, seed=options.seed, **layers)
+    elif options.is_chosen:
+        _note_coordinates(training, in_memory)
+        model = _chosen(training, samples, loss, options)
+        network = model.model
     else:
         _note_coordinates(training, in_memory)
-        model = training.mlp(
+        model = network = training.mlp(
             inputs={name: column.shape[1:] for name, column in in_memory.x.items()},
             outputs={name: column.shape[1:] for name, column in in_memory.y.items()},
             seed=options.seed,
@@ -121,8 +130,39 @@ def _from_file(training: Any, options: TrainOptions, start: Any) -> Task:
     else:
         optimizer, steps = OptimizerName.AUTO.value, None
     return Task(
-        name=name, samples=samples, model=model, loss=loss, validation=validation, optimizer=optimizer, steps=steps
+        name=name,
+        samples=samples,
+        model=model,
+        network=network,
+        loss=loss,
+        validation=validation,
+        optimizer=optimizer,
+        steps=steps,
     )
+
+
+def _chosen(training: Any, samples: Any, loss: Any, options: TrainOptions) -> Any:
+    """Let held-out rows choose a network; take the one of an unfinished fit that is resumed."""
+    with progress("networks compared") as report:
+        return training.networks.choose(
+            samples,
+            loss=loss,
+            seed=options.seed,
+            seconds=options.seconds,
+            steps=options.steps,
+            checkpoint=options.checkpoint if options.resume else None,
+            callbacks=[reporter(report)],
+            **options.layers,
+        )
+
+
+def reporter(report: Callable[[int, int, str], None]) -> Callable[[Any], None]:
+    """Return a callback that passes the progress of a fit on to a bar."""
+
+    def show(now: Any) -> None:
+        report(now.step, now.steps, f"{now.optimizer}: loss {number(now.loss)}, mae {number(now.mae)}")
+
+    return show
 
 
 def _note_coordinates(training: Any, samples: Any) -> None:
