@@ -3,6 +3,7 @@
 Fits take most of the time. Each leaves its weights in ``build/coverage``, from which a second run continues; remove
 them when fits have changed. The table is of the seeds of which every problem has been fitted, so that a run that is
 stopped leaves something to report: ``python -m benchmarks.coverage fit`` only fits, ``… report`` only reports.
+``… layers`` does both for networks of other layers than dense ones, whose Jacobian comes from TensorFlow's tape.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,11 @@ import gradwire
 from benchmarks._report import Measured, Report
 from gradwire._package import BAND, StagedPath, derivative_name, std_name
 from gradwire_export import export
-from gradwire_training import Loss, Sobolev, Value, fit, hold_out, problems, with_dtype, with_noise
+from gradwire_training import Loss, Samples, Sobolev, Value, fit, hold_out, problems, with_dtype, with_noise
 from gradwire_training._fit.evaluation import evaluate
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.uncertainty import uncertainty_of
-from gradwire_training._models import IoBinding
+from gradwire_training._models import IoBinding, input_scales, output_scales
 from gradwire_training._uncertainty import NoUncertainty
 
 Array = NDArray[np.float64]
@@ -49,16 +50,18 @@ class Case(NamedTuple):
     noise: float
     count: int
     loss: Loss
+    layers: str = ""  # of the network; the problem's own where empty
 
     @property
     def text(self) -> str:
         labels = "values" if isinstance(self.loss, Value) else "values and slopes"
         noise = "simulated labels" if not self.noise else f"{self.noise:.1%} noise"
-        return f"{self.problem}, {self.count:,} rows, {noise}, {labels}"
+        layers = f"{self.layers}: " if self.layers else ""
+        return f"{layers}{self.problem}, {self.count:,} rows, {noise}, {labels}"
 
     def file(self, seed: int) -> Path:
         """Where the weights of a fit are."""
-        return FITS / f"{self.problem}-{self.count}-{self.noise:g}-{self.loss.name}-{seed}.npz"
+        return FITS / f"{self.problem}-{self.count}-{self.noise:g}-{self.loss.name}{self.layers}-{seed}.npz"
 
 
 CASES = (
@@ -73,6 +76,13 @@ CASES = (
     Case("rosenbrock", 0.01, 300, Value()),
     Case("basket", 0.0, 1_024, Sobolev()),
 )
+LAYER_CASES = tuple(
+    Case(*rows, Value(), layers)
+    for layers in ("residual", "gated")
+    for rows in (("log", 0.03, 100), ("styblinski-tang", 0.03, 300), ("black-scholes", 0.01, 500))
+)
+LAYER_SEEDS = range(6)
+WIDTH = 16  # of these networks
 
 
 def main(*, write: bool) -> None:
@@ -81,28 +91,34 @@ def main(*, write: bool) -> None:
     report(write=write)
 
 
-def fit_all() -> None:
+def other_layers(*, write: bool) -> None:
+    """Fit networks of other layers, and report."""
+    fit_all(LAYER_CASES, LAYER_SEEDS)
+    report(LAYER_CASES, name="coverage_layers", write=write)
+
+
+def fit_all(cases: Sequence[Case] = CASES, seeds: Sequence[int] = SEEDS) -> None:
     """Fit every problem to every seed, all problems to one seed before the next."""
-    for seed in SEEDS:
-        for case in CASES:
+    for seed in seeds:
+        for case in cases:
             began = time.perf_counter()
             if not case.file(seed).is_file():
                 Fitted.of(case, seed)
                 print(f"{case.text}, seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def report(*, write: bool) -> None:
+def report(cases: Sequence[Case] = CASES, *, name: str = "coverage", write: bool) -> None:
     """Report the coverage of the fits that there are."""
-    seeds = [seed for seed in SEEDS if all(case.file(seed).is_file() for case in CASES)]
+    seeds = [seed for seed in SEEDS if all(case.file(seed).is_file() for case in cases)]
     rows: list[list[str | Measured]] = []
     total: list[tuple[float, float]] = []
-    for case in CASES:
+    for case in cases:
         f, df, wider = zip(*(_coverage(case, seed) for seed in seeds), strict=True)
         rows.append([case.text, *(f"{np.mean(part):.1%} ({min(part):.1%})" for part in (f, df)), Measured(wider)])
         total.append((float(np.mean(f)), float(np.mean(df))))
     rows.append(["mean of all", *(f"{part:.1%}" for part in np.mean(total, axis=0)), ""])
     Report(
-        name="coverage",
+        name=name,
         title="Error bars: coverage of nominal 95 %",
         method=(
             f"Fraction of the truth inside of f ± {BAND:.2f} f_std and df_dx ± {BAND:.2f} df_dx_std on {POINTS:,} points of "
@@ -128,7 +144,7 @@ class Fitted(NamedTuple):
         problem = problems.get(case.problem)
         samples = with_noise(problem.samples(case.count, spacing="random", seed=seed), case.noise, seed=seed)
         fitted, held_out = hold_out(samples, seed=seed)
-        network = problem.network(seed=seed, samples=fitted)
+        network = _network(case.layers, fitted, seed) if case.layers else problem.network(seed=seed, samples=fitted)
         file = case.file(seed)
         if not file.is_file():
             result = fit(
@@ -142,6 +158,35 @@ class Fitted(NamedTuple):
         settings: dict[str, Any] = {"loss": case.loss, "steps": None, "seed": seed, "dtype": "float32"}
         request = Request.of(fitted, "lbfgs", validation=held_out, **settings)
         return cls(model, IoBinding.of(model, fitted), request)
+
+
+def _network(layers: str, samples: Samples, seed: int) -> keras.Model:
+    """Return a network with two blocks of layer normalisation that are added to their inputs, or of gates."""
+    keras.utils.set_random_seed(seed)
+    scales = input_scales(samples) | output_scales(samples)
+    inputs = {name: keras.Input(column.shape[1:], name=name) for name, column in samples.x.items()}
+    scaled = [_through(scales[name].inward(name), tensor) for name, tensor in inputs.items()]
+    hidden = keras.layers.Concatenate()(scaled) if len(scaled) > 1 else scaled[0]
+    if layers == "residual":
+        hidden = keras.layers.Dense(WIDTH, "tanh")(hidden)
+    for _ in range(2):
+        if layers == "residual":
+            inner = keras.layers.Dense(WIDTH, "tanh")(keras.layers.LayerNormalization()(hidden))
+            hidden = keras.layers.Add()([hidden, inner])
+        else:
+            gate = keras.layers.Dense(WIDTH, "sigmoid")(hidden)
+            hidden = keras.layers.Multiply()([keras.layers.Dense(WIDTH, "tanh")(hidden), gate])
+    outputs = {
+        name: _through(scales[name].outward(name), keras.layers.Dense(column.shape[1])(hidden))
+        for name, column in samples.y.items()
+    }
+    return keras.Model(inputs, outputs)
+
+
+def _through(layers: Sequence[keras.Layer], tensor: Any) -> Any:
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor
 
 
 def _coverage(case: Case, seed: int) -> tuple[float, float, float]:
@@ -217,4 +262,4 @@ def _points() -> dict[str, NDArray[np.float32]]:
 
 
 if __name__ == "__main__":
-    {"fit": fit_all, "report": lambda: report(write=False)}[sys.argv[1]]()
+    {"fit": fit_all, "report": lambda: report(write=False), "layers": lambda: other_layers(write=True)}[sys.argv[1]]()

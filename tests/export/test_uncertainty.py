@@ -73,6 +73,38 @@ def test_the_checks_of_export_hold_for_the_bars(renamed):
         assert subject in subjects
 
 
+@pytest.mark.slow  # a fit, its bars and its export
+def test_a_network_of_other_layers_has_bars_in_its_package(tmp_path):
+    """Layer normalisation, a gate and a sum, one layer frozen: from the fit to a fresh process and the client."""
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-1, 1, (80, 2))
+    y = np.sin(2 * x[:, :1]) * x[:, 1:] + 0.02 * generator.standard_normal((80, 1))
+    fitted, held_out = hold_out(Samples(x, y), share=0.3)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((2,))
+    hidden = keras.layers.Dense(6, trainable=False)(inputs)
+    gate = keras.layers.Dense(6, "sigmoid")(keras.layers.LayerNormalization()(hidden))
+    hidden = keras.layers.Add()([hidden, keras.layers.Multiply()([keras.layers.Dense(6, "tanh")(hidden), gate])])
+    model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    result = fit(model, fitted, loss=Value(), validation=held_out, optimizer="lbfgs", steps=60)
+    saved = result.save(tmp_path / "fit")
+    own = keras.models.load_model(saved / "uncertainty.keras")
+    exported = export(saved, to=tmp_path / "models" / "gated", signatures=["uncertainty"])
+    checks = exported.card.checks
+    assert set(checks["trained_model"]["worst_eps"]["uncertainty"]) == {"f_std", "df_dx_std"}
+    points = generator.uniform(-1, 1, (50, 2)).astype(np.float32)
+    with gradwire.load(exported.path) as model:
+        std, slopes = model.uncertainty(points)
+        values = model.value(points)
+        assert verify(model, points=8).passed
+    expected = {name: np.asarray(each) for name, each in own({"x": points}).items()}
+    np.testing.assert_allclose(std.reshape(50, 1), expected["f_std"], rtol=1e-5)
+    np.testing.assert_allclose(slopes.reshape(50, 2), expected["df_dx_std"], rtol=1e-5)
+    errors = np.abs(values.reshape(50) - np.sin(2 * points[:, 0]) * points[:, 1])
+    assert np.mean(errors <= 1.96 * std.reshape(50)) >= 0.7
+    assert std.max() < 0.2
+
+
 def test_bars_that_are_negative_or_not_finite_are_found():
     """The proof names them, and the signature that they are of."""
     card = gradwire.Card(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from gradwire_export import row_derivatives
 from gradwire_training import (
     Samples,
     Sobolev,
@@ -23,14 +26,17 @@ from gradwire_training import (
 )
 from gradwire_training._fit import evaluate
 from gradwire_training._fit.evaluation import EvaluationSet
+from gradwire_training._fit.request import Request
 from gradwire_training._fit.uncertainty import _labelled, uncertainty_of
 from gradwire_training._jacobian import predict, read_graph
-from gradwire_training._models import IoBinding
+from gradwire_training._models import IoBinding, array_of
 from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertainty, estimate
 from gradwire_training._uncertainty.calibration import _widening, calibrate
-from gradwire_training._uncertainty.laplace import Network, Spectrum
+from gradwire_training._uncertainty.laplace import Spectrum
 from gradwire_training._uncertainty.misfit import Misfit
+from gradwire_training._uncertainty.network import Swept, Taped, network_of
 from gradwire_training._uncertainty.noise import noise_profile
+from gradwire_training._uncertainty.std_network import StdNetwork
 
 ZERO = np.zeros(1)
 
@@ -41,6 +47,21 @@ def _weights(model):
 
 def _rows(samples):
     return LabelledRows(samples.x, samples.y, samples.dydx, samples.row_weights)
+
+
+def _network(kind, width=4, *, samples=None):
+    """A small model of two inputs, x of two elements and t of one, with layers of a kind other than dense."""
+    x, t = keras.Input((2,), name="x"), keras.Input((1,), name="t")
+    h = keras.layers.Concatenate()([x, t])
+    if kind == "residual":
+        h = keras.layers.Dense(width)(h)
+        inner = keras.layers.Dense(width, "tanh")(keras.layers.LayerNormalization()(h))
+        h = keras.layers.Add()([h, inner])
+    elif kind == "gated":
+        h = keras.layers.Multiply()([keras.layers.Dense(width, "tanh")(h), keras.layers.Dense(width, "sigmoid")(h)])
+    elif kind == "recurrent":  # whose loop TensorFlow does not vectorise
+        h = keras.layers.GRU(width)(keras.layers.Reshape((3, 1))(h))
+    return keras.Model({"x": x, "t": t}, {"f": keras.layers.Dense(1)(h), "g": keras.layers.Dense(2)(h)})
 
 
 def _noisy(noise, *, seed=0, count=80):
@@ -96,6 +117,66 @@ def test_the_jacobian_is_that_of_differences(pair_samples):
         )
 
 
+def test_the_tape_returns_what_the_sweep_does(pair_samples):
+    """Predictions and Jacobian of one network by both, to rounding: 800 weights of which 600 vary, several blocks."""
+    model = with_dtype(
+        mlp(inputs={"a": 2, "b": 1}, outputs={"price": 1, "pair": 2}, widths=(24, 24), activation="tanh"), "float64"
+    )
+    x = {name: np.resize(column, (30, column.shape[1])) for name, column in pair_samples.x.items()}
+    swept = Swept(read_graph(model, model.trainable_variables), _weights(model))
+    taped = Taped(model, IoBinding.of(model, pair_samples))
+    np.testing.assert_array_equal(taped.weights, swept.weights)
+    for theirs, ours in zip(swept.gradients(x), taped.gradients(x), strict=True):
+        assert theirs[0] == ours[0] == slice(0, 30)
+        assert ours[2].shape == (30, 3, 4, 600)
+        for expected, made in zip(theirs[1:], ours[1:], strict=True):
+            np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "kind", ["gated", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("residual", "recurrent"))]
+)
+def test_the_tape_returns_what_differences_do(kind):
+    """Of models with layer normalisation, a product of layers, a loop: every trained weight, and no frozen one."""
+    keras.utils.set_random_seed(1)
+    model = with_dtype(_network(kind), "float64")
+    model.layers[-1].trainable = False
+    generator = np.random.default_rng(1)
+    x = {name: generator.uniform(-1, 1, (3, width)) for name, width in (("x", 2), ("t", 1))}
+    binding = IoBinding.of(model, Samples(x, {"f": np.zeros(3), "g": np.zeros((3, 2))}))
+    network = network_of(model, binding)
+    assert isinstance(network, Taped)
+
+    @tf.function(autograph=False)
+    def compiled():
+        call = partial(binding.call, model, training=False)
+        rows = {name: tf.constant(column) for name, column in x.items()}
+        return row_derivatives(call, rows, dict.fromkeys(("f", "g"), ("x", "t")), {"f": (1,), "g": (2,)})
+
+    def predictions():
+        values, derivatives = compiled()
+        arrays = {output: {name: np.asarray(part) for name, part in by.items()} for output, by in derivatives.items()}
+        return LabelledRows(x, {name: np.asarray(value) for name, value in values.items()}, arrays).labels()
+
+    ((_, predicted, jacobian),) = network.gradients(x)
+    np.testing.assert_allclose(predicted, predictions(), rtol=1e-12, atol=1e-14)
+    elements = [(variable, index) for variable in model.trainable_variables for index in np.ndindex(*variable.shape)]
+    assert jacobian.shape == (3, 3, 4, len(elements))
+    step = 1e-6
+    for place, (variable, index) in enumerate(elements):
+        before = array_of(variable)
+        moved = []
+        for sign in (1, -1):
+            after = before.copy()
+            after[index] += sign * step
+            variable.assign(after)
+            moved.append(predictions())
+        variable.assign(before)
+        np.testing.assert_allclose(
+            jacobian[..., place], (moved[0] - moved[1]) / (2 * step), rtol=1e-6, atol=1e-8, err_msg=variable.path
+        )
+
+
 def test_variances_are_those_of_the_inverse():
     """The eigenvectors give g (J^T J + ridge)^-1 g^T for any ridge."""
     generator = np.random.default_rng(1)
@@ -143,7 +224,7 @@ def test_bars_of_noise_that_grows_are_those_of_the_textbook():
     weights, *_ = np.linalg.lstsq(design, fitted.y["f"][:, 0], rcond=None)
     model = keras.Sequential([keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64")])
     model.set_weights([weights[:1, None], weights[1:]])
-    network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
+    network = Swept(read_graph(model, model.trainable_variables), _weights(model))
     spectrum, calibration = calibrate(network, _rows(fitted), _rows(held_out))
     at = np.array([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])
     ((_, _, gradients),) = network.gradients({"x": at[:, :1]})
@@ -173,7 +254,7 @@ def test_a_line_has_the_bars_of_least_squares(is_weighted):
     weights = np.linalg.solve(weighed.T @ design, weighed.T @ fitted.y["f"][:, 0])
     model = keras.Sequential([keras.Input((1,), dtype="float64"), keras.layers.Dense(1, dtype="float64")])
     model.set_weights([weights[:1, None], weights[1:]])
-    network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
+    network = Swept(read_graph(model, model.trainable_variables), _weights(model))
     spectrum, calibration = calibrate(network, _rows(fitted), _rows(held_out))
     points = np.array([[-1.0], [0.0], [3.0]])
     ((_, _, gradients),) = network.gradients({"x": points})
@@ -214,7 +295,7 @@ def test_the_served_network_returns_the_exact_bars(noisy):
     result, bars = noisy
     samples, held_out = result.request.samples, result.request.validation
     model = with_dtype(result.model, "float64")
-    network = Network.of(read_graph(model, model.trainable_variables), _weights(model))
+    network = Swept(read_graph(model, model.trainable_variables), _weights(model))
     spectrum, calibration = calibrate(network, _rows(samples), _rows(held_out))
     x = samples.x["x"]
     ((_, _, gradients),) = network.gradients({"x": x})
@@ -289,21 +370,16 @@ def test_exact_labels_leave_the_rounding_of_float32(log):
     [
         ("no rows", "no rows were held out"),
         ("few rows", "fewer than 8 labels of f were held out"),
-        ("atoms", "other layers than dense"),
         ("not finite", "not finite"),
         ("wide", "more than 128"),
     ],
 )
 def test_a_fit_without_bars_says_why(case, reason):
     """By name, and before any work is done."""
-    if case == "atoms":
-        samples = problems.get("lennard-jones").samples(12)
-        model = networks.atoms(samples, powers=2, widths=(2,))
-    else:
-        x = np.linspace(0, 1, 12)[:, None]
-        width = 130 if case == "wide" else 1
-        samples = Samples(x, np.tile(x**2, width))
-        model = mlp(inputs={"x": 1}, outputs={"f": width}, widths=(2,), scale=samples)
+    x = np.linspace(0, 1, 12)[:, None]
+    width = 130 if case == "wide" else 1
+    samples = Samples(x, np.tile(x**2, width))
+    model = mlp(inputs={"x": 1}, outputs={"f": width}, widths=(2,), scale=samples)
     if case == "not finite":
         model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     rows = _rows(samples)
@@ -313,6 +389,61 @@ def test_a_fit_without_bars_says_why(case, reason):
     )
     assert isinstance(bars, NoUncertainty)
     assert reason in bars.record["reason"]
+
+
+@keras.saving.register_keras_serializable("test_uncertainty")
+class Once(keras.Layer):
+    """A layer whose gradient has none."""
+
+    def call(self, x):
+        def never(_):
+            raise NotImplementedError("no gradient of this gradient")
+
+        doubled = tf.custom_gradient(lambda cotangent: (2 * cotangent, never))
+        return tf.custom_gradient(lambda x: (2 * x, doubled))(x)
+
+
+@pytest.mark.parametrize("case", [pytest.param("slow", marks=pytest.mark.slow), "too slow", "no derivative"])
+def test_bars_of_other_layers_take_half_a_minute_or_are_refused(case, pair_samples, monkeypatch):
+    """Of slow ones fewer rows and points are taken; the reason has the seconds, or what TensorFlow says."""
+    inputs = {name: keras.Input(column.shape[1:], name=name) for name, column in pair_samples.x.items()}
+    joined = keras.layers.Concatenate()(list(inputs.values()))
+    hidden = keras.layers.Multiply()([keras.layers.Dense(3)(joined), keras.layers.Dense(3, "tanh")(joined)])
+    if case == "no derivative":
+        hidden = Once()(hidden)
+    outputs = {name: keras.layers.Dense(column.shape[1])(hidden) for name, column in pair_samples.y.items()}
+    model, rows = keras.Model(inputs, outputs), _rows(pair_samples)
+    seconds = {"slow": 1 / 40, "too slow": 2.0, "no derivative": 0.0}[case]
+    counted = []
+    monkeypatch.setattr(Taped, "row_seconds", property(lambda _: seconds, lambda *_: None))
+    monkeypatch.setattr(StdNetwork, "fit", partial(_counted, StdNetwork.fit, counted))
+    binding = IoBinding.of(model, pair_samples)
+    bars = estimate(model, binding, pair_samples, fitted=rows, held_out=rows, against="12 rows", rounding=ZERO)
+    if case == "slow":  # 2,036 rows of a fortieth of a second
+        assert isinstance(bars, Uncertainty)
+        assert counted == [pytest.approx(30 / (2_036 / 40))]
+    else:
+        assert isinstance(bars, NoUncertainty)
+        assert {
+            "too slow": "2 s a row, 4,072 s for 2,036 rows, and 150 s",
+            "no derivative": "no gradient of this gradient",
+        }[case] in bars.record["reason"]
+
+
+def _counted(made, parts, *arguments, part):
+    parts.append(part)
+    return made(*arguments, part=part)
+
+
+def test_a_network_of_atoms_has_none():
+    """The bar of a force turns with the cluster."""
+    samples = problems.get("lennard-jones").samples(12)
+    model = networks.atoms(samples, powers=2, widths=(2,))
+    settings = {"loss": Value(), "steps": 1, "seed": 0, "dtype": "float32"}
+    request = Request.of(samples, "lbfgs", validation=samples, **settings)
+    bars = uncertainty_of(model, IoBinding.of(model, samples), request)
+    assert isinstance(bars, NoUncertainty)
+    assert "one of atoms" in bars.record["reason"]
 
 
 @pytest.mark.slow

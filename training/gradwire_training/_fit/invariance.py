@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwire_training._data import Table
 from gradwire_training._fit.evaluation import evaluate
-from gradwire_training._models import IoBinding, with_dtype
+from gradwire_training._models import BoundTensor, IoBinding, is_of_atoms, with_dtype
 
 ROWS: Final = 8
 TOLERANCE: Final = 1e-9  # of the outputs' size, in float64
@@ -18,17 +18,22 @@ INVARIANCE_STREAM: Final = 11  # of random numbers, apart from those behind poin
 
 
 def feels_distances_alone(
-    model: keras.Model, binding: IoBinding, x: Table, name: str, species: Sequence[str] | None
+    model: keras.Model, binding: IoBinding, x: Table, tensor: BoundTensor, species: Sequence[str] | None
 ) -> bool:
     """Return whether the outputs stay the same where atoms are turned, mirrored, moved, and numbered otherwise.
 
+    Of an input of another shape than ``(atoms, 3)`` they do not.
+
     Args:
-        model: with an input of positions, ``(atoms, 3)``.
+        model: the fitted model.
         binding: how names of samples and model match.
         x: points.
-        name: of the input.
+        tensor: the input.
         species: of every atom; those of one species are exchanged. None where all are alike.
     """
+    if not (is_of_atoms(tensor.shape) and tensor.is_floating):
+        return False
+    name = tensor.name
     generator = np.random.default_rng(np.random.SeedSequence((0, INVARIANCE_STREAM)))
     rows = {key: column[:ROWS].astype(column.dtype) for key, column in x.items()}
     positions = rows[name]

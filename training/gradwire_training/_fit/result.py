@@ -20,7 +20,7 @@ from gradwire_training._fit.invariance import feels_distances_alone
 from gradwire_training._fit.request import Request
 from gradwire_training._fit.uncertainty import uncertainty_of
 from gradwire_training._fit.violations import Violation
-from gradwire_training._models import BoundTensor, IoBinding, Reduction, is_of_atoms
+from gradwire_training._models import BoundTensor, IoBinding, Reduction
 from gradwire_training._objective import Weights
 from gradwire_training._progress import Status
 from gradwire_training._uncertainty import NoUncertainty, Uncertainty
@@ -248,10 +248,8 @@ def _tensor(result: Result, tensor: BoundTensor, domain: Domain | None = None) -
 def _distances(result: Result, tensor: BoundTensor) -> dict[str, Domain] | None:
     """Return the distances of atoms in the fitted rows, where the model feels only them; None elsewhere."""
     x = result.request.samples.x
-    if result.request.stream is not None or not is_of_atoms(tensor.shape):
-        return None
     species = result.request.samples.species.get(tensor.name)
-    if not feels_distances_alone(result.model, result.binding, x, tensor.name, species):
+    if result.request.stream is not None or not feels_distances_alone(result.model, result.binding, x, tensor, species):
         return None
     by_pair = sorted_distances(x[tensor.name].reshape(-1, *tensor.shape), species)
     return {pair: Domain(each.min(axis=0).tolist(), each.max(axis=0).tolist()) for pair, each in by_pair.items()}

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from gradwire_training._data import Table
 from gradwire_training._fit.evaluation import EvaluationSet, evaluate
+from gradwire_training._fit.invariance import feels_distances_alone
 from gradwire_training._fit.request import Request
 from gradwire_training._models import IoBinding, with_dtype
 from gradwire_training._objective import FittedRows
@@ -18,6 +19,11 @@ from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertai
 def uncertainty_of(model: keras.Model, binding: IoBinding, request: Request) -> Uncertainty | NoUncertainty:
     """Estimate how sure a fitted model is: on held-out rows, or on the truth of a built-in problem."""
     measured = EvaluationSet.of(request.samples, request.validation)
+    x, species = request.samples.x, request.samples.species
+    if any(feels_distances_alone(model, binding, x, tensor, species.get(tensor.name)) for tensor in binding.inputs):
+        return NoUncertainty(
+            "the network is one of atoms: the bar of a force turns with the cluster, which no small network returns"
+        )
     fitted = EvaluationSet.fitted(FittedRows.of(request.samples, request.loss), {})
     with threadpool_limits(limits=1, user_api="blas"):  # many small products: threads would wait for one another
         return estimate(

@@ -44,8 +44,9 @@ from scipy.stats import t as student
 
 from gradwire._package import BAND, COVERAGE
 from gradwire_training._data import Derivatives, Table, known_mean
-from gradwire_training._uncertainty.laplace import Network, Spectrum
+from gradwire_training._uncertainty.laplace import Spectrum
 from gradwire_training._uncertainty.misfit import EVIDENCE, Misfit
+from gradwire_training._uncertainty.network import Network
 from gradwire_training._uncertainty.noise import noise_profile
 
 Array: TypeAlias = "NDArray[np.float64]"
@@ -133,18 +134,20 @@ class Calibration:
     counts: NDArray[np.intp]  # (output elements, 1 + input elements): of labels behind each factor
 
 
-def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) -> tuple[Spectrum, Calibration]:
+def calibrate(
+    network: Network, fitted: LabelledRows, held_out: LabelledRows, *, part: float = 1.0
+) -> tuple[Spectrum, Calibration]:
     """Decompose J^T J of the fitted labels, and find the factors; every output element has held-out labels.
 
-    Raises FloatingPointError where the network is not finite.
+    Of as many rows as are taken at most, ``part`` is taken. Raises FloatingPointError where the network is not finite.
     """
-    others, sample = held_out.take(MOST_HELD_OUT), fitted.take(MOST_FITTED)
+    others, sample = held_out.take(round(part * MOST_HELD_OUT)), fitted.take(round(part * MOST_FITTED))
     errors, predicted, gradients = _errors(network, others)
     scale = _mean_squares(errors, others.counts())
     fit = _Fitted.of(network, sample, scale)
     size = fitted.count / sample.count
     spectrum = Spectrum.of(fit.matrix * size)
-    prior = spectrum.prior(network.point[network.chosen])
+    prior = spectrum.prior(network.weights)
     fitted_squares = _mean_squares(fit.errors, sample.counts())
     most = np.where(fitted_squares > 0, NOISE * fitted_squares, np.inf)
     labels = _Labels(errors, others.counts(), scale, most, np.ones_like(errors))
@@ -163,6 +166,11 @@ def calibrate(network: Network, fitted: LabelledRows, held_out: LabelledRows) ->
     unknown = np.concatenate([known[:, :1], known[:, :1] * misfit.roughness], axis=1)
     added = factors * np.where(counts >= LEAST_LABELS, known, unknown)
     return spectrum, Calibration(best.ridge, best.scales[:, None] * factors, added, counts)
+
+
+def most_rows(fitted: LabelledRows, held_out: LabelledRows) -> int:
+    """Return of how many rows ``calibrate`` needs the Jacobian at most: of the fitted ones twice."""
+    return 2 * min(fitted.count, MOST_FITTED) + min(held_out.count, MOST_HELD_OUT)
 
 
 def _variances(spectrum: Spectrum, gradients: Array, prior: float) -> dict[float, Array]:
@@ -269,12 +277,11 @@ def _widening(ratios: Array, counts: Array) -> float:
 def _errors(network: Network, rows: LabelledRows) -> tuple[Array, Array, Array]:
     """Return the errors of all labels, the values that are predicted, and the Jacobian of what they are errors of."""
     labels = rows.labels()
-    errors, gradients = np.empty_like(labels), np.empty((*labels.shape, len(network.chosen)))
+    errors, gradients = np.empty_like(labels), np.empty((*labels.shape, len(network.weights)))
     values = np.empty(labels.shape[:2])
-    for part, made, jacobian in network.gradients(rows.points()):
-        predicted = np.concatenate([made.values[:, :, None], made.derivatives], axis=2)
+    for part, predicted, jacobian in network.gradients(rows.points()):
         errors[part], gradients[part] = predicted - labels[part], _finite(jacobian)
-        values[part] = made.values
+        values[part] = predicted[:, :, 0]
     return errors, values, gradients
 
 
@@ -290,12 +297,12 @@ class _Fitted:
     @classmethod
     def of(cls, network: Network, rows: LabelledRows, scale: Array) -> _Fitted:
         labels, counts = rows.labels(), rows.counts()
-        matrix = np.zeros((len(network.chosen), len(network.chosen)))
+        matrix = np.zeros((len(network.weights), len(network.weights)))
         errors, values = np.empty_like(labels), np.empty(labels.shape[:2])
         known = np.isfinite(labels)
-        for part, made, jacobian in network.gradients(rows.points()):
-            errors[part] = np.concatenate([made.values[:, :, None], made.derivatives], axis=2) - labels[part]
-            values[part] = made.values
+        for part, predicted, jacobian in network.gradients(rows.points()):
+            errors[part] = predicted - labels[part]
+            values[part] = predicted[:, :, 0]
             factor = np.sqrt(counts[part])[:, None, None] / _units(scale, errors[part], counts[part])
             row = _finite((jacobian * factor[..., None])[known[part]])
             matrix += row.T @ row

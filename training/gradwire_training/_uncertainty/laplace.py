@@ -15,54 +15,15 @@ problems 600 of up to 1,441 weights gave the same coverage as all of them, in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire_training._jacobian import Graph, Predictions, predict
-
 Array: TypeAlias = "NDArray[np.float64]"
 
-MOST_WEIGHTS: Final = 600
-BLOCK_BYTES: Final = 64 * 2**20  # of a Jacobian at once
 PRIOR_STEPS: Final = 100  # of a fixed point that halves its distance in a few
-WEIGHTS_STREAM: Final = 8  # of random numbers, apart from those behind points, weights and splits
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network of dense layers at its fitted weights, seen as a function of some of them."""
-
-    graph: Graph
-    point: Array  # all weights
-    chosen: NDArray[np.intp]  # those that vary
-
-    @classmethod
-    def of(cls, graph: Graph, point: Array) -> Network:
-        """Choose the weights that vary: all, or as many as are quick to handle, at random."""
-        if len(point) <= MOST_WEIGHTS:
-            return cls(graph, point, np.arange(len(point)))
-        generator = np.random.default_rng(np.random.SeedSequence((0, WEIGHTS_STREAM)))
-        return cls(graph, point, np.sort(generator.choice(len(point), MOST_WEIGHTS, replace=False)))
-
-    def gradients(self, x: Mapping[str, Array]) -> Iterator[tuple[slice, Predictions, Array]]:
-        """Yield blocks of rows with their predictions, and the Jacobian of values and derivatives with the weights.
-
-        The Jacobian is ``(rows, output elements, 1 + input elements, weights)``, of the value and then its derivatives.
-        """
-        rows, width = len(next(iter(x.values()))), sum(column.shape[1] for column in x.values())
-        outputs = predict(self.graph, self.point, {name: column[:1] for name, column in x.items()}).values.shape[1]
-        block = max(1, BLOCK_BYTES // (8 * outputs * (1 + width) * len(self.point)))
-        for first in range(0, rows, block):
-            part = slice(first, min(first + block, rows))
-            made = predict(self.graph, self.point, {name: column[part] for name, column in x.items()})
-            values, derivatives = made.jacobian.values, made.jacobian.derivatives
-            both = np.concatenate([values[:, :, None], derivatives], axis=2)
-            yield part, made, both[..., self.chosen]
 
 
 @final

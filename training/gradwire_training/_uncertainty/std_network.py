@@ -28,6 +28,7 @@ WIDTH: Final = 24
 STEPS: Final = 300
 DECAY: Final = 1e-5  # of the squared weights
 POINTS: Final = 500  # of each kind
+KINDS: Final = 4  # see ``_points``
 MARGIN: Final = 0.25  # of the box's width, around it
 JITTER: Final = 0.1  # of the box's width, around rows
 LEAST: Final = 1e-12  # of a column's largest standard deviation: a smaller one is zero but for rounding
@@ -101,12 +102,12 @@ class StdNetwork:
         return np.exp(self.perceptron((x - self.centre) / self.spread))
 
     @classmethod
-    def fit(cls, exact: Callable[[Array], Array], rows: Array, samples: Samples) -> StdNetwork:
-        """Fit it to exact standard deviations, a function of ``(rows, input elements)``."""
+    def fit(cls, exact: Callable[[Array], Array], rows: Array, samples: Samples, *, part: float = 1.0) -> StdNetwork:
+        """Fit it to exact standard deviations, a function of ``(rows, input elements)``, at a part of the points."""
         scales = input_scales(samples).values()
         centre = np.concatenate([scale.centre.ravel() for scale in scales])
         spread = np.concatenate([scale.spread.ravel() for scale in scales])
-        points = _points(rows)
+        points = _points(rows, round(part * POINTS))
         stds = exact(points)
         logs = np.log(np.maximum(stds, np.maximum(LEAST * stds.max(axis=0), np.finfo(np.float32).tiny)))
         middle, width = logs.mean(axis=0), logs.std(axis=0)
@@ -156,14 +157,14 @@ def columns_of(binding: IoBinding) -> Sequence[tuple[str, NDArray[np.intp], tupl
     return places
 
 
-def _points(rows: Array) -> Array:
+def _points(rows: Array, count: int) -> Array:
     """Return where the exact standard deviations are computed: on rows, beside rows, in their box, and around it."""
     generator = np.random.default_rng(np.random.SeedSequence((0, POINTS_STREAM)))
     lower, upper = rows.min(axis=0), rows.max(axis=0)
     size = upper - lower
-    chosen = rows[generator.permutation(len(rows))[:POINTS]]
-    beside = rows[generator.integers(len(rows), size=POINTS)]
-    shape = (POINTS, rows.shape[1])
+    chosen = rows[generator.permutation(len(rows))[:count]]
+    beside = rows[generator.integers(len(rows), size=count)]
+    shape = (count, rows.shape[1])
     return np.concatenate(
         [
             chosen,

@@ -8,21 +8,23 @@ from typing import Any, Final, TypeAlias, final
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from gradwire._package import std_name
 from gradwire_training._data import Samples
-from gradwire_training._jacobian import read_graph
-from gradwire_training._models import IoBinding, array_of, with_dtype
+from gradwire_training._models import IoBinding, with_dtype
 from gradwire_training._uncertainty.calibration import (
     LEAST_LABELS,
     Calibration,
     LabelledRows,
     calibrate,
     elements_without_labels,
+    most_rows,
 )
-from gradwire_training._uncertainty.laplace import Network, Spectrum
-from gradwire_training._uncertainty.std_network import StdNetwork, columns_of, split_points
+from gradwire_training._uncertainty.laplace import Spectrum
+from gradwire_training._uncertainty.network import NOT_TRACED, Network, network_of
+from gradwire_training._uncertainty.std_network import KINDS, POINTS, StdNetwork, columns_of, split_points
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -31,6 +33,8 @@ MOST_ELEMENTS: Final = 128  # values and derivatives of a row
 # Of the fitted rows: a point with a larger bar than theirs is far from the samples. On 350 runs of a wing that tells
 # 89 % of a corner without runs, 7 % of the rest of the box, and no held-out row.
 NEAR: Final = 0.99
+MOST_SECONDS: Final = 30.0  # for Jacobians: where those of all rows and points take longer, a part of them is taken
+LEAST_PART: Final = 0.2  # of up to 1,000 fitted rows, 500 held-out ones, and 2,000 points
 
 
 @final
@@ -91,13 +95,20 @@ def estimate(
     if reason := _refusal(binding, held_out):
         return NoUncertainty(reason)
     wide = with_dtype(model, "float64")
-    graph = read_graph(wide, wide.trainable_variables)
-    if graph is None:
-        return NoUncertainty("the network has other layers than dense, scaling, joining and reshaping ones")
-    weights = np.concatenate([array_of(weight).ravel() for weight in wide.trainable_variables]).astype(np.float64)
-    network = Network.of(graph, weights)
     try:
-        spectrum, calibration = calibrate(network, fitted, held_out)
+        network = network_of(wide, binding)
+    except (*NOT_TRACED, tf.errors.OpError) as error:
+        why = str(error).strip().splitlines()[0]
+        return NoUncertainty(f"TensorFlow cannot differentiate its derivatives with respect to the weights: {why}")
+    rows_at = most_rows(fitted, held_out) + KINDS * POINTS
+    part = MOST_SECONDS / max(MOST_SECONDS, rows_at * network.row_seconds)
+    if part < LEAST_PART:
+        return NoUncertainty(
+            f"their Jacobian takes {network.row_seconds:.2g} s a row, {MOST_SECONDS / part:,.0f} s for {rows_at:,} rows, "
+            f"and {MOST_SECONDS / LEAST_PART:.0f} s are the most"
+        )
+    try:
+        spectrum, calibration = calibrate(network, fitted, held_out, part=part)
     except FloatingPointError as error:
         return NoUncertainty(str(error))
     like = fitted.points()
@@ -106,7 +117,7 @@ def estimate(
     def exact(points: Array) -> Array:
         return np.hypot(_stds(network, spectrum, calibration, split_points(points, like)), rounding.ravel())
 
-    stds = StdNetwork.fit(exact, rows, samples)
+    stds = StdNetwork.fit(exact, rows, samples, part=part)
     return Uncertainty(
         stds.model(binding, samples, str(model.variable_dtype)), _record(binding, calibration, stds(rows), against)
     )
