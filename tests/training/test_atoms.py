@@ -193,7 +193,8 @@ def test_a_model_that_feels_distances_alone_is_known_as_such(species, felt):
     samples = Samples({"positions": CLUSTER}, {"energy": np.arange(20.0)})
     model = network(SPECIES["two kinds"] if species != "all alike" else None)
     known = SPECIES["two kinds"] if species == "two kinds" else None
-    assert feels_distances_alone(model, IoBinding.of(model, samples), samples.x, "positions", known) == felt
+    binding = IoBinding.of(model, samples)
+    assert feels_distances_alone(model, binding, samples.x, binding.inputs[0], known) == felt
 
 
 def test_a_perceptron_of_positions_feels_more_than_distances():
@@ -203,7 +204,8 @@ def test_a_perceptron_of_positions_feels_more_than_distances():
     centred = x - keras.ops.mean(x, axis=1, keepdims=True)
     for start in (x, centred):
         model = keras.Model(x, keras.layers.Dense(1)(keras.layers.Flatten()(start)))
-        assert not feels_distances_alone(model, IoBinding.of(model, samples), samples.x, "positions", None)
+        binding = IoBinding.of(model, samples)
+        assert not feels_distances_alone(model, binding, samples.x, binding.inputs[0], None)
 
 
 def test_distances_are_sorted_by_pairs_of_species():

@@ -11,7 +11,7 @@ from gradwire_training._data import Table
 from gradwire_training._fit.evaluation import EvaluationSet, evaluate
 from gradwire_training._fit.invariance import feels_distances_alone
 from gradwire_training._fit.request import Request
-from gradwire_training._models import IoBinding, with_dtype
+from gradwire_training._models import BoundTensor, IoBinding, with_dtype
 from gradwire_training._objective import FittedRows
 from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertainty, estimate
 
@@ -19,8 +19,7 @@ from gradwire_training._uncertainty import LabelledRows, NoUncertainty, Uncertai
 def uncertainty_of(model: keras.Model, binding: IoBinding, request: Request) -> Uncertainty | NoUncertainty:
     """Estimate how sure a fitted model is: on held-out rows, or on the truth of a built-in problem."""
     measured = EvaluationSet.of(request.samples, request.validation)
-    x, species = request.samples.x, request.samples.species
-    if any(feels_distances_alone(model, binding, x, tensor, species.get(tensor.name)) for tensor in binding.inputs):
+    if any(_feels_no_turn(model, binding, request.samples.x, tensor) for tensor in binding.inputs):
         return NoUncertainty(
             "the network is one of atoms: the bar of a force turns with the cluster, which no small network returns"
         )
@@ -35,6 +34,12 @@ def uncertainty_of(model: keras.Model, binding: IoBinding, request: Request) -> 
             against=measured.against,
             rounding=_rounding(model, binding, measured),
         )
+
+
+def _feels_no_turn(model: keras.Model, binding: IoBinding, x: Table, tensor: BoundTensor) -> bool:
+    """Return whether the outputs stay the same where atoms are turned, however they may be numbered."""
+    each_its_own = [str(atom) for atom in range(next(iter(tensor.shape), 0))]
+    return feels_distances_alone(model, binding, x, tensor, each_its_own)
 
 
 def _rounding(model: keras.Model, binding: IoBinding, rows: EvaluationSet) -> NDArray[np.float64]:
