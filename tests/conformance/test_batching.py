@@ -144,7 +144,7 @@ def test_zero_rows_are_answered_at_once(serve: Serve):
 
 def test_calls_in_a_batch_count_as_under_way(serve: Serve):
     """With eight threads seven of 32 calls wait in their batch, and the others are refused, as recorded."""
-    channel = serve("max_batch_size { value: 32 } batch_timeout_micros { value: 300000 }", grpc_max_threads=8)
+    channel = serve("max_batch_size { value: 32 } batch_timeout_micros { value: 1000000 }", grpc_max_threads=8)
     responses = _together(channel, *[column("log", 1.0)] * 32)
     codes = Counter(response[0] if isinstance(response, tuple) else "OK" for response in responses)
     assert codes == {"OK": 7, "RESOURCE_EXHAUSTED": 25}
