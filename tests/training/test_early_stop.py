@@ -14,7 +14,7 @@ from gradwire_training._progress import Monitor
 from gradwire_training.optimizers import _early_stop
 from gradwire_training.optimizers._early_stop import choose_stop
 from gradwire_training.optimizers._folds import Folds, best_of
-from gradwire_training.optimizers._ridges import Choice
+from gradwire_training.optimizers._ridges import Choice, error_after
 
 PART = np.arange(50) % 5 == 0
 
@@ -165,6 +165,33 @@ def test_a_path_that_was_cut_tells_nothing_of_weaker_ridges(noisy, monkeypatch, 
     result = fit(_model(noisy), noisy, loss=Value(), steps=200)
     assert set(result.history["optimizer"]) == optimizers
     assert words in result.selection_reason
+
+
+@pytest.mark.parametrize(("error", "optimizer"), [(0.1, "lm"), (0.29, "lbfgs"), (None, "lbfgs")])
+def test_steps_of_tenths_of_a_second_are_worth_it_where_they_predict_better(noisy, monkeypatch, error, optimizer):
+    """Where a path of ridges would take too long, lm is measured without one beside L-BFGS; both errors are told."""
+    monkeypatch.setattr("gradwire_training.optimizers._auto._may_follow", lambda _: False)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.error_after", lambda *_, **__: error)
+    stop = _early_stop.Stop(30, 0.3, fitted=0.25)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_stop", lambda *_, **__: stop)
+    monkeypatch.setattr("gradwire_training.optimizers._auto.choose_schedule", lambda *_, **__: None)
+    result = fit(_model(noisy), noisy, loss=Value(), steps=200)
+    assert set(result.history["optimizer"]) == {optimizer}
+    assert ("(lbfgs, stopped in time, to 30 %)" in result.selection_reason) == (optimizer == "lm")
+
+
+def test_lm_without_a_ridge_is_given_up_where_it_follows_noise(objective, noisy):
+    """Exact labels are predicted ever better."""
+    exact = Samples(noisy.x, {"f": np.sin(3 * noisy.x["x"])})
+    errors = [
+        error_after(
+            100, [PART], objective(with_dtype(_model(rows), "float64"), rows, Value()), Monitor(1, ()), damping=1e-3
+        )
+        for rows in (exact, with_noise(exact, 0.5))
+    ]
+    assert errors[0] is not None
+    assert errors[0] < 1e-3
+    assert errors[1] is None
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ FINE: Final = 1e-3  # of the labels' spread: where rows held out are predicted a
 EXACT: Final = 1e-3  # of the error on rows held out: fitted labels that are met as closely are met exactly
 TOO_FEW: Final = 40  # rows for another optimiser to be measured on some folds alone
 TINY: Final = 1e-300
+RISEN: Final = 2.0  # times the smallest loss on rows held out: noise is followed
+WHOLE: Final = 2.0  # times what a fold takes, for another optimiser and the fit to all rows
 SHARE: Final = 0.3  # of the seconds of a fit that may be spent on choosing a ridge
 
 
@@ -219,6 +221,39 @@ def errors_along(
     ]
     fitted = [_error(stage.fitted, [fold.residuals.count for fold in folds], spread) for stage in curve]
     return PathErrors(np.array(held_out), np.array(fitted), is_whole)
+
+
+def error_after(
+    steps: int, parts: Sequence[NDArray[np.bool_]], objective: Objective, monitor: Monitor, *, damping: float
+) -> float | None:
+    """Return the error on held-out rows after some steps without a ridge, as those of exact labels are taken.
+
+    It is the root mean square as a fraction of the labels' spread, of several folds the geometric mean. None where the
+    monitor ended the steps, or where they made it larger again: they follow noise.
+    """
+    before, ends, counts = objective.snapshot(), list[float](), list[int]()
+    spread = objective.variation / objective.label_count
+    start = np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
+    try:
+        for part in parts:
+            fold = _Fold(objective, start, part, damping=damping)
+            at, share = fold.descent, monitor.share_for(len(parts) - len(ends), WHOLE)
+            smallest, least = math.inf, FINE**2 * spread * fold.outer.count  # below that a loss may rise by rounding
+            with few_threads(fold.residuals), np.errstate(over="ignore", invalid="ignore"):
+                for step in range(steps):
+                    at.step(0.0)
+                    if step % STEPS == 0:
+                        loss = fold.loss()
+                        if loss > RISEN * max(least, smallest):
+                            return None
+                        smallest = min(smallest, loss)
+                    if not monitor.goes_on(at.loss, at.mae, CHOOSING, share=share):
+                        return None
+            ends.append(fold.loss())
+            counts.append(fold.outer.count)
+    finally:
+        objective.restore(before)
+    return _error(ends, counts, spread)
 
 
 def _walked(
