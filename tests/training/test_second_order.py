@@ -10,7 +10,7 @@ import tensorflow as tf
 from gradwire_export import right_gradients
 from gradwire_training import Samples, fit
 from gradwire_training._models import IoBinding
-from gradwire_training._objective import Objective, Sobolev
+from gradwire_training._objective import Objective, Sobolev, Value
 
 pytestmark = pytest.mark.slow  # compiles a fit with second derivatives each
 
@@ -65,3 +65,13 @@ def test_a_fit_uses_them():
     before, after = (np.concatenate([np.ravel(part) for part in each.get_weights()]) for each in (model, result.model))
     moved = before - after
     np.testing.assert_allclose(moved / np.linalg.norm(moved), gradient / np.linalg.norm(gradient), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "xla"),
+    [("LayerNormalization", Sobolev(), False), ("LayerNormalization", Value(), True), ("softsign", Sobolev(), True)],
+)
+def test_a_graph_of_its_own_is_not_compiled(name, loss, xla):
+    """XLA would compile its second derivatives anew in every step, for seconds each."""
+    result = fit(network(LAYERS[name]), SAMPLES, loss=loss, optimizer="lbfgs", steps=5, dtype="float64")
+    assert result.xla == xla

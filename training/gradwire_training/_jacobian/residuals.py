@@ -195,8 +195,8 @@ class Taped(Residuals):
         self._objective = objective
         self._sources = [variable.value for variable in objective.trainable]
         self._sizes = [int(np.prod(source.shape)) for source in self._sources]
-        self._value = Compiled(self._residuals)
-        self._value_and_jacobian = Compiled(self._jacobian)
+        self._value = Compiled(self._residuals, xla=objective.suits_xla)
+        self._value_and_jacobian = Compiled(self._jacobian, xla=objective.suits_xla)
         self.weights = sum(self._sizes)
         self.count = objective.label_count
 

@@ -13,14 +13,15 @@ class Compiled:
     """A function of tensors that runs as one compiled program.
 
     XLA fuses the small operations of small networks: the log problem takes 7 µs a step with it, 90 without. It does
-    not know every operation (text, Python callbacks); a function with such an operation runs as a plain graph.
+    not know every operation (text, Python callbacks); a function with such an operation runs as a plain graph, and so
+    does one without ``xla``.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, xla: bool) -> None:
         self._function = function
-        self._graph = tf.function(function, jit_compile=True, autograph=False)
-        self.xla = True  # as far as known
-        self._proven = False
+        self._graph = tf.function(function, jit_compile=xla or None, autograph=False)
+        self.xla = xla  # as far as known
+        self._proven = not xla
 
     def __call__(self, *arguments: Any) -> Any:
         """Run the function; compile it first where needed."""

@@ -217,9 +217,19 @@ class Objective:
     def _note_statistics(self, what: str) -> None:
         self.notes.append(f"the statistics of BatchNormalization {self.features.names(Feature.STATISTICS)} {what}")
 
+    @property
+    def suits_xla(self) -> bool:
+        """Whether XLA compiles the loss once: derivatives of a graph inside it are compiled anew in every step."""
+        return not (self._wrt and self._has_own_graph)
+
     @cached_property
-    def _needs_graph(self) -> bool:
-        """Whether the model's gradients are right in a graph of its own alone, as with layer normalisation."""
+    def _has_own_graph(self) -> bool:
+        """Whether the model's gradients are right in a graph of its own alone, as with layer normalisation.
+
+        What layers add to the loss would not leave it.
+        """
+        if Feature.LOSSES in self.features:
+            return False
         specs = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in self.data.x.items()}
 
         @tf.autograph.experimental.do_not_convert
@@ -307,8 +317,7 @@ class Objective:
         def call(x: Any) -> Any:
             return self.binding.call(self.model, x, training=training)
 
-        # What layers add to the loss does not leave a graph of the model's own.
-        own_graph = wrt and Feature.LOSSES not in self.features and self._needs_graph
+        own_graph = wrt and self._has_own_graph
         return row_derivatives(tf.function(call, autograph=False) if own_graph else call, x, wrt, self._shapes)
 
     def _residual(self, term: Term, factor: Any, labels: Labels, prediction: Any) -> Any:

@@ -49,7 +49,7 @@ class Folds:
         self.objective, self._roots = objective.with_settable_weights()
         self._whole, self._variation = objective, objective.variation
         self._all = np.array(self._roots)
-        self._sums = None if is_swept(objective) else Compiled(self.objective.sum_of_squares)
+        self._sums = None if is_swept(objective) else Compiled(self.objective.sum_of_squares, xla=objective.suits_xla)
         self._residuals: list[Residuals | None] = [None] * len(self.parts)
 
     def hold_out(self, fold: int) -> None:

@@ -112,7 +112,7 @@ class Surface:
         self.objective = objective
         self._values = [variable.value for variable in objective.trainable]
         self._sizes = [int(np.prod(value.shape)) for value in self._values]
-        self.compiled = Compiled(self._evaluate)
+        self.compiled = Compiled(self._evaluate, xla=objective.suits_xla)
         self.mae = 0.0
 
     @property

@@ -63,7 +63,7 @@ class Chunks:
         self._batches = batches
         self._width = 0 if batches is None else int(batches.counts.shape[0])
         self._most = min(MOST_STEPS, max(1, MOST_ROWS // max(self._width, 1)))
-        self._run = Compiled(_chunk(objective, optimizer, batches, self._most))
+        self._run = Compiled(_chunk(objective, optimizer, batches, self._most), xla=objective.suits_xla)
         self._size, self._is_warm = min(FIRST_STEPS, self._most), False
 
     @property
