@@ -78,12 +78,14 @@ def test_the_best_is_taken_and_told(short, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_exact_labels_are_left_to_the_size(short, monkeypatch):
-    """L-BFGS still gains at its last step on the rows held out: nothing is chosen, and that is told."""
+def test_exact_labels_are_left_to_lbfgs(short, monkeypatch):
+    """It still gains at its last step on the rows held out, which is told; no schedule of Adam is measured."""
     monkeypatch.setattr(_auto, "_may_follow", lambda _: False)
+    monkeypatch.setattr(_auto, "_measured_exactly", lambda *_: None)
+    monkeypatch.setattr(_auto, "choose_schedule", lambda *_, **__: pytest.fail("measured"))
     result = fit(_model(EXACT), EXACT, loss=Value(), steps=500)
-    assert "; no noise is seen in " in result.selection_reason
-    assert result.selection_reason.startswith("lm: 19 weights and 60 labels")
+    assert "without a sign of noise" in result.selection_reason
+    assert set(result.history["optimizer"]) == {"lbfgs"}
 
 
 @pytest.mark.slow
