@@ -32,6 +32,7 @@ def kinked(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export(lambda x: tf.abs(x - 0.25) * tf.exp(x), to=tmp_path_factory.mktemp("kinked") / "m", inputs=SPEC)
 
 
+@pytest.mark.slow
 def test_the_card_carries_the_proof(kinked: Exported):
     """The checks of verify beside the earlier results, reference points in float64, and the digest of every file."""
     card = kinked.card

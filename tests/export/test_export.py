@@ -39,6 +39,7 @@ def leftovers(base: Path) -> list[str]:
     return sorted(str(path.relative_to(base)) for path in base.rglob("*"))
 
 
+@pytest.mark.slow
 def test_log_is_right_to_the_last_bit(log_package):
     """F and df/dx of tf.math.log in float64 equal NumPy's to the last bit or the one beside it."""
     x = np.random.default_rng(1).uniform(0.1, 1.9, 1000)

@@ -102,6 +102,7 @@ def _along(derivative: np.ndarray, shape: tuple[int, ...], v: np.ndarray) -> np.
     return np.einsum("bkj,bj->bk", derivative.reshape(ROWS, size, -1), v.reshape(ROWS, -1)).reshape(ROWS, *shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_derivatives_are_those_of_the_values(name):
     """First derivatives along a direction are differences of values, second ones differences of first ones."""

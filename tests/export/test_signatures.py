@@ -43,6 +43,7 @@ def test_a_declared_zero_is_zero():
     assert outputs["d2g_dx_dt"].numpy().tolist() == [[[1.0]], [[1.0]]]
 
 
+@pytest.mark.slow
 def test_every_signature_of_the_contract_has_its_inputs_and_outputs():
     """The tensors are those of the table; a signature that the table gains and export does not know fails here."""
     function = function_of(lambda x, n: {"f": x * n, "g": x[:, 0]}, inputs={"x": SCALAR, "n": SCALAR}, wrt=["x"])

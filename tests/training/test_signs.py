@@ -36,6 +36,7 @@ def falling():
     return _fit(monotone="px:T-", bounds="px<=0.9")
 
 
+@pytest.mark.slow
 def test_a_noisy_decreasing_function_falls(free, falling):
     """Without the sign the fit follows the noise upwards, and above the bound; with it hardly anywhere."""
     rising = [np.mean(np.diff(np.asarray(result.model(DENSE)).ravel()) > 0) for result in (free, falling)]

@@ -117,6 +117,7 @@ def test_the_jacobian_is_that_of_differences(pair_samples):
         )
 
 
+@pytest.mark.slow
 def test_the_tape_returns_what_the_sweep_does(pair_samples):
     """Predictions and Jacobian of one network by both, to rounding: 800 weights of which 600 vary, several blocks."""
     model = with_dtype(
@@ -133,7 +134,8 @@ def test_the_tape_returns_what_the_sweep_does(pair_samples):
             np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", ["residual", "gated", pytest.param("recurrent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["residual", "gated", "recurrent"])
 def test_the_tape_returns_what_differences_do(kind):
     """Of models with layer normalisation, a product of layers, a loop: every trained weight, and no frozen one."""
     keras.utils.set_random_seed(1)
@@ -401,6 +403,7 @@ class Once(keras.Layer):
         return tf.custom_gradient(lambda x: (2 * x, doubled))(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["slow", "too slow", "no derivative"])
 def test_bars_of_other_layers_take_half_a_minute_or_are_refused(case, pair_samples, monkeypatch):
     """Of slow ones fewer rows and points are taken; the reason has the seconds, or what TensorFlow says."""
