@@ -233,6 +233,7 @@ def test_a_hot_swap(explorer: Explorer, fake: FakeModel):
     assert explorer.status("saddle")["newest"] == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away(make_stand_in: Any, monkeypatch: pytest.MonkeyPatch):
     """It is told as unreachable, and a view as 503; when it is back, whatever it serves then is opened afresh."""
     monkeypatch.setattr(source_module, "POLL_TIMEOUT", 0.3)

@@ -24,6 +24,7 @@ def _options(base_path: Path) -> ServerOptions:
     return ServerOptions(port=0, model_name="a", model_base_path=str(base_path), max_num_load_retries=0)
 
 
+@pytest.mark.slow
 def test_a_server_of_nothing_but_a_corrupt_model_does_not_start(models: Path):
     """The error names the model, the version, the code and the text that the real server ends with."""
     text = rf"model 'a' version 1 .*: DATA_LOSS: Can't parse {models}/corrupt/1/saved_model.pb as binary proto"

@@ -49,6 +49,7 @@ def page(reported):
     return _Page(reported.page.read_text())
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_that_needs_nothing_else(page):
     """No script, no frame, no link or picture outside itself."""
     assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & set(page.tags)

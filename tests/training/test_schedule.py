@@ -78,6 +78,7 @@ def test_the_best_is_taken_and_told(short, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_exact_labels_are_left_to_lbfgs(short, monkeypatch):
     """It still gains at its last step on the rows held out, which is told; no schedule of Adam is measured."""
     monkeypatch.setattr(_auto, "_may_follow", lambda _: False)
