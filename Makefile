@@ -86,7 +86,7 @@ test-browser: chromium | $(ONNX_WEB) ## run `gradwire explore` and ONNX files in
 
 # The client beside the oldest libraries that pyproject.toml allows, and beside philote-mdo, which pins grpcio 1.66 (its
 # build needs pkg_resources, so an old setuptools). Tests that need TensorFlow, pyarrow or Jinja stay out.
-HEAVY_TESTS := tensor in_process batch card_view served evaluate tables uncertainty \
+HEAVY_TESTS := tensor in_process batch batch_command card_view served evaluate tables uncertainty \
 	batch_formats batch_jobs batch_kills
 TEST_TOOLS := pytest pytest-timeout pytest-xdist
 OLDEST := numpy==1.26.4 typer==0.16.0 "click<8.2"
