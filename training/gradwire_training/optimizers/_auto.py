@@ -20,7 +20,7 @@ from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._early_stop import Stop, choose_stop
 from gradwire_training.optimizers._folds import COMPARED, Folds, folds_of
 from gradwire_training.optimizers._lbfgs import Lbfgs
-from gradwire_training.optimizers._lm import Lm
+from gradwire_training.optimizers._lm import Lm, step_work
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._ridges import EXACT, Choice, choose_ridge, error_after
 from gradwire_training.optimizers._schedule import Schedule, choose_schedule
@@ -75,7 +75,7 @@ class Auto(Optimizer):
     def steps_for(self, objective: Objective) -> int:
         match _pick(objective)[0]:
             case Lm.name:
-                return int(np.clip(FIT_WORK / _work(objective), FEWEST_STEPS, Lm.steps))
+                return int(np.clip(FIT_WORK / step_work(objective), FEWEST_STEPS, Lm.steps))
             case Adam.name:
                 return Adam.steps
             case _:
@@ -133,7 +133,7 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
     objective.hold(resumed=False)
     candidates: list[_Candidate] = []
     if _may_follow(objective):
-        most = int(min(CHOICE_WORK / _work(objective), MOST_CHOICE_STEPS))
+        most = int(min(CHOICE_WORK / step_work(objective), MOST_CHOICE_STEPS))
         choice = choose_ridge(objective, monitor, damping=Lm().damping, steps=most)
         if choice is None:
             return
@@ -186,11 +186,11 @@ def _compare(
     has_schedule = first and not objective.has_two_forms
     others = len(parts) if has_schedule else 0
     stop = choose_stop(folds, monitor, steps=most if is_noisy else steps, most=most, others=others)
-    if exact is not None and (stop is None or exact.error < BETTER * stop.error):
+    if exact is not None and stop is None:
         candidates.append(exact)
     if stop is not None:
-        if candidates == [exact]:
-            candidates.append(_stopped(stop))
+        if exact is not None and exact.error < BETTER * stop.error:
+            candidates += [exact, _stopped(stop)]
             return True
         if not is_noisy and (stop.is_falling or stop.fitted < EXACT * stop.error):
             if not candidates or stop.error < BETTER * candidates[0].error:
@@ -208,10 +208,9 @@ def _compare(
 
 def _measured_exactly(objective: Objective, monitor: Monitor, parts: Sequence[NDArray[np.bool_]]) -> _Candidate | None:
     """Measure lm without a ridge, as it suits exact labels, where its steps can be afforded."""
-    work = _work(objective)
-    is_small = objective.weight_count <= MOST_WEIGHTS and work <= MOST_EXACT_WORK
-    if not is_small or objective.features.why_not(Lm.honours) is not None or not is_swept(objective):
+    if not _affords_lm(objective, MOST_EXACT_WORK):
         return None
+    work = step_work(objective)
     steps = int(min(EXACT_CHOICE_WORK / work / len(parts), Lm.steps))
     error = error_after(steps, parts, objective, monitor, damping=Lm().damping)
     if error is None:
@@ -261,7 +260,12 @@ def _noise(choice: Choice) -> str:
 
 def _may_follow(objective: Objective) -> bool:
     """Return whether a path of ridges can be followed, and in some seconds."""
-    is_small = objective.weight_count <= MOST_WEIGHTS and _work(objective) <= MOST_WORK
+    return _affords_lm(objective, MOST_WORK)
+
+
+def _affords_lm(objective: Objective, work: float) -> bool:
+    """Return whether lm fits the model, by sweeps, and a step takes at most so many multiplications."""
+    is_small = objective.weight_count <= MOST_WEIGHTS and step_work(objective) <= work
     return is_small and objective.features.why_not(Lm.honours) is None and is_swept(objective)
 
 
@@ -273,7 +277,7 @@ def _pick(objective: Objective) -> tuple[str, str]:
     if (why_not := objective.features.why_not(Lbfgs.honours)) is not None:
         return Adam.name, why_not
     both = f"{Adam.name}, then {Lbfgs.name}"
-    if weights <= MOST_WEIGHTS and _work(objective) <= MOST_WORK:
+    if weights <= MOST_WEIGHTS and step_work(objective) <= MOST_WORK:
         why_not = objective.features.why_not(Lm.honours)
         return (Lm.name, f"{size}, few enough for it") if why_not is None else (both, why_not)
     if labels > MOST_LABELS:
@@ -285,9 +289,3 @@ def _pick(objective: Objective) -> tuple[str, str]:
 
 def _size(objective: Objective) -> str:
     return f"{objective.weight_count:,} weights and {objective.label_count:,} labels"
-
-
-def _work(objective: Objective) -> float:
-    """Return the number of multiplications in a step of lm."""
-    weights, labels = objective.weight_count, objective.label_count
-    return float(weights) * labels * min(weights, labels)

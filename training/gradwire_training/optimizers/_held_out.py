@@ -17,7 +17,7 @@ from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._early_stop import FALLING, choose_stop
 from gradwire_training.optimizers._folds import COMPARED, FOLDS, Folds
 from gradwire_training.optimizers._lbfgs import Lbfgs
-from gradwire_training.optimizers._lm import Lm
+from gradwire_training.optimizers._lm import Lm, step_work
 from gradwire_training.optimizers._ridges import FINE, errors_along
 
 Parts: TypeAlias = "Sequence[NDArray[np.bool_]]"
@@ -94,5 +94,4 @@ def error_at_stop(objective: Objective, monitor: Monitor, parts: Parts) -> HeldO
 
 def _path_work(objective: Objective) -> float:
     """Return the number of multiplications along a path, on one fold."""
-    weights, labels = objective.weight_count, objective.label_count
-    return float(PATH_STEPS) * weights * labels * min(weights, labels)
+    return PATH_STEPS * step_work(objective)

@@ -66,6 +66,12 @@ class Lm(Optimizer):
             _Fit(self, objective, residuals, monitor).run(steps)
 
 
+def step_work(objective: Objective) -> float:
+    """Return the number of multiplications in a step."""
+    weights, labels = objective.weight_count, objective.label_count
+    return float(weights) * labels * min(weights, labels)
+
+
 @final
 class _Fit:
     """One fit: the descent, and the ridge."""

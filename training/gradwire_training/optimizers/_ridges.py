@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire_training._jacobian import Residuals, residuals_of
-from gradwire_training._models import array_of
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._descent import Descent, few_threads
-from gradwire_training.optimizers._folds import CHOOSING, COMPARED, FOLDS, folds_of, text_of
+from gradwire_training.optimizers._folds import CHOOSING, COMPARED, FOLDS, folds_of, start_of, text_of
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -233,7 +232,7 @@ def error_after(
     """
     before, ends, counts = objective.snapshot(), list[float](), list[int]()
     spread = objective.variation / objective.label_count
-    start = np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
+    start = start_of(objective)
     try:
         for part in parts:
             fold = _Fold(objective, start, part, damping=damping)
@@ -269,7 +268,7 @@ def _walked(
     if not parts:
         return None
     before = objective.snapshot()
-    start = np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
+    start = start_of(objective)
     try:
         folds = [_Fold(objective, start, part, damping=damping) for part in parts]
         if not all(fold.path.ridge and fold.outer.count for fold in folds):
