@@ -34,6 +34,7 @@ class Residuals(ABC):
 
     count: int  # of residuals
     weights: int  # how many there are
+    terms: tuple[int, ...]  # how many of the residuals belong to each term of the loss, in their order
 
     @property
     def xla(self) -> bool:
@@ -45,8 +46,20 @@ class Residuals(ABC):
         """Compute the residuals, and the mean absolute error of the known values."""
 
     @abstractmethod
+    def parts(self, point: Array) -> Iterator[list[ResidualBlock]]:
+        """Compute the residuals of every term with their Jacobian, in one block of rows or in several.
+
+        Each is used up before the next.
+        """
+
     def blocks(self, point: Array) -> Iterator[ResidualBlock]:
-        """Compute the residuals with their Jacobian, in one block or in several, each used up before the next."""
+        """Compute the residuals of all terms together with their Jacobian, like ``parts``."""
+        for terms in self.parts(point):
+            if len(terms) == 1:  # nothing to copy
+                yield terms[0]
+            else:
+                errors, jacobians = zip(*terms, strict=True)
+                yield np.concatenate(errors), np.concatenate(jacobians)
 
 
 def residuals_of(objective: Objective) -> Residuals:
@@ -139,7 +152,8 @@ class Swept(Residuals):
             for term, labels in zip(objective.terms, objective.data.labels, strict=True)
         ]
         self.weights = graph.weights
-        self.count = objective.label_count
+        self.terms = _label_counts(objective)
+        self.count = sum(self.terms)
         shape = (outputs, moved, self.weights)
         self._block_rows = min(self._rows, max(1, block_bytes // (8 * outputs * (1 + shape[1]) * self.weights)))
         self._jacobian = Jacobian(
@@ -154,10 +168,10 @@ class Swept(Residuals):
         self._last = (point, signals) if self._block_rows == self._rows else None
         values, derivatives = self._predictions(signals)
         mae = float(np.vdot(np.abs(values - self._labels), self._shares))
-        return self._residuals(values, derivatives, every), mae
+        return np.concatenate(self._residuals(values, derivatives, every)), mae
 
     @override
-    def blocks(self, point: Array) -> Iterator[ResidualBlock]:
+    def parts(self, point: Array) -> Iterator[list[ResidualBlock]]:
         for first in range(0, self._rows, self._block_rows):
             rows = slice(first, min(first + self._block_rows, self._rows))
             signals = self._forward(point, rows)
@@ -165,7 +179,10 @@ class Swept(Residuals):
             size = rows.stop - first
             jacobian = Jacobian(self._jacobian.values[:size], self._jacobian.derivatives[:size])
             self._graph.backward(point, signals, jacobian)
-            yield residuals, np.concatenate([term.jacobian(jacobian, self._layout, rows) for term in self._terms])
+            yield [
+                (errors, term.jacobian(jacobian, self._layout, rows))
+                for errors, term in zip(residuals, self._terms, strict=True)
+            ]
 
     def _forward(self, point: Array, rows: slice) -> list[Signal]:
         """Return the signals that ``at`` made for the very same array, once: a sweep back uses them up."""
@@ -183,8 +200,8 @@ class Swept(Residuals):
         values = np.concatenate([signal.value for signal in outputs], axis=1)
         return values, np.concatenate([signal.tangents for signal in outputs], axis=2).transpose(0, 2, 1)
 
-    def _residuals(self, values: Array, derivatives: Array, rows: slice) -> Array:
-        return np.concatenate([term.residuals(values, derivatives, self._layout, rows) for term in self._terms])
+    def _residuals(self, values: Array, derivatives: Array, rows: slice) -> list[Array]:
+        return [term.residuals(values, derivatives, self._layout, rows) for term in self._terms]
 
 
 @final
@@ -198,7 +215,8 @@ class Taped(Residuals):
         self._value = Compiled(self._residuals, xla=objective.suits_xla)
         self._value_and_jacobian = Compiled(self._jacobian, xla=objective.suits_xla)
         self.weights = sum(self._sizes)
-        self.count = objective.label_count
+        self.terms = _label_counts(objective)
+        self.count = sum(self.terms)
 
     @property
     @override
@@ -211,7 +229,7 @@ class Taped(Residuals):
         return residuals.numpy(), float(mae)
 
     @override
-    def blocks(self, point: Array) -> Iterator[ResidualBlock]:
+    def parts(self, point: Array) -> Iterator[list[ResidualBlock]]:
         try:
             residuals, jacobian = self._value_and_jacobian(tf.constant(point))
         except tf.errors.ResourceExhaustedError:
@@ -219,7 +237,8 @@ class Taped(Residuals):
                 f"this model's Jacobian of {self.count:,} labels with respect to {self.weights:,} weights, which TensorFlow's "
                 "tape makes whole, needs more memory than there is: use adam or lbfgs, or fewer rows"
             ) from None
-        yield residuals.numpy(), jacobian.numpy()
+        ends = np.cumsum(self.terms)[:-1]
+        yield list(zip(np.split(residuals.numpy(), ends), np.split(jacobian.numpy(), ends), strict=True))
 
     def _residuals(self, point: Any) -> Any:
         self._move(point)
@@ -236,6 +255,10 @@ class Taped(Residuals):
     def _move(self, point: Any) -> None:
         for source, part in zip(self._sources, tf.split(point, self._sizes), strict=True):
             source.assign(tf.reshape(part, source.shape))
+
+
+def _label_counts(objective: Objective) -> tuple[int, ...]:
+    return tuple(int(labels.count) for labels in objective.data.labels)
 
 
 def _components(terms: Sequence[Term]) -> Components | None:

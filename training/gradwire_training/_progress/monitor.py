@@ -60,7 +60,7 @@ class Monitor:
         began: float | None = None,
         network: Mapping[str, Any] | None = None,
     ) -> None:
-        self._network = network  # that was chosen for the fit, as plain data: checkpoints hold it
+        self.network = dict(network or {})  # that was chosen for the fit, as plain data: checkpoints hold it
         self.status: Status = "completed"
         self.time_was_up = False  # at the last report
         self.selection_reason = ""  # what auto picked and why; empty where the caller chose the optimiser
@@ -214,7 +214,7 @@ class Monitor:
             "seconds": np.array(self.seconds),
             "xla": np.array(self.xla),
             "choice": np.array(json.dumps([self.selection_reason, self.choice])),
-            **({} if self._network is None else {NETWORK: np.array(json.dumps(dict(self._network)))}),
+            **({NETWORK: np.array(json.dumps(self.network))} if self.network else {}),
             "best": np.array(np.nan if self._best is None else self._best[0]),
             **best,
         }

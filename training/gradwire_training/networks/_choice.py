@@ -1,8 +1,9 @@
-"""The size and the activation of a network, where none was given: those with which held-out rows are predicted best.
+"""The size, the activation and the initial weights of a network, where none was given.
 
 No fixed network is best on noisy tables: a small smooth one leaves less room for noise, another has the shape of the
-function. So a few are fitted to some of the rows, as far as tells which is ahead, and measured on the others
-(cross-validation: Stone, J. R. Stat. Soc. B 36, 1974). The default one is left only for a clear gain. How far exact
+function. So a few are fitted, and that under which the labels are most probable is taken (``_evidence.py``), unless it
+predicts held-out rows worse than the default one (cross-validation: Stone, J. R. Stat. Soc. B 36, 1974). Where labels
+are too many for that, held-out rows alone decide, and the default one is left only for a clear gain. How far exact
 labels can be met is not seen in so few steps: small networks are ahead for having fewer weights to move. Where the
 default one shows no noise, it is taken.
 """
@@ -25,12 +26,20 @@ from gradwire_training._data import Samples, Stream
 from gradwire_training._models import IoBinding, mlp, with_dtype
 from gradwire_training._objective import Loss, Objective, Sobolev
 from gradwire_training._progress import Callback, Monitor, network_in, percent
+from gradwire_training.networks._evidence import Evidence, most_probable
 from gradwire_training.optimizers._auto import FEWEST_CHOSEN
-from gradwire_training.optimizers._folds import COMPARED, FOLDS, folds_of, text_of
-from gradwire_training.optimizers._held_out import HeldOutError, error_along_path, error_at_stop, path_folds
+from gradwire_training.optimizers._bayes import held_out_errors
+from gradwire_training.optimizers._folds import COMPARED, FOLDS, folds_of, text_of, weights_of
+from gradwire_training.optimizers._held_out import (
+    HeldOutError,
+    error_along_path,
+    error_at_stop,
+    path_folds,
+)
 from gradwire_training.optimizers._ridges import TOO_FEW
 
 Kind: TypeAlias = tuple[tuple[int, ...], str]  # widths and activation
+Parts: TypeAlias = "Sequence[NDArray[np.bool_]]"
 
 DEFAULT: Final[Kind] = ((20, 20), "sigmoid")
 CANDIDATES: Final[tuple[Kind, ...]] = (
@@ -41,12 +50,18 @@ CANDIDATES: Final[tuple[Kind, ...]] = (
     ((8, 8), "sigmoid"),
 )
 SIZES: Final = ((20, 20), (8, 8), (32, 32))  # of an activation that was given, the default's first
+# Of few weights, so that many fits are compared; a unit of no use loses its weights, a layer that is missing shows.
+SMALL: Final[tuple[Kind, ...]] = (
+    ((8, 8), "softplus"),
+    ((8, 8, 8), "softplus"),
+    ((8, 8, 8, 8), "softplus"),
+    ((8, 8, 8), "sigmoid"),
+    ((12, 12), "sigmoid"),
+)
+SMALL_SIZES: Final = ((8, 8), (12, 12), (8, 8, 8))  # likewise, of an activation that was given
 GAIN: Final = 0.95  # of the default's error: what is less far below it is chance as often as not
-FEWEST_FOLDS: Final = 3  # that have a standard error
-SURE: Final = 2.0  # standard errors
 MANY: Final = 2_000  # rows, of which some tell enough; but more bear larger networks
-SHARE: Final = 1 / 3  # of the seconds of a fit
-FIRST: Final = 2  # how many times as long as the default network all may take: without its error there is no choice
+SHARE: Final = 0.6  # of the seconds of a fit: what it takes with priors is known by then
 RANDOM_STREAM: Final = 5  # of random numbers, apart from those of points, weights and folds
 SOBOLEV: Final = Sobolev()
 
@@ -60,6 +75,8 @@ class ChosenNetwork:
         model: a float32 Keras model with its initial weights, as ``mlp`` builds it.
         widths: units of the hidden layers.
         activation: Keras's name of theirs.
+        start: which of several initial weights of the seed, from 0.
+        with_priors: whether it was chosen with Bayesian regularization on all rows, which auto then takes.
         reason: in a line, with the numbers that led to it; empty where nothing could be told, and it is the default.
         seconds: that the choice took.
     """
@@ -67,6 +84,8 @@ class ChosenNetwork:
     model: keras.Model
     widths: tuple[int, ...]
     activation: str
+    start: int = 0
+    with_priors: bool = False
     reason: str = ""
     seconds: float = 0.0
 
@@ -80,9 +99,22 @@ class ChosenNetwork:
         return {
             "widths": list(self.widths),
             "activation": self.activation,
+            "start": self.start,
+            "with_priors": self.with_priors,
             "reason": self.reason,
             "seconds": self.seconds,
         }
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A network, which of its initial weights, and why; nothing where nothing could be told."""
+
+    kind: Kind
+    start: int = 0
+    with_priors: bool = False
+    reason: str = ""
 
 
 def choose(
@@ -98,17 +130,19 @@ def choose(
     callbacks: Sequence[Callback] = (),
     checkpoint: str | Path | None = None,
 ) -> ChosenNetwork:
-    """Choose the size and the activation of a multilayer perceptron by held-out rows.
+    """Choose the size, the activation and the initial weights of a multilayer perceptron.
 
-    A few networks are fitted to some of the rows, in seconds, and the one that predicts the others best is chosen; of
-    more than 2,000 rows, 2,000 at random. It is another than the default, 20,20 sigmoid, only if its error is clearly
-    smaller. Without ``seconds`` the same samples and seed give the same network.
+    Where the default network, 20,20 sigmoid, shows noise on held-out rows, a few small ones are fitted in seconds, from
+    several initial weights each, and the one under which the labels are most probable is chosen, unless it predicts
+    held-out rows worse than the default; of more than 2,000 rows, 2,000 at random tell. Of larger problems held-out
+    rows alone choose, and leave the default only for an error that is clearly smaller. Without ``seconds`` the same
+    samples and seed give the same network.
 
     Args:
         samples: that will be fitted; of a stream, its rows in memory choose.
         loss: that will be minimised; default values and derivatives.
         activation: Keras's name of the hidden layers' activation, where only their widths are to be chosen.
-        seed: of the initial weights, and of what is held out.
+        seed: of the initial weights, the first of several, and of what is held out.
         scale: as in ``mlp``; by default the samples themselves.
         reduce: as in ``mlp``.
         seconds: of choice and fit together: the choice takes a third at most. No limit by default.
@@ -129,38 +163,43 @@ def choose(
     rows = samples.samples if isinstance(samples, Stream) else samples.counted()
     table = rows if scale is None else scale
 
-    def build(kind: Kind) -> keras.Model:
+    def build(kind: Kind, start: int = 0) -> keras.Model:
         return mlp(
             inputs={name: column.shape[1:] for name, column in rows.x.items()},
             outputs={name: column.shape[1:] for name, column in rows.y.items()},
             widths=kind[0],
             activation=kind[1],
-            seed=seed,
+            seed=seed_of_start(seed, start),
             scale=table,
             reduce=reduce,
         )
 
     if checkpoint is not None and (known := network_in(checkpoint)) is not None:
-        return ChosenNetwork.of(build((tuple(known["widths"]), known["activation"])), known)
+        return ChosenNetwork.of(build((tuple(known["widths"]), known["activation"]), known.get("start", 0)), known)
     began = time.perf_counter()
     kinds = CANDIDATES if activation is None else tuple((widths, activation) for widths in SIZES)
-    reason, kind = "", kinds[0]
+    small = SMALL if activation is None else tuple((widths, activation) for widths in SMALL_SIZES)
+    choice = _Choice(kinds[0])
     if steps is None or steps >= FEWEST_CHOSEN:
-        comparison = _Comparison(
-            some := _some(rows, seed),
-            lambda kind: _objective(build(kind), some, loss),
-            callbacks,
-            ends=math.inf if seconds is None else began + SHARE * seconds,
-        )
+        ends = math.inf if seconds is None else began + SHARE * seconds
+        comparison = _Comparison(some := _some(rows, seed), loss, build, callbacks, ends=ends)
         # What some of the rows tell of small networks does not hold for all of them, which bear larger ones.
-        kind, reason = comparison.best(kinds, may_be_smaller=samples.count == some.count)
+        choice = comparison.best(kinds, small, may_be_smaller=samples.count == some.count)
     took = time.perf_counter() - began
-    return ChosenNetwork(model=build(kind), widths=kind[0], activation=kind[1], reason=reason, seconds=took)
+    return ChosenNetwork(
+        model=build(choice.kind, choice.start),
+        widths=choice.kind[0],
+        activation=choice.kind[1],
+        start=choice.start,
+        with_priors=choice.with_priors,
+        reason=choice.reason,
+        seconds=took,
+    )
 
 
-def _objective(model: keras.Model, rows: Samples, loss: Loss) -> Objective:
-    model = with_dtype(model, "float64")
-    return Objective(model, IoBinding.of(model, rows), rows, loss, dtype="float64")
+def seed_of_start(seed: int, start: int) -> int:
+    """Return the seed of the n-th initial weights, from 0: the first ones are those of the seed itself."""
+    return int(np.random.SeedSequence((seed, start)).generate_state(1)[0]) if start else seed
 
 
 def _some(rows: Samples, seed: int) -> Samples:
@@ -172,96 +211,158 @@ def _some(rows: Samples, seed: int) -> Samples:
 
 @final
 class _Comparison:
-    """Networks, measured one after the other on the same folds of the same rows.
+    """Networks, measured one after the other on the same rows.
 
     Args:
         rows: to be fitted, but for those held out.
-        objective: of a network.
+        loss: to be minimised.
+        build: returns a network with its initial weights, by their number.
         callbacks: as in ``fit``.
         ends: when no more is measured, by ``time.perf_counter``.
     """
 
     def __init__(
-        self, rows: Samples, objective: Callable[[Kind], Objective], callbacks: Sequence[Callback], *, ends: float
+        self,
+        rows: Samples,
+        loss: Loss,
+        build: Callable[[Kind, int], keras.Model],
+        callbacks: Sequence[Callback],
+        *,
+        ends: float,
     ) -> None:
         self._rows = rows
-        self._objective = objective
+        self._loss = loss
+        self._build = build
         self._callbacks = callbacks
         self._ends = ends
-        self._measured = self._planned = 0
+        self._measured = 0
         self._is_stopped = False
 
-    def best(self, kinds: Sequence[Kind], *, may_be_smaller: bool) -> tuple[Kind, str]:
-        """Return the first network, or another that is clearly better; and why, or nothing where none can tell."""
+    def best(self, kinds: Sequence[Kind], small: Sequence[Kind], *, may_be_smaller: bool) -> _Choice:
+        """Return a network, and why, or nothing where none can tell.
+
+        Args:
+            kinds: that held-out rows may choose of, the default first.
+            small: that evidence may choose of.
+            may_be_smaller: whether held-out rows may choose a smaller one than the default.
+        """
         first, *others = kinds
         default = self._objective(first)
         parts, _ = folds_of(default)
         folds = path_folds(default)
-        measure = error_along_path if folds else error_at_stop
         parts = parts[: folds or COMPARED]
-        self._planned = len(kinds) + 1
-        error = self._error(measure, default, parts) if parts else None
-        if error is None or self._is_stopped:
-            return first, ""
+        # Without the default's error there is no choice: it may take half of the time.
+        error = self._error(error_along_path if folds else error_at_stop, default, parts, runs=2) if parts else None
+        if error is None:
+            return _Choice(first)
         where = text_of(parts if len(parts) >= FOLDS else [np.any(parts, axis=0)], self._rows.count)
         if not error.is_final:
-            return first, _reason_of_exact(first, error.mean, where)
+            return _Choice(first, reason=_reason_of_exact(first, error.mean, where))
+        evidence = self._most_probable(small)
+        errors = None if evidence is None else self._held_out_errors(evidence, parts)
+        stop = error
+        if folds and self._rows.count > TOO_FEW:  # the fit takes lbfgs where that is ahead of a ridge
+            stop = self._error(error_at_stop, default, parts, runs=1 if errors else len(kinds))
+        if self._is_stopped or stop is None:
+            return _Choice(first)
+        if evidence is not None and errors is not None:
+            return _unless_worse(first, evidence, errors, [error, stop], where)
         if not may_be_smaller:
             others = [kind for kind in others if sum(kind[0]) >= sum(first[0])]
-        self._planned = len(others) + 2
-        beside = {kind: self._error(measure, self._objective(kind), parts) for kind in others}
-        known = {kind: other for kind, other in beside.items() if other is not None}
-        if self._is_stopped or not known:
-            return first, ""
-        ahead = [kind for kind, other in known.items() if _is_ahead(other, error)]
-        best = min(ahead, key=lambda kind: known[kind].mean, default=first)
-        least = error.mean
-        if ahead and folds and self._rows.count > TOO_FEW:
-            # The fit takes lbfgs where that is ahead of a ridge: the first network is to be behind with either.
-            stop = self._error(error_at_stop, default, parts)
-            if stop is None or self._is_stopped:
-                return first, ""
-            if HeldOutError(known[best].by_fold[:COMPARED], is_final=True).mean > GAIN * stop.mean:
-                best, least = first, min(least, stop.mean)
-        errors = {first: least, **{kind: each.mean for kind, each in known.items()}}
-        return best, _reason(best, first, errors, where)
+        beside = {
+            kind: self._error(error_at_stop, self._objective(kind), parts, runs=len(others) - number)
+            for number, kind in enumerate(others)
+        }
+        measured = {kind: each.mean for kind, each in beside.items() if each is not None}
+        return _Choice(first) if self._is_stopped or not measured else _clearly_best(first, stop.mean, measured, where)
+
+    def _held_out_errors(self, evidence: Evidence[Kind], parts: Parts) -> HeldOutError | None:
+        """Return how well the fits with the largest evidence predict, in three quarters of the time that is left."""
+        monitor = self._monitor(runs=4 / 3)
+        if monitor is None:
+            return None
+        errors = held_out_errors([self._objective(*each) for each in evidence.best], monitor, parts)
+        self._is_stopped = monitor.status != "completed"
+        return None if errors is None else HeldOutError(errors, is_final=True)
+
+    def _objective(self, kind: Kind, start: int = 0) -> Objective:
+        model = with_dtype(self._build(kind, start), "float64")
+        return Objective(model, IoBinding.of(model, self._rows), self._rows, self._loss, dtype="float64")
+
+    def _most_probable(self, kinds: Sequence[Kind]) -> Evidence[Kind] | None:
+        """Return the fits with the largest evidence, of two thirds of the time that is left; None where none suits."""
+        monitor = self._monitor(runs=1.5)
+        if monitor is None:
+            return None
+        evidence = most_probable(
+            {kind: self._objective(kind) for kind in kinds},
+            lambda kind, start: weights_of(self._build(kind, start).trainable_variables),
+            monitor,
+        )
+        self._is_stopped = monitor.status != "completed"
+        return evidence
 
     def _error(
         self,
-        measure: Callable[[Objective, Monitor, Sequence[NDArray[np.bool_]]], HeldOutError | None],
+        measure: Callable[[Objective, Monitor, Parts], HeldOutError | None],
         objective: Objective,
-        parts: Sequence[NDArray[np.bool_]],
+        parts: Parts,
+        *,
+        runs: float,
     ) -> HeldOutError | None:
-        """Measure a network in its part of the time that is left, half of it for the first; None where that ends it."""
+        """Measure a network, the first of so many that share the time that is left; None where that ends it."""
+        monitor = self._monitor(runs=runs)
+        if monitor is None:
+            return None
+        error = measure(objective, monitor, parts)
+        self._is_stopped = monitor.status != "completed"
+        return None if self._is_stopped or (error and monitor.time_is_up and not error.is_final) else error
+
+    def _monitor(self, *, runs: float) -> Monitor | None:
+        """Return the monitor of the next measurement, the first of so many; None where it may not begin."""
         left = self._ends - time.perf_counter()
         if self._is_stopped or left <= 0:
             return None
-        runs = max(self._planned - self._measured, 1) if self._measured else FIRST
-        monitor = Monitor(self._planned, self._callbacks, seconds=None if math.isinf(left) else left / runs)
+        monitor = Monitor(0, self._callbacks, seconds=None if math.isinf(left) else left / runs)
         monitor.step = self._measured
         self._measured += 1
-        error = measure(objective, monitor, parts)
-        self._is_stopped = monitor.status != "completed"
-        return None if error is not None and monitor.time_is_up and not error.is_final else error
+        return monitor
 
 
-def _is_ahead(one: HeldOutError, other: HeldOutError) -> bool:
-    """Return whether an error is clearly smaller: by so much, or by two standard errors of several folds."""
-    ratios = np.log(one.by_fold) - np.log(other.by_fold)
-    mean, count = float(ratios.mean()), len(ratios)
-    if mean <= math.log(GAIN):
-        return True
-    return count >= FEWEST_FOLDS and mean + SURE * float(ratios.std(ddof=1)) / math.sqrt(count) < 0
+def _unless_worse(
+    first: Kind, evidence: Evidence[Kind], errors: HeldOutError, known: Sequence[HeldOutError], where: str
+) -> _Choice:
+    """Return the fit with the largest evidence, unless the default network predicts held-out rows clearly better."""
+    (kind, start), *_ = evidence.best
+    to = f"to {percent(errors.mean)} of the labels' spread ({_text(first)} to {percent(min(each.mean for each in known))})"
+    folds = len(errors.by_fold)
+    if all(GAIN * errors.of(len(other.by_fold)).mean <= other.of(folds).mean for other in known):
+        reason = (
+            f"network {_text(kind)}: of {evidence.fits} fits of small networks it makes the labels most probable, and "
+            f"such fits predict {where} {to}"
+        )
+        return _Choice(kind, start, with_priors=evidence.is_whole, reason=reason)
+    reason = (
+        f"network {_text(first)}: of {evidence.fits} fits of small networks those that make the labels most probable "
+        f"predict {where} clearly worse, {to}"
+    )
+    return _Choice(first, reason=reason)
 
 
-def _reason(best: Kind, first: Kind, errors: Mapping[Kind, float], where: str) -> str:
-    to = f"to {percent(errors[best])} of the labels' spread"
-    if best is not first:
-        what, beside = f"of {len(errors)} networks it predicts {where} best, {to}", first
-    else:
-        what = f"none of {len(errors) - 1} others predicts {where} clearly better than it does, {to}"
-        beside = min((kind for kind in errors if kind is not first), key=lambda kind: errors[kind])
-    return f"network {_text(best)}: {what} ({_text(beside)} to {percent(errors[beside])})"
+def _clearly_best(first: Kind, error: float, others: Mapping[Kind, float], where: str) -> _Choice:
+    """Return the network that predicts held-out rows best, the default where it is not clearly ahead."""
+    if not others:
+        return _Choice(first)
+    best = min(others, key=lambda kind: others[kind])
+    if others[best] <= GAIN * error:
+        what = f"of {len(others) + 1} networks it predicts {where} best, to {percent(others[best])}"
+        return _Choice(
+            best, reason=f"network {_text(best)}: {what} of the labels' spread ({_text(first)} to {percent(error)})"
+        )
+    what = f"none of {len(others)} others predicts {where} clearly better than it does, to {percent(error)}"
+    return _Choice(
+        first, reason=f"network {_text(first)}: {what} of the labels' spread ({_text(best)} to {percent(others[best])})"
+    )
 
 
 def _reason_of_exact(first: Kind, error: float, where: str) -> str:

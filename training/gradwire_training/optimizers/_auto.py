@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean
 from typing import ClassVar, Final, final
 
 import numpy as np
@@ -17,16 +18,18 @@ from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor, percent
 from gradwire_training.optimizers._adam import Adam
+from gradwire_training.optimizers._bayes import Bayes, held_out_errors, suits
 from gradwire_training.optimizers._early_stop import Stop, choose_stop
 from gradwire_training.optimizers._folds import COMPARED, Folds, folds_of
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm, step_work
 from gradwire_training.optimizers._optimizer import Optimizer
-from gradwire_training.optimizers._ridges import EXACT, Choice, choose_ridge, error_after
+from gradwire_training.optimizers._ridges import EXACT, FINE, Choice, choose_ridge, error_after
 from gradwire_training.optimizers._schedule import Schedule, choose_schedule
 
 MOST_WEIGHTS: Final = 4_000  # of lm: a Cholesky of its matrix takes a second
 MOST_WORK: Final = 3e8  # multiplications in a step of lm: some hundredths of a second, and it takes 500 at least
+MOST_BAYES_WORK: Final = 1e9  # multiplications in a step of bayes: a tenth of a second, and it takes some hundred
 FIT_WORK: Final = 2e10  # multiplications in a whole fit of lm: some seconds
 FEWEST_STEPS: Final = 500  # of lm: enough to come near, whatever they take
 # Likewise of a step that is worth it for exact labels: of Black-Scholes in five inputs (9e8), 15 seconds of lm leave a
@@ -47,7 +50,7 @@ MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
 BETTER: Final = 0.95  # of a ridge's error: less of a gain on some of the rows held out is chance as often as not
 FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
-_OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {kind.name: kind for kind in (Lm, Lbfgs, Adam)}
+_OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {kind.name: kind for kind in (Lm, Bayes, Lbfgs, Adam)}
 
 
 @final
@@ -62,8 +65,10 @@ class Auto(Optimizer):
     L-BFGS would fit), or the model has what L-BFGS does not honour, Adam takes all. All of it is in float64.
 
     Where rows held out show noise, they choose instead: for small problems a ridge of ``lm`` or a stop of L-BFGS, for
-    others a stop of L-BFGS or a schedule of Adam. Where a step of ``lm`` takes tenths of a second, it is taken if it
-    predicts them better than those do. Where L-BFGS gains from start to end on rows held out, it takes all steps.
+    others a stop of L-BFGS or a schedule of Adam. Bayesian regularization is taken wherever it predicts them no worse,
+    since it has seen all rows, and weighs values and derivatives by their noise. Where a step of ``lm`` takes tenths of
+    a second, it is taken if it predicts them better than those do. Where L-BFGS gains from start to end on rows held
+    out, it takes all steps.
     """
 
     name: ClassVar[str] = "auto"
@@ -88,9 +93,16 @@ class Auto(Optimizer):
     @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
         picked, reason = _pick(objective)
-        if all(monitor.resumed(optimizer.name) is None for optimizer in (Lm, Adam, Lbfgs)):
+        if all(monitor.resumed(name) is None for name in _OPTIMIZERS):
             monitor.selection_reason = f"{picked}: {reason}"
-            if steps >= FEWEST_CHOSEN and objective.rows == objective.count:
+            if monitor.network.get("with_priors") and suits(objective):
+                monitor.choice = {
+                    "optimizer": Bayes.name,
+                    "settings": Bayes().settings(),
+                    "steps": min(Bayes.steps, steps),
+                }
+                monitor.selection_reason = f"{Bayes.name}: as the network was chosen; {_size(objective)}"
+            elif steps >= FEWEST_CHOSEN and objective.rows == objective.count:
                 longest = max(steps, Adam.steps) if steps == self.steps_for(objective) else steps
                 _choose(objective, monitor, longest=longest)
         if monitor.status != "completed":
@@ -124,6 +136,7 @@ class _Candidate:
     error: float
     first: str  # what is said of it where it is the best
     other: str  # and where another is
+    is_stopped: bool = True  # where rows held out say, whose errors are chance in part
 
 
 def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
@@ -138,11 +151,7 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
         if choice is None:
             return
         if choice.ridge is None:
-            what = "rows held out are predicted nearly as well as fitted ones" if _noise(choice) else "no noise is seen"
-            monitor.selection_reason += (
-                f"; {what}: none of {choice.tried} ridges helps, and fits with next to none predict {choice.rows} to "
-                f"{percent(choice.error)} of the labels' spread"
-            )
+            _choose_without_ridge(objective, monitor, choice, longest=longest)
             return
         parts, rows, is_noisy = choice.parts, choice.rows, not choice.is_cut
         candidates.append(_with_ridge(choice))
@@ -158,13 +167,35 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
         return
     if not candidates:
         return
-    best = min(candidates, key=lambda candidate: candidate.error)
-    if candidates[0].steps is None and candidates[0].error <= best.error / BETTER:  # a ridge, seen on all folds
-        best = candidates[0]
+    if (bayes := _with_priors(objective, monitor, parts, longest=longest)) is not None:
+        candidates.insert(0, bayes)
+    least = min(candidate.error for candidate in candidates)
+    # What sees all rows comes first: priors, then a ridge that was measured on every fold.
+    best = next(each for each in candidates if each.error <= (least if each.is_stopped else least / BETTER))
     others = [candidate.other for candidate in candidates if candidate is not best]
-    beside = f" ({', '.join(others)})" if others else ""
+    _take(objective, monitor, best, others, rows=rows)
+
+
+def _choose_without_ridge(objective: Objective, monitor: Monitor, choice: Choice, *, longest: int) -> None:
+    """Leave lm as it is where labels look exact, or nothing is better for those that are nearly so; say why."""
+    if choice.error > FINE:
+        bayes = _with_priors(objective, monitor, choice.parts, longest=longest)
+        if bayes is not None and bayes.error < BETTER * choice.beside:
+            _take(
+                objective, monitor, bayes, [f"{Lm.name} without a ridge to {percent(choice.beside)}"], rows=choice.rows
+            )
+            return
+    what = "rows held out are predicted nearly as well as fitted ones" if _noise(choice) else "no noise is seen"
+    monitor.selection_reason += (
+        f"; {what}: none of {choice.tried} ridges helps, and fits with next to none predict {choice.rows} to "
+        f"{percent(choice.error)} of the labels' spread"
+    )
+
+
+def _take(objective: Objective, monitor: Monitor, best: _Candidate, others: Sequence[str], *, rows: str) -> None:
+    """Leave the fit to a candidate, and say so, with what was measured of the others."""
     monitor.choice = {"optimizer": best.optimizer.name, "settings": best.optimizer.settings(), "steps": best.steps}
-    error = f"to {percent(best.error)} of the labels' spread"
+    error, beside = f"to {percent(best.error)} of the labels' spread", f" ({', '.join(others)})" if others else ""
     monitor.selection_reason = f"{best.first.format(rows=rows, error=error)}{beside}; {_size(objective)}"
 
 
@@ -227,7 +258,22 @@ def _with_ridge(choice: Choice) -> _Candidate:
         f"meets the fitted ones to {percent(choice.fitted)}{_noise(choice)}"
     )
     other = f"{Lm.name} with the best of {choice.tried} ridges to {percent(choice.beside)}"
-    return _Candidate(Lm(ridge=choice.ridge), None, choice.beside, first, other)
+    return _Candidate(Lm(ridge=choice.ridge), None, choice.beside, first, other, is_stopped=False)
+
+
+def _with_priors(
+    objective: Objective, monitor: Monitor, parts: Sequence[NDArray[np.bool_]], *, longest: int
+) -> _Candidate | None:
+    """Measure Bayesian regularization on some folds, on all where there are none; None where it does not suit."""
+    if not suits(objective) or step_work(objective) > MOST_BAYES_WORK:
+        return None
+    errors = held_out_errors([objective], monitor, parts or folds_of(objective)[0])
+    if errors is None:
+        return None
+    error = geometric_mean(errors)
+    first = f"{Bayes.name}: with priors and noise as the labels tell them it predicts {{rows}} {{error}}"
+    other = f"{Bayes.name} to {percent(error)}"
+    return _Candidate(Bayes(), min(Bayes.steps, longest), error, first, other, is_stopped=False)
 
 
 def _stopped(stop: Stop) -> _Candidate:

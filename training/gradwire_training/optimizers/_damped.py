@@ -71,7 +71,7 @@ class Dual(Damped):
     def step(self, ridge: float, damping: float) -> Array | None:
         fraction = ridge / (ridge + damping)
         right = self._residuals - fraction * (self._jacobian @ self._point) if fraction else self._residuals
-        solved = _solve(self.gram, ridge + damping, right)
+        solved = solve(self.gram, ridge + damping, right)
         if solved is None:
             return None
         step = -(solved @ self._jacobian)
@@ -97,7 +97,7 @@ class Primal(Damped):
 
     @override
     def step(self, ridge: float, damping: float) -> Array | None:
-        solved = _solve(self.gram, ridge + damping, self._gradient + ridge * self._point)
+        solved = solve(self.gram, ridge + damping, self._gradient + ridge * self._point)
         return None if solved is None else -solved
 
     @override
@@ -110,7 +110,7 @@ def _ridge_change(point: Array, step: Array, ridge: float) -> float:
     return ridge * float(step @ (2 * point + step))
 
 
-def _solve(gram: Array, shift: float, right: Array) -> Array | None:
+def solve(gram: Array, shift: float, right: Array) -> Array | None:
     """Solve (gram + shift I) x = right by Cholesky; None where the matrix is not positive definite."""
     matrix = gram.copy()
     matrix.ravel()[:: len(matrix) + 1] += shift

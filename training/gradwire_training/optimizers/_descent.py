@@ -11,11 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from gradwire_training._jacobian import Residuals
 from gradwire_training.optimizers._damped import Damped, damped_at
+from gradwire_training.optimizers._damping import Damping
 
 Array: TypeAlias = "NDArray[np.float64]"
 
-SHRINK: Final = 1 / 3  # of the damping, at most, in a step that went as predicted
-MOST_DAMPING: Final = 1e16  # of the first one: no step is so short that rounding leaves anything to gain
 # Multiplications in a step from which on BLAS may use every core: below, its threads spin more than they work, and on
 # a machine that is busy otherwise a fit of 4 s took 39 s, and one of 8 s (2e8 a step) took 280 s.
 THREADED: Final = 5e9
@@ -41,9 +40,7 @@ class Descent:
         self.loss = float(errors @ errors)
         self.first = self.loss  # where the fit began
         self.equations: Damped = damped_at(residuals, point)
-        mean = float(np.trace(self.equations.gram)) / residuals.count
-        self.unit = mean if mean > 0 else 1.0
-        self.mu, self.nu = damping * self.unit, 2.0
+        self._damping = Damping(damping, unit=float(np.trace(self.equations.gram)) / residuals.count)
 
     def total(self, ridge: float) -> float:
         """Return what is made small."""
@@ -57,36 +54,32 @@ class Descent:
     @property
     def is_stuck(self) -> bool:
         """Whether steps have become too short to gain anything."""
-        return self.mu > MOST_DAMPING * self.unit
+        return self._damping.is_stuck
 
     def step(self, ridge: float) -> bool:
         """Try one step, take it if it gains, and return whether it was taken."""
-        step = self.equations.step(ridge, self.mu)
+        step = self.equations.step(ridge, self._damping.mu)
         if step is None:
-            return self._reject()
+            self._damping.reject()
+            return False
         point = self.point + step
         errors, mae = self._residuals.at(point)
         loss = float(errors @ errors)
         gained = self.total(ridge) - loss - ridge * float(point @ point)
         predicted = self.equations.predicted(step, ridge)
         if not (gained > 0 and predicted > 0):
-            return self._reject()
+            self._damping.reject()
+            return False
         self.point, self.loss, self.mae = point, loss, mae
         self.equations = damped_at(self._residuals, point)
-        self.mu *= max(SHRINK, 1 - (2 * gained / predicted - 1) ** 3)
-        self.nu = 2.0
+        self._damping.accept(gained=gained, predicted=predicted)
         return True
 
     def state(self) -> dict[str, Any]:
         """Return what ``resume`` needs, beside the point."""
-        return {"mu": self.mu, "nu": self.nu, "unit": self.unit, "first": self.first}
+        return {**self._damping.state(), "first": self.first}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state`` returned at this point."""
-        self.mu, self.nu = float(state["mu"]), float(state["nu"])
-        self.unit, self.first = float(state["unit"]), float(state["first"])
-
-    def _reject(self) -> bool:
-        self.mu *= self.nu
-        self.nu *= 2
-        return False
+        self._damping.resume(state)
+        self.first = float(state["first"])

@@ -8,7 +8,7 @@ out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
@@ -123,6 +123,6 @@ def best_of(curves: Sequence[Sequence[float]]) -> tuple[int, list[float]]:
     return int(np.argmin(means)), means.tolist()
 
 
-def start_of(objective: Objective) -> Array:
-    """Return the trained weights in one vector."""
-    return np.concatenate([part.ravel() for part in map(array_of, objective.trainable)], dtype=np.float64)
+def weights_of(variables: Iterable[Any]) -> Array:
+    """Return weights in one vector."""
+    return np.concatenate([part.ravel() for part in map(array_of, variables)], dtype=np.float64)

@@ -50,6 +50,10 @@ class HeldOutError:
         """The geometric mean of all folds."""
         return math.exp(statistics.fmean(map(math.log, self.by_fold)))
 
+    def of(self, folds: int) -> HeldOutError:
+        """Return that of the first folds."""
+        return HeldOutError(self.by_fold[:folds], self.is_final)
+
 
 def path_folds(objective: Objective) -> int:
     """Return on how many folds paths of ridges of lm can be followed in some two seconds; 0 for none."""
@@ -89,7 +93,7 @@ def error_at_stop(objective: Objective, monitor: Monitor, parts: Parts) -> HeldO
     if stop is None:
         return None
     is_open = stop.steps > AT_THE_END * steps or stop.fitted < MET * stop.error
-    return HeldOutError((stop.error,), not is_open and not stop.is_cut)
+    return HeldOutError((stop.error,) * len(parts), not is_open and not stop.is_cut)
 
 
 def _path_work(objective: Objective) -> float:

@@ -31,8 +31,7 @@ class Lm(Optimizer):
     .. math:: (J^T J + (\lambda + \mu) I) h = -(J^T r + \lambda p),
 
     in the dual form when there are fewer residuals than weights (``_damped.py``). The damping mu follows the gain ratio
-    rho, what the loss fell by over what was predicted (Nielsen's rule: Madsen, Nielsen and Tingleff, Methods for
-    Non-Linear Least Squares Problems, 2004, algorithm 3.16): after a step that gains,
+    rho, what the loss fell by over what was predicted (``_damping.py``): after a step that gains,
     mu <- mu max(1/3, 1 - (2 rho - 1)^3) and nu <- 2; else the step is not taken, mu <- mu nu and nu <- 2 nu. The ridge
     lambda is estimated from the data (``_evidence.py``), against noise; or, where ``ridge`` is given, it falls from
     strong to that one (``_ridges.py``), and the fit ends there. The history's loss of a step is the one after it.

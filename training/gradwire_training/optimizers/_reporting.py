@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradwire_training._models import array_of
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Arrays, Monitor
+from gradwire_training.optimizers._folds import weights_of
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -60,7 +60,7 @@ class Reporter:
 
     def start(self) -> Array:
         """Return the trainable weights as one vector."""
-        return np.concatenate([part.ravel() for part in map(array_of, self._objective.trainable)], dtype=np.float64)
+        return weights_of(self._objective.trainable)
 
     def step(self, point: Array, loss: float, mae: float, *, xla: bool) -> bool:
         """Record a step, report several times a second, and return whether to go on."""

@@ -22,7 +22,7 @@ from gradwire_training._jacobian import Residuals, residuals_of
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._descent import Descent, few_threads
-from gradwire_training.optimizers._folds import CHOOSING, COMPARED, FOLDS, folds_of, start_of, text_of
+from gradwire_training.optimizers._folds import CHOOSING, COMPARED, FOLDS, folds_of, text_of, weights_of
 
 Array: TypeAlias = "NDArray[np.float64]"
 
@@ -232,7 +232,7 @@ def error_after(
     """
     before, ends, counts = objective.snapshot(), list[float](), list[int]()
     spread = objective.variation / objective.label_count
-    start = start_of(objective)
+    start = weights_of(objective.trainable)
     try:
         for part in parts:
             fold = _Fold(objective, start, part, damping=damping)
@@ -268,7 +268,7 @@ def _walked(
     if not parts:
         return None
     before = objective.snapshot()
-    start = start_of(objective)
+    start = weights_of(objective.trainable)
     try:
         folds = [_Fold(objective, start, part, damping=damping) for part in parts]
         if not all(fold.path.ridge and fold.outer.count for fold in folds):

@@ -20,7 +20,7 @@ from typing_extensions import override
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._adam import Adam
-from gradwire_training.optimizers._folds import CHOOSING, Folds, best_of, start_of
+from gradwire_training.optimizers._folds import CHOOSING, Folds, best_of, weights_of
 from gradwire_training.optimizers._steps import Chunks
 
 MANY: Final = 2_000  # rows, from which on mini-batches tell as much in less time
@@ -139,7 +139,7 @@ class _Runs:
             done += len(losses)
             if not monitor.goes_on(float(losses[-1]), float(maes[-1]), CHOOSING, share=SHARE):
                 return None
-        error = self._folds.error(fold, start_of(objective))
+        error = self._folds.error(fold, weights_of(objective.trainable))
         return error if np.isfinite(error) else None
 
     def close(self) -> None:

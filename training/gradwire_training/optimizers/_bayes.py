@@ -1,0 +1,128 @@
+"""Levenberg-Marquardt under priors and noise that the labels themselves tell: Bayesian regularization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from gradwire_training._jacobian import Residuals, is_swept, residuals_of
+from gradwire_training._models import Feature
+from gradwire_training._objective import Objective
+from gradwire_training._progress import Monitor
+from gradwire_training.optimizers._descent import few_threads
+from gradwire_training.optimizers._folds import CHOOSING, weights_of
+from gradwire_training.optimizers._lm import Lm, step_work
+from gradwire_training.optimizers._optimizer import Optimizer
+from gradwire_training.optimizers._posterior import Posterior, groups_of
+from gradwire_training.optimizers._reporting import Reporter
+
+MOST_WEIGHTS: Final = 1_000  # of a step's matrices, one for every term: some megabytes each
+MOST_BYTES: Final = 256 * 2**20  # of all of them
+FOLD_WORK: Final = 2e10  # multiplications in the fit of one fold: a few seconds
+WHOLE: Final = 2.0  # times what a fold takes, for other optimisers and the fit to all rows
+RANDOM_STREAM: Final = 6  # of random numbers, apart from those of points, weights and folds
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bayes(Optimizer):
+    """Bayesian regularization (MacKay 1992; Foresee and Hagan, IJCNN 1997), for noisy labels and few weights.
+
+    Steps of Levenberg-Marquardt lead to the most probable weights, under Gaussian noise in every term of the loss and a
+    Gaussian prior of what leaves every unit. How strong these are is estimated on the way from all rows
+    (``_posterior.py``); nothing is held out. The relative weight of values and derivatives follows from their noise:
+    that of the loss has no effect. The history's loss may rise, where a unit is found to be of no use.
+
+    Attributes:
+        damping: at the start, in units of the mean of the equations' diagonal.
+    """
+
+    name: ClassVar[str] = "bayes"
+    steps: ClassVar[int] = 400
+    precision: ClassVar[str | None] = "float64"
+    honours: ClassVar[frozenset[Feature]] = Lm.honours
+    damping: float = 1e-3
+
+    @override
+    def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
+        objective.hold(resumed=monitor.resumed(self.name) is not None)
+        residuals = residuals_of(objective)
+        with few_threads(residuals), np.errstate(over="ignore", invalid="ignore"):
+            posterior = self.descent(residuals, objective, weights_of(objective.trainable))
+            reporter = Reporter(objective, monitor, self.name, posterior.state)
+            if reporter.resumed is not None:  # the model has its weights already
+                posterior.resume(reporter.resumed)
+            while reporter.done < steps and not posterior.is_settled:
+                posterior.step()
+                if not reporter.step(posterior.point, posterior.loss, posterior.mae, xla=residuals.xla):
+                    return
+            reporter.finish(posterior.point, xla=residuals.xla)
+
+    def descent(self, residuals: Residuals, objective: Objective, point: NDArray[np.float64]) -> Posterior:
+        """Return the descent of a fit to some of an objective's residuals."""
+        return Posterior(residuals, point, groups_of(objective.trainable), damping=self.damping)
+
+
+def suits(objective: Objective) -> bool:
+    """Return whether priors and noise can be estimated: sweeps give the Jacobian, and its matrices fit into memory."""
+    weights = objective.weight_count
+    is_small = weights <= MOST_WEIGHTS and 8 * len(objective.terms) * weights**2 <= MOST_BYTES
+    is_plain = not objective.anchors and objective.features.why_not(Bayes.honours) is None
+    return is_small and is_plain and is_swept(objective)
+
+
+def held_out_errors(
+    objectives: Sequence[Objective], monitor: Monitor, parts: Sequence[NDArray[np.bool_]]
+) -> tuple[float, ...] | None:
+    """Fit the rows that each fold leaves, or some of many, and measure those it holds out.
+
+    Args:
+        objectives: of all rows, of one network or several; their variables are left as they are. The fit with the
+            largest evidence is measured on each fold.
+        monitor: asked several times a second whether to go on.
+        parts: which rows each fold holds out.
+
+    Returns:
+        The root mean squares of the folds as fractions of the labels' spread: of the first ones where the monitor ended
+        it, None where that was before any.
+    """
+    generator = np.random.default_rng(RANDOM_STREAM)
+    errors, runs = list[float](), len(objectives) * len(parts)
+    for part in parts:
+        evidences, ends = list[float](), list[float]()
+        for objective in objectives:
+            rows = np.flatnonzero(~part)
+            most = int(FOLD_WORK / (Bayes.steps * step_work(objective)) * objective.count)
+            if len(rows) > most:
+                rows = np.sort(generator.choice(rows, max(most, 1), replace=False))
+            share = monitor.share_for(runs - len(errors) * len(objectives) - len(ends), WHOLE)
+            posterior = _followed(objective.take(rows, anchors=True), monitor, share=share)
+            if posterior is None:
+                return tuple(errors) or None
+            outer = residuals_of(objective.take(np.flatnonzero(part), anchors=False))
+            residuals, _ = outer.at(posterior.point)
+            spread = objective.variation / objective.label_count
+            ends.append(math.sqrt(float(residuals @ residuals) / outer.count / spread))
+            evidences.append(posterior.evidence)
+        errors.append(ends[int(np.argmax(evidences))])
+    return tuple(errors)
+
+
+def _followed(objective: Objective, monitor: Monitor, *, share: float) -> Posterior | None:
+    """Return the end of a fit; None where the monitor ended it."""
+    residuals = residuals_of(objective)
+    posterior = Bayes().descent(residuals, objective, weights_of(objective.trainable))
+    with few_threads(residuals), np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(Bayes.steps):
+            if posterior.is_settled:
+                break
+            posterior.step()
+            if not monitor.goes_on(posterior.loss, posterior.mae, CHOOSING, share=share):
+                return None
+    return posterior
