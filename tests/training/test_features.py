@@ -458,5 +458,6 @@ def test_each_optimiser_says_what_it_honours():
         "sgd": every,
         "lbfgs": {Feature.LOSSES, Feature.BOUNDS, Feature.STATISTICS, Feature.TRAINING, Feature.SIGNS},
         "lm": {Feature.STATISTICS, Feature.TRAINING},
+        "bayes": {Feature.STATISTICS, Feature.TRAINING},
     }
     assert optimizers.Optimizer.honours == frozenset()

@@ -24,15 +24,16 @@ class _Line(Residuals):
     def __init__(self, jacobian, errors):
         self._jacobian, self._errors = jacobian, errors
         self.count, self.weights = jacobian.shape
+        self.terms = (self.count,)
 
     def at(self, point):
         return self._errors + self._jacobian @ point, 0.0
 
-    def blocks(self, point):
+    def parts(self, point):
         errors = self.at(point)[0]
         half = self.count // 2
-        yield errors[:half], self._jacobian[:half]
-        yield errors[half:], self._jacobian[half:]
+        yield [(errors[:half], self._jacobian[:half])]
+        yield [(errors[half:], self._jacobian[half:])]
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (9, 4), (5, 5)], ids=["dual", "primal", "square"])

@@ -18,6 +18,12 @@ EXACT = Samples(X, np.sin(3 * X))
 LENGTHS = (20, 40, 80)
 
 
+@pytest.fixture(autouse=True)
+def _without_bayes(monkeypatch):
+    """What else there is to choose of."""
+    monkeypatch.setattr(_auto, "suits", lambda _: False)
+
+
 @pytest.fixture
 def short(monkeypatch):
     """Lengths that take no time."""

@@ -31,6 +31,7 @@ class OptimizerName(StrEnum):
 
     AUTO = "auto"
     LM = "lm"
+    BAYES = "bayes"
     LBFGS = "lbfgs"
     ADAM = "adam"
     SGD = "sgd"

@@ -71,7 +71,7 @@ def fit(
         samples: rows with a column for each of them; a ``Stream`` of them need not fit into memory, and is fitted by
             ``"adam"``.
         loss: ``Sobolev()`` (values and derivatives), ``Value()`` or ``Derivative(pins)``.
-        optimizer: ``"auto"``, ``"lm"``, ``"lbfgs"``, ``"adam"``, ``"sgd"``, or one with settings, such as
+        optimizer: ``"auto"``, ``"lm"``, ``"bayes"``, ``"lbfgs"``, ``"adam"``, ``"sgd"``, or one with settings, such as
             ``optimizers.Sgd(learning_rate=0.05)``.
         steps: at most; the optimiser's own number by default.
         seconds: that the fit may take, the choice of its network included; it ends with the step that passes them. No

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
@@ -60,6 +60,8 @@ SMALL: Final[tuple[Kind, ...]] = (
 )
 SMALL_SIZES: Final = ((8, 8), (12, 12), (8, 8, 8))  # likewise, of an activation that was given
 GAIN: Final = 0.95  # of the default's error: what is less far below it is chance as often as not
+WORSE: Final = 1.2  # times the default's error: as much is chance on a few rows that are held out
+FAR: Final = 0.7  # of the error with a ridge: L-BFGS is hardly ever as far below it
 MANY: Final = 2_000  # rows, of which some tell enough; but more bear larger networks
 SHARE: Final = 0.6  # of the seconds of a fit: what it takes with priors is known by then
 RANDOM_STREAM: Final = 5  # of random numbers, apart from those of points, weights and folds
@@ -183,8 +185,7 @@ def choose(
     if steps is None or steps >= FEWEST_CHOSEN:
         ends = math.inf if seconds is None else began + SHARE * seconds
         comparison = _Comparison(some := _some(rows, seed), loss, build, callbacks, ends=ends)
-        # What some of the rows tell of small networks does not hold for all of them, which bear larger ones.
-        choice = comparison.best(kinds, small, may_be_smaller=samples.count == some.count)
+        choice = comparison.best(kinds, small, is_whole=samples.count == some.count)
     took = time.perf_counter() - began
     return ChosenNetwork(
         model=build(choice.kind, choice.start),
@@ -238,13 +239,13 @@ class _Comparison:
         self._measured = 0
         self._is_stopped = False
 
-    def best(self, kinds: Sequence[Kind], small: Sequence[Kind], *, may_be_smaller: bool) -> _Choice:
+    def best(self, kinds: Sequence[Kind], small: Sequence[Kind], *, is_whole: bool) -> _Choice:
         """Return a network, and why, or nothing where none can tell.
 
         Args:
             kinds: that held-out rows may choose of, the default first.
             small: that evidence may choose of.
-            may_be_smaller: whether held-out rows may choose a smaller one than the default.
+            is_whole: whether all rows that will be fitted tell.
         """
         first, *others = kinds
         default = self._objective(first)
@@ -261,13 +262,15 @@ class _Comparison:
         evidence = self._most_probable(small)
         errors = None if evidence is None else self._held_out_errors(evidence, parts)
         stop = error
-        if folds and self._rows.count > TOO_FEW:  # the fit takes lbfgs where that is ahead of a ridge
+        is_far_ahead = errors is not None and errors.mean < FAR * error.of(len(errors.by_fold)).mean
+        if folds and self._rows.count > TOO_FEW and not is_far_ahead:  # the fit takes lbfgs where that beats a ridge
             stop = self._error(error_at_stop, default, parts, runs=1 if errors else len(kinds))
         if self._is_stopped or stop is None:
             return _Choice(first)
         if evidence is not None and errors is not None:
-            return _unless_worse(first, evidence, errors, [error, stop], where)
-        if not may_be_smaller:
+            choice = _unless_worse(first, evidence, errors, [error, stop], where)
+            return replace(choice, with_priors=choice.with_priors and is_whole)
+        if not is_whole:  # what some of the rows tell of small networks: all of them bear larger ones
             others = [kind for kind in others if sum(kind[0]) >= sum(first[0])]
         beside = {
             kind: self._error(error_at_stop, self._objective(kind), parts, runs=len(others) - number)
@@ -336,7 +339,7 @@ def _unless_worse(
     (kind, start), *_ = evidence.best
     to = f"to {percent(errors.mean)} of the labels' spread ({_text(first)} to {percent(min(each.mean for each in known))})"
     folds = len(errors.by_fold)
-    if all(GAIN * errors.of(len(other.by_fold)).mean <= other.of(folds).mean for other in known):
+    if all(errors.of(len(other.by_fold)).mean <= WORSE * other.of(folds).mean for other in known):
         reason = (
             f"network {_text(kind)}: of {evidence.fits} fits of small networks it makes the labels most probable, and "
             f"such fits predict {where} {to}"

@@ -11,6 +11,7 @@ order of their evidence. It is known roughly after a few steps, so that fits whi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, final
@@ -31,10 +32,11 @@ Kind = TypeVar("Kind")
 FIRST_STEPS: Final = 40  # of every fit; then the most probable half takes as many again, and so on
 CHUNK: Final = 5  # of them in turn, so that time ends all of them at the same step
 FINALISTS: Final = 3  # with the largest evidence: one of them has it where some rows are held out, too
-STARTS: Final = 6  # of one network, at most
+STARTS: Final = 8  # of one network, at most
 FEWEST_STARTS: Final = 2  # rather fewer rows than fewer starts
 FEWEST_ROWS: Final = 200  # fewer of many tell little
 WORK: Final = 5e10  # multiplications in the first steps of all fits: a few seconds
+OVERHEAD: Final = 2e7  # as many would be done in the time that any step takes
 SLACK: Final = 2.0  # weights for each that some of the rows tell: all of them tell more
 
 
@@ -83,22 +85,26 @@ def most_probable(
         monitor: asked several times a second whether to go on.
 
     Returns:
-        The fits; None where no fit suits, where it would take too long, where nothing was estimated
-        in time, or where all rows would tell more weights than the network has.
+        The fits; None where no fit suits or would take too long, where nothing was estimated in time, or where all
+        rows would tell more weights than the network has.
     """
-    objectives = {kind: objective for kind, objective in objectives.items() if suits(objective)}
-    if not objectives:
+    some = sorted((_work(each), kind) for kind, each in objectives.items() if suits(each))
+    if not some:
         return None
-    whole = next(iter(objectives.values()))
-    work = sum(_work(objective) for objective in objectives.values())  # of a step of each, to one row
-    rows = int(min(whole.count, WORK / (FIRST_STEPS * FEWEST_STARTS * work)))
+    # Rather fewer networks than fewer rows: on few rows many weights follow noise.
+    whole, most = objectives[some[0][1]], WORK / (FIRST_STEPS * FEWEST_STARTS)
+    sums = itertools.accumulate(work for work, _ in some)
+    kinds = [kind for (_, kind), work in zip(some, sums, strict=True) if work * whole.count <= most]
+    objectives = {kind: objectives[kind] for kind in kinds or [some[0][1]]}
+    work = sum(_work(objective) for objective in objectives.values())
+    rows = int(min(whole.count, most / work))
     if rows < min(FEWEST_ROWS, whole.count):
         return None
-    starts = int(np.clip(WORK / (FIRST_STEPS * rows * work), 1, STARTS))
-    some = np.linspace(0, whole.count - 1, rows).astype(np.int64)
+    starts = int(np.clip(WORK / (FIRST_STEPS * (rows * work + OVERHEAD * len(objectives))), 1, STARTS))
+    taken = np.linspace(0, whole.count - 1, rows).astype(np.int64)
     runs: list[_Run[Kind]] = []
     for kind, objective in objectives.items():
-        residuals = residuals_of(objective if rows == whole.count else objective.take(some, anchors=False))
+        residuals = residuals_of(objective if rows == whole.count else objective.take(taken, anchors=False))
         for number in range(starts):
             posterior = Bayes().descent(residuals, objective, start(kind, number))
             runs.append(_Run(kind, number, residuals, posterior))

@@ -10,12 +10,13 @@ from gradwire._errors import UsageError
 from gradwire_training._models import Features
 from gradwire_training.optimizers._adam import Adam
 from gradwire_training.optimizers._auto import Auto
+from gradwire_training.optimizers._bayes import Bayes
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._sgd import Sgd
 
-__all__ = ["Adam", "Auto", "Lbfgs", "Lm", "Optimizer", "Sgd", "get", "names", "require_honoured"]
+__all__ = ["Adam", "Auto", "Bayes", "Lbfgs", "Lm", "Optimizer", "Sgd", "get", "names", "require_honoured"]
 
 _MODULES: Final = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 # Every concrete optimiser that a module of this folder defines, the default first.

@@ -47,6 +47,7 @@ SCHEDULE_WORK: Final = 3e10  # likewise of adam
 COMPILING: Final = 3.0  # seconds: with less time left, other optimisers' programs would be compiled and hardly run
 STOP_FRACTION: Final = 1 / 7  # of the steps of a fit that was chosen by size, which lbfgs may try on each fold
 MOST_CHOICE_STEPS: Final = 3_000  # of all folds: a second on 19 points
+WHOLE: Final = 2.0  # times what bayes takes on a fold: the fit to all rows, and a margin
 KNOWN: Final = 2.0  # times the error on fitted rows: where that on others is above it, rows are few rather than noisy
 BETTER: Final = 0.95  # of a ridge's error: less of a gain on some of the rows held out is chance as often as not
 FEWEST_CHOSEN: Final = 100  # steps of a fit that is worth a choice: shorter ones fit no noise
@@ -137,6 +138,7 @@ class _Candidate:
     first: str  # what is said of it where it is the best
     other: str  # and where another is
     is_stopped: bool = True  # where rows held out say, whose errors are chance in part
+    is_exact: bool = False  # whether labels look exact
 
 
 def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
@@ -167,7 +169,8 @@ def _choose(objective: Objective, monitor: Monitor, *, longest: int) -> None:
         return
     if not candidates:
         return
-    if (bayes := _with_priors(objective, monitor, parts, longest=longest)) is not None:
+    is_noisy = min(each.error for each in candidates) > FINE and not any(each.is_exact for each in candidates)
+    if is_noisy and (bayes := _with_priors(objective, monitor, parts, longest=longest)) is not None:
         candidates.insert(0, bayes)
     least = min(candidate.error for candidate in candidates)
     # What sees all rows comes first: priors, then a ridge that was measured on every fold.
@@ -267,7 +270,7 @@ def _with_priors(
     """Measure Bayesian regularization on some folds, on all where there are none; None where it does not suit."""
     if not suits(objective) or step_work(objective) > MOST_BAYES_WORK:
         return None
-    errors = held_out_errors([objective], monitor, parts or folds_of(objective)[0])
+    errors = held_out_errors([objective], monitor, parts or folds_of(objective)[0], more=WHOLE)
     if errors is None:
         return None
     error = geometric_mean(errors)
@@ -286,7 +289,7 @@ def _stopped(stop: Stop) -> _Candidate:
 def _unstopped(stop: Stop, beaten: Sequence[_Candidate], steps: int) -> _Candidate:
     first = f"{Lbfgs.name}: in the first {stop.steps:,} steps it predicts {{rows}} {{error}} without a sign of noise"
     than = "".join(f" (better than {each.other})" for each in beaten)
-    return _Candidate(Lbfgs(), steps, stop.error, first + than, "")
+    return _Candidate(Lbfgs(), steps, stop.error, first + than, "", is_exact=True)
 
 
 def _scheduled(schedule: Schedule) -> _Candidate:

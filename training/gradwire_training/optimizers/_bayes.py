@@ -25,7 +25,6 @@ from gradwire_training.optimizers._reporting import Reporter
 MOST_WEIGHTS: Final = 1_000  # of a step's matrices, one for every term: some megabytes each
 MOST_BYTES: Final = 256 * 2**20  # of all of them
 FOLD_WORK: Final = 2e10  # multiplications in the fit of one fold: a few seconds
-WHOLE: Final = 2.0  # times what a fold takes, for other optimisers and the fit to all rows
 RANDOM_STREAM: Final = 6  # of random numbers, apart from those of points, weights and folds
 
 
@@ -78,7 +77,7 @@ def suits(objective: Objective) -> bool:
 
 
 def held_out_errors(
-    objectives: Sequence[Objective], monitor: Monitor, parts: Sequence[NDArray[np.bool_]]
+    objectives: Sequence[Objective], monitor: Monitor, parts: Sequence[NDArray[np.bool_]], *, more: float = 0.0
 ) -> tuple[float, ...] | None:
     """Fit the rows that each fold leaves, or some of many, and measure those it holds out.
 
@@ -87,13 +86,15 @@ def held_out_errors(
             largest evidence is measured on each fold.
         monitor: asked several times a second whether to go on.
         parts: which rows each fold holds out.
+        more: how many times as long as one fit what comes after takes, for which time is left.
 
     Returns:
         The root mean squares of the folds as fractions of the labels' spread: of the first ones where the monitor ended
         it, None where that was before any.
     """
     generator = np.random.default_rng(RANDOM_STREAM)
-    errors, runs = list[float](), len(objectives) * len(parts)
+    errors = list[float]()
+    share = monitor.share_for(1, more / len(objectives) / len(parts))
     for part in parts:
         evidences, ends = list[float](), list[float]()
         for objective in objectives:
@@ -101,7 +102,6 @@ def held_out_errors(
             most = int(FOLD_WORK / (Bayes.steps * step_work(objective)) * objective.count)
             if len(rows) > most:
                 rows = np.sort(generator.choice(rows, max(most, 1), replace=False))
-            share = monitor.share_for(runs - len(errors) * len(objectives) - len(ends), WHOLE)
             posterior = _followed(objective.take(rows, anchors=True), monitor, share=share)
             if posterior is None:
                 return tuple(errors) or None

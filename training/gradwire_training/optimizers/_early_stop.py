@@ -6,7 +6,6 @@ move far in the directions that many labels tell, and little in those that few d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, final
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradwire_training._progress import Monitor
-from gradwire_training.optimizers._folds import CHOOSING, Folds, best_of
+from gradwire_training.optimizers._folds import CHOOSING, Folds, best_of, is_falling
 from gradwire_training.optimizers._lbfgs import Lbfgs, Surface
 
 Array: TypeAlias = "NDArray[np.float64]"
@@ -23,7 +22,6 @@ EVERY: Final = 25  # steps from one measurement to the next
 PATIENCE: Final = 20  # measurements without a smaller error, at least
 LONGER: Final = 1.5  # times the steps to the smallest error: as far a fit goes on to see whether it becomes smaller
 WHOLE: Final = 1.25  # times what a fold takes, for the fit to all rows
-FALLING: Final = 0.8  # of the error half the steps before: exact labels are predicted better, noise leaves it there
 
 
 @final
@@ -67,7 +65,7 @@ def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, most: int, others
         for fold in range(count):
             share = monitor.share_for(count - fold + others, WHOLE)
             runs.append(_follow(folds, surface, monitor, fold, (steps, most), share))
-            if _is_falling([error for error, _ in runs[0][0]]):
+            if is_falling([error for error, _ in runs[0][0]]):
                 most = min(most, EVERY * len(runs[0][0]))  # the others need to go no further
     finally:
         folds.objective.restore(before)
@@ -77,13 +75,7 @@ def choose_stop(folds: Folds, monitor: Monitor, *, steps: int, most: int, others
     best, errors = best_of([[error for error, _ in curve] for curve in curves])
     _, fitted = best_of([[error for _, error in curve] for curve in curves])
     is_cut = any(is_cut for _, is_cut in runs)
-    return Stop(EVERY * (best + 1), errors[best], fitted[best], _is_falling(errors), is_cut)
-
-
-def _is_falling(errors: Sequence[float]) -> bool:
-    """Return whether the error is smallest at the end, and much smaller than half the steps before."""
-    best = int(np.argmin(errors)) if errors else 0
-    return bool(errors) and best == len(errors) - 1 and errors[best] < FALLING * errors[best // 2]
+    return Stop(EVERY * (best + 1), errors[best], fitted[best], is_falling(errors), is_cut)
 
 
 def _follow(
@@ -106,7 +98,7 @@ def _follow(
             best = min(range(len(errors)), key=lambda index: errors[index][0])
             if len(errors) - 1 - best >= max(PATIENCE, (LONGER - 1) * best):
                 return False
-            if done <= ends[0] < done + EVERY and _is_falling([error for error, _ in errors]):
+            if done <= ends[0] < done + EVERY and is_falling([error for error, _ in errors]):
                 return False
         has_time = monitor.goes_on(loss, mae, CHOOSING, share=share)
         return has_time

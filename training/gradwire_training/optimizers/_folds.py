@@ -27,6 +27,8 @@ FEWEST: Final = 15  # points: of fewer, a fold has one or two
 # the error against the truth that three times did, and of 200 a single fifth one with 2 to 3 times that of five folds.
 TIMES: Final = {40: 3, 100: 2, 400: 1}
 COMPARED: Final = 2  # folds that optimisers are compared on
+AT_THE_END: Final = 0.9  # of the way: an error that is smallest behind it may still fall
+FALLING: Final = 0.8  # of the error half the way before: exact labels are predicted better, noise leaves it there
 CHOOSING: Final = "choosing by held-out rows"  # what callbacks hear is at work
 RANDOM_STREAM: Final = 4  # of random numbers, apart from those behind points, weights, and rows held out to be measured
 
@@ -121,6 +123,12 @@ def best_of(curves: Sequence[Sequence[float]]) -> tuple[int, list[float]]:
     padded = np.array([[*curve, *[curve[-1]] * (longest - len(curve))] for curve in curves])
     means: Any = np.exp(np.mean(np.log(np.maximum(padded, np.finfo(float).tiny)), axis=0))
     return int(np.argmin(means)), means.tolist()
+
+
+def is_falling(errors: Sequence[float]) -> bool:
+    """Return whether the error is smallest near the end, and much smaller than half the way before."""
+    best = int(np.argmin(errors)) if errors else 0
+    return bool(errors) and best > (len(errors) - 1) * AT_THE_END and errors[best] < FALLING * errors[best // 2]
 
 
 def weights_of(variables: Iterable[Any]) -> Array:

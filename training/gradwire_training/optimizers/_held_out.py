@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from gradwire_training._jacobian import is_swept
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
-from gradwire_training.optimizers._early_stop import FALLING, choose_stop
-from gradwire_training.optimizers._folds import COMPARED, FOLDS, Folds
+from gradwire_training.optimizers._early_stop import choose_stop
+from gradwire_training.optimizers._folds import COMPARED, FOLDS, Folds, is_falling
 from gradwire_training.optimizers._lbfgs import Lbfgs
 from gradwire_training.optimizers._lm import Lm, step_work
 from gradwire_training.optimizers._ridges import FINE, errors_along
@@ -28,7 +28,6 @@ MOST_PATH_WORK: Final = 1.2e11  # likewise, on one fold at least
 STOP_WORK: Final = 4e9  # weights times labels times steps of lbfgs, of all folds: some two seconds
 STOP_STEPS: Final = 1_500  # of lbfgs, on one fold
 FEWEST_STEPS: Final = 200  # of lbfgs: fewer tell nothing
-AT_THE_END: Final = 0.9  # of the steps of lbfgs: an error that is smallest behind them may still fall
 MET: Final = 0.03  # of the error on rows held out: fitted labels that are met as closely are perhaps exact
 
 
@@ -71,14 +70,10 @@ def error_along_path(objective: Objective, monitor: Monitor, parts: Parts) -> He
     path = errors_along(parts, objective, monitor, damping=Lm().damping, steps=steps)
     if path is None:
         return None
-    logarithms = np.log(path.held_out).mean(axis=1)
-    best = int(np.argmin(logarithms))
-    errors = path.held_out[best]
-    is_falling = best > (len(logarithms) - 1) * AT_THE_END and logarithms[best] < logarithms[best // 2] + math.log(
-        FALLING
-    )
-    error = math.exp(logarithms[best])
-    is_exact = is_falling or error < FINE or path.fitted[best] < MET * error
+    means = np.exp(np.log(path.held_out).mean(axis=1)).tolist()
+    best = int(np.argmin(means))
+    errors, error = path.held_out[best], means[best]
+    is_exact = is_falling(means) or error < FINE or path.fitted[best] < MET * error
     return HeldOutError(tuple(errors.tolist()), path.is_whole and not is_exact)
 
 
@@ -92,7 +87,7 @@ def error_at_stop(objective: Objective, monitor: Monitor, parts: Parts) -> HeldO
     stop = choose_stop(Folds(objective, parts), monitor, steps=steps, most=steps)
     if stop is None:
         return None
-    is_open = stop.steps > AT_THE_END * steps or stop.fitted < MET * stop.error
+    is_open = stop.is_falling or stop.fitted < MET * stop.error
     return HeldOutError((stop.error,) * len(parts), not is_open and not stop.is_cut)
 
 
