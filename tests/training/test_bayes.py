@@ -224,8 +224,8 @@ def test_a_tape_and_a_sweep_have_the_same_parts(objective, log):
         np.testing.assert_allclose(one[1], other[1], atol=1e-12)
 
 
-def test_what_it_does_not_suit_is_told(objective, log):
-    """Many weights and pins; signs are refused by name."""
+def test_what_it_does_not_suit_is_told(objective, log, monkeypatch):
+    """Many weights and pins; signs, pins, and matrices that memory does not hold are refused by name."""
     samples = log.samples()
     small, large = (mlp(inputs={"x": 1}, outputs={"f": 1}, widths=(width, width), scale=samples) for width in (4, 40))
     assert suits(objective(small, samples, Sobolev()))
@@ -233,6 +233,11 @@ def test_what_it_does_not_suit_is_told(objective, log):
     assert not suits(objective(small, samples, Derivative(log.pins)))
     with pytest.raises(UsageError, match=r"signs to be kept .* which bayes does not honour"):
         fit(small, samples, loss=Value(monotone="f:x+"), optimizer="bayes")
+    with pytest.raises(UsageError, match="the loss pins 1 values as exact: use lm or lbfgs"):
+        fit(small, samples, loss=Derivative(log.pins), optimizer="bayes")
+    monkeypatch.setattr("gradwire_training.optimizers._bayes.REFUSED_BYTES", 1_000)
+    with pytest.raises(UsageError, match=r"33 weights are too many for bayes, .* the loss's 2 terms, 0.0 GiB in all"):
+        fit(small, samples, optimizer="bayes")
     with pytest.raises(UsageError, match="damping is -1"):
         optimizers.Bayes(damping=-1)
 

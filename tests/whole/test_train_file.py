@@ -226,7 +226,8 @@ def test_a_killed_command_resumes(train, place, capfd):
 
 def test_rows_choose_the_network(train, place, capfd, monkeypatch):
     """Where none was given; the summary, the record and the card say which and why. What is given is taken."""
-    monkeypatch.setattr("gradwire_training.networks._choice.CANDIDATES", (((3,), "tanh"), ((5,), "softplus")))
+    monkeypatch.setattr("gradwire_training.networks._choice.CANDIDATES", (((3,), "tanh"),))
+    monkeypatch.setattr("gradwire_training.networks._choice.SMALL", (((5,), "softplus"),))
     train(source="data.parquet", to=place / "build" / "chosen", **NAMED, steps=100)
     printed = " ".join(capfd.readouterr().err.split())
     story = json.loads((place / "build/chosen/fit.json").read_text())["trained"]["story"]

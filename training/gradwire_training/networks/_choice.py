@@ -30,12 +30,7 @@ from gradwire_training.networks._evidence import Evidence, most_probable
 from gradwire_training.optimizers._auto import FEWEST_CHOSEN
 from gradwire_training.optimizers._bayes import held_out_errors
 from gradwire_training.optimizers._folds import COMPARED, FOLDS, folds_of, text_of, weights_of
-from gradwire_training.optimizers._held_out import (
-    HeldOutError,
-    error_along_path,
-    error_at_stop,
-    path_folds,
-)
+from gradwire_training.optimizers._held_out import HeldOutError, error_along_path, error_at_stop, path_folds
 from gradwire_training.optimizers._ridges import TOO_FEW
 
 Kind: TypeAlias = tuple[tuple[int, ...], str]  # widths and activation
@@ -265,11 +260,11 @@ class _Comparison:
         is_far_ahead = errors is not None and errors.mean < FAR * error.of(len(errors.by_fold)).mean
         if folds and self._rows.count > TOO_FEW and not is_far_ahead:  # the fit takes lbfgs where that beats a ridge
             stop = self._error(error_at_stop, default, parts, runs=1 if errors else len(kinds))
+        if evidence is not None and errors is not None and not self._is_stopped:
+            choice = _unless_worse(first, evidence, errors, [error, stop or error], where)
+            return replace(choice, with_priors=choice.with_priors and is_whole)
         if self._is_stopped or stop is None:
             return _Choice(first)
-        if evidence is not None and errors is not None:
-            choice = _unless_worse(first, evidence, errors, [error, stop], where)
-            return replace(choice, with_priors=choice.with_priors and is_whole)
         if not is_whole:  # what some of the rows tell of small networks: all of them bear larger ones
             others = [kind for kind in others if sum(kind[0]) >= sum(first[0])]
         beside = {
@@ -280,8 +275,8 @@ class _Comparison:
         return _Choice(first) if self._is_stopped or not measured else _clearly_best(first, stop.mean, measured, where)
 
     def _held_out_errors(self, evidence: Evidence[Kind], parts: Parts) -> HeldOutError | None:
-        """Return how well the fits with the largest evidence predict, in three quarters of the time that is left."""
-        monitor = self._monitor(runs=4 / 3)
+        """Return how well the fits with the largest evidence predict; None where there was no time."""
+        monitor = self._monitor(runs=1)
         if monitor is None:
             return None
         errors = held_out_errors([self._objective(*each) for each in evidence.best], monitor, parts)
@@ -293,8 +288,8 @@ class _Comparison:
         return Objective(model, IoBinding.of(model, self._rows), self._rows, self._loss, dtype="float64")
 
     def _most_probable(self, kinds: Sequence[Kind]) -> Evidence[Kind] | None:
-        """Return the fits with the largest evidence, of two thirds of the time that is left; None where none suits."""
-        monitor = self._monitor(runs=1.5)
+        """Return the fits with the largest evidence, in half of the time that is left; None where none suits."""
+        monitor = self._monitor(runs=2)
         if monitor is None:
             return None
         evidence = most_probable(
@@ -311,7 +306,7 @@ class _Comparison:
         objective: Objective,
         parts: Parts,
         *,
-        runs: float,
+        runs: int,
     ) -> HeldOutError | None:
         """Measure a network, the first of so many that share the time that is left; None where that ends it."""
         monitor = self._monitor(runs=runs)
@@ -321,7 +316,7 @@ class _Comparison:
         self._is_stopped = monitor.status != "completed"
         return None if self._is_stopped or (error and monitor.time_is_up and not error.is_final) else error
 
-    def _monitor(self, *, runs: float) -> Monitor | None:
+    def _monitor(self, *, runs: int) -> Monitor | None:
         """Return the monitor of the next measurement, the first of so many; None where it may not begin."""
         left = self._ends - time.perf_counter()
         if self._is_stopped or left <= 0:
@@ -354,8 +349,6 @@ def _unless_worse(
 
 def _clearly_best(first: Kind, error: float, others: Mapping[Kind, float], where: str) -> _Choice:
     """Return the network that predicts held-out rows best, the default where it is not clearly ahead."""
-    if not others:
-        return _Choice(first)
     best = min(others, key=lambda kind: others[kind])
     if others[best] <= GAIN * error:
         what = f"of {len(others) + 1} networks it predicts {where} best, to {percent(others[best])}"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from gradwire._errors import UsageError
 from gradwire_training._jacobian import Residuals, is_swept, residuals_of
 from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
@@ -22,8 +23,9 @@ from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._posterior import Posterior, groups_of
 from gradwire_training.optimizers._reporting import Reporter
 
-MOST_WEIGHTS: Final = 1_000  # of a step's matrices, one for every term: some megabytes each
+MOST_WEIGHTS: Final = 1_000  # a step takes tenths of a second
 MOST_BYTES: Final = 256 * 2**20  # of all of them
+REFUSED_BYTES: Final = 4 * 2**30  # likewise, where the caller chose it
 FOLD_WORK: Final = 2e10  # multiplications in the fit of one fold: a few seconds
 RANDOM_STREAM: Final = 6  # of random numbers, apart from those of points, weights and folds
 
@@ -50,6 +52,7 @@ class Bayes(Optimizer):
 
     @override
     def minimize(self, objective: Objective, monitor: Monitor, *, steps: int) -> None:
+        _require_suitable(objective)
         objective.hold(resumed=monitor.resumed(self.name) is not None)
         residuals = residuals_of(objective)
         with few_threads(residuals), np.errstate(over="ignore", invalid="ignore"):
@@ -69,11 +72,27 @@ class Bayes(Optimizer):
 
 
 def suits(objective: Objective) -> bool:
-    """Return whether priors and noise can be estimated: sweeps give the Jacobian, and its matrices fit into memory."""
-    weights = objective.weight_count
-    is_small = weights <= MOST_WEIGHTS and 8 * len(objective.terms) * weights**2 <= MOST_BYTES
+    """Return whether auto may take it: sweeps give the Jacobian, and a step's matrices are small."""
+    is_small = objective.weight_count <= MOST_WEIGHTS and _bytes_of(objective) <= MOST_BYTES
     is_plain = not objective.anchors and objective.features.why_not(Bayes.honours) is None
     return is_small and is_plain and is_swept(objective)
+
+
+def _require_suitable(objective: Objective) -> None:
+    if objective.anchors:
+        raise UsageError(
+            f"{Bayes.name} estimates how noisy labels are, and the loss pins {objective.anchors:,} values as exact: use lm or lbfgs"
+        )
+    if (size := _bytes_of(objective)) > REFUSED_BYTES:
+        raise UsageError(
+            f"{objective.weight_count:,} weights are too many for {Bayes.name}, which keeps a matrix of them for each of the "
+            f"loss's {len(objective.terms):,} terms, {size / 2**30:,.1f} GiB in all: use lbfgs or adam"
+        )
+
+
+def _bytes_of(objective: Objective) -> int:
+    """Return how much the matrices of a step take, one for every term."""
+    return 8 * len(objective.terms) * objective.weight_count**2
 
 
 def held_out_errors(
