@@ -94,8 +94,8 @@ def test_the_precisions_make_the_labels_most_probable(line):
 def test_weights_that_help_nothing_are_lost(line):
     """The group of two zeros; the others are where least squares has them, within the labels' noise."""
     posterior = _settled(line, GROUPS)
-    np.testing.assert_allclose(posterior.point[:3], [2.0, -1.0, 0.5], atol=0.03)
-    assert np.all(np.abs(posterior.point[3:]) < 0.01)
+    np.testing.assert_allclose(posterior.best[:3], [2.0, -1.0, 0.5], atol=0.03)
+    assert np.all(np.abs(posterior.best[3:]) < 0.01)
 
 
 def test_noise_of_values_and_of_slopes_is_told_apart(objective):
@@ -146,7 +146,7 @@ def test_the_evidence_orders_fits_by_their_error(objective):
         model = mlp(inputs={"x": 2}, outputs={"f": 1}, widths=(8, 8), activation="softplus", seed=seed, scale=noisy)
         whole = objective(model, noisy, Value())
         posterior = _settled(residuals_of(whole), groups_of(whole.trainable), weights_of(whole.trainable))
-        whole.move_to(posterior.point)
+        whole.move_to(posterior.best)
         evidences.append(posterior.evidence)
         errors.append(float(np.sqrt(np.mean((np.asarray(whole.model(at["x"])) - truth) ** 2))))
     assert errors[int(np.argmax(evidences))] <= sorted(errors)[1]
@@ -196,7 +196,7 @@ def test_held_out_rows_are_not_seen(objective):
     whole, part = wholes[1], parts[0]
     inner, outer = (residuals_of(whole.take(np.flatnonzero(rows), anchors=False)) for rows in (~part, part))
     end = _settled(inner, groups_of(whole.trainable), weights_of(whole.trainable))
-    squares = np.mean(outer.at(end.point)[0] ** 2)
+    squares = np.mean(outer.at(end.best)[0] ** 2)
     assert alone[1][0] == pytest.approx(math.sqrt(squares / (whole.variation / whole.label_count)))
     assert held_out_errors(wholes, Monitor(1, (), seconds=1e-9), parts) is None
 

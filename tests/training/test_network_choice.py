@@ -102,7 +102,7 @@ def chosen(valley):
 
 @pytest.mark.slow
 def test_the_network_that_is_chosen_is_ahead(chosen, valley):
-    """Of the default network, fitted as auto does: against the truth a sixth of its error less, at least."""
+    """Of the default network, which auto fits with priors too: against the truth an eighth of its error less, at least."""
     problem = problems.get("rosenbrock")
     x = problem.truth.test_points(1_000)
     truth = Samples(x, problem.truth.f(x))
@@ -112,7 +112,7 @@ def test_the_network_that_is_chosen_is_ahead(chosen, valley):
         for model in (chosen, default)
     )
     assert chosen.with_priors
-    assert 6 * ours < 5 * theirs
+    assert 8 * ours < 7 * theirs
 
 
 @pytest.mark.slow

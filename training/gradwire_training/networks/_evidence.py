@@ -12,6 +12,7 @@ order of their evidence. It is known roughly after a few steps, so that fits whi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, final
@@ -118,7 +119,7 @@ def most_probable(
         active.sort(key=lambda run: -run.posterior.evidence)
     best, is_whole = active[0], rows == whole.count
     has_slack = is_whole or best.residuals.weights >= SLACK * best.posterior.known
-    if not best.posterior.evidences or not has_slack or monitor.status != "completed":
+    if math.isinf(best.posterior.evidence) or not has_slack or monitor.status != "completed":
         return None
     return Evidence(tuple((run.kind, run.start) for run in active[:FINALISTS]), len(runs), is_whole)
 

@@ -64,7 +64,7 @@ class Bayes(Optimizer):
                 posterior.step()
                 if not reporter.step(posterior.point, posterior.loss, posterior.mae, xla=residuals.xla):
                     return
-            reporter.finish(posterior.point, xla=residuals.xla)
+            reporter.finish(posterior.best, xla=residuals.xla)
 
     def descent(self, residuals: Residuals, objective: Objective, point: NDArray[np.float64]) -> Posterior:
         """Return the descent of a fit to some of an objective's residuals."""
@@ -125,7 +125,7 @@ def held_out_errors(
             if posterior is None:
                 return tuple(errors) or None
             outer = residuals_of(objective.take(np.flatnonzero(part), anchors=False))
-            residuals, _ = outer.at(posterior.point)
+            residuals, _ = outer.at(posterior.best)
             spread = objective.variation / objective.label_count
             ends.append(math.sqrt(float(residuals @ residuals) / outer.count / spread))
             evidences.append(posterior.evidence)

@@ -41,7 +41,7 @@ LEAST_GAMMA: Final = 1e-3
 FEWEST: Final = 3  # steps taken from one estimate to the next
 MOST: Final = 10
 SMALL: Final = 0.05  # fraction of what is made small: after a step that gains less, an estimate is due
-WINDOW: Final = 5  # estimates in which the evidence is to gain
+PATIENCE: Final = 10  # estimates without more evidence
 GAIN: Final = 0.2  # of the evidence, a logarithm: less is no reason to prefer anything
 
 
@@ -59,7 +59,9 @@ class Posterior:
         point: the weights.
         loss: the residuals' sum of squares there.
         mae: the mean absolute error of the known values there.
-        evidences: E at every estimate, before it.
+        evidence: the largest E of all estimates; minus infinity before any.
+        best: the weights there. Later estimates may lose it again, since E is that of a model which is linear at a
+            point that moves with them.
     """
 
     def __init__(self, residuals: Residuals, point: Array, groups: NDArray[np.intp], *, damping: float) -> None:
@@ -74,7 +76,8 @@ class Posterior:
         self._linearize()
         self._damping = Damping(damping, unit=float(np.mean(np.diag(self._matrix()))))
         self._taken = 0  # steps since the last estimate
-        self.evidences: list[float] = []
+        self.evidence, self.best, self._known = -math.inf, point, len(point)
+        self._since = 0  # estimates since the evidence gained
 
     @property
     def loss(self) -> float:
@@ -82,20 +85,14 @@ class Posterior:
         return float(self._losses.sum())
 
     @property
-    def evidence(self) -> float:
-        """E at the last estimate; minus infinity before any."""
-        return self.evidences[-1] if self.evidences else -math.inf
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing is left to gain."""
-        late = self.evidences[-WINDOW - 1 :]
-        return self._damping.is_stuck or (len(late) > WINDOW and abs(late[-1] - late[0]) < GAIN)
+        return self._damping.is_stuck or self._since >= PATIENCE
 
     @property
     def known(self) -> float:
-        """How many weights the labels tell: the sum of gamma at the last estimate, that of the weights before any."""
-        return float(self._gamma.sum()) if self.evidences else float(self._sizes.sum())
+        """How many weights the labels tell: the sum of gamma at the best estimate; all of them before any."""
+        return self._known
 
     def noise(self) -> list[float]:
         """Return the standard deviation of each term's residuals, as estimated."""
@@ -126,17 +123,19 @@ class Posterior:
 
     def state(self) -> dict[str, Any]:
         """Return what ``resume`` needs, beside the point."""
-        precisions = {"alpha": self._alpha, "beta": self._beta, "taken": self._taken, "evidences": self.evidences}
-        return {**self._damping.state(), **precisions}
+        precisions = {"alpha": self._alpha, "beta": self._beta, "taken": self._taken}
+        best = {"evidence": self.evidence, "best": self.best, "known": self._known, "since": self._since}
+        return {**self._damping.state(), **precisions, **best}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state`` returned at this point."""
         self._damping.resume(state)
-        self._alpha, self._beta = np.array(state["alpha"]), np.array(state["beta"])
-        self._taken, self.evidences = int(state["taken"]), np.array(state["evidences"]).tolist()
+        self._alpha, self._beta, self.best = (np.array(state[name]) for name in ("alpha", "beta", "best"))
+        self._taken, self._since = int(state["taken"]), int(state["since"])
+        self.evidence, self._known = float(state["evidence"]), float(state["known"])
 
     def _estimate(self) -> None:
-        """Estimate the precisions anew, and record the evidence of those before."""
+        """Estimate the precisions anew, and remember the point if those before have the largest evidence."""
         self._taken = 0
         factor, failed = lapack.dpotrf(self._matrix(), lower=1)
         if failed:  # by rounding: steps bring it to where it is definite again
@@ -144,15 +143,16 @@ class Posterior:
         logarithm = 2 * float(np.sum(np.log(np.diag(factor))))
         lower, _ = lapack.dpotri(factor, lower=1)
         covariance = np.tril(lower) + np.tril(lower, -1).T
-        self.evidences.append(
-            -0.5 * (self._total(self._losses, self.point) + logarithm)
-            + 0.5 * float(self._counts @ np.log(self._beta) + self._sizes @ np.log(self._alpha))
-        )
+        precisions = float(self._counts @ np.log(self._beta) + self._sizes @ np.log(self._alpha))
+        evidence = 0.5 * (precisions - self._total(self._losses, self.point) - logarithm)
         variances = np.bincount(self._groups, np.diag(covariance))
-        self._gamma = np.clip(self._sizes - self._alpha * variances, LEAST_GAMMA, self._sizes)
+        gamma = np.clip(self._sizes - self._alpha * variances, LEAST_GAMMA, self._sizes)
+        self._since = 0 if evidence > self.evidence + GAIN else self._since + 1
+        if evidence > self.evidence:
+            self.evidence, self.best, self._known = evidence, self.point, float(gamma.sum())
         squares = np.bincount(self._groups, self.point**2)
         fitted = self._beta * [float(np.vdot(covariance, gram)) for gram in self._grams]
-        self._alpha = np.clip(self._gamma / np.maximum(squares, np.finfo(float).tiny), 1 / LIMIT, LIMIT)
+        self._alpha = np.clip(gamma / np.maximum(squares, np.finfo(float).tiny), 1 / LIMIT, LIMIT)
         free = np.maximum(self._counts - fitted, LEAST * self._counts)
         self._beta = free / np.maximum(self._losses, np.finfo(float).tiny)
 
