@@ -102,7 +102,7 @@ def chosen(valley):
 
 @pytest.mark.slow
 def test_the_network_that_is_chosen_is_ahead(chosen, valley):
-    """Of the default network, which auto fits with priors too: against the truth an eighth of its error less, at least."""
+    """Of the default network, fitted as auto does: against the truth an eighth of its error less, at least."""
     problem = problems.get("rosenbrock")
     x = problem.truth.test_points(1_000)
     truth = Samples(x, problem.truth.f(x))
