@@ -14,6 +14,14 @@ from gradwire_training.optimizers._ridges import choose_ridge
 STEPS = 400
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _without_bayes():
+    """What else there is to choose of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradwire_training.optimizers._auto.suits", lambda _: False)
+        yield
+
+
 def _truth(x):
     return np.sin(3 * x[:, :1]) * x[:, 1:] + x[:, :1] ** 2
 
