@@ -298,6 +298,7 @@ def test_where_no_ridge_helps_it_has_to_be_clearly_better(waves, monkeypatch, er
     assert ("lm without a ridge to 2 %" in result.selection_reason) == (optimizer == "bayes")
 
 
+@pytest.mark.slow
 def test_auto_fits_noise_no_more_than_the_labels_bear(waves):
     """Against the truth, a third of the noise at most; L-BFGS that goes on to its end has more."""
     samples, truth = waves

@@ -42,6 +42,7 @@ def compared(rows, objective):
     return compare
 
 
+@pytest.mark.slow
 def test_the_fit_with_the_largest_evidence_is_found(compared):
     """Of all networks and starts, as fits of each to the end tell; the others that went on are in its order."""
     evidence = compared()
@@ -58,6 +59,7 @@ def test_the_fit_with_the_largest_evidence_is_found(compared):
     assert known[evidence.best[0]] >= known[evidence.best[2]] - 0.5
 
 
+@pytest.mark.slow
 def test_it_is_repeated_to_the_start(compared):
     """The same rows give the same fits in the same order."""
     assert compared() == compared()

@@ -245,6 +245,7 @@ def test_some_of_many_rows_choose(told):
     assert "it predicts 400 of 2,000 rows, held out, best" in chosen.reason
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_the_choice_is_repeated():
     """The same network with the same weights, by the same numbers."""
@@ -300,6 +301,7 @@ class Killed(BaseException):
     """What nothing catches."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_fit_that_was_killed_has_its_network_again(tmp_path, monkeypatch):
     """It is in the checkpoint, and nothing is compared."""
@@ -328,6 +330,7 @@ def test_a_fit_that_was_killed_has_its_network_again(tmp_path, monkeypatch):
         networks.choose(samples, checkpoint=path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", ["pins", "weights", "missing", "outputs", "reduce"])
 def test_all_rows_that_can_be_fitted_choose(name, log, pair_samples):
