@@ -216,6 +216,19 @@ def test_lbfgs_is_not_asked_where_evidence_is_far_ahead(told, probable):
     assert measured == []
 
 
+def test_evidence_chooses_alone_where_time_leaves_no_more(told, probable, monkeypatch):
+    """The default network would need more time than is left."""
+    told({(20, 20): 0.1}, with_ridge=0.1)
+    probable(0.8)
+    monkeypatch.setattr(_choice, "held_out_errors", lambda *_: None)
+    chosen = networks.choose(_noisy(), loss=Value(), activation="tanh")
+    assert (chosen.widths, chosen.start, chosen.with_priors) == ((8, 8), 2, True)
+    assert chosen.reason == (
+        "network 8,8 tanh: of 9 fits of small networks it makes the labels most probable; there was no time to measure such "
+        "fits on rows held out"
+    )
+
+
 def test_evidence_of_some_rows_leaves_the_optimiser_to_auto(told, probable):
     """The network is known by it, how to fit all rows is not."""
     told({(20, 20): 0.8})

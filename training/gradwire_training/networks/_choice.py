@@ -59,6 +59,7 @@ WORSE: Final = 1.2  # times the default's error: as much is chance on a few rows
 FAR: Final = 0.7  # of the error with a ridge: L-BFGS is hardly ever as far below it
 MANY: Final = 2_000  # rows, of which some tell enough; but more bear larger networks
 SHARE: Final = 0.6  # of the seconds of a fit: what it takes with priors is known by then
+FEW_SECONDS: Final = 5.0
 RANDOM_STREAM: Final = 5  # of random numbers, apart from those of points, weights and folds
 SOBOLEV: Final = Sobolev()
 
@@ -256,6 +257,9 @@ class _Comparison:
             return _Choice(first, reason=_reason_of_exact(first, error.mean, where))
         evidence = self._most_probable(small)
         errors = None if evidence is None else self._held_out_errors(evidence, parts)
+        if evidence is not None and errors is None and not self._is_stopped:
+            # The default network would need more time than is left; a fit with priors takes hardly any.
+            return _unmeasured(evidence, is_whole=is_whole)
         stop = error
         is_far_ahead = errors is not None and errors.mean < FAR * error.of(len(errors.by_fold)).mean
         if folds and self._rows.count > TOO_FEW and not is_far_ahead:  # the fit takes lbfgs where that beats a ridge
@@ -288,8 +292,11 @@ class _Comparison:
         return Objective(model, IoBinding.of(model, self._rows), self._rows, self._loss, dtype="float64")
 
     def _most_probable(self, kinds: Sequence[Kind]) -> Evidence[Kind] | None:
-        """Return the fits with the largest evidence, in half of the time that is left; None where none suits."""
-        monitor = self._monitor(runs=2)
+        """Return the fits with the largest evidence, in half of the time that is left; None where none suits.
+
+        A few seconds are not halved: without these fits nothing is known that suits noise.
+        """
+        monitor = self._monitor(runs=1 if self._ends - time.perf_counter() < FEW_SECONDS else 2)
         if monitor is None:
             return None
         evidence = most_probable(
@@ -345,6 +352,16 @@ def _unless_worse(
         f"predict {where} clearly worse, {to}"
     )
     return _Choice(first, reason=reason)
+
+
+def _unmeasured(evidence: Evidence[Kind], *, is_whole: bool) -> _Choice:
+    """Return the fit with the largest evidence, where there was no time to measure it on held-out rows."""
+    (kind, start), *_ = evidence.best
+    reason = (
+        f"network {_text(kind)}: of {evidence.fits} fits of small networks it makes the labels most probable; there was no "
+        "time to measure such fits on rows held out"
+    )
+    return _Choice(kind, start, with_priors=evidence.is_whole and is_whole, reason=reason)
 
 
 def _clearly_best(first: Kind, error: float, others: Mapping[Kind, float], where: str) -> _Choice:

@@ -37,6 +37,7 @@ STARTS: Final = 8  # of one network, at most
 FEWEST_STARTS: Final = 2  # rather fewer rows than fewer starts
 FEWEST_ROWS: Final = 200  # fewer of many tell little
 WORK: Final = 5e10  # multiplications in the first steps of all fits: a few seconds
+SECONDS: Final = 0.15  # that a fit is to have, where time is limited: to be built, and for its first estimates
 OVERHEAD: Final = 2e7  # as many would be done in the time that any step takes
 SLACK: Final = 2.0  # weights for each that some of the rows tell: all of them tell more
 
@@ -101,7 +102,8 @@ def most_probable(
     rows = int(min(whole.count, most / work))
     if rows < min(FEWEST_ROWS, whole.count):
         return None
-    starts = int(np.clip(WORK / (FIRST_STEPS * (rows * work + OVERHEAD * len(objectives))), 1, STARTS))
+    in_time = monitor.seconds_left / (SECONDS * len(objectives))
+    starts = int(np.clip(min(WORK / (FIRST_STEPS * (rows * work + OVERHEAD * len(objectives))), in_time), 1, STARTS))
     taken = np.linspace(0, whole.count - 1, rows).astype(np.int64)
     runs: list[_Run[Kind]] = []
     for kind, objective in objectives.items():
