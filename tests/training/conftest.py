@@ -87,3 +87,11 @@ def line():
         return model
 
     return build
+
+
+@pytest.fixture(scope="module")
+def without_bayes():
+    """What else there is for auto to choose of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradwire_training.optimizers._auto.suits", lambda _: False)
+        yield

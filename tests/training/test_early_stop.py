@@ -11,18 +11,13 @@ import pytest
 
 from gradwire_training import Samples, Value, fit, mlp, with_dtype, with_noise
 from gradwire_training._progress import Monitor
-from gradwire_training.optimizers import _auto, _early_stop
+from gradwire_training.optimizers import _early_stop
 from gradwire_training.optimizers._early_stop import choose_stop
 from gradwire_training.optimizers._folds import Folds, best_of
 from gradwire_training.optimizers._ridges import Choice, error_after
 
 PART = np.arange(50) % 5 == 0
-
-
-@pytest.fixture(autouse=True)
-def _without_bayes(monkeypatch):
-    """What else there is to choose of."""
-    monkeypatch.setattr(_auto, "suits", lambda _: False)
+pytestmark = pytest.mark.usefixtures("without_bayes")
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,7 @@ from gradwire_training.optimizers._folds import folds_of
 from gradwire_training.optimizers._ridges import choose_ridge
 
 STEPS = 400
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_bayes():
-    """What else there is to choose of."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradwire_training.optimizers._auto.suits", lambda _: False)
-        yield
+pytestmark = pytest.mark.usefixtures("without_bayes")
 
 
 def _truth(x):

@@ -16,12 +16,7 @@ X = np.linspace(-1, 1, 60)
 NOISY = with_noise(Samples(X, np.sin(3 * X)), 0.3)
 EXACT = Samples(X, np.sin(3 * X))
 LENGTHS = (20, 40, 80)
-
-
-@pytest.fixture(autouse=True)
-def _without_bayes(monkeypatch):
-    """What else there is to choose of."""
-    monkeypatch.setattr(_auto, "suits", lambda _: False)
+pytestmark = pytest.mark.usefixtures("without_bayes")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
@@ -17,7 +16,7 @@ from gradwire_training._models import Feature
 from gradwire_training._objective import Objective
 from gradwire_training._progress import Monitor
 from gradwire_training.optimizers._descent import few_threads
-from gradwire_training.optimizers._folds import CHOOSING, weights_of
+from gradwire_training.optimizers._folds import CHOOSING, Folds, weights_of
 from gradwire_training.optimizers._lm import Lm, step_work
 from gradwire_training.optimizers._optimizer import Optimizer
 from gradwire_training.optimizers._posterior import Posterior, groups_of
@@ -114,9 +113,10 @@ def held_out_errors(
     generator = np.random.default_rng(RANDOM_STREAM)
     errors = list[float]()
     share = monitor.share_for(1, more / len(objectives) / len(parts))
-    for part in parts:
+    measures = [Folds(objective, parts) for objective in objectives]
+    for number, part in enumerate(parts):
         evidences, ends = list[float](), list[float]()
-        for objective in objectives:
+        for objective, folds in zip(objectives, measures, strict=True):
             rows = np.flatnonzero(~part)
             most = int(FOLD_WORK / (Bayes.steps * step_work(objective)) * objective.count)
             if len(rows) > most:
@@ -124,10 +124,7 @@ def held_out_errors(
             posterior = _followed(objective.take(rows, anchors=True), monitor, share=share)
             if posterior is None:
                 return tuple(errors) or None
-            outer = residuals_of(objective.take(np.flatnonzero(part), anchors=False))
-            residuals, _ = outer.at(posterior.best)
-            spread = objective.variation / objective.label_count
-            ends.append(math.sqrt(float(residuals @ residuals) / outer.count / spread))
+            ends.append(folds.error(number, posterior.best))
             evidences.append(posterior.evidence)
         errors.append(ends[int(np.argmax(evidences))])
     return tuple(errors)

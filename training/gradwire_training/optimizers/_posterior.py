@@ -62,6 +62,7 @@ class Posterior:
         evidence: the largest E of all estimates; minus infinity before any.
         best: the weights there. Later estimates may lose it again, since E is that of a model which is linear at a
             point that moves with them.
+        known: how many weights the labels tell: the sum of gamma there; all of them before any estimate.
     """
 
     def __init__(self, residuals: Residuals, point: Array, groups: NDArray[np.intp], *, damping: float) -> None:
@@ -76,7 +77,7 @@ class Posterior:
         self._linearize()
         self._damping = Damping(damping, unit=float(np.mean(np.diag(self._matrix()))))
         self._taken = 0  # steps since the last estimate
-        self.evidence, self.best, self._known = -math.inf, point, len(point)
+        self.evidence, self.best, self.known = -math.inf, point, float(len(point))
         self._since = 0  # estimates since the evidence gained
 
     @property
@@ -88,11 +89,6 @@ class Posterior:
     def is_settled(self) -> bool:
         """Whether nothing is left to gain."""
         return self._damping.is_stuck or self._since >= PATIENCE
-
-    @property
-    def known(self) -> float:
-        """How many weights the labels tell: the sum of gamma at the best estimate; all of them before any."""
-        return self._known
 
     def noise(self) -> list[float]:
         """Return the standard deviation of each term's residuals, as estimated."""
@@ -124,7 +120,7 @@ class Posterior:
     def state(self) -> dict[str, Any]:
         """Return what ``resume`` needs, beside the point."""
         precisions = {"alpha": self._alpha, "beta": self._beta, "taken": self._taken}
-        best = {"evidence": self.evidence, "best": self.best, "known": self._known, "since": self._since}
+        best = {"evidence": self.evidence, "best": self.best, "known": self.known, "since": self._since}
         return {**self._damping.state(), **precisions, **best}
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -132,7 +128,7 @@ class Posterior:
         self._damping.resume(state)
         self._alpha, self._beta, self.best = (np.array(state[name]) for name in ("alpha", "beta", "best"))
         self._taken, self._since = int(state["taken"]), int(state["since"])
-        self.evidence, self._known = float(state["evidence"]), float(state["known"])
+        self.evidence, self.known = float(state["evidence"]), float(state["known"])
 
     def _estimate(self) -> None:
         """Estimate the precisions anew, and remember the point if those before have the largest evidence."""
@@ -149,7 +145,7 @@ class Posterior:
         gamma = np.clip(self._sizes - self._alpha * variances, LEAST_GAMMA, self._sizes)
         self._since = 0 if evidence > self.evidence + GAIN else self._since + 1
         if evidence > self.evidence:
-            self.evidence, self.best, self._known = evidence, self.point, float(gamma.sum())
+            self.evidence, self.best, self.known = evidence, self.point, float(gamma.sum())
         squares = np.bincount(self._groups, self.point**2)
         fitted = self._beta * [float(np.vdot(covariance, gram)) for gram in self._grams]
         self._alpha = np.clip(gamma / np.maximum(squares, np.finfo(float).tiny), 1 / LIMIT, LIMIT)
